@@ -5,3 +5,7 @@
 pub mod base;
 pub mod config;
 pub mod ops;
+
+pub mod cli;
+
+pub mod app;

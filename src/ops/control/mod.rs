@@ -154,3 +154,6 @@ async fn reply_to<O: Operator>(line: &[u8], operator: &O) -> Reply {
 fn refuse(what: &str, advice: &str) -> Reply {
     Reply::Error(Failure::new(what, advice))
 }
+
+#[cfg(test)]
+mod tests;
