@@ -1,1 +1,9 @@
-fn main() {}
+//! The one integration-test binary: one link step, one place to look.
+//!
+//! [`tidy`] reads the source tree and holds its rules; [`fuzz`] runs every saved input of every
+//! parser, and mutations of them, on the stable toolchain.
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod tidy;
