@@ -4,5 +4,10 @@
 
 pub mod base;
 pub mod config;
+pub mod store;
+
+pub mod net;
+pub mod tls;
+
 pub mod directory;
 pub mod mail;

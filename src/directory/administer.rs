@@ -6,8 +6,7 @@ use crate::base::secret::Secret;
 use crate::store::PrimaryLease;
 use understudy_proto::directory::{
     self, Account, AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
-    Credential, DirectoryRefusal, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword,
-    Tenant,
+    Credential, DirectoryRefusal, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword, Tenant,
 };
 use understudy_proto::id::{AccountId, TenantId};
 use understudy_proto::rule::Command;

@@ -8,8 +8,6 @@
 mod administer;
 mod authenticate;
 mod password;
-#[cfg(test)]
-mod tests;
 
 use crate::store::{Store, StoreError, WriteError};
 pub use administer::NewAppPassword;

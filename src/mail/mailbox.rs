@@ -40,8 +40,8 @@ impl Mail {
         id: MailboxId,
     ) -> Result<(Mailbox, Vec<Entry>), MailError> {
         let view = self.store.read(login.tenant)?;
-        let row = mailbox::mailbox(&view, login.account, id)?
-            .ok_or(MailboxRefusal::NoSuchMailbox)?;
+        let row =
+            mailbox::mailbox(&view, login.account, id)?.ok_or(MailboxRefusal::NoSuchMailbox)?;
         let entries = mailbox::entries_range(&view, login.account, id, ALL)?;
         Ok((row, entries))
     }
@@ -54,8 +54,8 @@ impl Mail {
         since: ModSeq,
     ) -> Result<Changes, MailError> {
         let view = self.store.read(login.tenant)?;
-        let mailbox = mailbox::mailbox(&view, login.account, id)?
-            .ok_or(MailboxRefusal::NoSuchMailbox)?;
+        let mailbox =
+            mailbox::mailbox(&view, login.account, id)?.ok_or(MailboxRefusal::NoSuchMailbox)?;
         if mailbox.modseq <= since {
             return Ok(Changes { mailbox, changed: Vec::new(), expunged: Vec::new() });
         }
@@ -143,8 +143,7 @@ impl Mail {
         };
         let mut gone = Vec::with_capacity(uids.len());
         for uids in uids.chunks(UIDS_PER_CHANGE_MAX) {
-            let command =
-                Expunge { account: login.account, mailbox: id, uids: uids.to_vec() };
+            let command = Expunge { account: login.account, mailbox: id, uids: uids.to_vec() };
             gone.extend(self.write(lease, login.tenant, command).await?);
         }
         Ok(gone)
@@ -177,8 +176,7 @@ impl Mail {
             self.mv(lease, login, INBOX, &uids, new).await?;
             return Ok(());
         }
-        let command =
-            RenameMailbox { account: login.account, mailbox, name: name.to_owned() };
+        let command = RenameMailbox { account: login.account, mailbox, name: name.to_owned() };
         self.write(lease, login.tenant, command).await
     }
 

@@ -10,8 +10,6 @@ mod ingest;
 mod mailbox;
 mod message;
 mod outbox;
-#[cfg(test)]
-mod tests;
 
 use crate::directory::Login;
 use crate::store::{PrimaryLease, Store, WriteError};

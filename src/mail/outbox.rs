@@ -28,11 +28,7 @@ impl Mail {
     }
 
     /// Items that are due at `now`.
-    pub fn queue_due(
-        &self,
-        now: UnixMs,
-        limit: usize,
-    ) -> Result<Vec<(TenantId, Item)>, MailError> {
+    pub fn queue_due(&self, now: UnixMs, limit: usize) -> Result<Vec<(TenantId, Item)>, MailError> {
         let mut due = self.queue(usize::MAX)?;
         due.retain(|(_, item)| item.next <= now);
         due.truncate(limit);
