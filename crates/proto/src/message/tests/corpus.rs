@@ -1,7 +1,10 @@
-//! Tricky messages and what IMAP must say about them, line by line checked against RFC 2045, 2046,
-//! 2231, 5322 and 9051 7.5.2, and compared with Dovecot's answers. Where those differ, ours are
-//! right by the letter: a line end before an outer boundary belongs to it even behind an inner
-//! boundary (RFC 2046 5.1.1); a boundary's trailing blanks do not count; no charset is made up.
+//! Tricky messages and what IMAP must say about them, compared with Dovecot 2.3's answers.
+//!
+//! Where the two differ the RFCs decided: a line end before an outer boundary belongs to it even
+//! behind an inner boundary (RFC 2046 5.1.1), a boundary's trailing blanks do not count, RFC 2231
+//! continuations are joined, no charset is made up for a part that names a type, an address without
+//! a domain has an empty one, names of types are in lower case. Ours by choice: of a field that may
+//! stand once the first counts; a multipart without a boundary is shown as text; routes are dropped.
 
 /// One message and its lists.
 pub(super) struct Case {
