@@ -4,6 +4,14 @@
 
 pub mod base;
 pub mod config;
+pub mod store;
+
+pub mod net;
+pub mod tls;
+
+pub mod directory;
+pub mod mail;
+
 pub mod ops;
 
 pub mod cli;
