@@ -6,7 +6,7 @@
 //!            Holder ───────► Active         at once, while the lease lives; else Backup
 //!
 //!   Active ── outranked ───────────────► Backup ── that one is gone ──► Active
-//!   Active ── lease over, kernel says no ──► Backup ── pulse, retry ──► Active
+//!   Active ── lease over, fault ───────► Backup ── pulse, fault over ──► Active
 //! ```
 //!
 //! Invariants: Active only while the stand is Holder *and* the last pulse's deadline lies ahead;
@@ -44,7 +44,7 @@ pub const GARP_REFRESH: Duration = Duration::from_secs(60);
 /// must not make us flood the link.
 pub const GARP_REPEAT_MIN: Duration = Duration::from_secs(1);
 
-/// How long an instance stays down after the kernel refused its address.
+/// How long an instance stays down after the last word of a fault.
 pub const FAULT_RETRY: Duration = Duration::from_secs(1);
 
 /// Most outputs of one `handle_*` or `set_*` call.
@@ -144,20 +144,22 @@ pub enum Event {
     },
     /// The lease was not renewed in time: addresses removed, priority 0 sent.
     Lapsed,
-    /// The kernel refused an address: withdrawn, to be tried again after [`FAULT_RETRY`].
-    AddressRefused,
+    /// The interface cannot carry the addresses, or the kernel refuses them: withdrawn if Active.
+    Fault,
+    /// [`FAULT_RETRY`] passed without another word of a fault; a Holder tries again.
+    FaultOver,
 }
 
 /// What the driver has to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Add the addresses, to be removed by the kernel after `valid_for` unless refreshed.
-    /// If the kernel refuses, call [`Instance::handle_refusal`].
+    /// If that fails, call [`Instance::handle_fault`].
     AddAddresses {
         /// Lifetime.
         valid_for: Duration,
     },
-    /// Extend the addresses' lifetime. If the kernel refuses, call [`Instance::handle_refusal`].
+    /// Extend the addresses' lifetime. If that fails, call [`Instance::handle_fault`].
     RefreshAddresses {
         /// Lifetime from now on.
         valid_for: Duration,
@@ -255,7 +257,7 @@ pub struct Instance {
     role: Role,
     /// Active only before this moment.
     lease: Mono,
-    /// Not Active before this moment: the kernel refused an address.
+    /// Not Active before this moment: a fault.
     fault_until: Option<Mono>,
     heard: Option<Heard>,
     /// RFC 9568 6.2, Active_Down_Timer.
@@ -317,8 +319,8 @@ impl Instance {
         instance
     }
 
-    /// Takes the pair's word. A Holder becomes Active within this call if its lease lives: see
-    /// [`Instance::handle_pulse`].
+    /// Takes the pair's word. A Holder becomes Active within this call if its lease lives (see
+    /// [`Instance::handle_pulse`]) and there is no fault.
     pub fn set_stand(&mut self, stand: Stand, now: Mono) {
         self.expire_lease(now);
         if stand == self.stand {
@@ -327,7 +329,6 @@ impl Instance {
         self.stand = stand;
         match stand {
             Stand::Holder { .. } => {
-                self.fault_until = None;
                 if matches!(self.role, Role::Active(_)) {
                     self.advertise(now); // The priority changed.
                 } else {
@@ -357,11 +358,16 @@ impl Instance {
         self.config.source = source;
     }
 
-    /// The kernel refused to add or refresh an address.
-    pub fn handle_refusal(&mut self, now: Mono) {
+    /// The interface is unfit (gone, down, without carrier), or the kernel refused to add or
+    /// refresh an address. Say it again while it lasts: after [`FAULT_RETRY`] it counts as over.
+    pub fn handle_fault(&mut self, now: Mono) {
+        let known = self.fault_until.replace(now.after(FAULT_RETRY)).is_some();
         if matches!(self.role, Role::Active(_)) {
-            self.fault_until = Some(now.after(FAULT_RETRY));
-            self.withdraw(Event::AddressRefused);
+            // Nobody hears of a reign that could not begin.
+            self.outputs.retain(|output| matches!(output, Output::Event(_)));
+            self.withdraw(Event::Fault);
+        } else if !known {
+            self.report(Event::Fault);
         }
     }
 
@@ -391,6 +397,7 @@ impl Instance {
         self.expire_lease(now);
         self.heard = self.heard.filter(|heard| now < heard.until);
         if take_due(&mut self.fault_until, now) {
+            self.report(Event::FaultOver);
             self.try_activate(now);
         }
         if take_due(&mut self.down_at, now) {
@@ -404,7 +411,11 @@ impl Instance {
 
     /// The next thing to do, if any.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front()?;
+        if matches!(output, Output::SendAdvert(_)) {
+            bump(&mut self.counters.sent);
+        }
+        Some(output)
     }
 
     /// When to call [`Instance::handle_timeout`].
@@ -604,7 +615,6 @@ impl Instance {
         if matches!(self.role, Role::Active(_)) {
             self.release();
         }
-        self.fault_until = None;
         self.enter(role);
         // Nobody is timed: begin, so that a new stand gets its own MasterDown.
         if self.down_at.is_none() {
@@ -690,7 +700,6 @@ impl Instance {
             addresses: self.config.addresses.clone(),
         };
         let bytes = encode(&advert, self.config.source, GROUP, self.checksum);
-        bump(&mut self.counters.sent);
         self.output(Output::SendAdvert(bytes));
     }
 

@@ -334,20 +334,40 @@ fn a_thawed_holder_does_not_serve_beside_the_one_that_took_over() {
 }
 
 #[test]
-fn a_refused_address_withdraws_and_is_tried_again() {
+fn a_fault_withdraws_and_is_tried_again() {
     let mut instance = holder(A, at(0));
-    instance.handle_refusal(at(1));
+    instance.handle_fault(at(1));
     let outputs = drain(&mut instance);
     assert_eq!(outputs[0], Output::RemoveAddresses);
-    assert!(events(&outputs).contains(&Event::AddressRefused));
+    assert_eq!(events(&outputs), [Event::Entered(State::Backup), Event::Fault]);
     instance.handle_pulse(FOR_EVER, at(2));
     assert_eq!(drain(&mut instance), []);
-    let log = run(&mut instance, at(1_001));
-    assert_eq!(log[0], (at(1_001), Output::AddAddresses { valid_for: ADDRESS_LIFETIME }));
-    instance.handle_refusal(at(1_002));
-    instance.set_stand(Stand::Silent, at(1_003));
-    instance.set_stand(HOLDER, at(1_004));
-    assert_eq!(instance.state(), State::Active, "a new word is tried at once");
+    instance.handle_fault(at(500));
+    assert_eq!(drain(&mut instance), [], "it lasts");
+    let log = run(&mut instance, at(1_500));
+    assert_eq!(log[0], (at(1_500), Output::Event(Event::FaultOver)));
+    assert_eq!(log[1].1, Output::AddAddresses { valid_for: ADDRESS_LIFETIME });
+}
+
+#[test]
+fn a_reign_that_could_not_begin_is_not_advertised() {
+    let mut instance = standby(A, at(0));
+    instance.handle_pulse(FOR_EVER, at(0));
+    instance.set_stand(HOLDER, at(0));
+    assert_eq!(instance.poll_output(), Some(Output::AddAddresses { valid_for: ADDRESS_LIFETIME }));
+    instance.handle_fault(at(0));
+    assert_eq!(sent(&drain(&mut instance)), [0]);
+    assert_eq!(instance.counters().sent, 1);
+}
+
+#[test]
+fn a_standby_reports_its_fault_too() {
+    let mut instance = standby(A, at(0));
+    instance.handle_fault(at(1));
+    instance.handle_fault(at(2));
+    assert_eq!(drain(&mut instance), [Output::Event(Event::Fault)]);
+    let log = run(&mut instance, at(2_000));
+    assert!(log.contains(&(at(1_002), Output::Event(Event::FaultOver))));
 }
 
 #[test]
