@@ -82,8 +82,13 @@ impl Driver {
         events: mpsc::Sender<VrrpEvent>,
         now: Mono,
     ) -> Self {
-        let groups: Vec<Group> =
-            configs.into_iter().enumerate().map(|(n, config)| Group::new(n, config, now)).collect();
+        let floating: Arc<[Ipv4Addr]> =
+            configs.iter().flat_map(|config| &config.addresses).map(|a| a.address).collect();
+        let groups = configs
+            .into_iter()
+            .enumerate()
+            .map(|(n, config)| Group::new(n, config, floating.clone(), now))
+            .collect();
         let outbox = Outbox { channel: events, waiting: VecDeque::new() };
         let driver = Self { shared, netlink, groups, outbox, buffer: Buffer::default() };
         driver.publish();
@@ -91,20 +96,27 @@ impl Driver {
     }
 
     pub(super) fn run(mut self) {
+        // The sockets are open before the first order is read: it is not to meet a fault that is
+        // only our beginning.
+        self.pass_time();
         loop {
             for group in &mut self.groups {
                 group.receive(&mut self.buffer, &mut self.netlink, &mut self.outbox);
             }
             let stop = self.obey();
-            for group in &mut self.groups {
-                group.pass_time(&mut self.netlink, &mut self.outbox);
-            }
+            self.pass_time();
             self.outbox.flush();
             self.publish();
             if stop {
                 return;
             }
             self.wait();
+        }
+    }
+
+    fn pass_time(&mut self) {
+        for group in &mut self.groups {
+            group.pass_time(&mut self.netlink, &mut self.outbox);
         }
     }
 
@@ -162,7 +174,8 @@ impl Driver {
 struct Group {
     number: usize,
     config: GroupConfig,
-    floating: Vec<Ipv4Addr>,
+    /// The floating addresses of all groups: none of them is an interface's own.
+    floating: Arc<[Ipv4Addr]>,
     instance: Instance,
     /// `None` while the interface is unfit.
     port: Option<Port>,
@@ -190,13 +203,12 @@ impl Port {
 }
 
 impl Group {
-    fn new(number: usize, config: GroupConfig, now: Mono) -> Self {
-        let floating: Vec<Ipv4Addr> = config.addresses.iter().map(|a| a.address).collect();
+    fn new(number: usize, config: GroupConfig, floating: Arc<[Ipv4Addr]>, now: Mono) -> Self {
         let machine = Config {
             vrid: config.vrid,
             interval: config.interval,
             source: Ipv4Addr::UNSPECIFIED, // Until the interface is found.
-            addresses: floating.clone(),
+            addresses: config.addresses.iter().map(|a| a.address).collect(),
             checksum: config.checksum,
         };
         Self {
@@ -356,8 +368,8 @@ impl Group {
     fn announce(&mut self, times: u8) {
         let Some(port) = &self.port else { return };
         for _ in 0..times {
-            for address in &self.floating {
-                if let Err(error) = port.announcer.announce(*address) {
+            for floating in &self.config.addresses {
+                if let Err(error) = port.announcer.announce(floating.address) {
                     self.send_errors = self.send_errors.saturating_add(1);
                     warn!(err:% = error; "gratuitous ARP was not sent");
                     return;
