@@ -5,6 +5,7 @@
 pub mod base;
 pub mod config;
 pub mod store;
+pub mod vrrp;
 
 pub mod net;
 pub mod tls;
