@@ -12,3 +12,13 @@ pub mod tls;
 
 pub mod directory;
 pub mod mail;
+pub mod pair;
+
+pub mod imap;
+pub mod smtp;
+
+pub mod ops;
+
+pub mod cli;
+
+pub mod app;
