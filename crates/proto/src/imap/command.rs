@@ -11,7 +11,7 @@ use super::list::List;
 use super::scan::{Parsed, Scanner, utf8};
 use super::search::{self, Search};
 use super::sequence::{SequenceSet, Target};
-use crate::mailbox::{Flags, Role};
+use crate::mailbox::{Flags, FlagsOp, Role};
 use crate::time::UnixMs;
 use std::fmt;
 
@@ -126,22 +126,11 @@ pub struct Store {
     /// Which messages.
     pub target: Target,
     /// What to do with the flags.
-    pub op: StoreOp,
+    pub op: FlagsOp,
     /// The client does not want to hear about it.
     pub silent: bool,
     /// The flags.
     pub flags: Flags,
-}
-
-/// What STORE does with its flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreOp {
-    /// Adds them.
-    Add,
-    /// Takes them away.
-    Remove,
-    /// Replaces the message's flags.
-    Set,
 }
 
 /// RFC 9051 6.3.11 and RFC 7889: what STATUS can tell.
@@ -298,11 +287,11 @@ fn by_number(verb: &str, s: &mut Scanner<'_>, uid: bool) -> Parsed<Command> {
 
 fn store(s: &mut Scanner<'_>, target: Target) -> Parsed<Store> {
     let op = if s.eat(b'+') {
-        StoreOp::Add
+        FlagsOp::Add
     } else if s.eat(b'-') {
-        StoreOp::Remove
+        FlagsOp::Remove
     } else {
-        StoreOp::Set
+        FlagsOp::Set
     };
     let silent = match s.word()?.as_str() {
         "FLAGS" => false,

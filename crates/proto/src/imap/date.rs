@@ -51,7 +51,9 @@ impl Day {
 
 fn month_len(year: u32, month: u32) -> u32 {
     match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -124,15 +126,16 @@ mod tests {
         assert_eq!(parse_date("1-Jan-1970"), Some(Day(0)));
         assert_eq!(parse_date("01-Feb-1994"), Some(Day(8797)));
         assert_eq!(parse_date("29-feb-2000"), Some(Day(11016)));
-        for bad in ["29-Feb-2001", "31-Apr-2020", "0-Jan-2020", "1-Foo-2020", "1-Jan-20", "1-Jan-2020-"] {
+        for bad in
+            ["29-Feb-2001", "31-Apr-2020", "0-Jan-2020", "1-Foo-2020", "1-Jan-20", "1-Jan-2020-"]
+        {
             assert_eq!(parse_date(bad), None, "{bad}");
         }
-        assert_eq!(
-            parse_date_time("17-Jul-1996 02:44:25 -0700"),
-            Some(UnixMs(837_596_665_000))
-        );
+        assert_eq!(parse_date_time("17-Jul-1996 02:44:25 -0700"), Some(UnixMs(837_596_665_000)));
         assert_eq!(parse_date_time(" 1-Jan-1970 01:00:00 +0100"), Some(UnixMs(0)));
-        for bad in ["17-Jul-1996 02:44:25", "17-Jul-1996 24:00:00 +0000", "17-Jul-1996 02:44:25 0700", ""] {
+        for bad in
+            ["17-Jul-1996 02:44:25", "17-Jul-1996 24:00:00 +0000", "17-Jul-1996 02:44:25 0700", ""]
+        {
             assert_eq!(parse_date_time(bad), None, "{bad}");
         }
     }

@@ -158,6 +158,8 @@ impl Input {
     #[must_use]
     pub fn accept_append(&mut self) -> bool {
         let Mode::Asked { size, sync } = self.mode else { return false };
+        // The message goes past the fragmentizer, which starts afresh at what follows it.
+        self.restart();
         self.mode = Mode::Message { left: size };
         sync
     }
@@ -226,7 +228,7 @@ impl Input {
             return None;
         }
         let line = trim_line_end(line).to_vec();
-        self.restart(false);
+        self.restart();
         Some(Event::Line(line))
     }
 
@@ -255,7 +257,7 @@ impl Input {
     fn complete(&mut self) -> Option<Event> {
         let command = trim_line_end(self.fragmentizer.message_bytes()).to_vec();
         let mode = std::mem::replace(&mut self.mode, Mode::Closed);
-        self.restart(false);
+        self.restart();
         match mode {
             Mode::Trailer if command.is_empty() => Some(Event::AppendEnd),
             Mode::Trailer => Some(Event::AppendAborted("one APPEND takes one message")),
@@ -311,14 +313,14 @@ impl Input {
     /// Gets over a literal that is not wanted. A client that waits for `+` takes the tagged answer
     /// instead and does not send it (RFC 9051 2.2.1).
     fn pass_over(&mut self, size: u32, sync: bool) {
-        self.restart(false);
+        self.restart();
         if !sync {
             self.mode = Mode::Discard { left: size };
         }
     }
 
-    fn restart(&mut self, swallow: bool) {
-        self.mode = Mode::Command { swallow };
+    fn restart(&mut self) {
+        self.mode = Mode::Command { swallow: false };
         self.fragmentizer.skip_message();
         self.fed = 0;
         self.literal_left = 0;

@@ -130,9 +130,16 @@ impl List {
     /// The rows that answer, INBOX first, then by name.
     #[must_use]
     pub fn rows(&self, mailboxes: &[Known<'_>]) -> Vec<Row> {
-        let patterns: Vec<Vec<char>> =
-            self.patterns.iter().map(|p| format!("{}{p}", self.reference).chars().collect()).collect();
+        let patterns: Vec<Vec<char>> = self
+            .patterns
+            .iter()
+            .map(|p| format!("{}{p}", self.reference).chars().collect())
+            .collect();
         let matched = |name: &str| patterns.iter().any(|p| matches(p, name));
+        let matched_level = |name: &str| {
+            let last = |p: &[char]| self.recursive || p.last() == Some(&'%');
+            patterns.iter().any(|p| last(p) && matches(p, name))
+        };
         let chosen = |m: &Known<'_>| {
             (!self.subscribed || m.subscribed)
                 && (!self.special_use || m.role.is_some_and(|r| r != Role::Inbox))
@@ -158,12 +165,12 @@ impl List {
                 });
             }
         }
-        // RFC 9051 6.3.9: levels of hierarchy that match `%` are returned, though they are no
+        // RFC 9051 6.3.9: levels of hierarchy that match a `%` at the end are returned, though they are no
         // mailboxes. LSUB tells so of levels that merely lie above a subscribed name, too.
         if !self.subscribed || self.lsub || self.recursive {
             for level in parents_chosen {
                 let missing = !names.contains(level) || (self.lsub && !shown.contains(level));
-                if missing && matched(level) {
+                if missing && matched_level(level) {
                     rows.push(Row {
                         name: level.to_owned(),
                         exists: false,
@@ -210,9 +217,7 @@ pub struct Row {
 
 /// Every level above the names that `which` picks.
 fn above<'a>(mailboxes: &[Known<'a>], which: impl Fn(&Known<'_>) -> bool) -> HashSet<&'a str> {
-    let levels = |name: &'a str| {
-        name.match_indices(DELIMITER).filter_map(|(at, _)| name.get(..at))
-    };
+    let levels = |name: &'a str| name.match_indices(DELIMITER).filter_map(|(at, _)| name.get(..at));
     mailboxes.iter().filter(|m| which(m)).flat_map(|m| levels(m.name)).collect()
 }
 
@@ -247,7 +252,10 @@ fn matches(pattern: &[char], name: &str) -> bool {
             if stays && let Some(slot) = next.get_mut(i) {
                 *slot = true;
             }
-            if !matches!(p, '*' | '%') && steps && let Some(slot) = next.get_mut(i + 1) {
+            if !matches!(p, '*' | '%')
+                && steps
+                && let Some(slot) = next.get_mut(i + 1)
+            {
                 *slot = true;
             }
         }
@@ -322,7 +330,10 @@ mod tests {
             ("(SUBSCRIBED) \"\" \"*\"", "INBOX Archive/2024 Drafts Work/Acme"),
             ("(SUBSCRIBED RECURSIVEMATCH) \"\" %", "INBOX Archive?+ Drafts Work+"),
             ("\"\" (Sent Drafts) RETURN (SPECIAL-USE)", "Drafts Sent"),
-            ("\"\" \"*\" RETURN (SUBSCRIBED CHILDREN STATUS (MESSAGES))", "INBOX Archive/2024 Drafts Sent Work Work/Acme"),
+            (
+                "\"\" \"*\" RETURN (SUBSCRIBED CHILDREN STATUS (MESSAGES))",
+                "INBOX Archive/2024 Drafts Sent Work Work/Acme",
+            ),
         ] {
             let list = List::parse(&mut Scanner::new(args.as_bytes())).unwrap();
             assert_eq!(names(&list), expected, "{args}");

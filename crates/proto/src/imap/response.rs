@@ -269,7 +269,11 @@ pub fn list_row(out: &mut Vec<u8>, list: &List, row: &Row) {
     let mut attributes: Vec<&str> = Vec::new();
     if !row.exists {
         // RFC 5258 3: \NonExistent implies \Noselect; old clients know only the latter.
-        attributes.extend(if list.lsub { &["\\Noselect"][..] } else { &["\\NonExistent", "\\Noselect"] });
+        attributes.extend(if list.lsub {
+            &["\\Noselect"][..]
+        } else {
+            &["\\NonExistent", "\\Noselect"]
+        });
     }
     attributes.push(if row.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
     if row.subscribed && list.return_subscribed {
@@ -393,7 +397,12 @@ mod tests {
             (vec![], What::All, None, "BODY[] "),
             (vec![1, 2], What::All, Some(5), "BODY[1.2]<5> "),
             (vec![1, 2], What::Mime, None, "BODY[1.2.MIME] "),
-            (vec![], What::HeaderFields(vec!["To".into(), "X)".into()]), None, "BODY[HEADER.FIELDS (To \"X)\")] "),
+            (
+                vec![],
+                What::HeaderFields(vec!["To".into(), "X)".into()]),
+                None,
+                "BODY[HEADER.FIELDS (To \"X)\")] ",
+            ),
         ] {
             let section = Section { part, what };
             assert_eq!(written(|o| content_label(o, Label::Body, &section, origin)), expected);
@@ -407,7 +416,10 @@ mod tests {
             written(|o| esearch(o, "A1", true, all, &[2, 3, 4, 9])),
             "* ESEARCH (TAG \"A1\") UID MIN 2 MAX 9 ALL 2:4,9 COUNT 4\r\n"
         );
-        assert_eq!(written(|o| esearch(o, "A1", false, all, &[])), "* ESEARCH (TAG \"A1\") COUNT 0\r\n");
+        assert_eq!(
+            written(|o| esearch(o, "A1", false, all, &[])),
+            "* ESEARCH (TAG \"A1\") COUNT 0\r\n"
+        );
     }
 
     #[test]

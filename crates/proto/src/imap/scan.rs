@@ -66,7 +66,11 @@ impl<'a> Scanner<'a> {
     /// Takes spaces that a sloppy client left at the end; anything else there is an error.
     pub(crate) fn end(&mut self) -> Parsed<()> {
         while self.eat(b' ') {}
-        if self.is_empty() { Ok(()) } else { Err(ParseError::Bad("unexpected characters at the end")) }
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(ParseError::Bad("unexpected characters at the end"))
+        }
     }
 
     fn take_while(&mut self, keep: impl Fn(u8) -> bool) -> &'a [u8] {
@@ -293,9 +297,7 @@ pub(crate) fn utf8(bytes: Cow<'_, [u8]>) -> Parsed<String> {
 
 /// RFC 9051 9: `ATOM-CHAR`, and bytes above 127, which some clients send unencoded.
 pub(crate) fn is_atom_char(b: u8) -> bool {
-    b > 0x20
-        && b != 0x7f
-        && !matches!(b, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']')
+    b > 0x20 && b != 0x7f && !matches!(b, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']')
 }
 
 /// RFC 9051 9: `ASTRING-CHAR`.

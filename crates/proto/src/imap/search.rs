@@ -537,7 +537,10 @@ mod tests {
     fn returns_and_charsets_are_known_or_refused() {
         let search = program("RETURN (MIN COUNT) ALL");
         assert_eq!(search.returns, Some(Returns { min: true, count: true, ..Returns::default() }));
-        assert_eq!(program("RETURN () ALL").returns.unwrap(), Returns { all: true, ..Returns::default() });
+        assert_eq!(
+            program("RETURN () ALL").returns.unwrap(),
+            Returns { all: true, ..Returns::default() }
+        );
         let bad = |t: &str| parse(&mut Scanner::new(t.as_bytes()), false).unwrap_err();
         assert_eq!(bad("CHARSET KOI8-R TEXT x"), ParseError::BadCharset);
         let deep = format!("{}ALL{}", "(".repeat(100), ")".repeat(100));

@@ -42,7 +42,9 @@ fn run(bytes: &[u8], chunks: &[usize], authenticated: bool) -> Vec<Event> {
                     Some(Event::AppendChunk(all)) => all.extend(more),
                     _ => events.push(Event::AppendChunk(more)),
                 },
-                Event::Command { command: Command::Idle | Command::Authenticate { .. }, .. } => {
+                Event::Command {
+                    command: Command::Idle | Command::Authenticate { .. }, ..
+                } => {
                     events.push(event);
                     input.expect_line();
                 }
@@ -82,7 +84,10 @@ fn real_clients_are_understood() {
         let events = run(bytes.as_bytes(), &[usize::MAX], true);
         assert!(events.len() > 4, "{client}");
         for event in &events {
-            assert!(!matches!(event, Event::Refused { .. } | Event::Close(_)), "{client}: {event:?}");
+            assert!(
+                !matches!(event, Event::Refused { .. } | Event::Close(_)),
+                "{client}: {event:?}"
+            );
         }
         assert_eq!(run(bytes.as_bytes(), &[1], true), events, "{client}");
         assert_eq!(run(bytes.as_bytes(), &[7, 3, 64], true), events, "{client}");
@@ -97,7 +102,10 @@ fn commands_mean_what_they_say() {
         ("login a \"b c\"", Command::Login { name: "a".into(), password: password("b c") }),
         (
             "AUTHENTICATE plain AGEAYg==",
-            Command::Authenticate { mechanism: "PLAIN".into(), initial: Some(password("AGEAYg==")) },
+            Command::Authenticate {
+                mechanism: "PLAIN".into(),
+                initial: Some(password("AGEAYg==")),
+            },
         ),
         (
             "create \"Sent Items\" (USE (\\Sent))",
@@ -107,7 +115,10 @@ fn commands_mean_what_they_say() {
         ("EXAMINE Entw&APw-rfe", Command::Select { mailbox: mailbox("Entwürfe"), read_only: true }),
         (
             "STATUS INBOX (MESSAGES SIZE)",
-            Command::Status { mailbox: mailbox("INBOX"), items: vec![StatusItem::Messages, StatusItem::Size] },
+            Command::Status {
+                mailbox: mailbox("INBOX"),
+                items: vec![StatusItem::Messages, StatusItem::Size],
+            },
         ),
         ("id nil", Command::Id(vec![])),
         ("ID (\"name\" NIL)", Command::Id(vec![("name".into(), None)])),
@@ -116,7 +127,8 @@ fn commands_mean_what_they_say() {
     ] {
         assert_eq!(command(line), expected, "{line}");
     }
-    let Command::Store(store) = command("UID STORE 1:* +FLAGS.SILENT (\\Seen $Junk \\Recent)") else {
+    let Command::Store(store) = command("UID STORE 1:* +FLAGS.SILENT (\\Seen $Junk \\Recent)")
+    else {
         panic!()
     };
     assert!(store.silent && matches!(store.target, Target::Uid(_)));
@@ -126,12 +138,31 @@ fn commands_mean_what_they_say() {
 #[test]
 fn what_is_no_command_is_bad() {
     for line in [
-        "t", "t ", "t FOO", "t FETCH", "t FETCH 1", "t FETCH 1 (FLAGS", "t FETCH 0 FLAGS",
-        "t FETCH 1 BODY[1.FOO]", "t FETCH 1 BODY[]<0.0>", "t FETCH 1 BODY[0]", "t NOOP x",
-        "t LOGIN a", "t STORE 1 FLAGS (\\Foo)", "t SELECT \"a", "t SELECT R&D", "+ NOOP",
-        "t UID NOOP", "t UID EXPUNGE", "t STATUS x (FOO)", "t CREATE x (USE (\\All))",
-        "t LIST (RECURSIVEMATCH) \"\" *", "t SEARCH RETURN (SAVE) ALL", "t FETCH 1 (ALL)",
-        "t FETCH 1 BODY[HEADER.FIELDS ()]", "t FETCH 1 BODY[HEADER.FIELDS (a:b)]",
+        "t",
+        "t ",
+        "t FOO",
+        "t FETCH",
+        "t FETCH 1",
+        "t FETCH 1 (FLAGS",
+        "t FETCH 0 FLAGS",
+        "t FETCH 1 BODY[1.FOO]",
+        "t FETCH 1 BODY[]<0.0>",
+        "t FETCH 1 BODY[0]",
+        "t NOOP x",
+        "t LOGIN a",
+        "t STORE 1 FLAGS (\\Foo)",
+        "t SELECT \"a",
+        "t SELECT R&D",
+        "+ NOOP",
+        "t UID NOOP",
+        "t UID EXPUNGE",
+        "t STATUS x (FOO)",
+        "t CREATE x (USE (\\All))",
+        "t LIST (RECURSIVEMATCH) \"\" *",
+        "t SEARCH RETURN (SAVE) ALL",
+        "t FETCH 1 (ALL)",
+        "t FETCH 1 BODY[HEADER.FIELDS ()]",
+        "t FETCH 1 BODY[HEADER.FIELDS (a:b)]",
     ] {
         assert!(bad(line), "{line}");
     }
@@ -143,8 +174,12 @@ fn an_append_is_streamed() {
     let text = text.replace("Dra&-fts", "Draft");
     for chunks in [&[usize::MAX][..], &[1], &[3, 5]] {
         let events = run(text.as_bytes(), chunks, true);
-        let [Event::Continue, Event::AppendStart { tag, append, size: 10 }, Event::AppendChunk(all), Event::AppendEnd] =
-            events.as_slice()
+        let [
+            Event::Continue,
+            Event::AppendStart { tag, append, size: 10 },
+            Event::AppendChunk(all),
+            Event::AppendEnd,
+        ] = events.as_slice()
         else {
             panic!("{events:?}");
         };
@@ -164,13 +199,19 @@ fn an_unwanted_message_is_never_taken_for_commands() {
     let mut input = Input::new(4);
     input.log_in();
     input.handle_input(format!("t APPEND x {{{size}+}}\r\n{message}\r\n{after}").as_bytes());
-    assert_eq!(input.poll_output(), Some(Event::Refused { tag: Some("t".into()), why: Refusal::TooBig }));
+    assert_eq!(
+        input.poll_output(),
+        Some(Event::Refused { tag: Some("t".into()), why: Refusal::TooBig })
+    );
     assert!(matches!(input.poll_output(), Some(Event::Command { command: Command::Noop, .. })));
     // Too big, synchronising: never sent.
     let mut input = Input::new(4);
     input.log_in();
     input.handle_input(format!("t APPEND x {{{size}}}\r\n{after}").as_bytes());
-    assert_eq!(input.poll_output(), Some(Event::Refused { tag: Some("t".into()), why: Refusal::TooBig }));
+    assert_eq!(
+        input.poll_output(),
+        Some(Event::Refused { tag: Some("t".into()), why: Refusal::TooBig })
+    );
     assert!(matches!(input.poll_output(), Some(Event::Command { command: Command::Noop, .. })));
     // Refused by the session.
     let mut input = Input::new(APPEND_LIMIT);
@@ -201,7 +242,8 @@ fn limits_hold() {
             let events = run(text.as_bytes(), &[1000], authenticated);
             assert!(matches!(events.as_slice(), [Event::Close(_)]), "{authenticated}");
         }
-        let events = run(format!("t LOGIN a {{{limit}}}\r\nu NOOP\r\n").as_bytes(), &[1000], authenticated);
+        let events =
+            run(format!("t LOGIN a {{{limit}}}\r\nu NOOP\r\n").as_bytes(), &[1000], authenticated);
         assert!(matches!(events.as_slice(), [Event::Refused { .. }, Event::Command { .. }]));
     }
 }
@@ -237,10 +279,47 @@ fn the_codec_agrees() {
 
 fn wire() -> impl Strategy<Value = Vec<u8>> {
     let words = prop::sample::select(vec![
-        "a ", "LOGIN ", "APPEND ", "x ", "\r\n", "{3}\r\n", "{3+}\r\n", "{0+}\r\n", "{99999999+}\r\n",
-        "abc", "\"", "\\", "(", ")", "FETCH 1 ", "BODY[", "]", "UID ", "SEARCH ", "OR ", "NOT ", "IDLE\r\n",
-        "STORE 1 +FLAGS ", "LIST ", "RETURN ", "%", "*", "INBOX ", "1:*", "{", "}", " ", "\n", "NOOP\r\n", "DONE\r\n",
-        "STATUS ", "HEADER.FIELDS ", "<0.5>", "&", "CHARSET ", "UTF-8 ",
+        "a ",
+        "LOGIN ",
+        "APPEND ",
+        "x ",
+        "\r\n",
+        "{3}\r\n",
+        "{3+}\r\n",
+        "{0+}\r\n",
+        "{99999999+}\r\n",
+        "abc",
+        "\"",
+        "\\",
+        "(",
+        ")",
+        "FETCH 1 ",
+        "BODY[",
+        "]",
+        "UID ",
+        "SEARCH ",
+        "OR ",
+        "NOT ",
+        "IDLE\r\n",
+        "STORE 1 +FLAGS ",
+        "LIST ",
+        "RETURN ",
+        "%",
+        "*",
+        "INBOX ",
+        "1:*",
+        "{",
+        "}",
+        " ",
+        "\n",
+        "NOOP\r\n",
+        "DONE\r\n",
+        "STATUS ",
+        "HEADER.FIELDS ",
+        "<0.5>",
+        "&",
+        "CHARSET ",
+        "UTF-8 ",
     ]);
     let piece = prop_oneof![
         8 => words.prop_map(|w| w.as_bytes().to_vec()),
