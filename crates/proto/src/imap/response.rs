@@ -60,7 +60,7 @@ pub enum Code<'a> {
     /// RFC 4315 `APPENDUID`
     AppendUid(u32, Uid),
     /// RFC 4315 `COPYUID`: validity of the target, pairs of source and target.
-    CopyUid(u32, &'a [(Uid, Uid)]),
+    CopyUid(u32, Vec<(Uid, Uid)>),
 }
 
 /// RFC 9051 5.1: the largest message that APPEND takes is told so (RFC 7889), the rest is fixed.
@@ -362,11 +362,11 @@ mod tests {
 
     #[test]
     fn statuses_carry_their_codes() {
-        let pairs = [(Uid(5), Uid(9)), (Uid(6), Uid(10)), (Uid(8), Uid(11))];
+        let pairs = vec![(Uid(5), Uid(9)), (Uid(6), Uid(10)), (Uid(8), Uid(11))];
         let keywords = ["$Junk".to_owned()];
         for (code, expected) in [
             (Code::Plain("TRYCREATE"), "[TRYCREATE] "),
-            (Code::CopyUid(7, &pairs), "[COPYUID 7 5:6,8 9:11] "),
+            (Code::CopyUid(7, pairs), "[COPYUID 7 5:6,8 9:11] "),
             (Code::AppendUid(7, Uid(3)), "[APPENDUID 7 3] "),
             (
                 Code::PermanentFlags(&keywords, true),

@@ -214,6 +214,12 @@ impl View {
         self.known().get(position).map(|r| (seq_of(position), &r.entry, r.gone))
     }
 
+    /// The flags of a message as the view has them.
+    #[must_use]
+    pub fn flags(&self, uid: Uid) -> Option<&Flags> {
+        self.find(uid).ok().and_then(|at| self.rows.get(at)).map(|r| &r.entry.flags)
+    }
+
     /// The uids at `positions` that are not gone, ascending, and whether any is gone.
     #[must_use]
     pub fn uids(&self, positions: &[Range<usize>]) -> (Vec<Uid>, bool) {
