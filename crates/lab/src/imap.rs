@@ -38,8 +38,7 @@ impl Reader {
         stream.set_write_timeout(Some(PATIENCE)).context("timeout")?;
         stream.set_nodelay(true).context("nodelay")?;
         let name_of_server = ServerName::try_from(FLOATING).context("server name")?;
-        let session =
-            ClientConnection::new(Arc::clone(tls), name_of_server).context("TLS")?;
+        let session = ClientConnection::new(Arc::clone(tls), name_of_server).context("TLS")?;
         let stream = BufReader::new(StreamOwned::new(session, stream));
         let mut reader = Self { stream, tag: 0 };
         reader.line()?;

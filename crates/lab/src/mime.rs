@@ -9,10 +9,11 @@ pub(crate) const ID_HEADER: &str = "X-Lab-Number";
 /// Message number `n`, CRLF line ends, dot-stuffing not applied.
 pub(crate) fn message(n: u32) -> String {
     let mut rng = Rng(u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let subject = ["Rechnung", "Protokoll der Sitzung", "Re: Angebot", "=?utf-8?Q?Gr=C3=BC=C3=9Fe?="]
-        .get(usize::try_from(rng.below(4)).unwrap_or_default())
-        .copied()
-        .unwrap_or("Rechnung");
+    let subject =
+        ["Rechnung", "Protokoll der Sitzung", "Re: Angebot", "=?utf-8?Q?Gr=C3=BC=C3=9Fe?="]
+            .get(usize::try_from(rng.below(4)).unwrap_or_default())
+            .copied()
+            .unwrap_or("Rechnung");
     let mut m = String::new();
     let mut line = |text: &str| {
         m.push_str(text);

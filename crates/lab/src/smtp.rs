@@ -60,9 +60,7 @@ impl Sender {
             "MAIL FROM:<juergen@outside.example> SIZE={}\r\nRCPT TO:<{to}>\r\nDATA\r\n",
             message.len()
         );
-        if self.ask(&envelope, '2').is_err()
-            || self.reply('2').is_err()
-            || self.reply('3').is_err()
+        if self.ask(&envelope, '2').is_err() || self.reply('2').is_err() || self.reply('3').is_err()
         {
             return Outcome::Refused;
         }

@@ -11,6 +11,9 @@ pub const ADDRESSES_MAX: usize = 2_000;
 /// Longest encoded word in bytes that may hold characters which would otherwise end a phrase.
 const ENCODED_WORD_LEN_MAX: usize = 1_024;
 
+/// Longest domain literal in bytes that may hold characters which would otherwise end an address.
+const DOMAIN_LITERAL_LEN_MAX: usize = 128;
+
 /// One entry of a list. RFC 9051 7.5.2: without a `host` it marks where a group starts (`mailbox` is
 /// the group's name) or, without a `mailbox` too, where it ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +70,8 @@ struct Parser<'a> {
     words: Vec<Word>,
     comment: Option<Vec<u8>>,
     apart: bool,
+    /// One of `words` is an `@`.
+    seen_at: bool,
     in_group: bool,
     /// A quote without an end was seen: quotes behind it have none either.
     quotes_end: bool,
@@ -90,7 +95,7 @@ impl Parser<'_> {
                 // Outside a group it is how some senders separate addresses.
                 self.end_group();
             }
-            b':' if !self.in_group && !self.words.iter().any(|w| w.at) => {
+            b':' if !self.in_group && !self.seen_at => {
                 self.advance(1);
                 let name = phrase(&self.words);
                 self.clear();
@@ -114,6 +119,7 @@ impl Parser<'_> {
         self.words.clear();
         self.comment = None;
         self.apart = false;
+        self.seen_at = false;
     }
 
     fn end_group(&mut self) {
@@ -149,7 +155,8 @@ impl Parser<'_> {
                 }
             }
             b'[' => {
-                let end = self.rest.iter().position(|b| matches!(b, b']' | b',' | b'>'));
+                let near = self.rest.get(..DOMAIN_LITERAL_LEN_MAX).unwrap_or(self.rest);
+                let end = memchr::memchr3(b']', b',', b'>', near);
                 let len = match end {
                     Some(end) if self.rest.get(end) == Some(&b']') => end + 1,
                     _ => 1,
@@ -163,6 +170,7 @@ impl Parser<'_> {
             }
         };
         let apart = std::mem::take(&mut self.apart);
+        self.seen_at |= b == b'@';
         self.words.push(Word { bytes, apart, at: b == b'@', quoted });
         self.advance(len);
     }
@@ -175,7 +183,8 @@ impl Parser<'_> {
         // RFC 5322 4.4: a route of domains may stand before the address.
         self.rest = self.rest.trim_ascii_start();
         if self.rest.first() == Some(&b'@') {
-            let end = self.rest.iter().position(|b| matches!(b, b':' | b'>')).unwrap_or(0);
+            let mut near = self.rest.iter().take(DOMAIN_LITERAL_LEN_MAX);
+            let end = near.position(|b| matches!(b, b':' | b'>')).unwrap_or(0);
             self.advance(if self.rest.get(end) == Some(&b':') { end + 1 } else { 1 });
         }
         while let Some(b) = self.rest.first() {
@@ -289,7 +298,7 @@ mod tests {
     /// `name|mailbox|host`, with `-` for what is absent.
     fn check(value: &str, expected: &[&str]) {
         let show = |b: &Option<Vec<u8>>| {
-            b.as_ref().map_or("-".to_owned(), |b| String::from_utf8_lossy(b).into_owned())
+            b.as_ref().map_or_else(|| "-".to_owned(), |b| String::from_utf8_lossy(b).into_owned())
         };
         let list: Vec<_> = parse(value.as_bytes())
             .iter()

@@ -383,15 +383,15 @@ impl Lexer<'_> {
         let (value, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
         self.rest = rest;
         // RFC 2045 5.1: a comment may follow; but parentheses also stand in unquoted file names.
-        let mut value = value.trim_ascii();
-        for (at, pair) in value.windows(2).enumerate() {
-            if matches!(pair, [b' ' | b'\t', b'('])
-                && let Some((before, comment)) = value.split_at_checked(at)
-                && comment_len(comment.trim_ascii_start()) == Some(comment.trim_ascii().len())
-            {
-                value = before.trim_ascii_end();
-                break;
+        let value = value.trim_ascii();
+        let mut at = 0;
+        while let Some(open) = memchr::memmem::find(value.get(at..).unwrap_or_default(), b" (") {
+            let (before, comment) = value.split_at_checked(at + open + 1).unwrap_or((value, &[]));
+            let len = comment_len(comment).unwrap_or(1);
+            if len == comment.len() {
+                return before.trim_ascii_end().to_vec();
             }
+            at = before.len() + len;
         }
         value.to_vec()
     }
@@ -476,7 +476,8 @@ pub fn message_ids(value: &[u8]) -> impl Iterator<Item = String> {
                 None if bare && piece.contains(&b'@') => piece,
                 None => return None,
             };
-            let id: Vec<u8> = id.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+            let id: Vec<u8> =
+                id.iter().copied().filter(|b| !b.is_ascii_control() && *b != b' ').collect();
             let id = decode::text(&id, None);
             (!id.is_empty() && id.len() <= MESSAGE_ID_LEN_MAX).then_some(id)
         })

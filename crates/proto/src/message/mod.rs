@@ -23,7 +23,7 @@ use std::ops::Range;
 
 /// Longest encoding of a [`Summary`] in bytes, whatever the message: it travels in one record of
 /// the log with room to spare.
-pub const SUMMARY_LEN_MAX: usize = 224 * 1024;
+pub const SUMMARY_LEN_MAX: usize = 240 * 1024;
 /// Longest [`Summary::preview`] in bytes (RFC 8970 4.1 allows 256 characters).
 pub const PREVIEW_LEN_MAX: usize = 256;
 
@@ -191,3 +191,6 @@ impl Part {
             && self.path.iter().zip(path).all(|(a, b)| u32::from(*a) == *b)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ const INNER_ENVELOPE_LEN_MAX: usize = 8 * 1024;
 /// Length of an ENVELOPE of a header without fields, which costs nothing of the budget.
 const EMPTY_ENVELOPE_LEN: usize = 41;
 /// How many bytes all parts' headers and inner envelopes together may add to each structure list.
-const STRUCTURE_BUDGET: usize = 24 * 1024;
+const STRUCTURE_BUDGET: usize = 32 * 1024;
 
 /// Understands a message while it streams past. Feed it every octet in order, then finish.
 #[derive(Debug)]
