@@ -92,12 +92,7 @@ pub trait Apply: Send + Sync {
     fn kind(&self) -> Kind;
 
     /// Turns a committed change into rows. Deterministic; see the module's head.
-    fn apply(
-        &self,
-        keys: &mut dyn KeysMut,
-        at: Position,
-        change: &[u8],
-    ) -> Result<(), ApplyError>;
+    fn apply(&self, keys: &mut dyn KeysMut, at: Position, change: &[u8]) -> Result<(), ApplyError>;
 }
 
 /// The kinds that this release knows; built by `app`, handed to the store.
