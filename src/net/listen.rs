@@ -1,0 +1,92 @@
+//! Sockets that listen, also on addresses that this machine does not hold yet.
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections that the kernel keeps for us until we accept them. `net.core.somaxconn` caps it.
+pub const BACKLOG: i32 = 1_024;
+/// Silence after which the kernel asks whether the other side is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered questions after which the connection is dead.
+const KEEPALIVE_RETRIES: u32 = 4;
+
+/// A port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {address}: {source}; is another process (or a second instance) using the \
+     port, or is the right to open ports below 1024 missing (CAP_NET_BIND_SERVICE)?"
+)]
+pub struct ListenError {
+    /// Where.
+    pub address: SocketAddr,
+    /// What the kernel says.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    inner: TcpListener,
+    address: SocketAddr,
+}
+
+/// Opens `port` on each of `addresses`, which need not be held by this machine yet (a floating
+/// address arrives with the Active role). Port 0 takes any free one, for tests.
+///
+/// # Errors
+/// The first address that cannot be opened; those opened before it are closed again.
+pub fn listen(addresses: &[IpAddr], port: u16) -> Result<Vec<Listener>, ListenError> {
+    addresses.iter().map(|ip| listen_at(SocketAddr::new(*ip, port))).collect()
+}
+
+fn listen_at(address: SocketAddr) -> Result<Listener, ListenError> {
+    open(address).map_err(|source| ListenError { address, source })
+}
+
+fn open(address: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
+    } else {
+        // "0.0.0.0" and "::" may both be listed.
+        socket.set_only_v6(true)?;
+        socket.set_freebind_v6(true)?;
+    }
+    // Linux hands these two down to every accepted socket.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_RETRIES),
+    )?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    let inner = TcpListener::from_std(socket.into())?;
+    let address = inner.local_addr()?;
+    Ok(Listener { inner, address })
+}
+
+impl Listener {
+    /// The address listened on; with the real port where 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection. Most users want [`super::serve`].
+    ///
+    /// # Errors
+    /// As accept(2).
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.inner.accept().await
+    }
+}

@@ -1,0 +1,16 @@
+//! Listeners and sessions: how a byte stream from outside reaches a service.
+//!
+//! Invariants: a session exists only while the pass (the primary's lease) that was current at accept
+//! is not revoked; every wait for a socket is bounded by the service above or by a named limit here;
+//! a panic ends its session only. Absent on purpose: protocols, certificates (`tls`), and the lease
+//! itself (`store` declares it, `pair` mints it): [`Gate`] is all that this room knows of it.
+
+mod gate;
+mod listen;
+mod serve;
+pub mod session;
+
+pub use gate::{Gate, Open, Pass, Stop, StopControl, stop};
+pub use listen::{BACKLOG, ListenError, Listener, listen};
+pub use serve::{Limits, Session, Sessions, serve};
+pub use session::Stream;

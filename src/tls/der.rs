@@ -1,0 +1,138 @@
+//! Just enough DER to read when a certificate ends (RFC 5280 4.1).
+//!
+//! Nothing is trusted because of what is read here: it is shown to operators.
+
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use understudy_proto::time::UnixMs;
+
+const INTEGER: u8 = 0x02;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+/// `[0] EXPLICIT Version`.
+const VERSION: u8 = 0xa0;
+
+/// When the certificate `der` expires; `None` where it cannot be read.
+#[must_use]
+pub fn not_after(der: &[u8]) -> Option<UnixMs> {
+    let (certificate, _) = element(der, SEQUENCE)?;
+    let (mut tbs, _) = element(certificate, SEQUENCE)?;
+    if let Some((_, rest)) = element(tbs, VERSION) {
+        tbs = rest;
+    }
+    let (_, tbs) = element(tbs, INTEGER)?; // serialNumber
+    let (_, tbs) = element(tbs, SEQUENCE)?; // signature
+    let (_, tbs) = element(tbs, SEQUENCE)?; // issuer
+    let (validity, _) = element(tbs, SEQUENCE)?;
+    let (_, validity) = time(validity)?; // notBefore
+    time(validity).map(|(t, _)| t)
+}
+
+/// [`not_after`] of the first certificate in a PEM text.
+pub(super) fn not_after_pem(pem: &str) -> Option<UnixMs> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|c| not_after(&c))
+}
+
+/// The content of the element at the start of `bytes`, which must have `tag`, and what follows it.
+fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&found, rest) = bytes.split_first()?;
+    if found != tag {
+        return None;
+    }
+    let (&first, mut rest) = rest.split_first()?;
+    let mut len = usize::from(first);
+    if first & 0x80 != 0 {
+        let octets = usize::from(first & 0x7f);
+        if octets == 0 || octets > 3 {
+            return None;
+        }
+        let (number, after) = rest.split_at_checked(octets)?;
+        len = number.iter().fold(0, |n, b| n << 8 | usize::from(*b));
+        rest = after;
+    }
+    rest.split_at_checked(len)
+}
+
+/// RFC 5280 4.1.2.5: UTCTime `YYMMDDHHMMSSZ` up to 2049, GeneralizedTime `YYYYMMDDHHMMSSZ` after.
+fn time(bytes: &[u8]) -> Option<(UnixMs, &[u8])> {
+    let (year, text, rest) = if let Some((text, rest)) = element(bytes, UTC_TIME) {
+        let (year, text) = number(text, 2)?;
+        (if year < 50 { 2000 + year } else { 1900 + year }, text, rest)
+    } else {
+        let (text, rest) = element(bytes, GENERALIZED_TIME)?;
+        let (year, text) = number(text, 4)?;
+        (year, text, rest)
+    };
+    let (month, text) = number(text, 2)?;
+    let (day, text) = number(text, 2)?;
+    let (hour, text) = number(text, 2)?;
+    let (minute, text) = number(text, 2)?;
+    let (second, _zone) = number(text, 2)?;
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let seconds = days_before(year, month, day)? * 86_400 + hour * 3_600 + minute * 60 + second;
+    Some((UnixMs(seconds.checked_mul(1_000)?), rest))
+}
+
+fn number(text: &[u8], digits: usize) -> Option<(u64, &[u8])> {
+    let (head, rest) = text.split_at_checked(digits)?;
+    let mut n = 0;
+    for b in head {
+        n = n * 10 + u64::from(b.checked_sub(b'0').filter(|d| *d < 10)?);
+    }
+    Some((n, rest))
+}
+
+/// Days from 1970-01-01 to the given day of the Gregorian calendar; `None` before.
+fn days_before(year: u64, month: u64, day: u64) -> Option<u64> {
+    // Years are counted from March, so that the leap day is the last of its year.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day;
+    days.checked_sub(719_469)
+}
+
+/// Year, month and day of `t`; the opposite of [`not_after`]'s reading.
+pub(super) fn date(t: UnixMs) -> (i32, u8, u8) {
+    let days = t.0 / 86_400_000 + 719_468;
+    let of_era = days % 146_097;
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let m = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * m + 2) / 5 + 1;
+    let (month, carry) = if m < 10 { (m + 3, 0) } else { (m - 9, 1) };
+    let year = year + days / 146_097 * 400 + carry;
+    (
+        i32::try_from(year).unwrap_or(i32::MAX),
+        u8::try_from(month).unwrap_or(1),
+        u8::try_from(day).unwrap_or(1),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn dates_are_read_as_they_are_written(day in 0u64..200_000) {
+            let t = UnixMs(day * 86_400_000);
+            let (y, m, d) = date(t);
+            prop_assert_eq!(days_before(u64::try_from(y).unwrap(), u64::from(m), u64::from(d)), Some(day));
+        }
+
+        #[test]
+        fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(not_after(&bytes).is_none() || bytes.len() > 20);
+        }
+    }
+
+    #[test]
+    fn known_days() {
+        assert_eq!(date(UnixMs(0)), (1970, 1, 1));
+        assert_eq!(date(UnixMs(951_782_400_000)), (2000, 2, 29));
+        assert_eq!(days_before(2024, 3, 1), Some(19_783));
+    }
+}

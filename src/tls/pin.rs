@@ -1,0 +1,257 @@
+//! How the two appliances know each other: by the hash of a certificate, at any date.
+//!
+//! Each node's link certificate signs itself. Whoever shows exactly that certificate *and* proves
+//! its key is the peer; names, chains and dates are not looked at. TLS 1.3 only.
+
+use super::{Identity, TlsError, install, provider, sha256};
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
+    SignatureScheme,
+};
+
+/// ALPN name of the pair's link.
+pub const LINK_ALPN: &[u8] = b"understudy-pair/1";
+/// ALPN name of a join: the client has no pinned certificate yet, only a token.
+pub const JOIN_ALPN: &[u8] = b"understudy-join/1";
+
+/// SHA-256 of a certificate's DER. Written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pin(pub [u8; 32]);
+
+/// Text that is not a pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a pin is 64 hexadecimal digits")]
+pub struct NotAPin;
+
+impl Pin {
+    /// The pin of a certificate.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Self {
+        Self(sha256(der))
+    }
+
+    /// The pin of the first certificate in a PEM text.
+    #[must_use]
+    pub fn of_pem(pem: &str) -> Option<Self> {
+        CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|c| Self::of(&c))
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Pin {
+    type Err = NotAPin;
+
+    fn from_str(text: &str) -> Result<Self, NotAPin> {
+        let digits = text.as_bytes();
+        let mut pin = [0; 32];
+        if digits.len() != 64 {
+            return Err(NotAPin);
+        }
+        for (to, pair) in pin.iter_mut().zip(digits.chunks(2)) {
+            for digit in pair {
+                let value = char::from(*digit).to_digit(16).and_then(|v| u8::try_from(v).ok());
+                *to = *to << 4 | value.ok_or(NotAPin)?;
+            }
+        }
+        Ok(Self(pin))
+    }
+}
+
+/// Both sides' TLS of one pair link.
+#[derive(Clone)]
+pub struct LinkTls {
+    /// For connections that come in with [`LINK_ALPN`]; only the peer's certificate passes.
+    /// `None` while no peer is known.
+    pub server: Option<Arc<ServerConfig>>,
+    /// For connections that come in with [`JOIN_ALPN`]; any client passes, a token must follow.
+    pub join: Arc<ServerConfig>,
+    /// For connections that we open; `None` while no peer is known.
+    pub client: Option<Arc<ClientConfig>>,
+}
+
+impl LinkTls {
+    /// TLS between the node that is `identity` and the peer whose certificate is `peer`.
+    ///
+    /// # Errors
+    /// Certificate and key do not belong together.
+    pub fn new(identity: &Identity, peer: Option<Pin>) -> Result<Self, TlsError> {
+        install();
+        let (chain, key) = parts(identity)?;
+        let mut join = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(chain.clone(), key.clone_key())?;
+        join.alpn_protocols = vec![JOIN_ALPN.to_vec()];
+        let (mut server, mut client) = (None, None);
+        if let Some(peer) = peer {
+            let only = Arc::new(Only { pin: peer, provider: provider() });
+            let mut config = ServerConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[&TLS13])?
+                .with_client_cert_verifier(Arc::<Only>::clone(&only))
+                .with_single_cert(chain.clone(), key.clone_key())?;
+            config.alpn_protocols = vec![LINK_ALPN.to_vec()];
+            server = Some(Arc::new(config));
+            let mut config = ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[&TLS13])?
+                .dangerous()
+                .with_custom_certificate_verifier(only)
+                .with_client_auth_cert(chain, key)?;
+            config.alpn_protocols = vec![LINK_ALPN.to_vec()];
+            config.enable_sni = false;
+            client = Some(Arc::new(config));
+        }
+        Ok(Self { server, join: Arc::new(join), client })
+    }
+}
+
+/// TLS of a node that joins: the server must show the certificate that the token names.
+///
+/// # Errors
+/// The provider refuses TLS 1.3, which it does not.
+pub fn join_client(server: Pin) -> Result<Arc<ClientConfig>, TlsError> {
+    install();
+    let only = Arc::new(Only { pin: server, provider: provider() });
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(only)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![JOIN_ALPN.to_vec()];
+    config.enable_sni = false;
+    Ok(Arc::new(config))
+}
+
+fn parts(
+    identity: &Identity,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let bad = |what: &'static str, why: String| TlsError::Pem {
+        path: Path::new("pair/identity.json").to_owned(),
+        what,
+        why,
+    };
+    let certificate = CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes())
+        .map_err(|e| bad("certificate", e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())
+        .map_err(|e| bad("private key", e.to_string()))?;
+    Ok((vec![certificate], key))
+}
+
+/// Accepts one certificate.
+struct Only {
+    pin: Pin,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Only {
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        // Pins are public: no constant-time comparison is needed.
+        if Pin::of(certificate) == self.pin {
+            Ok(())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        }
+    }
+}
+
+impl fmt::Debug for Only {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Only({})", self.pin)
+    }
+}
+
+impl ServerCertVerifier for Only {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check(end_entity).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for Only {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(end_entity).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls12_signature(self, message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls13_signature(self, message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ServerCertVerifier::supported_verify_schemes(self)
+    }
+}
