@@ -11,6 +11,7 @@
 
 pub mod address;
 mod base64;
+pub mod client;
 
 mod content;
 mod reply;
