@@ -11,6 +11,7 @@
 
 pub mod address;
 mod base64;
+pub mod bounce;
 pub mod client;
 
 mod content;
@@ -20,6 +21,6 @@ pub mod trace;
 
 pub use content::Fault;
 pub use session::{
-    Answer, Envelope, Event, INPUT_MAX, Limits, Options, Output, Password, Question, Service,
-    Session, Tls, explore,
+    Answer, Envelope, Event, INPUT_MAX, Limits, NO_PLACE, Options, Output, Password, Question,
+    Service, Session, Tls, explore,
 };

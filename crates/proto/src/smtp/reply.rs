@@ -44,7 +44,6 @@ replies! {
     TOO_MANY_COMMANDS = 421 "4.7.0" "Too many commands without mail, closing the connection";
     TOO_MANY_MESSAGES = 421 "4.7.0" "Too many messages in one connection, open another";
     TOO_MANY_UNKNOWN = 421 "4.7.0" "Too many refused recipients, closing the connection";
-    TOO_MANY_CONNECTIONS = 421 "4.7.0" "Too many connections, try again later";
     TRY_LATER = 451 "4.3.0" "Temporary trouble here, try again later";
     TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients, send the rest in another transaction";
     FULL = 452 "4.3.1" "Insufficient storage, try again later";

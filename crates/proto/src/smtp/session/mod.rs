@@ -36,6 +36,9 @@ use smtp_proto::{Error, Request};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+/// What a connection is told that finds no place, before it is closed: RFC 5321 3.1.
+pub const NO_PLACE: &[u8] = b"421 4.7.0 Too many connections, try again later\r\n";
+
 /// One connection. Not `Debug`: its buffers may hold a password.
 pub struct Session {
     options: Options,
@@ -116,14 +119,6 @@ impl Session {
             deadline,
             message_deadline: None,
         }
-    }
-
-    /// What a connection is told that finds no place: the text before it is closed.
-    #[must_use]
-    pub fn no_place() -> Vec<u8> {
-        let mut text = Vec::new();
-        write_reply(&mut text, reply::TOO_MANY_CONNECTIONS);
-        text
     }
 
     /// True when the driver should read: no question is open and nothing waits to be processed.
