@@ -11,3 +11,5 @@ pub mod tls;
 
 pub mod directory;
 pub mod mail;
+
+pub mod smtp;
