@@ -1,0 +1,62 @@
+//! Writes `configs/understudy.example.toml` from the documented types of [`super::file`].
+//!
+//! A test compares the committed file with this (`BLESS=1` rewrites it), so that the two cannot
+//! drift apart.
+
+use super::check::header;
+use super::file::{File, KeyDoc, SectionDoc, Show, Times};
+
+const HEAD: &str = "\
+# Understudy: every setting, with its meaning.
+#
+# What stands here is the default, or an example where each appliance has its own. A line that
+# starts with # and no space is a setting that is absent by default.
+# `understudy config check FILE` says whether a file is right, and what to do if it is not.
+#
+# Made from the program (src/config/file.rs): change it there.
+";
+
+/// The example file.
+#[must_use]
+pub fn render() -> String {
+    let mut text = HEAD.to_owned();
+    keys(&mut text, File::KEYS);
+    for section in File::SECTIONS {
+        head(&mut text, section);
+        keys(&mut text, section.keys);
+    }
+    text
+}
+
+fn head(text: &mut String, section: &SectionDoc) {
+    text.push_str("\n\n");
+    comment(text, section.doc);
+    if section.times == Times::Many {
+        text.push_str("# There may be several of these sections.\n");
+    }
+    text.push_str(&header(section.name, section.times));
+    text.push('\n');
+}
+
+fn keys(text: &mut String, keys: &[KeyDoc]) {
+    for key in keys {
+        text.push('\n');
+        comment(text, key.doc);
+        if key.show == Show::Optional {
+            text.push('#');
+        }
+        let value = (key.value)().map(|v| v.to_string()).unwrap_or_default();
+        text.push_str(key.name);
+        text.push_str(" = ");
+        text.push_str(&value);
+        text.push('\n');
+    }
+}
+
+fn comment(text: &mut String, lines: &[&str]) {
+    for line in lines {
+        text.push('#');
+        text.push_str(line);
+        text.push('\n');
+    }
+}

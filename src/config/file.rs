@@ -1,0 +1,259 @@
+//! What may be written in the configuration file, key by key.
+//!
+//! Invariants: a key's doc comment, type, default and example stand in one place, and everything
+//! else (defaults, the check for unknown keys, the example file) is made from it. Nothing here is
+//! validated: see [`super::resolved`]. Numbers are `i64`, so that a range error is ours to word.
+//!
+//! Deliberately absent: anything that is not in the file.
+
+use serde::{Deserialize, Serialize};
+
+/// What is known about a key.
+pub struct KeyDoc {
+    /// Its name.
+    pub name: &'static str,
+    /// Its meaning, line by line.
+    pub doc: &'static [&'static str],
+    /// How the example shows it.
+    pub show: Show,
+    /// The value that the example shows; also tells the key's type.
+    pub value: fn() -> Option<toml::Value>,
+}
+
+/// How the example shows a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// With its default.
+    Default,
+    /// With a value of the example: every appliance has its own.
+    Example,
+    /// As a comment: absent by default.
+    Optional,
+}
+
+/// How often a section may stand in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// `[name]`, with defaults when it is absent.
+    One,
+    /// `[name]`, and its absence means something.
+    Optional,
+    /// `[[name]]`, any number.
+    Many,
+}
+
+/// What is known about a section.
+pub struct SectionDoc {
+    /// Its name.
+    pub name: &'static str,
+    /// Its meaning, line by line.
+    pub doc: &'static [&'static str],
+    /// How often it may stand.
+    pub times: Times,
+    /// Its keys, in the order of the example.
+    pub keys: &'static [KeyDoc],
+}
+
+/// Declares a section: the serde type, its defaults, and its description for check and example.
+/// A key is `name: type = default;`, or `= default, example: value;` or `= default, optional: value;`.
+macro_rules! section {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident { $( $(#[doc = $key_doc:literal])+ $key:ident: $ty:ty = $default:expr $(, $show:ident: $shown:expr)?; )* }
+        $( sections { $( $section:ident: $section_ty:ty = $times:ident $inner:ident; )* } )?
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $( $(#[doc = $key_doc])+ pub $key: $ty, )*
+            $( $( #[doc = concat!("`[", stringify!($section), "]`")] pub $section: $section_ty, )* )?
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $key: $default, )* $( $( $section: Default::default(), )* )? }
+            }
+        }
+
+        impl $name {
+            /// What the section is for.
+            pub const DOC: &'static [&'static str] = &[$($doc),+];
+            /// Its keys.
+            pub const KEYS: &'static [KeyDoc] = &[ $( KeyDoc {
+                name: stringify!($key),
+                doc: &[$($key_doc),+],
+                show: section!(@show $($show)?),
+                value: || {
+                    let value: $ty = section!(@value $default $(, $shown)?);
+                    toml::Value::try_from(value).ok()
+                },
+            } ),* ];
+            $(
+                /// The sections inside it.
+                pub const SECTIONS: &'static [SectionDoc] = &[ $( SectionDoc {
+                    name: stringify!($section),
+                    doc: $inner::DOC,
+                    times: Times::$times,
+                    keys: $inner::KEYS,
+                } ),* ];
+            )?
+        }
+    };
+    (@show) => { Show::Default };
+    (@show example) => { Show::Example };
+    (@show optional) => { Show::Optional };
+    (@value $default:expr) => { $default };
+    (@value $default:expr, $shown:expr) => { $shown };
+}
+
+section! {
+    /// One appliance. Everything about tenants is data: see `understudy tenant --help`.
+    File {
+        /// Where all data lies. Nothing else may write there.
+        data_dir: String = "/var/lib/understudy".into();
+        /// The name that this appliance greets with (SMTP, IMAP) and has in its certificate.
+        /// Both appliances of a pair carry the same: clients must not see who answers.
+        hostname: String = String::new(), example: "mx.example.net".into();
+        /// How much is logged: error, warn, info, debug or trace.
+        log_level: String = "info".into();
+    }
+    sections {
+        listen: Listen = One Listen;
+        management: Management = One Management;
+        tls: Tls = One Tls;
+        smtp: Smtp = One Smtp;
+        imap: Imap = One Imap;
+        store: Store = One Store;
+        pair: Option<Pair> = Optional Pair;
+        vrrp: Vec<Vrrp> = Many Vrrp;
+    }
+}
+
+section! {
+    /// Where mail is served. A port of 0 turns that listener off.
+    Listen {
+        /// Addresses: the pair's floating ones, or "0.0.0.0" for an appliance alone.
+        addresses: Vec<String> = vec!["0.0.0.0".into()], example: vec!["10.0.0.100".into()];
+        /// SMTP, from other mail systems.
+        smtp: i64 = 25;
+        /// Submission with TLS from the first byte.
+        submissions: i64 = 465;
+        /// Submission with STARTTLS.
+        submission: i64 = 587;
+        /// IMAP with STARTTLS.
+        imap: i64 = 143;
+        /// IMAP with TLS from the first byte.
+        imaps: i64 = 993;
+    }
+}
+
+section! {
+    /// Health and metrics (/healthz, /metrics) for monitoring. Plain HTTP: keep it internal.
+    Management {
+        /// Address and port.
+        address: String = "127.0.0.1:9100".into();
+    }
+}
+
+section! {
+    /// The certificate that clients see. Without one, the pair's own CA makes one for `hostname`.
+    Tls {
+        /// Certificate chain, PEM.
+        certificate: Option<String> = None, optional: Some("/etc/understudy/tls.pem".into());
+        /// Its private key, PEM.
+        key: Option<String> = None, optional: Some("/etc/understudy/tls.key".into());
+    }
+}
+
+section! {
+    /// SMTP, submission and the outbound queue.
+    Smtp {
+        /// Largest message accepted, in bytes; also the limit of IMAP APPEND.
+        message_size_max: i64 = 52_428_800;
+        /// Most recipients of one message.
+        recipients_max: i64 = 1_000;
+        /// A session that says nothing for so long is closed, in milliseconds.
+        idle_timeout_ms: i64 = 300_000;
+        /// "host:port" that takes all mail for others; without it, their MX is asked.
+        relay: Option<String> = None, optional: Some("smarthost.example.net:25".into());
+        /// First pause before a failed delivery is tried again, in milliseconds; doubles each time.
+        queue_retry_ms: i64 = 60_000;
+        /// Hours after which an undeliverable message is returned to its sender.
+        queue_give_up_hours: i64 = 120;
+    }
+}
+
+section! {
+    /// IMAP.
+    Imap {
+        /// A session that says nothing for so long is closed, in milliseconds.
+        idle_timeout_ms: i64 = 1_800_000;
+        /// How often an idling client hears from us, so that no firewall forgets it, in
+        /// milliseconds.
+        keepalive_ms: i64 = 120_000;
+    }
+}
+
+section! {
+    /// How data is kept.
+    Store {
+        /// Size of one segment of the log, in MiB.
+        segment_mib: i64 = 64;
+        /// Log kept for an absent peer, in MiB; past it the peer needs a whole copy.
+        log_keep_mib: i64 = 8_192;
+        /// Longest time between a tenant's change and its checkpoint, in milliseconds.
+        checkpoint_ms: i64 = 2_000;
+        /// Memory for the indexes of all tenants, in MiB.
+        cache_mib: i64 = 16;
+        /// Disk space that stays free, in MiB: below it, new mail is put off (452).
+        reserve_mib: i64 = 1_024;
+    }
+}
+
+section! {
+    /// The other appliance. Leave the section out for an appliance alone. Keys and trust come from
+    /// `understudy pair init` and `understudy pair join`.
+    Pair {
+        /// This appliance's own addresses for the link, the cross-link first.
+        listen: Vec<String> = Vec::new(), example: vec!["10.0.1.1:7400".into(), "10.0.0.1:7400".into()];
+        /// The peer's addresses, in the same order.
+        peer: Vec<String> = Vec::new(), example: vec!["10.0.1.2:7400".into(), "10.0.0.2:7400".into()];
+        /// Pause between two heartbeats on each path, in milliseconds.
+        heartbeat_ms: i64 = 25;
+        /// Heartbeats in a row that may be missing before a path counts as dead.
+        heartbeats_missed_max: i64 = 4;
+        /// How long the primary may serve after the peer's last answer, in milliseconds.
+        lease_ms: i64 = 75;
+        /// How long a change waits for the peer before this appliance goes on alone (SOLO), in
+        /// milliseconds.
+        ack_timeout_ms: i64 = 1_000;
+        /// How long a returning peer must hold before it counts again, in milliseconds.
+        stability_ms: i64 = 30_000;
+        /// How long a booting appliance waits for its peer, in milliseconds.
+        boot_wait_ms: i64 = 120_000;
+        /// How long one attempt to connect to the peer may take, in milliseconds.
+        connect_timeout_ms: i64 = 1_000;
+        /// Pause between two attempts to connect, in milliseconds.
+        reconnect_ms: i64 = 200;
+    }
+}
+
+section! {
+    /// A group of floating addresses. They are where the primary is: their VRRP priority is
+    /// derived from the state of the pair and cannot be set.
+    Vrrp {
+        /// Network interface.
+        interface: String = String::new(), example: "eth0".into();
+        /// Virtual router id, 1 to 255; the same on both appliances, unique in the network.
+        vrid: i64 = 0, example: 51;
+        /// The floating addresses with their prefix lengths; the same on both appliances.
+        address: Vec<String> = Vec::new(), example: vec!["10.0.0.100/24".into()];
+        /// Pause between two adverts, in milliseconds: 10 to 40950, a multiple of 10.
+        advert_ms: i64 = 100;
+        /// Checksum of adverts: "keepalived" (with pseudo-header) or "rfc9568" (without).
+        checksum: String = "keepalived".into();
+        /// Seconds after which the kernel drops an address that this program no longer refreshes.
+        address_lifetime_s: i64 = 1;
+    }
+}

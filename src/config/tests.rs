@@ -1,0 +1,154 @@
+//! The example is what the program says, parses, and every mistake is answered with its place.
+
+use super::*;
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn message(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_committed_example_is_the_generated_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/understudy.example.toml");
+    let generated = example::render();
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(committed, generated, "run `BLESS=1 cargo test config` and commit the example");
+    let config = parse(&generated).unwrap();
+    assert_eq!(config.hostname, "mx.example.net");
+    assert_eq!(config.pair.unwrap().heartbeat, Duration::from_millis(25));
+    assert_eq!(config.vrrp[0].addresses[0].prefix, 24);
+}
+
+#[test]
+fn all_committed_files_are_right() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    for entry in std::fs::read_dir(dir).unwrap() {
+        load(&entry.unwrap().path()).unwrap();
+    }
+}
+
+#[test]
+fn optional_lines_are_right_once_uncommented() {
+    let text: String = example::render()
+        .lines()
+        .map(|l| match l.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') && !rest.is_empty() => format!("{rest}\n"),
+            _ => format!("{l}\n"),
+        })
+        .collect();
+    let config = parse(&text).unwrap();
+    assert!(config.tls.own.is_some() && config.smtp.relay.is_some());
+}
+
+#[test]
+fn a_hostname_is_enough() {
+    let config = parse("hostname = \"MX.example.net\"").unwrap();
+    assert_eq!(config.hostname, "mx.example.net");
+    assert_eq!(config.listen.smtp, Some(25));
+    assert!(config.pair.is_none() && config.vrrp.is_empty());
+}
+
+#[test]
+fn mistakes_get_place_key_and_suggestion() {
+    for (text, expected) in [
+        (
+            "hostname = \"a\"\n[[vrrp]]\ninterface = \"e\"\nvrid = 1\n  adress = []\n",
+            "configuration, line 5, column 3: unknown key `adress` in [[vrrp]]; did you mean `address`?",
+        ),
+        ("[lisen]\n", "line 1, column 2: unknown section `lisen`; did you mean `listen`?"),
+        (
+            "[smtp]\nhostname = \"a\"",
+            "line 2, column 1: unknown key `hostname` in [smtp]; it belongs at the top, before the first [section]",
+        ),
+        ("vrid = 3", "line 1, column 1: unknown key `vrid`; it belongs in [[vrrp]]"),
+        ("colour = 3", "unknown key `colour`; `understudy config example` shows all keys"),
+        (
+            "[listen]\nsmtp = \"25\"",
+            "line 2, column 8: [listen] `smtp` must be a whole number, as in `smtp = 25`",
+        ),
+        (
+            "[listen]\naddresses = \"::\"",
+            "[listen] `addresses` must be a list of texts in quotes, as in `addresses = [\"10.0.0.100\"]`",
+        ),
+        ("[vrrp]\nvrid = 3", "there may be several of `vrrp`: write [[vrrp]]"),
+        ("[[smtp]]", "there is only one `smtp`: write [smtp]"),
+        ("smtp = 25", "`smtp` is a section: write [smtp]"),
+        ("a = = 3", "line 1, column 5: "),
+        ("", "`hostname` is missing: write the name that clients use"),
+        ("hostname = \"-a\"", "line 1, column 1: `hostname` is \"-a\": that is not a host name"),
+        (
+            "hostname = \"a\"\n[listen]\nsmtp = 70000",
+            "line 3, column 1: [listen] `smtp` is 70000: a port is 1 to 65535, and 0 turns it off",
+        ),
+        (
+            "hostname = \"a\"\n[listen]\nsmtp = 993",
+            "[listen] `imaps` is 993, which `smtp` has already",
+        ),
+        ("hostname = \"a\"\n[tls]\nkey = \"k\"", "[tls] `key` needs `certificate` beside it"),
+        (
+            "hostname = \"a\"\n[pair]\n",
+            "line 2, column 2: [pair] `listen` must name 1 to 4 addresses",
+        ),
+        ("hostname = \"a\"\n[smtp]\nrelay = \"a\"", "[smtp] `relay` is \"a\": write host and port"),
+    ] {
+        let shown = message(text);
+        assert!(shown.contains(expected), "{text:?}\n shows {shown}\nlacks {expected}");
+    }
+}
+
+#[test]
+fn vrrp_bounds_are_those_of_the_rfc() {
+    let vrrp = |rest: &str| {
+        format!(
+            "hostname = \"a\"\n[[vrrp]]\ninterface = \"eth0\"\naddress = [\"10.0.0.1/24\"]\n{rest}"
+        )
+    };
+    for (rest, expected) in [
+        ("vrid = 0", "[[vrrp]] `vrid` is 0: it must be 1 to 255"),
+        ("vrid = 256", "`vrid` is 256"),
+        ("vrid = 1\nadvert_ms = 9", "`advert_ms` is 9: it must be 10 to 40950 milliseconds"),
+        ("vrid = 1\nadvert_ms = 40960", "`advert_ms` is 40960"),
+        ("vrid = 1\nadvert_ms = 15", "must be a multiple of 10"),
+        ("vrid = 1\nadvert_ms = -1", "`advert_ms` is -1"),
+    ] {
+        let shown = message(&vrrp(rest));
+        assert!(shown.contains(expected), "{rest:?} shows {shown}");
+    }
+    let second = "vrid = 1\n[[vrrp]]\ninterface = \"eth0\"\nvrid = 1\naddress = [\"10.0.0.1/24\"]";
+    let shown = message(&vrrp(second));
+    assert!(
+        shown.contains("line 8, column 1: [[vrrp]] `vrid` is 1, which another group"),
+        "{shown}"
+    );
+    assert!(shown.contains("10.0.0.1, which another group has"), "{shown}");
+    assert!(parse(&vrrp("vrid = 255\nadvert_ms = 40950")).is_ok());
+}
+
+#[test]
+fn all_problems_are_reported_at_once_up_to_a_bound() {
+    let text: String = (0..50).map(|i| format!("k{i} = 1\n")).collect();
+    let shown = message(&text);
+    assert_eq!(shown.lines().count(), 21);
+    assert!(shown.ends_with("… and 30 more"), "{shown}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}") {
+        drop(parse(&text));
+    }
+
+    #[test]
+    fn no_damaged_example_panics(at in any::<prop::sample::Index>(), with in "\\PC{0,3}") {
+        let text = example::render();
+        let at = at.index(text.len());
+        let mut damaged: String = text.get(..at).unwrap_or_default().to_owned();
+        damaged.push_str(&with);
+        damaged.push_str(text.get(at + 1..).unwrap_or_default());
+        drop(parse(&damaged));
+    }
+}
