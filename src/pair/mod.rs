@@ -5,3 +5,4 @@
 //! pinned peer speaks on the link. Absent on purpose: a witness and merging (later issues).
 
 pub mod formation;
+pub mod link;

@@ -394,6 +394,8 @@ fn admit(id: &mut PairIdentity, request: &Request, now: UnixMs) -> Result<(), Re
     }
     id.peer_certificate_pem = Some(request.certificate_pem.clone());
     id.token = None;
+    // A node that is replaced must not be heard any more.
+    id.beacon_key = Secret::new(secret::random());
     id.config_id = id.config_id.saturating_add(1);
     Ok(())
 }
