@@ -7,3 +7,4 @@ pub mod config;
 pub mod net;
 pub mod pair;
 pub mod tls;
+pub mod vrrp;
