@@ -4,7 +4,12 @@
 
 pub mod base;
 pub mod config;
+pub mod store;
+
 pub mod net;
 pub mod pair;
 pub mod tls;
 pub mod vrrp;
+
+pub mod directory;
+pub mod mail;

@@ -1,1 +1,131 @@
-fn main() {}
+//! The engineers' bench: two appliances in network namespaces, a sender outside, a reader at his
+//! desk, faults in between, and an honest count at the end.
+//!
+//! `demo` plays the main job for people; `takeover` measures it. Nothing here is part of the product
+//! and nothing outside the namespaces is touched: they vanish with the process.
+
+mod appliance;
+mod demo;
+mod imap;
+mod keepalived;
+mod mime;
+mod net;
+mod smtp;
+mod takeover;
+mod timeline;
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What went wrong, in words: the lab is for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct LabError(String);
+
+/// The lab's results.
+pub(crate) type Result<T> = std::result::Result<T, LabError>;
+
+/// Makes a [`LabError`].
+pub(crate) fn fail<T>(what: impl Display) -> Result<T> {
+    Err(LabError(what.to_string()))
+}
+
+/// Puts words before an error.
+pub(crate) trait Context<T> {
+    /// Says what was being done.
+    fn context(self, what: impl Display) -> Result<T>;
+}
+
+impl<T, E: Display> Context<T> for std::result::Result<T, E> {
+    fn context(self, what: impl Display) -> Result<T> {
+        self.map_err(|e| LabError(format!("{what}: {e}")))
+    }
+}
+
+/// The lab's clock.
+#[expect(clippy::disallowed_methods, reason = "the lab measures real time and decides nothing")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Asks `done` every 20 ms until it says yes.
+pub(crate) fn wait_for(
+    what: &str,
+    limit: Duration,
+    mut done: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let end = now() + limit;
+    loop {
+        if done()? {
+            return Ok(());
+        }
+        if now() > end {
+            return fail(format!("{what}: not within {} s", limit.as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const USAGE: &str = "\
+understudy-lab demo [--stay] [--quick] [--keep DIR]
+    the pair accepts mail, loses its primary, hands over, loses its link; then everything is counted
+understudy-lab takeover [--rounds N] [--json]
+    SIGKILL of the primary until the first SMTP banner on the floating address, against keepalived
+Both take --binary PATH (default: beside this program).";
+
+/// What the command line says.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) stay: bool,
+    pub(crate) quick: bool,
+    pub(crate) json: bool,
+    pub(crate) rounds: usize,
+    pub(crate) binary: PathBuf,
+    pub(crate) keep: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let result = options(arguments).and_then(|options| match command.as_str() {
+        "demo" => demo::run(&options),
+        "takeover" => takeover::run(&options),
+        _ => fail(USAGE),
+    });
+    match result {
+        Ok(code) => code,
+        Err(e) => {
+            timeline::error(&e);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
+    let beside = std::env::current_exe().context("where is this program")?;
+    let mut options =
+        Options { rounds: 20, binary: beside.with_file_name("understudy"), ..Options::default() };
+    while let Some(argument) = arguments.next() {
+        let mut value = || {
+            arguments.next().ok_or_else(|| LabError(format!("{argument} needs a value\n{USAGE}")))
+        };
+        match argument.as_str() {
+            "--stay" => options.stay = true,
+            "--quick" => options.quick = true,
+            "--json" => options.json = true,
+            "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
+            "--binary" => options.binary = value()?.into(),
+            "--keep" => options.keep = Some(value()?.into()),
+            _ => return fail(format!("unknown argument {argument}\n{USAGE}")),
+        }
+    }
+    if !options.binary.is_file() {
+        return fail(format!(
+            "{} is not there; build it first: ./build.sh release",
+            options.binary.display()
+        ));
+    }
+    Ok(options)
+}

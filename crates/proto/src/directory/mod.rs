@@ -1,1 +1,41 @@
-//! (to come)
+//! Tenants, domains, accounts, aliases, credentials: one kind of change ([`Kind::DIRECTORY`]).
+//!
+//! The system's view says which tenants there are and whose each domain is; everything about people
+//! lies in their tenant's own view, so that a tenant's folder is all of that tenant.
+//!
+//! | view | key | value |
+//! |---|---|---|
+//! | system | `S` | the last tenant id given |
+//! | system | `t` tenant | [`Tenant`] |
+//! | system | `d` domain | [`TenantId`] that owns it |
+//! | tenant | `D` | the last account id given |
+//! | tenant | `a` account | [`Account`] |
+//! | tenant | `x` address | [`Address`] |
+//! | tenant | `c` account credential | [`Credential`] |
+//!
+//! Invariants: ids are given once; a domain has one owner; an address has one account; domains and
+//! addresses are keyed in canonical form ([`canonical_address`]). Absent: checking passwords
+//! (src/directory) and mailboxes ([`crate::mailbox`]), except that an account is born with its own.
+
+mod address;
+mod apply;
+mod commands;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use address::{AddressError, canonical_address, canonical_domain, split_address};
+pub use apply::DirectoryRules;
+pub use commands::{
+    AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
+    DirectoryRefusal, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword,
+};
+pub use rows::{
+    Account, Address, Credential, PASSWORD, Secret, Tenant, account, accounts, address, aliases,
+    credentials, domain_owner, domains, tenant, tenants,
+};
+
+/// Most app passwords of one account.
+pub const CREDENTIALS_MAX: usize = 64;
+/// Longest name of a tenant, an account or a credential's label, in bytes.
+pub const LABEL_LEN_MAX: usize = 200;

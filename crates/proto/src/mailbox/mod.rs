@@ -1,1 +1,44 @@
-//! (to come)
+//! Mailboxes and messages: one kind of change ([`Kind::MAILBOX`]).
+//!
+//! Rows of a tenant's view (first byte of the key, then big-endian numbers):
+//!
+//! | key | value |
+//! |---|---|
+//! | `A` account | [`AccountState`]: the account's counters |
+//! | `b` account mailbox | [`Mailbox`] |
+//! | `m` account mailbox uid | [`Entry`]: a message in a mailbox |
+//! | `e` account email | [`Email`]: what is known of the message, and where its body lies |
+//! | `C` account modseq | [`ChangeRow`]: what a command changed |
+//!
+//! Invariants: a UID, an email id and a mailbox id are given once and never again; `uid_next` and
+//! the account's modseq only grow; a mailbox's counts equal its entries. Absent: bodies (the store's
+//! packs) and anything a session sees (src/mail, src/imap).
+
+mod apply;
+mod commands;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use apply::MailboxRules;
+pub use commands::{
+    Append, Copy, CreateMailbox, DeleteMailbox, Deliver, Expunge, FlagsOp, MailboxRefusal,
+    Recipient, RenameMailbox, SetFlags, Subscribe,
+};
+pub use rows::{
+    AccountState, ChangeRow, Email, Entry, Flags, Mailbox, Role, RowError, Touched, account_state,
+    create_account_rows, email, entries_range, entry, mailbox, mailboxes, touched_since,
+};
+
+/// The mailbox that every account has from its first moment.
+pub const INBOX: crate::id::MailboxId = crate::id::MailboxId(1);
+/// Longest mailbox name in bytes, all levels together.
+pub const NAME_LEN_MAX: usize = 1_000;
+/// Most mailboxes of one account.
+pub const MAILBOXES_MAX: usize = 10_000;
+/// Most keywords that one message carries.
+pub const KEYWORDS_MAX: usize = 128;
+/// Most messages that one change may touch; callers split longer lists.
+pub const UIDS_PER_CHANGE_MAX: usize = 1_000;
+/// Most recipients of one delivery change; callers split longer lists.
+pub const RECIPIENTS_PER_CHANGE_MAX: usize = 500;

@@ -1,0 +1,77 @@
+//! What people see: one line per event, with the seconds since the start.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// How a line is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Something goes on.
+    Plain,
+    /// Something good.
+    Good,
+    /// Something bad that we did on purpose.
+    Bad,
+    /// A heading.
+    Head,
+}
+
+/// The timeline.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    start: Instant,
+    colour: bool,
+    quiet: bool,
+    lock: Mutex<()>,
+}
+
+impl Timeline {
+    /// Starts the clock. Colours only on a terminal and without `NO_COLOR`.
+    pub(crate) fn start(quiet: bool) -> Self {
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { start: crate::now(), colour, quiet, lock: Mutex::new(()) }
+    }
+
+    /// Prints an event.
+    pub(crate) fn say(&self, tone: Tone, text: impl Display) {
+        if self.quiet {
+            return;
+        }
+        let seconds = self.start.elapsed().as_secs_f64();
+        let (sign, code) = match tone {
+            Tone::Plain => ("·", "0"),
+            Tone::Good => ("✓", "32"),
+            Tone::Bad => ("✗", "31"),
+            Tone::Head => ("▶", "1"),
+        };
+        let line = if self.colour {
+            format!("\x1b[2m{seconds:8.3} s\x1b[0m  \x1b[{code}m{sign} {text}\x1b[0m")
+        } else {
+            format!("{seconds:8.3} s  {sign} {text}")
+        };
+        self.line(&line);
+    }
+
+    /// Prints a line without a time.
+    pub(crate) fn line(&self, text: &str) {
+        let _turn = self.lock.lock();
+        print(text);
+    }
+}
+
+/// Prints to standard output; whoever closed it does not want to know.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        // Nobody listens any more; the exit code still tells.
+    }
+}
+
+/// Prints an error to standard error.
+pub(crate) fn error(text: &impl Display) {
+    if writeln!(std::io::stderr(), "understudy-lab: {text}").is_err() {
+        // Nobody listens any more; the exit code still tells.
+    }
+}

@@ -1,0 +1,95 @@
+//! Changes of the directory and what they do to the rows.
+
+use super::rows::{
+    self, Account, Address, Credential, KEY_LAST_ACCOUNT, KEY_LAST_TENANT, Tenant, key_account,
+    key_address, key_credential, key_domain, key_tenant,
+};
+use crate::codec;
+use crate::id::{AccountId, TenantId};
+use crate::keys::KeysMut;
+use crate::mailbox;
+use crate::record::Kind;
+use crate::rule::{Apply, ApplyError, Position};
+use serde::{Deserialize, Serialize};
+
+/// Variants may only be added at the end ([`crate::codec`]).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Change {
+    CreateTenant(Tenant),
+    SetDomain { domain: String, owner: Option<TenantId> },
+    CreateAccount(Account),
+    CloseAccount(AccountId),
+    SetAlias { address: String, account: Option<AccountId> },
+    SetCredential { account: AccountId, credential: Credential },
+    RevokeCredential { account: AccountId, id: u32 },
+}
+
+/// The kind [`Kind::DIRECTORY`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DirectoryRules;
+
+impl Apply for DirectoryRules {
+    fn kind(&self) -> Kind {
+        Kind::DIRECTORY
+    }
+
+    fn apply(
+        &self,
+        keys: &mut dyn KeysMut,
+        _at: Position,
+        change: &[u8],
+    ) -> Result<(), ApplyError> {
+        match codec::decode("change of the directory", change)? {
+            Change::CreateTenant(tenant) => {
+                keys.put(KEY_LAST_TENANT, &codec::encode(&tenant.id))?;
+                keys.put(&key_tenant(tenant.id), &codec::encode(&tenant))?;
+            }
+            Change::SetDomain { domain, owner: Some(owner) } => {
+                keys.put(&key_domain(&domain), &codec::encode(&owner))?;
+            }
+            Change::SetDomain { domain, owner: None } => keys.delete(&key_domain(&domain))?,
+            Change::CreateAccount(account) => create_account(keys, &account)?,
+            Change::CloseAccount(id) => close_account(keys, id)?,
+            Change::SetAlias { address, account: Some(account) } => {
+                let row = Address { account, alias: true };
+                keys.put(&key_address(&address), &codec::encode(&row))?;
+            }
+            Change::SetAlias { address, account: None } => keys.delete(&key_address(&address))?,
+            Change::SetCredential { account, credential } => {
+                let key = key_credential(account, credential.id);
+                keys.put(&key, &codec::encode(&credential))?;
+            }
+            Change::RevokeCredential { account, id } => {
+                keys.delete(&key_credential(account, id))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn create_account(keys: &mut dyn KeysMut, account: &Account) -> Result<(), ApplyError> {
+    keys.put(KEY_LAST_ACCOUNT, &codec::encode(&account.id))?;
+    keys.put(&key_account(account.id), &codec::encode(account))?;
+    let row = Address { account: account.id, alias: false };
+    keys.put(&key_address(&account.address), &codec::encode(&row))?;
+    // RFC 9051 2.3.1.1: the second of its creation, as for any new mailbox.
+    let uid_validity = u32::try_from(account.created.0 / 1_000).unwrap_or(u32::MAX).max(1);
+    mailbox::create_account_rows(keys, account.id, uid_validity)?;
+    Ok(())
+}
+
+fn close_account(keys: &mut dyn KeysMut, id: AccountId) -> Result<(), ApplyError> {
+    let mut account = rows::account(keys, id)?.ok_or(ApplyError::Missing("an account"))?;
+    account.closed = true;
+    keys.put(&key_account(id), &codec::encode(&account))?;
+    keys.delete(&key_address(&account.address))?;
+    for (address, owner) in rows::aliases(keys)? {
+        if owner == id {
+            keys.delete(&key_address(&address))?;
+        }
+    }
+    for credential in rows::credentials(keys, id)? {
+        keys.delete(&key_credential(id, credential.id))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! What can be asked of the directory, and how each is decided.
+
+use super::address::{AddressError, canonical_address, canonical_domain};
+use super::apply::Change;
+use super::rows::{self, Account, Credential, PASSWORD, Secret, Tenant};
+use super::{CREDENTIALS_MAX, LABEL_LEN_MAX};
+use crate::codec;
+use crate::id::{AccountId, TenantId};
+use crate::keys::Keys;
+use crate::mailbox;
+use crate::record::Kind;
+use crate::rule::{Command, DecideError, Decision, Moment};
+
+/// Why a command on the directory is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryRefusal {
+    /// The name is taken.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// What is named is not there.
+    #[error("there is no {0}")]
+    Missing(String),
+    /// The text is no address or domain.
+    #[error("{0}")]
+    Address(#[from] AddressError),
+    /// The text cannot be a name.
+    #[error("a name has 1 to {LABEL_LEN_MAX} bytes and no control characters")]
+    Name,
+    /// An account's main address goes with the account alone.
+    #[error("this is the account's main address; only aliases are removed")]
+    MainAddress,
+    /// A bound is reached.
+    #[error("an account has at most {CREDENTIALS_MAX} app passwords; revoke one first")]
+    TooManyCredentials,
+}
+
+type Refused<A> = Result<Decision<A>, DecideError<DirectoryRefusal>>;
+
+fn refuse<T>(why: impl Into<DirectoryRefusal>) -> Result<T, DecideError<DirectoryRefusal>> {
+    Err(DecideError::Refused(why.into()))
+}
+
+fn decided<A>(change: &Change, answer: A) -> Refused<A> {
+    Ok(Decision { change: Some(codec::encode(change)), answer })
+}
+
+fn check_label(label: &str) -> Result<(), DecideError<DirectoryRefusal>> {
+    if label.is_empty() || label.len() > LABEL_LEN_MAX || label.chars().any(char::is_control) {
+        return refuse(DirectoryRefusal::Name);
+    }
+    Ok(())
+}
+
+fn canonical(address: &str) -> Result<String, DecideError<DirectoryRefusal>> {
+    canonical_address(address).or_else(refuse)
+}
+
+fn open_account(keys: &dyn Keys, id: AccountId) -> Result<Account, DecideError<DirectoryRefusal>> {
+    match rows::account(keys, id)? {
+        Some(account) if !account.closed => Ok(account),
+        _ => refuse(DirectoryRefusal::Missing(format!("account {id}"))),
+    }
+}
+
+/// System: a tenant begins. Its data key must be in the keyring before (src/directory sees to it).
+#[derive(Clone, Debug)]
+pub struct CreateTenant {
+    /// Its id, as its key was made for.
+    pub id: TenantId,
+    /// Its name.
+    pub name: String,
+}
+
+impl CreateTenant {
+    /// The id that the next tenant gets.
+    pub fn next_id(keys: &dyn Keys) -> Result<TenantId, mailbox::RowError> {
+        Ok(rows::last_tenant(keys)?.next())
+    }
+}
+
+impl Command for CreateTenant {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = TenantId;
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<TenantId> {
+        check_label(&self.name)?;
+        let taken =
+            rows::tenants(keys)?.iter().any(|t| t.name.to_lowercase() == self.name.to_lowercase());
+        if taken || rows::last_tenant(keys)? >= self.id {
+            return refuse(DirectoryRefusal::Exists(format!("tenant {}", self.name)));
+        }
+        let tenant = Tenant { id: self.id, name: self.name.clone(), created: moment.now };
+        decided(&Change::CreateTenant(tenant), self.id)
+    }
+}
+
+/// System: a domain belongs to a tenant.
+#[derive(Clone, Debug)]
+pub struct AddDomain {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The domain.
+    pub domain: String,
+}
+
+impl Command for AddDomain {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = ();
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        let domain = canonical_domain(&self.domain).or_else(refuse)?;
+        if rows::tenant(keys, self.tenant)?.is_none() {
+            return refuse(DirectoryRefusal::Missing(format!("tenant {}", self.tenant)));
+        }
+        if rows::domain_owner(keys, &domain)?.is_some() {
+            return refuse(DirectoryRefusal::Exists(format!("domain {domain}")));
+        }
+        decided(&Change::SetDomain { domain, owner: Some(self.tenant) }, ())
+    }
+}
+
+/// System: a domain is no longer ours. Addresses in it stay in the tenant, unreachable.
+#[derive(Clone, Debug)]
+pub struct RemoveDomain {
+    /// The domain.
+    pub domain: String,
+}
+
+impl Command for RemoveDomain {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = ();
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        let domain = canonical_domain(&self.domain).or_else(refuse)?;
+        if rows::domain_owner(keys, &domain)?.is_none() {
+            return refuse(DirectoryRefusal::Missing(format!("domain {domain}")));
+        }
+        decided(&Change::SetDomain { domain, owner: None }, ())
+    }
+}
+
+/// Tenant: an account begins, with its mailboxes. The caller checks that the domain is the tenant's.
+#[derive(Clone, Debug)]
+pub struct CreateAccount {
+    /// Its main address.
+    pub address: String,
+    /// The person's name.
+    pub name: String,
+}
+
+impl Command for CreateAccount {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = AccountId;
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<AccountId> {
+        check_label(&self.name)?;
+        let address = canonical(&self.address)?;
+        if rows::address(keys, &address)?.is_some() {
+            return refuse(DirectoryRefusal::Exists(format!("address {address}")));
+        }
+        let id = rows::last_account(keys)?.next();
+        let name = self.name.clone();
+        let account = Account { id, address, name, created: moment.now, closed: false };
+        decided(&Change::CreateAccount(account), id)
+    }
+}
+
+/// Tenant: an account ends. Its mail is kept; its addresses and credentials go.
+#[derive(Clone, Copy, Debug)]
+pub struct CloseAccount {
+    /// Which.
+    pub account: AccountId,
+}
+
+impl Command for CloseAccount {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = ();
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        open_account(keys, self.account)?;
+        decided(&Change::CloseAccount(self.account), ())
+    }
+}
+
+/// Tenant: another address of an account.
+#[derive(Clone, Debug)]
+pub struct AddAlias {
+    /// The new address.
+    pub address: String,
+    /// Whose.
+    pub account: AccountId,
+}
+
+impl Command for AddAlias {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = ();
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        let address = canonical(&self.address)?;
+        open_account(keys, self.account)?;
+        if rows::address(keys, &address)?.is_some() {
+            return refuse(DirectoryRefusal::Exists(format!("address {address}")));
+        }
+        decided(&Change::SetAlias { address, account: Some(self.account) }, ())
+    }
+}
+
+/// Tenant: an alias goes.
+#[derive(Clone, Debug)]
+pub struct RemoveAlias {
+    /// The address.
+    pub address: String,
+}
+
+impl Command for RemoveAlias {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = ();
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        let address = canonical(&self.address)?;
+        match rows::address(keys, &address)? {
+            None => refuse(DirectoryRefusal::Missing(format!("address {address}"))),
+            Some(found) if !found.alias => refuse(DirectoryRefusal::MainAddress),
+            Some(_) => decided(&Change::SetAlias { address, account: None }, ()),
+        }
+    }
+}
+
+/// Tenant: the person's password, already hashed.
+#[derive(Clone, Debug)]
+pub struct SetPassword {
+    /// Whose.
+    pub account: AccountId,
+    /// The argon2id PHC string.
+    pub secret: Secret,
+}
+
+impl Command for SetPassword {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = ();
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<()> {
+        open_account(keys, self.account)?;
+        let credential = Credential {
+            id: PASSWORD,
+            label: "password".to_owned(),
+            created: moment.now,
+            secret: self.secret.clone(),
+        };
+        decided(&Change::SetCredential { account: self.account, credential }, ())
+    }
+}
+
+/// Tenant: a machine-made password for one device, already hashed.
+#[derive(Clone, Debug)]
+pub struct AddAppPassword {
+    /// Whose.
+    pub account: AccountId,
+    /// What its owner calls it.
+    pub label: String,
+    /// The keyed hash.
+    pub secret: Secret,
+}
+
+impl Command for AddAppPassword {
+    const KIND: Kind = Kind::DIRECTORY;
+    /// The credential's number.
+    type Answer = u32;
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<u32> {
+        check_label(&self.label)?;
+        open_account(keys, self.account)?;
+        let held = rows::credentials(keys, self.account)?;
+        if held.len() > CREDENTIALS_MAX {
+            return refuse(DirectoryRefusal::TooManyCredentials);
+        }
+        let id = held.last().map_or(1, |c| c.id.saturating_add(1)).max(1);
+        let credential = Credential {
+            id,
+            label: self.label.clone(),
+            created: moment.now,
+            secret: self.secret.clone(),
+        };
+        decided(&Change::SetCredential { account: self.account, credential }, id)
+    }
+}
+
+/// Tenant: a credential opens nothing any more.
+#[derive(Clone, Copy, Debug)]
+pub struct RevokeCredential {
+    /// Whose.
+    pub account: AccountId,
+    /// Which.
+    pub id: u32,
+}
+
+impl Command for RevokeCredential {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = ();
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        open_account(keys, self.account)?;
+        if !rows::credentials(keys, self.account)?.iter().any(|c| c.id == self.id) {
+            return refuse(DirectoryRefusal::Missing(format!("credential {}", self.id)));
+        }
+        decided(&Change::RevokeCredential { account: self.account, id: self.id }, ())
+    }
+}

@@ -1,0 +1,200 @@
+//! The rows of the directory and how they are read.
+
+use crate::codec::{self, Key};
+use crate::id::{AccountId, TenantId};
+use crate::keys::Keys;
+use crate::mailbox::RowError;
+use crate::time::UnixMs;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::ControlFlow;
+
+/// A customer organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id, given once.
+    pub id: TenantId,
+    /// Its name, unique without regard to case.
+    pub name: String,
+    /// When it was created.
+    pub created: UnixMs,
+}
+
+/// A person's (or a function's) account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its id, given once within the tenant.
+    pub id: AccountId,
+    /// Its main address, canonical.
+    pub address: String,
+    /// The person's name.
+    pub name: String,
+    /// When it was created.
+    pub created: UnixMs,
+    /// A closed account has no addresses and no credentials; its mail is kept.
+    pub closed: bool,
+}
+
+/// What an address leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Whose it is.
+    pub account: AccountId,
+    /// Whether it is an alias; the main address is none.
+    pub alias: bool,
+}
+
+/// How a credential is proved. Never shown: [`fmt::Debug`] is redacted in all builds.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Secret {
+    /// A person's password as an argon2id PHC string.
+    Argon2id(String),
+    /// A machine-made app password: keyed BLAKE3 of it under a salt of its own.
+    Blake3 {
+        /// The key.
+        salt: [u8; 32],
+        /// The keyed hash.
+        hash: [u8; 32],
+    },
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// A secret that opens an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// Its number within the account; [`PASSWORD`] for the person's password.
+    pub id: u32,
+    /// What its owner calls it.
+    pub label: String,
+    /// When it was made.
+    pub created: UnixMs,
+    /// The proof.
+    pub secret: Secret,
+}
+
+/// The number of the person's password.
+pub const PASSWORD: u32 = 0;
+
+pub(crate) const KEY_LAST_TENANT: &[u8] = b"S";
+pub(crate) const KEY_LAST_ACCOUNT: &[u8] = b"D";
+
+pub(crate) fn key_tenant(id: TenantId) -> Vec<u8> {
+    Key::new(b't').u32(id.0).done()
+}
+
+pub(crate) fn key_domain(canonical: &str) -> Vec<u8> {
+    Key::new(b'd').bytes(canonical.as_bytes()).done()
+}
+
+pub(crate) fn key_account(id: AccountId) -> Vec<u8> {
+    Key::new(b'a').u32(id.0).done()
+}
+
+pub(crate) fn key_address(canonical: &str) -> Vec<u8> {
+    Key::new(b'x').bytes(canonical.as_bytes()).done()
+}
+
+pub(crate) fn key_credential(account: AccountId, id: u32) -> Vec<u8> {
+    Key::new(b'c').u32(account.0).u32(id).done()
+}
+
+fn row<T: serde::de::DeserializeOwned>(
+    keys: &dyn Keys,
+    what: &'static str,
+    key: &[u8],
+) -> Result<Option<T>, RowError> {
+    Ok(keys.get(key)?.map(|v| codec::decode(what, &v)).transpose()?)
+}
+
+/// All rows of a key prefix: the key's rest after `skip` bytes, and the value.
+fn rows<T: serde::de::DeserializeOwned>(
+    keys: &dyn Keys,
+    what: &'static str,
+    prefix: Key,
+) -> Result<Vec<(Vec<u8>, T)>, RowError> {
+    let (from, to) = prefix.range();
+    let mut all = Vec::new();
+    let mut failed = None;
+    keys.scan(&from, &to, &mut |key, value| match codec::decode(what, value) {
+        Ok(row) => {
+            all.push((key.get(from.len()..).unwrap_or_default().to_vec(), row));
+            ControlFlow::Continue(())
+        }
+        Err(e) => {
+            failed = Some(e);
+            ControlFlow::Break(())
+        }
+    })?;
+    failed.map_or(Ok(all), |e| Err(e.into()))
+}
+
+fn values<T>(rows: Vec<(Vec<u8>, T)>) -> Vec<T> {
+    rows.into_iter().map(|(_, v)| v).collect()
+}
+
+/// System view: the last tenant id given.
+pub(crate) fn last_tenant(keys: &dyn Keys) -> Result<TenantId, RowError> {
+    Ok(row(keys, "tenant counter", KEY_LAST_TENANT)?.unwrap_or_default())
+}
+
+/// Tenant's view: the last account id given.
+pub(crate) fn last_account(keys: &dyn Keys) -> Result<AccountId, RowError> {
+    Ok(row(keys, "account counter", KEY_LAST_ACCOUNT)?.unwrap_or_default())
+}
+
+/// System view: a tenant.
+pub fn tenant(keys: &dyn Keys, id: TenantId) -> Result<Option<Tenant>, RowError> {
+    row(keys, "tenant", &key_tenant(id))
+}
+
+/// System view: all tenants, by id.
+pub fn tenants(keys: &dyn Keys) -> Result<Vec<Tenant>, RowError> {
+    Ok(values(rows(keys, "tenant", Key::new(b't'))?))
+}
+
+/// System view: the tenant that owns a canonical domain.
+pub fn domain_owner(keys: &dyn Keys, canonical: &str) -> Result<Option<TenantId>, RowError> {
+    row(keys, "domain", &key_domain(canonical))
+}
+
+/// System view: all domains with their owners, by name.
+pub fn domains(keys: &dyn Keys) -> Result<Vec<(String, TenantId)>, RowError> {
+    Ok(rows(keys, "domain", Key::new(b'd'))?
+        .into_iter()
+        .map(|(k, v)| (String::from_utf8_lossy(&k).into_owned(), v))
+        .collect())
+}
+
+/// Tenant's view: an account.
+pub fn account(keys: &dyn Keys, id: AccountId) -> Result<Option<Account>, RowError> {
+    row(keys, "account", &key_account(id))
+}
+
+/// Tenant's view: all accounts, by id, closed ones too.
+pub fn accounts(keys: &dyn Keys) -> Result<Vec<Account>, RowError> {
+    Ok(values(rows(keys, "account", Key::new(b'a'))?))
+}
+
+/// Tenant's view: what a canonical address leads to.
+pub fn address(keys: &dyn Keys, canonical: &str) -> Result<Option<Address>, RowError> {
+    row(keys, "address", &key_address(canonical))
+}
+
+/// Tenant's view: all aliases with their accounts, by address.
+pub fn aliases(keys: &dyn Keys) -> Result<Vec<(String, AccountId)>, RowError> {
+    Ok(rows::<Address>(keys, "address", Key::new(b'x'))?
+        .into_iter()
+        .filter(|(_, a)| a.alias)
+        .map(|(k, a)| (String::from_utf8_lossy(&k).into_owned(), a.account))
+        .collect())
+}
+
+/// Tenant's view: the account's credentials, the password first.
+pub fn credentials(keys: &dyn Keys, account: AccountId) -> Result<Vec<Credential>, RowError> {
+    Ok(values(rows(keys, "credential", Key::new(b'c').u32(account.0))?))
+}

@@ -1,0 +1,383 @@
+//! Changes of mailboxes and what they do to the rows.
+
+use super::commands::{At, CopyPairs, FirstEmail, FlagsOp, NewMailbox};
+use super::rows::{
+    self, AccountState, ChangeRow, Email, Entry, Flags, Mailbox, Touched, key_change, key_email,
+    key_entry, key_mailbox, key_state,
+};
+use crate::codec;
+use crate::id::{AccountId, EmailId, MailboxId, ModSeq, QueueId, Uid};
+use crate::keys::{BodyRef, KeysMut};
+use crate::message::Summary;
+use crate::queue;
+use crate::record::Kind;
+use crate::rule::{Apply, ApplyError, Position};
+use crate::time::UnixMs;
+use serde::{Deserialize, Serialize};
+
+/// One recipient's copy of a delivered message, all its numbers fixed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Placed {
+    pub(super) account: AccountId,
+    pub(super) mailbox: MailboxId,
+    pub(super) uid: Uid,
+    pub(super) email: EmailId,
+    pub(super) modseq: ModSeq,
+    pub(super) flags: Flags,
+    pub(super) internal_date: UnixMs,
+}
+
+/// Variants may only be added at the end ([`crate::codec`]).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Change {
+    Deliver {
+        body: BodyRef,
+        summary: Box<Summary>,
+        transaction: [u8; 16],
+        to: Vec<Placed>,
+        outbound: Option<(QueueId, queue::NewItem, UnixMs)>,
+        last: bool,
+    },
+    Flags {
+        account: AccountId,
+        mailbox: MailboxId,
+        modseq: At,
+        op: FlagsOp,
+        flags: Flags,
+        uids: Vec<Uid>,
+    },
+    Copy {
+        account: AccountId,
+        from: MailboxId,
+        to: MailboxId,
+        modseq: At,
+        first_email: FirstEmail,
+        pairs: CopyPairs,
+        remove: bool,
+    },
+    Expunge {
+        account: AccountId,
+        mailbox: MailboxId,
+        modseq: At,
+        uids: Vec<Uid>,
+    },
+    Create {
+        account: AccountId,
+        modseq: At,
+        uid_validity: u32,
+        new: Vec<NewMailbox>,
+    },
+    Rename {
+        account: AccountId,
+        modseq: At,
+        names: Vec<(MailboxId, String)>,
+        parents: Vec<NewMailbox>,
+        uid_validity: u32,
+    },
+    Delete {
+        account: AccountId,
+        mailbox: MailboxId,
+        modseq: At,
+    },
+    Subscribe {
+        account: AccountId,
+        mailbox: MailboxId,
+        subscribed: bool,
+    },
+}
+
+/// The kind [`Kind::MAILBOX`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MailboxRules;
+
+impl MailboxRules {
+    /// The transaction that a change delivers, if it is a delivery: see
+    /// [`super::Deliver::transaction`].
+    #[must_use]
+    pub fn transaction(change: &[u8]) -> Option<[u8; 16]> {
+        match codec::decode("change of mailboxes", change) {
+            Ok(Change::Deliver { transaction, .. }) if transaction != [0; 16] => Some(transaction),
+            _ => None,
+        }
+    }
+}
+
+impl Apply for MailboxRules {
+    fn kind(&self) -> Kind {
+        Kind::MAILBOX
+    }
+
+    fn apply(
+        &self,
+        keys: &mut dyn KeysMut,
+        _at: Position,
+        change: &[u8],
+    ) -> Result<(), ApplyError> {
+        match codec::decode("change of mailboxes", change)? {
+            Change::Deliver { body, summary, transaction: _, to, outbound, last } => {
+                deliver(keys, &body, &summary, to, outbound, last)
+            }
+            Change::Flags { account, mailbox, modseq, op, flags, uids } => {
+                set_flags(keys, (account, mailbox), modseq, op, &flags, &uids)
+            }
+            Change::Copy { account, from, to, modseq, first_email, pairs, remove } => {
+                copy(keys, account, (from, to), (modseq, first_email), &pairs, remove)
+            }
+            Change::Expunge { account, mailbox, modseq, uids } => {
+                expunge(keys, (account, mailbox), modseq, &uids)
+            }
+            Change::Create { account, modseq, uid_validity, new } => {
+                create(keys, account, modseq, uid_validity, new)
+            }
+            Change::Rename { account, modseq, names, parents, uid_validity } => {
+                create(keys, account, modseq, uid_validity, parents)?;
+                for (id, name) in names {
+                    let mut row = mailbox(keys, account, id)?;
+                    row.name = name;
+                    row.modseq = modseq;
+                    put_mailbox(keys, account, &row)?;
+                }
+                Ok(())
+            }
+            Change::Delete { account, mailbox, modseq } => {
+                keys.delete(&key_mailbox(account, mailbox))?;
+                record(keys, account, modseq, vec![])
+            }
+            Change::Subscribe { account, mailbox: id, subscribed } => {
+                let mut row = mailbox(keys, account, id)?;
+                row.subscribed = subscribed;
+                put_mailbox(keys, account, &row)?;
+                keys.wake(u64::from(account.0));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn deliver(
+    keys: &mut dyn KeysMut,
+    body: &BodyRef,
+    summary: &Summary,
+    to: Vec<Placed>,
+    outbound: Option<(QueueId, queue::NewItem, UnixMs)>,
+    last: bool,
+) -> Result<(), ApplyError> {
+    let address = match keys.body(body.upload)? {
+        Some(address) => address,
+        None if body.size == 0 => crate::keys::BodyAddress::default(),
+        None => return Err(ApplyError::Missing("the body of a delivery")),
+    };
+    for placed in to {
+        let Placed { account, mailbox: id, uid, email, modseq, flags, internal_date } = placed;
+        let row = Email {
+            mailbox: id,
+            uid,
+            body: address.clone(),
+            size: body.size,
+            hash: body.hash,
+            summary: summary.clone(),
+        };
+        keys.put(&key_email(account, email), &codec::encode(&row))?;
+        let entry = Entry { uid, email, flags, modseq, internal_date, size: body.size };
+        let mut row = mailbox(keys, account, id)?;
+        add(keys, account, &mut row, &entry)?;
+        put_mailbox(keys, account, &row)?;
+        let mut state = state(keys, account)?;
+        state.email = email;
+        keys.put(&key_state(account), &codec::encode(&state))?;
+        let touched = Touched { mailbox: id, changed: vec![uid], expunged: vec![] };
+        record(keys, account, modseq, vec![touched])?;
+    }
+    if let Some((id, new, now)) = outbound {
+        queue::enqueue(keys, id, new, (address, body.size), now)?;
+    }
+    if last {
+        keys.body_done(body.upload)?;
+    }
+    Ok(())
+}
+
+fn set_flags(
+    keys: &mut dyn KeysMut,
+    (account, id): (AccountId, MailboxId),
+    modseq: ModSeq,
+    op: FlagsOp,
+    flags: &Flags,
+    uids: &[Uid],
+) -> Result<(), ApplyError> {
+    let mut row = mailbox(keys, account, id)?;
+    for &uid in uids {
+        let mut entry = entry(keys, account, id, uid)?;
+        count(&mut row, &entry, false);
+        entry.flags = op.on(&entry.flags, flags);
+        entry.modseq = modseq;
+        count(&mut row, &entry, true);
+        keys.put(&key_entry(account, id, uid), &codec::encode(&entry))?;
+    }
+    row.modseq = modseq;
+    put_mailbox(keys, account, &row)?;
+    let touched = Touched { mailbox: id, changed: uids.to_vec(), expunged: vec![] };
+    record(keys, account, modseq, vec![touched])
+}
+
+fn copy(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    (from, to): (MailboxId, MailboxId),
+    (modseq, first_email): (ModSeq, EmailId),
+    pairs: &[(Uid, Uid)],
+    remove: bool,
+) -> Result<(), ApplyError> {
+    let mut email_id = first_email;
+    let mut target = mailbox(keys, account, to)?;
+    for &(old, new) in pairs {
+        let source = entry(keys, account, from, old)?;
+        let mut email = email(keys, account, source.email)?;
+        email.mailbox = to;
+        email.uid = new;
+        keys.put(&key_email(account, email_id), &codec::encode(&email))?;
+        let entry = Entry { uid: new, email: email_id, modseq, ..source };
+        add(keys, account, &mut target, &entry)?;
+        email_id = email_id.next();
+    }
+    put_mailbox(keys, account, &target)?;
+    let mut state = state(keys, account)?;
+    state.email = EmailId(email_id.0.saturating_sub(1));
+    keys.put(&key_state(account), &codec::encode(&state))?;
+    let (olds, news): (Vec<Uid>, Vec<Uid>) = pairs.iter().copied().unzip();
+    let mut touched = vec![Touched { mailbox: to, changed: news, expunged: vec![] }];
+    if remove {
+        remove_entries(keys, (account, from), modseq, &olds)?;
+        touched.push(Touched { mailbox: from, changed: vec![], expunged: olds });
+    }
+    record(keys, account, modseq, touched)
+}
+
+fn expunge(
+    keys: &mut dyn KeysMut,
+    (account, id): (AccountId, MailboxId),
+    modseq: ModSeq,
+    uids: &[Uid],
+) -> Result<(), ApplyError> {
+    remove_entries(keys, (account, id), modseq, uids)?;
+    let touched = Touched { mailbox: id, changed: vec![], expunged: uids.to_vec() };
+    record(keys, account, modseq, vec![touched])
+}
+
+fn remove_entries(
+    keys: &mut dyn KeysMut,
+    (account, id): (AccountId, MailboxId),
+    modseq: ModSeq,
+    uids: &[Uid],
+) -> Result<(), ApplyError> {
+    let mut row = mailbox(keys, account, id)?;
+    for &uid in uids {
+        let entry = entry(keys, account, id, uid)?;
+        count(&mut row, &entry, false);
+        keys.delete(&key_entry(account, id, uid))?;
+        keys.delete(&key_email(account, entry.email))?;
+    }
+    row.modseq = modseq;
+    put_mailbox(keys, account, &row)
+}
+
+fn create(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    modseq: ModSeq,
+    uid_validity: u32,
+    new: Vec<NewMailbox>,
+) -> Result<(), ApplyError> {
+    let mut state = state(keys, account)?;
+    for (id, name, role) in new {
+        let row = Mailbox {
+            id,
+            name,
+            role,
+            uid_validity,
+            uid_next: Uid(1),
+            modseq,
+            exists: 0,
+            unseen: 0,
+            deleted: 0,
+            subscribed: false,
+        };
+        put_mailbox(keys, account, &row)?;
+        state.mailbox = state.mailbox.max(id);
+    }
+    keys.put(&key_state(account), &codec::encode(&state))?;
+    record(keys, account, modseq, vec![])
+}
+
+/// Puts an entry into a mailbox and counts it.
+fn add(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    row: &mut Mailbox,
+    entry: &Entry,
+) -> Result<(), ApplyError> {
+    keys.put(&key_entry(account, row.id, entry.uid), &codec::encode(entry))?;
+    count(row, entry, true);
+    row.uid_next = row.uid_next.max(entry.uid.next());
+    row.modseq = entry.modseq;
+    Ok(())
+}
+
+/// Counts an entry in or out of its mailbox.
+fn count(row: &mut Mailbox, entry: &Entry, into: bool) {
+    let step = |n: &mut u32, counts: bool| {
+        if counts {
+            *n = if into { n.saturating_add(1) } else { n.saturating_sub(1) };
+        }
+    };
+    step(&mut row.exists, true);
+    step(&mut row.unseen, !entry.flags.has(Flags::SEEN));
+    step(&mut row.deleted, entry.flags.has(Flags::DELETED));
+}
+
+/// Raises the account's modseq, writes the change row and wakes the account's followers.
+fn record(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    modseq: ModSeq,
+    touched: Vec<Touched>,
+) -> Result<(), ApplyError> {
+    let mut state = state(keys, account)?;
+    state.modseq = state.modseq.max(modseq);
+    keys.put(&key_state(account), &codec::encode(&state))?;
+    if !touched.is_empty() {
+        let row = ChangeRow { touched };
+        keys.put(&key_change(account, modseq), &codec::encode(&row))?;
+    }
+    keys.wake(u64::from(account.0));
+    Ok(())
+}
+
+fn put_mailbox(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    row: &Mailbox,
+) -> Result<(), ApplyError> {
+    Ok(keys.put(&key_mailbox(account, row.id), &codec::encode(row))?)
+}
+
+fn state(keys: &dyn KeysMut, account: AccountId) -> Result<AccountState, ApplyError> {
+    rows::account_state(keys, account)?.ok_or(ApplyError::Missing("an account"))
+}
+
+fn mailbox(keys: &dyn KeysMut, account: AccountId, id: MailboxId) -> Result<Mailbox, ApplyError> {
+    rows::mailbox(keys, account, id)?.ok_or(ApplyError::Missing("a mailbox"))
+}
+
+fn entry(
+    keys: &dyn KeysMut,
+    account: AccountId,
+    id: MailboxId,
+    uid: Uid,
+) -> Result<Entry, ApplyError> {
+    rows::entry(keys, account, id, uid)?.ok_or(ApplyError::Missing("a message in a mailbox"))
+}
+
+fn email(keys: &dyn KeysMut, account: AccountId, id: EmailId) -> Result<Email, ApplyError> {
+    rows::email(keys, account, id)?.ok_or(ApplyError::Missing("a message"))
+}

@@ -1,0 +1,588 @@
+//! What can be asked of mailboxes, and how each is decided.
+
+use super::apply::{Change, Placed};
+use super::rows::{self, AccountState, Entry, Flags, Mailbox, Role};
+use super::{KEYWORDS_MAX, MAILBOXES_MAX, NAME_LEN_MAX, UIDS_PER_CHANGE_MAX};
+use crate::codec;
+use crate::id::{AccountId, EmailId, MailboxId, ModSeq, Uid};
+use crate::keys::{BodyRef, Keys};
+use crate::message::Summary;
+use crate::queue;
+use crate::record::Kind;
+use crate::rule::{Command, DecideError, Decision, Moment};
+use crate::time::UnixMs;
+use serde::{Deserialize, Serialize};
+
+/// Why a command on mailboxes is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MailboxRefusal {
+    /// The account is gone.
+    #[error("there is no such account")]
+    NoSuchAccount,
+    /// The mailbox is gone.
+    #[error("there is no such mailbox")]
+    NoSuchMailbox,
+    /// The name is taken.
+    #[error("a mailbox of this name exists")]
+    AlreadyExists,
+    /// The name cannot be used.
+    #[error("this mailbox name cannot be used: {0}")]
+    BadName(&'static str),
+    /// INBOX cannot be deleted; it is renamed by moving what is in it.
+    #[error("INBOX cannot be deleted or renamed")]
+    IsInbox,
+    /// RFC 9051 6.3.5: a mailbox with messages is emptied first, in steps.
+    #[error("the mailbox is not empty")]
+    NotEmpty,
+    /// A bound is reached.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+}
+
+type Refused<A> = Result<Decision<A>, DecideError<MailboxRefusal>>;
+
+fn refuse<T>(why: MailboxRefusal) -> Result<T, DecideError<MailboxRefusal>> {
+    Err(DecideError::Refused(why))
+}
+
+fn decided<A>(change: &Change, answer: A) -> Decision<A> {
+    Decision { change: Some(codec::encode(change)), answer }
+}
+
+fn state(keys: &dyn Keys, account: AccountId) -> Result<AccountState, DecideError<MailboxRefusal>> {
+    rows::account_state(keys, account)?.map_or_else(|| refuse(MailboxRefusal::NoSuchAccount), Ok)
+}
+
+fn open(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: MailboxId,
+) -> Result<Mailbox, DecideError<MailboxRefusal>> {
+    rows::mailbox(keys, account, mailbox)?.map_or_else(|| refuse(MailboxRefusal::NoSuchMailbox), Ok)
+}
+
+/// Who receives a delivery, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Whose.
+    pub account: AccountId,
+    /// Which of their mailboxes.
+    pub mailbox: MailboxId,
+}
+
+/// A message arrives: for accounts of this tenant, for the outbound queue, or both.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// The message's bytes.
+    pub body: BodyRef,
+    /// What the scanner saw in them.
+    pub summary: Summary,
+    /// Identity of the transaction: envelope and content, without the trace that we added. Lets a
+    /// promoted standby recognise a transaction that is repeated because its answer was lost.
+    pub transaction: [u8; 16],
+    /// At most [`super::RECIPIENTS_PER_CHANGE_MAX`], no two alike.
+    pub to: Vec<Recipient>,
+    /// What goes to other domains.
+    pub outbound: Option<queue::NewItem>,
+    /// Flags that it arrives with (`\Seen` for what the account itself sent).
+    pub flags: Flags,
+    /// No further change links this upload.
+    pub last: bool,
+}
+
+impl Command for Deliver {
+    const KIND: Kind = Kind::MAILBOX;
+    type Answer = ();
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<()> {
+        if self.to.len() > super::RECIPIENTS_PER_CHANGE_MAX {
+            return refuse(MailboxRefusal::TooMany("recipients in one change"));
+        }
+        let mut to = Vec::with_capacity(self.to.len());
+        for recipient in &self.to {
+            let state = state(keys, recipient.account)?;
+            let mailbox = open(keys, recipient.account, recipient.mailbox)?;
+            to.push(Placed {
+                account: recipient.account,
+                mailbox: recipient.mailbox,
+                uid: mailbox.uid_next,
+                email: state.email.next(),
+                modseq: state.modseq.next(),
+                flags: self.flags.clone(),
+                internal_date: moment.now,
+            });
+        }
+        let outbound = match &self.outbound {
+            Some(new) => Some((queue::next_id(keys)?, new.clone(), moment.now)),
+            None => None,
+        };
+        let change = Change::Deliver {
+            body: self.body.clone(),
+            summary: Box::new(self.summary.clone()),
+            transaction: self.transaction,
+            to,
+            outbound,
+            last: self.last,
+        };
+        Ok(decided(&change, ()))
+    }
+}
+
+/// RFC 9051 6.3.12: a client puts a message into a mailbox.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Whose.
+    pub account: AccountId,
+    /// Where.
+    pub mailbox: MailboxId,
+    /// The message's bytes.
+    pub body: BodyRef,
+    /// What the scanner saw in them.
+    pub summary: Summary,
+    /// Flags to set.
+    pub flags: Flags,
+    /// INTERNALDATE; now when absent.
+    pub internal_date: Option<UnixMs>,
+}
+
+impl Command for Append {
+    const KIND: Kind = Kind::MAILBOX;
+    type Answer = Uid;
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<Uid> {
+        let state = state(keys, self.account)?;
+        let mailbox = open(keys, self.account, self.mailbox)?;
+        check_keywords(&self.flags)?;
+        let placed = Placed {
+            account: self.account,
+            mailbox: self.mailbox,
+            uid: mailbox.uid_next,
+            email: state.email.next(),
+            modseq: state.modseq.next(),
+            flags: self.flags.clone(),
+            internal_date: self.internal_date.unwrap_or(moment.now),
+        };
+        let change = Change::Deliver {
+            body: self.body.clone(),
+            summary: Box::new(self.summary.clone()),
+            transaction: [0; 16],
+            to: vec![placed],
+            outbound: None,
+            last: true,
+        };
+        Ok(decided(&change, mailbox.uid_next))
+    }
+}
+
+fn check_keywords(flags: &Flags) -> Result<(), DecideError<MailboxRefusal>> {
+    if flags.keywords.len() > KEYWORDS_MAX {
+        return refuse(MailboxRefusal::TooMany("keywords"));
+    }
+    Ok(())
+}
+
+/// How a STORE combines flags: RFC 9051 6.4.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlagsOp {
+    /// `+FLAGS`
+    Add,
+    /// `-FLAGS`
+    Remove,
+    /// `FLAGS`
+    Set,
+}
+
+impl FlagsOp {
+    /// The flags after the operation.
+    #[must_use]
+    pub fn on(self, old: &Flags, operand: &Flags) -> Flags {
+        let mut new = old.clone();
+        match self {
+            Self::Add => new.add(operand),
+            Self::Remove => new.remove(operand),
+            Self::Set => new = operand.clone(),
+        }
+        new
+    }
+}
+
+/// RFC 9051 6.4.6: flags of messages change. UIDs that are not there are passed over.
+#[derive(Clone, Debug)]
+pub struct SetFlags {
+    /// Whose.
+    pub account: AccountId,
+    /// Where.
+    pub mailbox: MailboxId,
+    /// At most [`UIDS_PER_CHANGE_MAX`].
+    pub uids: Vec<Uid>,
+    /// How.
+    pub op: FlagsOp,
+    /// Which.
+    pub flags: Flags,
+}
+
+impl Command for SetFlags {
+    const KIND: Kind = Kind::MAILBOX;
+    /// The messages as they stand now, changed or not.
+    type Answer = Vec<Entry>;
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<Vec<Entry>> {
+        check_uids(&self.uids)?;
+        let modseq = state(keys, self.account)?.modseq.next();
+        open(keys, self.account, self.mailbox)?;
+        let mut uids = Vec::new();
+        let mut answer = Vec::new();
+        for &uid in &self.uids {
+            let Some(mut entry) = rows::entry(keys, self.account, self.mailbox, uid)? else {
+                continue;
+            };
+            let flags = self.op.on(&entry.flags, &self.flags);
+            check_keywords(&flags)?;
+            if flags != entry.flags {
+                uids.push(uid);
+                entry.flags = flags;
+                entry.modseq = modseq;
+            }
+            answer.push(entry);
+        }
+        if uids.is_empty() {
+            return Ok(Decision { change: None, answer });
+        }
+        let change = Change::Flags {
+            account: self.account,
+            mailbox: self.mailbox,
+            modseq,
+            op: self.op,
+            flags: self.flags.clone(),
+            uids,
+        };
+        Ok(decided(&change, answer))
+    }
+}
+
+fn check_uids(uids: &[Uid]) -> Result<(), DecideError<MailboxRefusal>> {
+    if uids.len() > UIDS_PER_CHANGE_MAX {
+        return refuse(MailboxRefusal::TooMany("messages in one change"));
+    }
+    Ok(())
+}
+
+/// RFC 9051 6.4.7 COPY, and RFC 6851 MOVE with `remove`.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    /// Whose.
+    pub account: AccountId,
+    /// Where from.
+    pub from: MailboxId,
+    /// At most [`UIDS_PER_CHANGE_MAX`]; those that are not there are passed over.
+    pub uids: Vec<Uid>,
+    /// Where to; may be the same mailbox.
+    pub to: MailboxId,
+    /// Whether they leave where they were.
+    pub remove: bool,
+}
+
+impl Command for Copy {
+    const KIND: Kind = Kind::MAILBOX;
+    /// Old and new UID of each message.
+    type Answer = Vec<(Uid, Uid)>;
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<Vec<(Uid, Uid)>> {
+        check_uids(&self.uids)?;
+        let state = state(keys, self.account)?;
+        open(keys, self.account, self.from)?;
+        let mut uid = open(keys, self.account, self.to)?.uid_next;
+        let mut pairs = Vec::new();
+        for &old in &self.uids {
+            if rows::entry(keys, self.account, self.from, old)?.is_some() {
+                pairs.push((old, uid));
+                uid = uid.next();
+            }
+        }
+        if pairs.is_empty() {
+            return Ok(Decision { change: None, answer: pairs });
+        }
+        let change = Change::Copy {
+            account: self.account,
+            from: self.from,
+            to: self.to,
+            modseq: state.modseq.next(),
+            first_email: state.email.next(),
+            pairs: pairs.clone(),
+            remove: self.remove,
+        };
+        Ok(decided(&change, pairs))
+    }
+}
+
+/// RFC 9051 6.4.3: messages go for good. UIDs that are not there are passed over.
+#[derive(Clone, Debug)]
+pub struct Expunge {
+    /// Whose.
+    pub account: AccountId,
+    /// Where.
+    pub mailbox: MailboxId,
+    /// At most [`UIDS_PER_CHANGE_MAX`]; only those with `\Deleted` go.
+    pub uids: Vec<Uid>,
+}
+
+impl Command for Expunge {
+    const KIND: Kind = Kind::MAILBOX;
+    /// What went.
+    type Answer = Vec<Uid>;
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<Vec<Uid>> {
+        check_uids(&self.uids)?;
+        let state = state(keys, self.account)?;
+        open(keys, self.account, self.mailbox)?;
+        let mut uids = Vec::new();
+        for &uid in &self.uids {
+            if rows::entry(keys, self.account, self.mailbox, uid)?
+                .is_some_and(|e| e.flags.has(Flags::DELETED))
+            {
+                uids.push(uid);
+            }
+        }
+        if uids.is_empty() {
+            return Ok(Decision { change: None, answer: uids });
+        }
+        let change = Change::Expunge {
+            account: self.account,
+            mailbox: self.mailbox,
+            modseq: state.modseq.next(),
+            uids: uids.clone(),
+        };
+        Ok(decided(&change, uids))
+    }
+}
+
+/// RFC 9051 6.3.4, with RFC 6154's USE. Levels above the new one are created with it.
+#[derive(Clone, Debug)]
+pub struct CreateMailbox {
+    /// Whose.
+    pub account: AccountId,
+    /// Full name, UTF-8, levels separated by `/`; a trailing `/` is ignored.
+    pub name: String,
+    /// What it is for.
+    pub role: Option<Role>,
+}
+
+impl Command for CreateMailbox {
+    const KIND: Kind = Kind::MAILBOX;
+    type Answer = MailboxId;
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<MailboxId> {
+        let state = state(keys, self.account)?;
+        let all = rows::mailboxes(keys, self.account)?;
+        let name = canonical_name(&self.name)?;
+        if find(&all, &name).is_some() {
+            return refuse(MailboxRefusal::AlreadyExists);
+        }
+        let mut names: Vec<String> = missing_parents(&all, &name);
+        names.push(name);
+        if all.len().saturating_add(names.len()) > MAILBOXES_MAX {
+            return refuse(MailboxRefusal::TooMany("mailboxes"));
+        }
+        let mut id = state.mailbox;
+        let last = names.len().saturating_sub(1);
+        let new = names
+            .into_iter()
+            .enumerate()
+            .map(|(i, name)| {
+                id = id.next();
+                (id, name, self.role.filter(|_| i == last))
+            })
+            .collect();
+        let change = Change::Create {
+            account: self.account,
+            modseq: state.modseq.next(),
+            uid_validity: uid_validity(moment.now),
+            new,
+        };
+        Ok(decided(&change, id))
+    }
+}
+
+/// RFC 9051 6.3.6. Mailboxes below it are renamed with it. INBOX is not renamed here.
+#[derive(Clone, Debug)]
+pub struct RenameMailbox {
+    /// Whose.
+    pub account: AccountId,
+    /// Which.
+    pub mailbox: MailboxId,
+    /// The new full name.
+    pub name: String,
+}
+
+impl Command for RenameMailbox {
+    const KIND: Kind = Kind::MAILBOX;
+    type Answer = ();
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<()> {
+        let state = state(keys, self.account)?;
+        let old = open(keys, self.account, self.mailbox)?;
+        if old.id == super::INBOX {
+            return refuse(MailboxRefusal::IsInbox);
+        }
+        let all = rows::mailboxes(keys, self.account)?;
+        let name = canonical_name(&self.name)?;
+        if find(&all, &name).is_some() {
+            return refuse(MailboxRefusal::AlreadyExists);
+        }
+        let below = format!("{}/", old.name);
+        if name.starts_with(&below) {
+            return refuse(MailboxRefusal::BadName("a mailbox cannot move below itself"));
+        }
+        let mut names = vec![(old.id, name.clone())];
+        for child in &all {
+            if let Some(rest) = child.name.strip_prefix(&below) {
+                let renamed = format!("{name}/{rest}");
+                if renamed.len() > NAME_LEN_MAX {
+                    return refuse(MailboxRefusal::BadName("it is too long"));
+                }
+                if find(&all, &renamed).is_some() {
+                    return refuse(MailboxRefusal::AlreadyExists);
+                }
+                names.push((child.id, renamed));
+            }
+        }
+        let mut id = state.mailbox;
+        let parents: Vec<_> = missing_parents(&all, &name)
+            .into_iter()
+            .map(|name| {
+                id = id.next();
+                (id, name, None)
+            })
+            .collect();
+        if names.len().saturating_add(parents.len()) > UIDS_PER_CHANGE_MAX {
+            return refuse(MailboxRefusal::TooMany("mailboxes below this one"));
+        }
+        let change = Change::Rename {
+            account: self.account,
+            modseq: state.modseq.next(),
+            names,
+            parents,
+            uid_validity: uid_validity(moment.now),
+        };
+        Ok(decided(&change, ()))
+    }
+}
+
+/// RFC 9051 6.3.5. The caller empties it first, in steps; mailboxes below it stay.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteMailbox {
+    /// Whose.
+    pub account: AccountId,
+    /// Which.
+    pub mailbox: MailboxId,
+}
+
+impl Command for DeleteMailbox {
+    const KIND: Kind = Kind::MAILBOX;
+    type Answer = ();
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        let state = state(keys, self.account)?;
+        let mailbox = open(keys, self.account, self.mailbox)?;
+        if mailbox.id == super::INBOX {
+            return refuse(MailboxRefusal::IsInbox);
+        }
+        if mailbox.exists > 0 {
+            return refuse(MailboxRefusal::NotEmpty);
+        }
+        let change = Change::Delete {
+            account: self.account,
+            mailbox: self.mailbox,
+            modseq: state.modseq.next(),
+        };
+        Ok(decided(&change, ()))
+    }
+}
+
+/// RFC 9051 6.3.7 and 6.3.8.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscribe {
+    /// Whose.
+    pub account: AccountId,
+    /// Which.
+    pub mailbox: MailboxId,
+    /// Whether from now on.
+    pub subscribed: bool,
+}
+
+impl Command for Subscribe {
+    const KIND: Kind = Kind::MAILBOX;
+    type Answer = ();
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        if open(keys, self.account, self.mailbox)?.subscribed == self.subscribed {
+            return Ok(Decision { change: None, answer: () });
+        }
+        let change = Change::Subscribe {
+            account: self.account,
+            mailbox: self.mailbox,
+            subscribed: self.subscribed,
+        };
+        Ok(decided(&change, ()))
+    }
+}
+
+/// RFC 9051 2.3.1.1: seconds since 1970 never repeat for a name that is deleted and created again
+/// in another second; ids never repeat, and no mailbox is created twice under one id.
+pub(crate) fn uid_validity(now: UnixMs) -> u32 {
+    u32::try_from(now.0 / 1_000).unwrap_or(u32::MAX).max(1)
+}
+
+/// INBOX is matched without regard to case (RFC 9051 5.1); all other names are taken literally.
+fn canonical_name(name: &str) -> Result<String, DecideError<MailboxRefusal>> {
+    let name = name.strip_suffix('/').unwrap_or(name);
+    if name.is_empty() || name.split('/').any(str::is_empty) {
+        return refuse(MailboxRefusal::BadName("a level of it is empty"));
+    }
+    if name.len() > NAME_LEN_MAX {
+        return refuse(MailboxRefusal::BadName("it is too long"));
+    }
+    if name.chars().any(char::is_control) {
+        return refuse(MailboxRefusal::BadName("it has control characters"));
+    }
+    let (top, rest) = name.split_once('/').map_or((name, None), |(t, r)| (t, Some(r)));
+    Ok(match (top.eq_ignore_ascii_case("INBOX"), rest) {
+        (true, None) => "INBOX".to_owned(),
+        (true, Some(rest)) => format!("INBOX/{rest}"),
+        (false, _) => name.to_owned(),
+    })
+}
+
+fn find<'a>(all: &'a [Mailbox], name: &str) -> Option<&'a Mailbox> {
+    all.iter().find(|m| m.name == name)
+}
+
+fn missing_parents(all: &[Mailbox], name: &str) -> Vec<String> {
+    let mut parents = Vec::new();
+    for (at, _) in name.match_indices('/') {
+        if let Some(parent) = name.get(..at)
+            && find(all, parent).is_none()
+        {
+            parents.push(parent.to_owned());
+        }
+    }
+    parents
+}
+
+/// Ids and counters that a change carries; named so that `apply` and `decide` agree.
+pub(super) type NewMailbox = (MailboxId, String, Option<Role>);
+/// See [`Change::Copy`].
+pub(super) type CopyPairs = Vec<(Uid, Uid)>;
+/// See [`Change::Copy`].
+pub(super) type FirstEmail = EmailId;
+/// See [`Change`].
+pub(super) type At = ModSeq;

@@ -1,0 +1,375 @@
+//! The rows of mailboxes and how they are read. Writing happens in `apply` alone.
+
+use crate::codec::{self, Key};
+use crate::id::{AccountId, EmailId, MailboxId, ModSeq, Uid};
+use crate::keys::{BodyAddress, Keys, KeysError, KeysMut};
+use crate::message::Summary;
+use crate::rule::{ApplyError, DecideError};
+use crate::time::UnixMs;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+
+/// RFC 9051 2.3.2: a message's system flags and keywords.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Flags {
+    /// System flags, see the constants.
+    pub bits: u8,
+    /// Keywords as first written, sorted without regard to case, no two alike.
+    pub keywords: Vec<String>,
+}
+
+impl Flags {
+    /// `\Seen`
+    pub const SEEN: u8 = 1;
+    /// `\Answered`
+    pub const ANSWERED: u8 = 2;
+    /// `\Flagged`
+    pub const FLAGGED: u8 = 4;
+    /// `\Deleted`
+    pub const DELETED: u8 = 8;
+    /// `\Draft`
+    pub const DRAFT: u8 = 16;
+
+    /// System flags alone.
+    #[must_use]
+    pub fn system(bits: u8) -> Self {
+        Self { bits, keywords: Vec::new() }
+    }
+
+    /// Whether all of `bits` are set.
+    #[must_use]
+    pub fn has(&self, bits: u8) -> bool {
+        self.bits & bits == bits
+    }
+
+    /// Adds a keyword; keywords are compared without regard to case (RFC 9051 2.3.2).
+    pub fn add_keyword(&mut self, keyword: &str) {
+        if let Err(at) = self.find(keyword) {
+            self.keywords.insert(at, keyword.to_owned());
+        }
+    }
+
+    /// Whether the keyword is set.
+    #[must_use]
+    pub fn has_keyword(&self, keyword: &str) -> bool {
+        self.find(keyword).is_ok()
+    }
+
+    /// Adds all of `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.bits |= other.bits;
+        for keyword in &other.keywords {
+            self.add_keyword(keyword);
+        }
+    }
+
+    /// Removes all of `other`.
+    pub fn remove(&mut self, other: &Self) {
+        self.bits &= !other.bits;
+        self.keywords.retain(|k| !other.has_keyword(k));
+    }
+
+    fn find(&self, keyword: &str) -> Result<usize, usize> {
+        let wanted = keyword.to_ascii_lowercase();
+        self.keywords.binary_search_by(|k| k.to_ascii_lowercase().cmp(&wanted))
+    }
+}
+
+/// A message in a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its UID there.
+    pub uid: Uid,
+    /// The message itself.
+    pub email: EmailId,
+    /// Its flags there.
+    pub flags: Flags,
+    /// When it last changed, in the account's count.
+    pub modseq: ModSeq,
+    /// RFC 9051 2.3.3: when it arrived.
+    pub internal_date: UnixMs,
+    /// RFC822.SIZE in bytes.
+    pub size: u64,
+}
+
+/// RFC 6154: what a mailbox is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Where mail arrives.
+    Inbox,
+    /// `\Drafts`
+    Drafts,
+    /// `\Sent`
+    Sent,
+    /// `\Junk`
+    Junk,
+    /// `\Trash`
+    Trash,
+    /// `\Archive`
+    Archive,
+}
+
+/// A mailbox with its counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// Its id, given once.
+    pub id: MailboxId,
+    /// Full name in UTF-8; `/` separates levels; `INBOX` is spelt so.
+    pub name: String,
+    /// What it is for.
+    pub role: Option<Role>,
+    /// RFC 9051 2.3.1.1.
+    pub uid_validity: u32,
+    /// The next message's UID, at least.
+    pub uid_next: Uid,
+    /// When it last changed, in the account's count.
+    pub modseq: ModSeq,
+    /// Messages in it.
+    pub exists: u32,
+    /// Of them without `\Seen`.
+    pub unseen: u32,
+    /// Of them with `\Deleted`.
+    pub deleted: u32,
+    /// Whether the account subscribes to it.
+    pub subscribed: bool,
+}
+
+/// An account's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountState {
+    /// The last modseq given.
+    pub modseq: ModSeq,
+    /// The last email id given.
+    pub email: EmailId,
+    /// The last mailbox id given.
+    pub mailbox: MailboxId,
+}
+
+/// What is known of a message without its body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Email {
+    /// The mailbox that it lies in.
+    pub mailbox: MailboxId,
+    /// Its UID there.
+    pub uid: Uid,
+    /// Where its bytes are.
+    pub body: BodyAddress,
+    /// Length in bytes.
+    pub size: u64,
+    /// BLAKE3 of its bytes.
+    pub hash: [u8; 32],
+    /// Structure and headers, as scanned at delivery.
+    pub summary: Summary,
+}
+
+/// What one command changed in one mailbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touched {
+    /// Which mailbox.
+    pub mailbox: MailboxId,
+    /// Messages that came or changed.
+    pub changed: Vec<Uid>,
+    /// Messages that went.
+    pub expunged: Vec<Uid>,
+}
+
+/// What one command changed: a row of the account's change log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRow {
+    /// Per mailbox.
+    pub touched: Vec<Touched>,
+}
+
+pub(crate) fn key_state(account: AccountId) -> Vec<u8> {
+    Key::new(b'A').u32(account.0).done()
+}
+
+pub(crate) fn key_mailbox(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
+    Key::new(b'b').u32(account.0).u32(mailbox.0).done()
+}
+
+pub(crate) fn key_entry(account: AccountId, mailbox: MailboxId, uid: Uid) -> Vec<u8> {
+    Key::new(b'm').u32(account.0).u32(mailbox.0).u32(uid.0).done()
+}
+
+pub(crate) fn key_email(account: AccountId, email: EmailId) -> Vec<u8> {
+    Key::new(b'e').u32(account.0).u64(email.0).done()
+}
+
+pub(crate) fn key_change(account: AccountId, modseq: ModSeq) -> Vec<u8> {
+    Key::new(b'C').u32(account.0).u64(modseq.0).done()
+}
+
+/// A row could not be read or decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// Reading failed.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Decoding failed.
+    #[error(transparent)]
+    Decode(#[from] codec::DecodeError),
+}
+
+impl From<RowError> for ApplyError {
+    fn from(e: RowError) -> Self {
+        match e {
+            RowError::Keys(e) => Self::Keys(e),
+            RowError::Decode(e) => Self::Decode(e),
+        }
+    }
+}
+
+impl<R> From<RowError> for DecideError<R> {
+    fn from(e: RowError) -> Self {
+        match e {
+            RowError::Keys(e) => Self::Keys(e),
+            RowError::Decode(e) => Self::Decode(e),
+        }
+    }
+}
+
+fn row<T: serde::de::DeserializeOwned>(
+    keys: &dyn Keys,
+    what: &'static str,
+    key: &[u8],
+) -> Result<Option<T>, RowError> {
+    Ok(keys.get(key)?.map(|v| codec::decode(what, &v)).transpose()?)
+}
+
+/// The account's counters; `None` when there is no such account.
+pub fn account_state(
+    keys: &dyn Keys,
+    account: AccountId,
+) -> Result<Option<AccountState>, RowError> {
+    row(keys, "account counters", &key_state(account))
+}
+
+/// One mailbox.
+pub fn mailbox(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: MailboxId,
+) -> Result<Option<Mailbox>, RowError> {
+    row(keys, "mailbox", &key_mailbox(account, mailbox))
+}
+
+/// All mailboxes of the account, by id.
+pub fn mailboxes(keys: &dyn Keys, account: AccountId) -> Result<Vec<Mailbox>, RowError> {
+    let (from, to) = Key::new(b'b').u32(account.0).range();
+    collect(keys, "mailbox", &from, &to)
+}
+
+/// One message in a mailbox.
+pub fn entry(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: MailboxId,
+    uid: Uid,
+) -> Result<Option<Entry>, RowError> {
+    row(keys, "mailbox entry", &key_entry(account, mailbox, uid))
+}
+
+/// The messages of a mailbox with `first <= uid <= last`, ascending.
+pub fn entries_range(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: MailboxId,
+    (first, last): (Uid, Uid),
+) -> Result<Vec<Entry>, RowError> {
+    let from = key_entry(account, mailbox, first);
+    // The key after the last wanted one: the same with a zero byte behind it.
+    let mut to = key_entry(account, mailbox, last);
+    to.push(0);
+    collect(keys, "mailbox entry", &from, &to)
+}
+
+/// One message.
+pub fn email(
+    keys: &dyn Keys,
+    account: AccountId,
+    email: EmailId,
+) -> Result<Option<Email>, RowError> {
+    row(keys, "message", &key_email(account, email))
+}
+
+/// What changed in `mailbox` after `since`: UIDs that came or changed (and may be gone again by
+/// now) and UIDs that went, each ascending and once.
+pub fn touched_since(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: MailboxId,
+    since: ModSeq,
+) -> Result<Touched, RowError> {
+    let from = key_change(account, since.next());
+    let (_, to) = Key::new(b'C').u32(account.0).range();
+    let mut all = Touched { mailbox, ..Touched::default() };
+    for row in collect::<ChangeRow>(keys, "change row", &from, &to)? {
+        for touched in row.touched.into_iter().filter(|t| t.mailbox == mailbox) {
+            all.changed.extend(touched.changed);
+            all.expunged.extend(touched.expunged);
+        }
+    }
+    for uids in [&mut all.changed, &mut all.expunged] {
+        uids.sort_unstable();
+        uids.dedup();
+    }
+    Ok(all)
+}
+
+fn collect<T: serde::de::DeserializeOwned>(
+    keys: &dyn Keys,
+    what: &'static str,
+    from: &[u8],
+    to: &[u8],
+) -> Result<Vec<T>, RowError> {
+    let mut rows = Vec::new();
+    let mut failed = None;
+    keys.scan(from, to, &mut |_, value| match codec::decode(what, value) {
+        Ok(row) => {
+            rows.push(row);
+            ControlFlow::Continue(())
+        }
+        Err(e) => {
+            failed = Some(e);
+            ControlFlow::Break(())
+        }
+    })?;
+    failed.map_or(Ok(rows), |e| Err(e.into()))
+}
+
+/// Writes the mailboxes that a new account starts with. Part of the directory's change that creates
+/// the account, so that no account is ever without its INBOX.
+pub fn create_account_rows(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    uid_validity: u32,
+) -> Result<(), KeysError> {
+    let start = [
+        ("INBOX", Role::Inbox),
+        ("Drafts", Role::Drafts),
+        ("Sent", Role::Sent),
+        ("Junk", Role::Junk),
+        ("Trash", Role::Trash),
+        ("Archive", Role::Archive),
+    ];
+    let mut id = MailboxId(0);
+    for (name, role) in start {
+        id = id.next();
+        let row = Mailbox {
+            id,
+            name: name.to_owned(),
+            role: Some(role),
+            uid_validity,
+            uid_next: Uid(1),
+            modseq: ModSeq(1),
+            exists: 0,
+            unseen: 0,
+            deleted: 0,
+            subscribed: true,
+        };
+        keys.put(&key_mailbox(account, id), &codec::encode(&row))?;
+    }
+    let state = AccountState { modseq: ModSeq(1), email: EmailId(0), mailbox: id };
+    keys.put(&key_state(account), &codec::encode(&state))
+}

@@ -1,0 +1,224 @@
+//! What operators do to the directory. Each call is one change, committed when it returns.
+
+use super::authenticate::run_hash;
+use super::{Directory, DirectoryError, Login, Resolved, password};
+use crate::base::secret::Secret;
+use crate::store::PrimaryLease;
+use understudy_proto::directory::{
+    self, Account, AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
+    Credential, DirectoryRefusal, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword, Tenant,
+};
+use understudy_proto::id::{AccountId, TenantId};
+use understudy_proto::rule::Command;
+
+/// A person's password has at least this many characters.
+const PASSWORD_LEN_MIN: usize = 10;
+/// And at most this many bytes: hashing is not for essays.
+const PASSWORD_LEN_MAX: usize = 1_000;
+
+/// A fresh app password: shown once, kept by nobody.
+#[derive(Debug)]
+pub struct NewAppPassword {
+    /// Its number within the account, to revoke it by.
+    pub id: u32,
+    /// The password.
+    pub plain: Secret<String>,
+}
+
+impl Directory {
+    /// Creates a tenant. Its data key is durable on every insync node before it exists.
+    pub async fn create_tenant(
+        &self,
+        lease: &PrimaryLease,
+        name: &str,
+    ) -> Result<TenantId, DirectoryError> {
+        let id = CreateTenant::next_id(&self.store.read(TenantId::SYSTEM)?)?;
+        let version = self.store.keyring().add(id)?;
+        self.store.keyring().replicated(version).await;
+        let command = CreateTenant { id, name: name.to_owned() };
+        self.write(lease, TenantId::SYSTEM, command).await
+    }
+
+    /// All tenants.
+    pub fn tenants(&self) -> Result<Vec<Tenant>, DirectoryError> {
+        Ok(directory::tenants(&self.store.read(TenantId::SYSTEM)?)?)
+    }
+
+    /// The tenant of that name (without regard to case), or with that number.
+    pub fn find_tenant(&self, name: &str) -> Result<Tenant, DirectoryError> {
+        self.tenants()?
+            .into_iter()
+            .find(|t| t.name.to_lowercase() == name.to_lowercase() || t.id.to_string() == name)
+            .ok_or_else(|| DirectoryRefusal::Missing(format!("tenant {name}")).into())
+    }
+
+    /// Gives a domain to a tenant.
+    pub async fn add_domain(
+        &self,
+        lease: &PrimaryLease,
+        tenant: TenantId,
+        domain: &str,
+    ) -> Result<(), DirectoryError> {
+        let command = AddDomain { tenant, domain: domain.to_owned() };
+        self.write(lease, TenantId::SYSTEM, command).await
+    }
+
+    /// Takes a domain away.
+    pub async fn remove_domain(
+        &self,
+        lease: &PrimaryLease,
+        domain: &str,
+    ) -> Result<(), DirectoryError> {
+        self.write(lease, TenantId::SYSTEM, RemoveDomain { domain: domain.to_owned() }).await
+    }
+
+    /// All domains and whose they are.
+    pub fn domains(&self) -> Result<Vec<(String, TenantId)>, DirectoryError> {
+        Ok(directory::domains(&self.store.read(TenantId::SYSTEM)?)?)
+    }
+
+    /// Creates an account; the address's domain says for which tenant.
+    pub async fn create_account(
+        &self,
+        lease: &PrimaryLease,
+        address: &str,
+        name: &str,
+    ) -> Result<Login, DirectoryError> {
+        let tenant = self.owner_of(address)?;
+        let command = CreateAccount { address: address.to_owned(), name: name.to_owned() };
+        let account = self.write(lease, tenant, command).await?;
+        Ok(Login { tenant, account, address: directory::canonical_address(address)? })
+    }
+
+    /// The accounts of a tenant, closed ones too.
+    pub fn accounts(&self, tenant: TenantId) -> Result<Vec<Account>, DirectoryError> {
+        Ok(directory::accounts(&self.store.read(tenant)?)?)
+    }
+
+    /// The aliases of a tenant with the main address of each one's account.
+    pub fn aliases(&self, tenant: TenantId) -> Result<Vec<(String, String)>, DirectoryError> {
+        let view = self.store.read(tenant)?;
+        let mut all = Vec::new();
+        for (alias, account) in directory::aliases(&view)? {
+            let main = directory::account(&view, account)?.map(|a| a.address).unwrap_or_default();
+            all.push((alias, main));
+        }
+        Ok(all)
+    }
+
+    /// Closes an account: its addresses and credentials go, its mail is kept.
+    pub async fn close_account(
+        &self,
+        lease: &PrimaryLease,
+        address: &str,
+    ) -> Result<(), DirectoryError> {
+        let (tenant, account) = self.find_account(address)?;
+        self.write(lease, tenant, CloseAccount { account }).await
+    }
+
+    /// Gives an account another address, in any domain of its tenant.
+    pub async fn add_alias(
+        &self,
+        lease: &PrimaryLease,
+        alias: &str,
+        address: &str,
+    ) -> Result<(), DirectoryError> {
+        let (tenant, account) = self.find_account(address)?;
+        if self.owner_of(alias)? != tenant {
+            let (_, domain) = directory::split_address(alias)?;
+            let what = format!("domain {domain} of the account's tenant");
+            return Err(DirectoryRefusal::Missing(what).into());
+        }
+        self.write(lease, tenant, AddAlias { address: alias.to_owned(), account }).await
+    }
+
+    /// Takes an alias away.
+    pub async fn remove_alias(
+        &self,
+        lease: &PrimaryLease,
+        alias: &str,
+    ) -> Result<(), DirectoryError> {
+        let tenant = self.owner_of(alias)?;
+        self.write(lease, tenant, RemoveAlias { address: alias.to_owned() }).await
+    }
+
+    /// Sets a person's password.
+    pub async fn set_password(
+        &self,
+        lease: &PrimaryLease,
+        address: &str,
+        plain: Secret<String>,
+    ) -> Result<(), DirectoryError> {
+        let len = plain.expose().len();
+        if plain.expose().chars().count() < PASSWORD_LEN_MIN || len > PASSWORD_LEN_MAX {
+            return Err(DirectoryError::Hash(format!(
+                "it needs at least {PASSWORD_LEN_MIN} characters and at most {PASSWORD_LEN_MAX} bytes"
+            )));
+        }
+        let (tenant, account) = self.find_account(address)?;
+        let secret = run_hash(move || password::hash(&plain))
+            .await?
+            .map_err(|e| DirectoryError::Hash(e.to_string()))?;
+        self.write(lease, tenant, SetPassword { account, secret }).await
+    }
+
+    /// Makes an app password for one device.
+    pub async fn add_app_password(
+        &self,
+        lease: &PrimaryLease,
+        address: &str,
+        label: &str,
+    ) -> Result<NewAppPassword, DirectoryError> {
+        let (tenant, account) = self.find_account(address)?;
+        let (plain, secret) = password::new_app_password();
+        let command = AddAppPassword { account, label: label.to_owned(), secret };
+        let id = self.write(lease, tenant, command).await?;
+        Ok(NewAppPassword { id, plain })
+    }
+
+    /// An account's credentials, without their secrets' content.
+    pub fn credentials(&self, address: &str) -> Result<Vec<Credential>, DirectoryError> {
+        let (tenant, account) = self.find_account(address)?;
+        Ok(directory::credentials(&self.store.read(tenant)?, account)?)
+    }
+
+    /// Revokes a credential.
+    pub async fn revoke_credential(
+        &self,
+        lease: &PrimaryLease,
+        address: &str,
+        id: u32,
+    ) -> Result<(), DirectoryError> {
+        let (tenant, account) = self.find_account(address)?;
+        self.write(lease, tenant, RevokeCredential { account, id }).await
+    }
+
+    fn owner_of(&self, address: &str) -> Result<TenantId, DirectoryError> {
+        let canonical = directory::canonical_address(address)?;
+        let (_, domain) = directory::split_address(&canonical)?;
+        directory::domain_owner(&self.store.read(TenantId::SYSTEM)?, domain)?
+            .ok_or_else(|| DirectoryRefusal::Missing(format!("domain {domain} here")).into())
+    }
+
+    fn find_account(&self, address: &str) -> Result<(TenantId, AccountId), DirectoryError> {
+        match self.resolve(address)? {
+            Resolved::Account { tenant, account } => Ok((tenant, account)),
+            _ => Err(DirectoryRefusal::Missing(format!("account {address}")).into()),
+        }
+    }
+
+    /// One change, committed and visible on this node when it returns.
+    async fn write<C>(
+        &self,
+        lease: &PrimaryLease,
+        tenant: TenantId,
+        command: C,
+    ) -> Result<C::Answer, DirectoryError>
+    where
+        C: Command<Refusal = DirectoryRefusal>,
+    {
+        let written = self.store.write(lease, tenant, command).await?;
+        self.store.applied(tenant, written.lsn).await;
+        Ok(written.answer)
+    }
+}

@@ -1,0 +1,107 @@
+//! Whose address is this, and who is asking: the directory in use.
+//!
+//! The rules are [`understudy_proto::directory`]; this room adds what touches the world: the store,
+//! hashing, and the order of the two writes that make a tenant (its key first). Invariants: what
+//! cannot be read is temporary, never "unknown"; a wrong name costs as much time as a wrong
+//! password. Absent: caches (the store's page cache is one) and roles of people.
+
+mod administer;
+mod authenticate;
+mod password;
+
+use crate::store::{Store, StoreError, WriteError};
+pub use administer::NewAppPassword;
+pub use authenticate::Login;
+use understudy_proto::directory::{self, AddressError, DirectoryRefusal};
+use understudy_proto::id::{AccountId, TenantId};
+use understudy_proto::mailbox::RowError;
+
+/// The directory of all tenants. Cheap to clone.
+#[derive(Clone)]
+pub struct Directory {
+    store: Store,
+}
+
+/// What an address leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// An account here.
+    Account {
+        /// Whose customer.
+        tenant: TenantId,
+        /// Whose mailbox.
+        account: AccountId,
+    },
+    /// The domain is ours, the address is nobody's.
+    UnknownAccount,
+    /// The domain is not ours.
+    NotLocal,
+}
+
+/// Why the directory gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A rule says no; the text says which.
+    #[error("{0}")]
+    Refused(#[from] DirectoryRefusal),
+    /// The text is no address or domain.
+    #[error("{0}")]
+    Address(#[from] AddressError),
+    /// This node may not write, or the outcome is unknown: ask again.
+    #[error("the change could not be made: {0}")]
+    NotWritten(String),
+    /// The view cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A row cannot be read.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// Hashing a password failed.
+    #[error("the password could not be hashed: {0}")]
+    Hash(String),
+    /// Too many sign-ins are being checked.
+    #[error("too many sign-ins are being checked; try again in a moment")]
+    Busy,
+}
+
+impl From<WriteError<DirectoryRefusal>> for DirectoryError {
+    fn from(e: WriteError<DirectoryRefusal>) -> Self {
+        match e {
+            WriteError::Refused(why) => Self::Refused(why),
+            other => Self::NotWritten(other.to_string()),
+        }
+    }
+}
+
+impl Directory {
+    /// The directory that lies in `store`.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Finds what an address leads to. Text that is no address is nobody's.
+    pub fn resolve(&self, address: &str) -> Result<Resolved, DirectoryError> {
+        let Ok(canonical) = directory::canonical_address(address) else {
+            return Ok(Resolved::NotLocal);
+        };
+        let (_, domain) = directory::split_address(&canonical)?;
+        let system = self.store.read(TenantId::SYSTEM)?;
+        let Some(tenant) = directory::domain_owner(&system, domain)? else {
+            return Ok(Resolved::NotLocal);
+        };
+        let view = self.store.read(tenant)?;
+        Ok(match directory::address(&view, &canonical)? {
+            Some(found) => Resolved::Account { tenant, account: found.account },
+            None => Resolved::UnknownAccount,
+        })
+    }
+
+    /// Whether the account may write in the name of `from`: its own addresses, and the null
+    /// reverse-path (RFC 5321 4.5.5).
+    pub fn may_send_as(&self, login: &Login, from: &str) -> Result<bool, DirectoryError> {
+        Ok(from.is_empty()
+            || self.resolve(from)?
+                == Resolved::Account { tenant: login.tenant, account: login.account })
+    }
+}

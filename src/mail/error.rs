@@ -1,0 +1,41 @@
+//! What can go wrong with mail, and how it looks from outside.
+
+use crate::store::StoreError;
+use understudy_proto::mailbox::{MailboxRefusal, RowError};
+
+/// Why mail could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// A rule says no.
+    #[error("{0}")]
+    Refused(#[from] MailboxRefusal),
+    /// This node may not write, or the outcome is unknown.
+    #[error("the change could not be made: {0}")]
+    NotWritten(String),
+    /// The view or a body cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A row cannot be read.
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+/// What an edge turns into its protocol's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The command breaks a rule: it will be refused again.
+    Refused(MailboxRefusal),
+    /// It may work later; nothing is lost.
+    Temporary,
+}
+
+impl MailError {
+    /// How it looks from outside. Unknown is temporary: in doubt defer, never bounce.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Refused(why) => Class::Refused(why.clone()),
+            Self::NotWritten(_) | Self::Store(_) | Self::Row(_) => Class::Temporary,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The outbound queue, as whoever drains it sees it.
+
+use super::{Mail, MailError};
+use crate::store::{PrimaryLease, WriteError};
+use std::ops::Range;
+use understudy_proto::directory;
+use understudy_proto::id::TenantId;
+use understudy_proto::keys::BodyAddress;
+use understudy_proto::queue::{self, Item, NoSuchItem, Settle};
+use understudy_proto::time::UnixMs;
+
+/// Most items of one tenant that are looked at in one pass.
+const ITEMS_MAX: usize = 10_000;
+
+impl Mail {
+    /// All items in all tenants' queues, oldest first within each, at most `limit` in all.
+    pub fn queue(&self, limit: usize) -> Result<Vec<(TenantId, Item)>, MailError> {
+        let mut all = Vec::new();
+        for tenant in directory::tenants(&self.store.read(TenantId::SYSTEM)?)? {
+            let left = limit.saturating_sub(all.len()).min(ITEMS_MAX);
+            if left == 0 {
+                break;
+            }
+            let items = queue::items(&self.store.read(tenant.id)?, left)?;
+            all.extend(items.into_iter().map(|item| (tenant.id, item)));
+        }
+        Ok(all)
+    }
+
+    /// Items that are due at `now`.
+    pub fn queue_due(&self, now: UnixMs, limit: usize) -> Result<Vec<(TenantId, Item)>, MailError> {
+        let mut due = self.queue(usize::MAX)?;
+        due.retain(|(_, item)| item.next <= now);
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    /// Records what an attempt achieved. An item that is gone has been settled before.
+    pub async fn queue_settle(
+        &self,
+        lease: &PrimaryLease,
+        tenant: TenantId,
+        settle: Settle,
+    ) -> Result<(), MailError> {
+        match self.store.write(lease, tenant, settle).await {
+            Ok(written) => {
+                self.store.applied(tenant, written.lsn).await;
+                Ok(())
+            }
+            Err(WriteError::Refused(NoSuchItem)) => Ok(()),
+            Err(other) => Err(MailError::NotWritten(other.to_string())),
+        }
+    }
+
+    /// Bytes of a queued message. At most 256 KiB a call.
+    pub fn read_queued(
+        &self,
+        tenant: TenantId,
+        body: &BodyAddress,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>, MailError> {
+        self.read_body(tenant, body, range)
+    }
+}

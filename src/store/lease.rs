@@ -1,0 +1,113 @@
+//! The proof that this node is primary.
+//!
+//! Invariants: only `pair` mints one (`tests/tidy`). Once `LeaseControl::revoke` has returned, no
+//! record of that lease enters the log any more: a submission holds the lease while it queues.
+//! Dropping the control revokes too, so that a pair that died leaves nobody who may write.
+//!
+//! Deliberately absent: time. How long a lease lasts is the pair's to know.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use tokio::sync::watch;
+use understudy_proto::id::Epoch;
+
+/// Proof that this node is primary. Clones are the same lease.
+#[derive(Clone)]
+pub struct PrimaryLease(Arc<Inner>);
+
+/// The pair's end of a lease.
+#[must_use = "dropping the control revokes the lease"]
+pub struct LeaseControl(Arc<Inner>);
+
+struct Inner {
+    epoch: Epoch,
+    valid: RwLock<bool>,
+    revoked: watch::Sender<bool>,
+}
+
+impl PrimaryLease {
+    /// Makes a lease of `epoch` and the control that ends it. Only `pair` calls this.
+    pub fn mint(epoch: Epoch) -> (Self, LeaseControl) {
+        let inner =
+            Arc::new(Inner { epoch, valid: RwLock::new(true), revoked: watch::Sender::new(false) });
+        (Self(Arc::clone(&inner)), LeaseControl(inner))
+    }
+
+    /// The reign in which it was minted.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.0.epoch
+    }
+
+    /// Whether it has not been revoked.
+    #[must_use]
+    pub fn valid(&self) -> bool {
+        *self.0.valid.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once it is revoked.
+    pub async fn revoked(&self) {
+        let mut revoked = self.0.revoked.subscribe();
+        // The sender lives in `self`, so that the wait ends only with the revocation.
+        while !*revoked.borrow_and_update() {
+            if revoked.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Keeps the lease from being revoked while the guard lives; `None` when it already is.
+    pub(super) fn hold(&self) -> Option<RwLockReadGuard<'_, bool>> {
+        let guard = self.0.valid.read().unwrap_or_else(PoisonError::into_inner);
+        guard.then_some(guard)
+    }
+
+    /// Whether both are the same lease.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for PrimaryLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrimaryLease").field("epoch", &self.0.epoch).finish_non_exhaustive()
+    }
+}
+
+impl LeaseControl {
+    /// Ends the lease: when this returns, nothing more is written under it.
+    pub fn revoke(&self) {
+        *self.0.valid.write().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.revoked.send_replace(true);
+    }
+}
+
+impl Drop for LeaseControl {
+    fn drop(&mut self) {
+        self.revoke();
+    }
+}
+
+impl fmt::Debug for LeaseControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseControl").field("epoch", &self.0.epoch).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lease_ends_when_it_is_revoked_or_its_control_is_dropped() {
+        let (lease, control) = PrimaryLease::mint(Epoch(3));
+        assert!(lease.valid() && lease.hold().is_some());
+        control.revoke();
+        assert!(!lease.valid() && lease.hold().is_none());
+        lease.revoked().await;
+        let (lease, control) = PrimaryLease::mint(Epoch(4));
+        drop(control);
+        lease.clone().revoked().await;
+        assert!(!lease.valid());
+    }
+}
