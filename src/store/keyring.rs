@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 use understudy_proto::id::TenantId;
 use zeroize::Zeroizing;
 
@@ -33,6 +34,10 @@ pub struct Keyring {
     state: Mutex<State>,
     /// Whether nothing has ever been sealed here, so that a peer's keyring may replace ours.
     unused: AtomicBool,
+    /// The newest version, for whoever carries the keyring to the peer.
+    newest: watch::Sender<u64>,
+    /// The version that is durable on every insync node.
+    replicated: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -56,6 +61,8 @@ impl Keyring {
         let keyring = Self {
             disk,
             dir: dir.to_owned(),
+            newest: watch::Sender::new(state.version),
+            replicated: watch::Sender::new(0),
             state: Mutex::new(state),
             unused: AtomicBool::new(unused),
         };
@@ -95,6 +102,7 @@ impl Keyring {
         if next.keys != state.keys || next.version != state.version {
             self.write(&next)?;
             *state = next;
+            self.newest.send_replace(state.version);
         }
         Ok(state.version)
     }
@@ -111,7 +119,30 @@ impl Keyring {
         self.write(&next)?;
         next.ciphers = std::mem::take(&mut state.ciphers);
         *state = next;
+        self.newest.send_replace(state.version);
         Ok(state.version)
+    }
+
+    /// Follows the newest version.
+    #[must_use]
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// `version` is durable on every insync node. Only the pair knows and says so.
+    pub fn mark_replicated(&self, version: u64) {
+        self.replicated.send_if_modified(|known| {
+            let higher = version > *known;
+            *known = version.max(*known);
+            higher
+        });
+    }
+
+    /// Returns once `version` is durable on every insync node: a key is used only from then on.
+    pub async fn replicated(&self, version: u64) {
+        let mut replicated = self.replicated.subscribe();
+        // The sender lives in `self`, so that the wait ends only with the version.
+        let _gone = replicated.wait_for(|known| *known >= version).await.is_err();
     }
 
     /// Whether `tenant` has a key.

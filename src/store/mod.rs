@@ -40,8 +40,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use understudy_proto::id::{Lsn, NodeId, TenantId};
+use understudy_proto::record::{self, Kind};
 use understudy_proto::rule::Registry;
 
+/// How much of the log [`Store::changes`] reads at a time, in bytes.
+const CHANGES_READ_LEN: usize = 1024 * 1024;
 /// Topics of a tenant that may have followers before those without are forgotten.
 const TOPICS_IDLE_MAX: usize = 1_024;
 
@@ -236,6 +239,36 @@ impl Store {
     #[must_use]
     pub fn keyring(&self) -> &Keyring {
         &self.inner().keyring
+    }
+
+    /// The changes of one kind with `after < lsn <= last`, unsealed, as far as the log still has
+    /// them. For what a new primary must know of its predecessor's last moments.
+    pub fn changes(
+        &self,
+        kind: Kind,
+        after: Lsn,
+        last: Lsn,
+    ) -> Result<Vec<(TenantId, Vec<u8>)>, StoreError> {
+        let inner = self.inner();
+        let mut changes = Vec::new();
+        let mut next = after.next().max(inner.log.first());
+        while next <= last {
+            let bytes = inner.log.read_from(next, CHANGES_READ_LEN)?;
+            let mut rest = bytes.as_slice();
+            while let Ok((header, payload, whole)) = record::decode(rest) {
+                if header.kind == kind && header.lsn <= last {
+                    let aad = seal::record_aad(header.tenant, kind, header.flags, &[]);
+                    let cipher = inner.keyring.cipher(header.tenant)?;
+                    changes.push((header.tenant, cipher.open(&header.nonce, &aad, payload)?));
+                }
+                next = header.lsn.next();
+                rest = rest.get(whole..).unwrap_or_default();
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        Ok(changes)
     }
 
     /// The log. Only `pair` calls what changes it.
