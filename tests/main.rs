@@ -1,5 +1,12 @@
-//! The one integration-test binary.
+//! The one integration-test binary: one link step, one place to look.
+//!
+//! [`tidy`] reads the source tree and holds its rules; [`fuzz`] runs every saved input of every
+//! parser, and mutations of them, on the stable toolchain; [`peers`] lets Debian's own programs speak
+//! to ours.
 
-// As `cfg(test)` modules, so that clippy knows them for tests.
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod peers;
+#[cfg(test)]
+mod tidy;
