@@ -1,0 +1,220 @@
+//! One attempt at one host: drives the client machine over a connection.
+
+use super::READ_MAX;
+use crate::base::clock;
+use crate::smtp::Smtp;
+use log::debug;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use understudy_proto::id::TenantId;
+use understudy_proto::keys::BodyAddress;
+use understudy_proto::smtp::client::{Client, Delivery, Outcome, Output};
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for the host to take a block: RFC 5321 4.5.3.2.5.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// A message and how it is read.
+pub(super) struct Cargo {
+    pub(super) smtp: Smtp,
+    pub(super) tenant: TenantId,
+    pub(super) from: String,
+    pub(super) body: BodyAddress,
+    /// Which of the body's octets leave.
+    pub(super) range: Range<u64>,
+}
+
+/// How a conversation ended.
+enum End {
+    Outcomes,
+    /// The handshake failed: the host may do without.
+    NoTls(io::Error),
+}
+
+type Outcomes = Vec<(String, Outcome)>;
+
+impl Cargo {
+    /// Brings the message to the host at `at`; also whether the next host may do better.
+    pub(super) async fn bring(&self, at: SocketAddr, to: Vec<String>) -> (Outcomes, bool) {
+        // RFC 7435: TLS where it works, else without; nobody was promised more.
+        let (client, end) = self.converse(at, to.clone(), true).await;
+        let client = match end {
+            End::Outcomes => client,
+            End::NoTls(e) => {
+                debug!(peer:% = at, err:% = e; "host's TLS does not work, trying without");
+                self.converse(at, to, false).await.0
+            }
+        };
+        (client.outcomes(), client.try_next_host())
+    }
+
+    async fn converse(&self, at: SocketAddr, to: Vec<String>, tls: bool) -> (Client, End) {
+        let delivery = Delivery {
+            hostname: self.smtp.0.hostname.clone(),
+            from: self.from.clone(),
+            to,
+            size: self.range.end.saturating_sub(self.range.start),
+            tls,
+        };
+        let mut client = Client::new(delivery, clock::mono());
+        let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(at)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(e)) => return (troubled(client, at, &e), End::Outcomes),
+            Err(_elapsed) => {
+                let e = io::Error::from(io::ErrorKind::TimedOut);
+                return (troubled(client, at, &e), End::Outcomes);
+            }
+        };
+        let mut stream = stream;
+        match self.talk(&mut client, &mut stream).await {
+            Ok(false) => return (client, End::Outcomes),
+            Ok(true) => {}
+            Err(e) => return (troubled(client, at, &e), End::Outcomes),
+        }
+        let name = ServerName::IpAddress(at.ip().into());
+        let connector = TlsConnector::from(Arc::clone(&OPPORTUNISTIC));
+        let mut stream = match timeout(HANDSHAKE_TIMEOUT, connector.connect(name, stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(e)) => return (client, End::NoTls(e)),
+            Err(_elapsed) => return (client, End::NoTls(io::ErrorKind::TimedOut.into())),
+        };
+        client.handle_tls(clock::mono());
+        match self.talk(&mut client, &mut stream).await {
+            Ok(_) => (client, End::Outcomes),
+            Err(e) => (troubled(client, at, &e), End::Outcomes),
+        }
+    }
+
+    /// Talks to the end (`false`) or to a handshake (`true`).
+    async fn talk<S>(&self, client: &mut Client, stream: &mut S) -> io::Result<bool>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut buffer = vec![0; 4_096];
+        loop {
+            while let Some(output) = client.poll_output() {
+                match output {
+                    Output::Send(bytes) => send(stream, &bytes).await?,
+                    Output::StartTls => return Ok(true),
+                    Output::WantBody => self.send_body(client, stream).await?,
+                    Output::Close => return Ok(false),
+                }
+            }
+            let end = client.poll_timeout().unwrap_or_else(clock::mono);
+            tokio::select! {
+                read = stream.read(&mut buffer) => match read? {
+                    0 => client.handle_trouble("421 4.4.2 the host closed the connection"),
+                    n => client
+                        .handle_input(buffer.get(..n).unwrap_or_default(), clock::mono()),
+                },
+                () = clock::sleep_until(end) => client.handle_timeout(clock::mono()),
+            }
+        }
+    }
+
+    async fn send_body<S>(&self, client: &mut Client, stream: &mut S) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut at = self.range.start;
+        while at < self.range.end {
+            let end = self.range.end.min(at.saturating_add(READ_MAX));
+            let piece = self
+                .smtp
+                .0
+                .mail
+                .read_queued(self.tenant, &self.body, at..end)
+                .map_err(|e| io::Error::other(e.to_string()))?;
+            client.handle_body(&piece, clock::mono());
+            while let Some(Output::Send(bytes)) = client.poll_output() {
+                send(stream, &bytes).await?;
+            }
+            at = end;
+        }
+        client.handle_body_end(clock::mono());
+        Ok(())
+    }
+}
+
+fn troubled(mut client: Client, at: SocketAddr, e: &io::Error) -> Client {
+    client.handle_trouble(&format!("421 4.4.1 {at}: {e}"));
+    client
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
+    let write = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    timeout(WRITE_TIMEOUT, write).await?
+}
+
+/// TLS without a name to trust: it keeps those out who only listen (RFC 7435).
+static OPPORTUNISTIC: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+    crate::tls::install();
+    let provider = aws_lc_rs::default_provider();
+    let config = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_no_client_auth();
+    Arc::new(config)
+});
+
+/// Takes any certificate whose key its host can prove.
+#[derive(Debug)]
+struct Anyone(CryptoProvider);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
