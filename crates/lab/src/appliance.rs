@@ -8,7 +8,7 @@
 
 use crate::net::{self, FLOATING, Host};
 use crate::timeline::{Timeline, Tone};
-use crate::{Context, LabError, Options, Result, fail, wait_for};
+use crate::{Context, LabError, Options, Result, fail, interrupt, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -376,6 +376,9 @@ impl Pair {
 
     /// Prints the ends of both logs, for somebody who has to find out.
     pub(crate) fn report_logs(&self) {
+        if interrupt::came() {
+            return;
+        }
         for appliance in [&self.a, &self.b] {
             let log = appliance.log();
             let words = appliance.last_words(12);

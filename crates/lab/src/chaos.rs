@@ -11,7 +11,7 @@ use crate::probe::ms;
 use crate::stage::{self, Access, Stage};
 use crate::timeline::{Timeline, Tone};
 use crate::workdir::Workdir;
-use crate::{Options, Result, inventory, now};
+use crate::{Options, Result, inventory, now, pause};
 use nix::sys::signal::Signal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -112,21 +112,21 @@ fn play(
 
 fn happen(stage: &mut Stage<'_>, fault: Fault) -> Result<()> {
     stage.midst();
-    let pause = |time| std::thread::sleep(Duration::from_millis(time));
+    let pause = |time| pause(Duration::from_millis(time));
     match fault {
         Fault::Kill(host, time) => {
             stage.pair.of_mut(host).kill()?;
-            pause(time);
+            pause(time)?;
             stage.pair.of_mut(host).start()
         }
         Fault::Freeze(host, time) => {
             stage.pair.of(host).signal(Signal::SIGSTOP)?;
-            pause(time);
+            pause(time)?;
             stage.pair.of(host).signal(Signal::SIGCONT)
         }
         Fault::Cut(time) => {
             net::cut(Host::A, "link")?;
-            pause(time);
+            pause(time)?;
             net::mend(Host::A, "link")
         }
     }

@@ -8,7 +8,7 @@ use crate::probe::ms;
 use crate::stage::{self, Access, Stage};
 use crate::timeline::{Timeline, Tone};
 use crate::workdir::Workdir;
-use crate::{Options, Result, fail, inventory, now, stay};
+use crate::{Options, Result, fail, interrupt, inventory, now, stay};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.stay {
         stay::until_told(&pair, &access)?;
     }
-    stop(&mut pair)?;
+    if !interrupt::came() {
+        stop(&mut pair)?;
+    }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -128,9 +130,7 @@ fn hand_over(stage: &mut Stage<'_>, pace: &Pace) -> Result<()> {
     stage.pair.of(from).cli(&["handover"])?;
     stage.tale.say(Tone::Plain, format!("understudy handover on {from}: {}", ms(at.elapsed())));
     stage.pair.wait_primary(to)?;
-    let took = stage.first_banner(at)?;
     stage.pair.settle("the pair is whole after the handover")?;
-    stage.tale.say(Tone::Good, format!("{to} is primary; a banner {} after the command", ms(took)));
     stage.go_on(pace.handed)?;
     stage.event(format!("handover from {from} to {to}"), at);
     Ok(())

@@ -200,7 +200,7 @@ fn print_open(totals: Totals, verdicts: &[Verdict; 2]) {
         n => format!("; {n} left open, of which {there} are there"),
     };
     print(&format!(
-        "\n  open transactions (the answer never came): {}; {} messages were sent again and accepted{left}",
+        "\n  open transactions (the answer never came): {}; of their messages {} were accepted later{left}",
         totals.open, totals.open_then_accepted
     ));
     if totals.given_up > 0 {

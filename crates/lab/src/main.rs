@@ -10,6 +10,7 @@ mod count;
 mod demo;
 mod desk;
 mod imap;
+mod interrupt;
 mod inventory;
 mod keepalived;
 mod mime;
@@ -55,6 +56,9 @@ impl<T, E: Display> Context<T> for std::result::Result<T, E> {
     }
 }
 
+/// Longest sleep without a look at the interrupt.
+const SLICE: Duration = Duration::from_millis(50);
+
 /// The lab's clock.
 #[expect(clippy::disallowed_methods, reason = "the lab measures real time and decides nothing")]
 pub(crate) fn now() -> Instant {
@@ -64,6 +68,22 @@ pub(crate) fn now() -> Instant {
 /// Takes a lock. A thread that panicked with it fails the lab at its end; until then its data serves.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sleeps, unless somebody has had enough.
+///
+/// # Errors
+/// Ctrl-C or SIGTERM came: everything is to end and to clean up behind itself.
+pub(crate) fn pause(time: Duration) -> Result<()> {
+    let end = now() + time;
+    while !interrupt::came() {
+        let left = end.saturating_duration_since(now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(SLICE));
+    }
+    fail("interrupted")
 }
 
 /// Asks `done` every 20 ms until it says yes.
@@ -80,7 +100,7 @@ pub(crate) fn wait_for(
         if now() > end {
             return fail(format!("{what}: not within {} s", limit.as_secs()));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        pause(Duration::from_millis(20))?;
     }
 }
 
@@ -106,6 +126,9 @@ pub(crate) struct Options {
 }
 
 fn main() -> ExitCode {
+    if let Err(e) = interrupt::block() {
+        timeline::error(&e);
+    }
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
     let result = options(arguments).and_then(|options| match command.as_str() {

@@ -10,7 +10,7 @@
 //!   =================+================+====  br-link    10.77.1.0/24  (the pair's cross-link)
 //! ```
 
-use crate::{Context, LabError, Result, fail};
+use crate::{Context, LabError, Result, fail, interrupt};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use std::fmt;
@@ -94,7 +94,7 @@ pub(crate) fn build() -> Result<()> {
     ip("link set lo up")?;
     for bridge in ["br-service", "br-link"] {
         ip(&format!("link add {bridge} type bridge forward_delay 0 stp_state 0"))?;
-        ip(&format!("link set {bridge} up"))?;
+        ip(&format!("link set dev {bridge} up"))?;
     }
     for host in [Host::A, Host::B, Host::Client, Host::Sender] {
         let ns = host.name();
@@ -105,7 +105,7 @@ pub(crate) fn build() -> Result<()> {
             plug(host, "link", &host.link())?;
         }
     }
-    Ok(())
+    interrupt::listen()
 }
 
 fn enter() -> Result<()> {
@@ -131,9 +131,9 @@ fn enter() -> Result<()> {
 fn plug(host: Host, net: &str, address: &str) -> Result<()> {
     let (ns, port) = (host.name(), port(host, net));
     ip(&format!("link add {port} type veth peer name {net} netns {ns}"))?;
-    ip(&format!("link set {port} master br-{net} up"))?;
+    ip(&format!("link set dev {port} master br-{net} up"))?;
     ip_in(host, &format!("addr add {address}/24 dev {net}"))?;
-    ip_in(host, &format!("link set {net} up"))
+    ip_in(host, &format!("link set dev {net} up"))
 }
 
 fn port(host: Host, net: &str) -> String {
@@ -143,12 +143,12 @@ fn port(host: Host, net: &str) -> String {
 /// Takes a host's plug out of a network (`service` or `link`): its own carrier stays, as behind a
 /// switch that failed.
 pub(crate) fn cut(host: Host, net: &str) -> Result<()> {
-    ip(&format!("link set {} nomaster", port(host, net)))
+    ip(&format!("link set dev {} nomaster", port(host, net)))
 }
 
 /// Puts the plug back.
 pub(crate) fn mend(host: Host, net: &str) -> Result<()> {
-    ip(&format!("link set {} master br-{net}", port(host, net)))
+    ip(&format!("link set dev {} master br-{net}", port(host, net)))
 }
 
 /// Moves the calling thread, and what it starts, into a host.

@@ -10,7 +10,7 @@ use crate::stream::{Records, SENDERS, Stream};
 use crate::timeline::{Timeline, Tone};
 use crate::watch::Watch;
 use crate::workdir::Workdir;
-use crate::{LabError, Options, Result, fail, now, wait_for};
+use crate::{LabError, Options, Result, fail, now, pause, wait_for};
 use rustls::ClientConfig;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,7 +140,7 @@ impl<'a> Stage<'a> {
     /// It stands still.
     pub(crate) fn go_on(&self, time: Duration) -> Result<()> {
         let (start, before) = (now(), self.stream.accepted());
-        std::thread::sleep(time);
+        pause(time)?;
         wait_for("the stream goes on", STANDSTILL, || Ok(self.stream.accepted() > before))?;
         let more = self.stream.accepted().saturating_sub(before);
         let rate = f64::from(more) / start.elapsed().as_secs_f64();
@@ -199,7 +199,7 @@ impl<'a> Stage<'a> {
         self.tale.say(Tone::Plain, "the senders finish what they have begun");
         let (records, bytes) = self.stream.finish()?;
         // A few more looks, so that the reader has seen the last message, too.
-        std::thread::sleep(desk::PERIOD * 5);
+        pause(desk::PERIOD * 5)?;
         let seen = self.desk.finish()?;
         self.prober.finish()?;
         self.watch.finish();

@@ -5,13 +5,15 @@ use crate::mime::PEOPLE;
 use crate::net::{FLOATING, Host, path};
 use crate::stage::Access;
 use crate::timeline::print;
-use crate::{Context, Result};
+use crate::{Context, Result, interrupt};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::SignalFd;
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How often is looked whether Ctrl-C came.
+const LOOK: u16 = 100;
 
 /// Prints the ways in and waits for Enter or Ctrl-C.
 ///
@@ -19,35 +21,22 @@ use std::os::fd::AsFd;
 /// The terminal cannot be waited on.
 pub(crate) fn until_told(pair: &Pair, access: &Access) -> Result<()> {
     explain(pair, access);
-    // Only this thread is left, so that blocking the signal here is enough.
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block().context("signals")?;
-    let told = SignalFd::new(&signals).context("signals")?;
-    let mut listens = true;
-    loop {
-        let stdin = std::io::stdin();
-        let mut waits = vec![PollFd::new(told.as_fd(), PollFlags::POLLIN)];
-        if listens {
-            waits.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
-        }
-        match poll(&mut waits, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
+    let stdin = std::io::stdin();
+    while !interrupt::came() {
+        let mut waits = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waits, PollTimeout::from(LOOK)) {
+            Ok(0) | Err(Errno::EINTR) => continue,
             other => other.context("wait for Enter")?,
         };
-        let heard = |i: usize| waits.get(i).and_then(PollFd::any).unwrap_or_default();
-        if heard(0) {
-            return Ok(());
+        // The end of the input, as in CI, is not Enter.
+        if stdin.lock().read(&mut [0; 256]).context("wait for Enter")? > 0 {
+            break;
         }
-        if heard(1) {
-            // The end of the input, as in CI, is not Enter.
-            if stdin.lock().read(&mut [0; 256]).context("wait for Enter")? > 0 {
-                return Ok(());
-            }
-            listens = false;
+        while !interrupt::came() {
+            std::thread::sleep(Duration::from_millis(u64::from(LOOK)));
         }
     }
+    Ok(())
 }
 
 fn explain(pair: &Pair, access: &Access) {

@@ -11,7 +11,7 @@ use crate::net::{self, Host};
 use crate::probe::{BANNER, CONNECT};
 use crate::timeline::{Timeline, Tone, print};
 use crate::workdir::Workdir;
-use crate::{Options, Result, fail, now, smtp};
+use crate::{Options, Result, fail, now, pause, smtp};
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ fn measure_ours(
 
 fn ours(pair: &mut Pair, round: usize, tale: &Timeline) -> Result<Duration> {
     pair.settle("the pair is whole")?;
-    std::thread::sleep(calm(round));
+    pause(calm(round))?;
     let Some(lost) = pair.primary() else { return fail("nobody is primary") };
     let at = now();
     pair.of_mut(lost).kill()?;
@@ -91,7 +91,7 @@ fn measure_theirs(mut rivals: Rivals, rounds: usize, tale: &Timeline) -> Result<
     let mut times = Vec::new();
     for round in 0..rounds {
         rivals.settle()?;
-        std::thread::sleep(calm(round));
+        pause(calm(round))?;
         let at = rivals.kill_first()?;
         let took = silence(at)?;
         tale.say(
@@ -124,8 +124,9 @@ fn silence(at: Instant) -> Result<Duration> {
     net::join(thread)?
 }
 
+/// Milliseconds, to a tenth.
 fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 /// Least, middle and most, in milliseconds.

@@ -1,7 +1,7 @@
 //! The folder in which a run keeps data and logs. It goes when all went well, and stays to be read
 //! when not.
 
-use crate::{Context, Result, timeline};
+use crate::{Context, Result, interrupt, timeline};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -34,8 +34,11 @@ impl Workdir {
         &self.path
     }
 
-    /// Lets it stay, and says where it is.
+    /// Lets it stay, and says where it is; unless nobody wants to know any more.
     pub(crate) fn stays(&mut self) {
+        if interrupt::came() {
+            return;
+        }
         self.keep = true;
         timeline::print(&format!("data and logs: {}", self.path.display()));
     }
