@@ -193,7 +193,8 @@ impl Appliance {
         command.arg("run").arg("--config").arg(self.config());
         // A group of its own: the terminal's Ctrl-C is for the lab.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.spawn().context(self.binary.display())?);
+        let child = interrupt::unblocked(|| command.spawn());
+        self.child = Some(child.context(self.binary.display())?);
         let control = self.control();
         wait_for(&format!("{} answers", self.host), START_MAX, || {
             self.must_live()?;
@@ -262,7 +263,7 @@ impl Appliance {
         let mut command = net::command(self.host, &self.binary);
         command.args(arguments).arg("--config").arg(self.config());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context(&typed)?;
+        let mut child = interrupt::unblocked(|| command.spawn()).context(&typed)?;
         if let Some(mut stdin) = child.stdin.take()
             && let Err(e) = stdin.write_all(input.as_bytes())
             && !input.is_empty()

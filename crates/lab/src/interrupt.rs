@@ -14,12 +14,21 @@ fn signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
 }
 
-/// Blocks them for this thread and all that it starts. Processes start with none blocked (std).
+/// Blocks them for this thread and all that it starts; for processes see [`unblocked`].
 ///
 /// # Errors
 /// The kernel refuses.
 pub(crate) fn block() -> Result<()> {
     signals().thread_block().context("signals")
+}
+
+/// Starts a process that hears its signals: it inherits what its maker has blocked.
+pub(crate) fn unblocked<T>(start: impl FnOnce() -> T) -> T {
+    // Both change this thread's mask by known signals, which cannot fail.
+    signals().thread_unblock().unwrap_or_default();
+    let started = start();
+    signals().thread_block().unwrap_or_default();
+    started
 }
 
 /// Begins to wait for them; only after [`crate::net::build`], which must be alone.

@@ -5,7 +5,7 @@
 //! measured. Processes are ended by the ids in their own pid files.
 
 use crate::net::{self, FLOATING, Host};
-use crate::{Context, Result, fail, now, wait_for};
+use crate::{Context, Result, fail, interrupt, now, wait_for};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -92,7 +92,7 @@ impl Rivals {
         command.arg("--pid").arg(path("pid")).arg("--vrrp_pid").arg(&vrrp_pid);
         command.process_group(0).stdin(Stdio::null());
         command.stdout(log.try_clone().context("log")?).stderr(log);
-        let daemon = Daemon(command.spawn().context("keepalived")?);
+        let daemon = Daemon(interrupt::unblocked(|| command.spawn()).context("keepalived")?);
         Ok(Node { daemon, vrrp_pid, banner: Banner::start(host)? })
     }
 

@@ -68,7 +68,7 @@ impl Sender {
     pub(crate) fn send(&mut self, to: &str, message: &str) -> Outcome {
         // RFC 2920 3.1: MAIL, RCPT and DATA in one go; three answers.
         let envelope = format!(
-            "MAIL FROM:<juergen@outside.example> SIZE={}\r\nRCPT TO:<{to}>\r\nDATA\r\n",
+            "MAIL FROM:<juergen@outside.example> SIZE={} BODY=8BITMIME\r\nRCPT TO:<{to}>\r\nDATA\r\n",
             message.len()
         );
         if self.write(envelope.as_bytes()).is_err() {
