@@ -5,11 +5,20 @@
 pub mod base;
 pub mod config;
 pub mod store;
+pub mod vrrp;
 
 pub mod net;
 pub mod tls;
 
 pub mod directory;
 pub mod mail;
+pub mod pair;
 
+pub mod imap;
 pub mod smtp;
+
+pub mod ops;
+
+pub mod cli;
+
+pub mod app;

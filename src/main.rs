@@ -1,1 +1,8 @@
-fn main() {}
+//! The `understudy` program: arguments, run, exit code.
+
+use std::process::ExitCode;
+use understudy::{app, cli};
+
+fn main() -> ExitCode {
+    cli::main(&app::Appliance)
+}

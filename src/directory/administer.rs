@@ -218,7 +218,7 @@ impl Directory {
         C: Command<Refusal = DirectoryRefusal>,
     {
         let written = self.store.write(lease, tenant, command).await?;
-        self.store.applied(tenant, written.lsn).await;
+        self.store.applied(tenant, written.lsn).await?;
         Ok(written.answer)
     }
 }

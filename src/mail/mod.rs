@@ -55,7 +55,7 @@ impl Mail {
         C: Command<Refusal = MailboxRefusal>,
     {
         let written = self.store.write(lease, tenant, command).await?;
-        self.store.applied(tenant, written.lsn).await;
+        self.store.applied(tenant, written.lsn).await?;
         Ok(written.answer)
     }
 }

@@ -44,7 +44,7 @@ impl Mail {
     ) -> Result<(), MailError> {
         match self.store.write(lease, tenant, settle).await {
             Ok(written) => {
-                self.store.applied(tenant, written.lsn).await;
+                self.store.applied(tenant, written.lsn).await?;
                 Ok(())
             }
             Err(WriteError::Refused(NoSuchItem)) => Ok(()),

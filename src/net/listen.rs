@@ -4,7 +4,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// Connections that the kernel keeps for us until we accept them. `net.core.somaxconn` caps it.
 pub const BACKLOG: i32 = 1_024;
@@ -45,7 +45,11 @@ pub fn listen(addresses: &[IpAddr], port: u16) -> Result<Vec<Listener>, ListenEr
     addresses.iter().map(|ip| listen_at(SocketAddr::new(*ip, port))).collect()
 }
 
-fn listen_at(address: SocketAddr) -> Result<Listener, ListenError> {
+/// Opens one address with its port; as [`listen`].
+///
+/// # Errors
+/// The address cannot be opened.
+pub fn listen_at(address: SocketAddr) -> Result<Listener, ListenError> {
     open(address).map_err(|source| ListenError { address, source })
 }
 
@@ -73,6 +77,27 @@ fn open(address: SocketAddr) -> io::Result<Listener> {
     let inner = TcpListener::from_std(socket.into())?;
     let address = inner.local_addr()?;
     Ok(Listener { inner, address })
+}
+
+/// Opens a socket for datagrams at `address`, which need not be held by this machine yet.
+///
+/// # Errors
+/// The address cannot be opened.
+pub fn datagram(address: SocketAddr) -> Result<UdpSocket, ListenError> {
+    open_datagram(address).map_err(|source| ListenError { address, source })
+}
+
+fn open_datagram(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
+    } else {
+        socket.set_only_v6(true)?;
+        socket.set_freebind_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    UdpSocket::from_std(socket.into())
 }
 
 impl Listener {

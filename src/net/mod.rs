@@ -11,6 +11,6 @@ mod serve;
 pub mod session;
 
 pub use gate::{Gate, Open, Pass, Stop, StopControl, stop};
-pub use listen::{BACKLOG, ListenError, Listener, listen};
+pub use listen::{BACKLOG, ListenError, Listener, datagram, listen, listen_at};
 pub use serve::{Limits, Session, Sessions, serve};
 pub use session::Stream;

@@ -131,9 +131,6 @@ pub enum StoreError {
     /// A body's address leads nowhere.
     #[error("no body of tenant {0} lies at that address")]
     NoBody(TenantId),
-    /// The system gives no random bytes.
-    #[error("the system gives no random bytes: {0}")]
-    Random(String),
     /// The store ended, after a failed sync or because it is closing.
     #[error("the store has stopped")]
     Stopped,
@@ -151,7 +148,6 @@ impl StoreError {
             | Self::NotNext { .. }
             | Self::NotInLog { .. }
             | Self::NotPrimary
-            | Self::Random(_)
             | Self::Stopped => Class::Temporary,
             Self::Damaged { .. }
             | Self::Version { .. }

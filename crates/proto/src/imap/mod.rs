@@ -1,1 +1,26 @@
-//! (to come)
+//! IMAP4rev1 (RFC 3501) as RFC 9051 clarifies it, without I/O: bytes in, commands out; answers out.
+//!
+//! `input` frames and parses; `command`, `fetch`, `search` and `sequence` are what was parsed;
+//! `session` holds a session's state and its view of the selected mailbox; `response`, `list`,
+//! `name` and `date` write. Nothing here reads a clock, a socket or the store.
+//!
+//! imap-codec gives the framing (its Fragmentizer). Commands are parsed by `command` alone: the
+//! codec refuses what iOS and Outlook open with (LIST … RETURN, SEARCH RETURN), holds an APPEND's
+//! message whole, and normalises sequence sets in quadratic time. Tests use it as an oracle.
+//!
+//! Absent on purpose, until their issue: CONDSTORE/QRESYNC, IMAP4rev2, BINARY, SORT, THREAD.
+
+pub mod command;
+pub mod date;
+pub mod fetch;
+pub mod input;
+pub mod list;
+pub mod name;
+pub mod response;
+mod scan;
+pub mod search;
+pub mod sequence;
+pub mod session;
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ pub mod address;
 pub mod date;
 pub mod decode;
 pub mod header;
+mod preview;
 mod scanner;
 mod structure;
 
@@ -22,7 +23,7 @@ use std::ops::Range;
 
 /// Longest encoding of a [`Summary`] in bytes, whatever the message: it travels in one record of
 /// the log with room to spare.
-pub const SUMMARY_LEN_MAX: usize = 224 * 1024;
+pub const SUMMARY_LEN_MAX: usize = 240 * 1024;
 /// Longest [`Summary::preview`] in bytes (RFC 8970 4.1 allows 256 characters).
 pub const PREVIEW_LEN_MAX: usize = 256;
 
@@ -60,6 +61,9 @@ pub struct Summary {
     pub references: Vec<String>,
     /// When the sender says it was sent; `None` when it does not say, or says what is no date.
     pub date: Option<UnixMs>,
+    /// How far the sender's clock was ahead of UTC, in minutes: with `date` it gives the sender's
+    /// day, which RFC 9051 6.4.4 SENTON compares.
+    pub zone_minutes: i16,
 }
 
 /// One entity of a message: the message itself, a body part, or the root of a message in a message.
@@ -156,9 +160,7 @@ impl Summary {
             };
         }
         // A part comes before the root of the message that it carries, so the first match is it.
-        let (index, part) = self.parts.iter().enumerate().find(|(_, p)| {
-            p.path.len() == path.len() && p.path.iter().zip(path).all(|(a, b)| u32::from(*a) == *b)
-        })?;
+        let (index, part) = self.parts.iter().enumerate().find(|(_, p)| p.is_at(path))?;
         match what {
             SectionPart::Whole => Some(part.body.range()),
             SectionPart::Mime => Some(part.header.range()),
@@ -179,8 +181,16 @@ impl Summary {
         if path.is_empty() {
             return self.parts.first();
         }
-        self.parts.iter().find(|p| {
-            p.path.len() == path.len() && p.path.iter().zip(path).all(|(a, b)| u32::from(*a) == *b)
-        })
+        self.parts.iter().find(|p| p.is_at(path))
     }
 }
+
+impl Part {
+    fn is_at(&self, path: &[u32]) -> bool {
+        self.path.len() == path.len()
+            && self.path.iter().zip(path).all(|(a, b)| u32::from(*a) == *b)
+    }
+}
+
+#[cfg(test)]
+mod tests;

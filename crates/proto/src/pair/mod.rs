@@ -1,1 +1,57 @@
-//! (to come)
+//! The pair: one log, one writer, two durable copies. All that decides; nothing that touches.
+//!
+//! ```text
+//!                 peer leads: join                    admitted
+//!   boot ─► RECOVERING ───────────► standby, copying ──────────► standby, insync
+//!              │  ▲                                                    │ session dead, Active
+//!   elected,   │  │ deposed                                            │ gone, peer silent
+//!   SOLO by    │  └───────────────┐                                    ▼
+//!   register,  └─────────────► primary: SOLO ⇄ JOINING ─► PAIR ◄── handover
+//!   operator                           ▲                   │
+//!                                      └── recorded first ─┘ no answer for 1 s
+//! ```
+//!
+//! [`Machine`] holds DESIGN.md section 3, invariants 1, 2, 4, 5, 6, 8, 11 and 13, without a witness
+//! (evidence rules of docs/design/takeover.md). [`frame`] is what the two nodes say to each other.
+//! Absent: merging branches (shown as BRANCHED until an operator speaks) and the witness.
+
+pub mod frame;
+mod history;
+mod machine;
+mod primary;
+mod recovering;
+mod register;
+mod standby;
+mod status;
+
+pub use frame::{Beacon, Frame, FrameError, Hello, PhaseName};
+pub use history::{History, LogState};
+pub use machine::{Input, Machine, Note, Operator, Output, Timers, VrrpNews, VrrpStand};
+pub use register::{Insync, Register};
+pub use status::{Role, State, Status, Waiting};
+
+/// Rules that a test may take out, to see that the simulator notices (`sim`).
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// Commits on a PAIR without the peer's durable acknowledgement.
+    CommitBeforePeer,
+    /// Goes on alone before SOLO is recorded.
+    SoloBeforeRecorded,
+    /// Admits a peer whose copy is not durable.
+    AdmitBeforeCopy,
+    /// Acknowledges alone while it has already promised to wait for both.
+    JoiningCommitsAlone,
+    /// A standby that still hears its primary does not mark itself stale.
+    NeverStale,
+    /// A standby that is not insync promotes itself.
+    PromoteUnchecked,
+    /// A node resumes its role from disk.
+    ResumeOnBoot,
+    /// A standby accepts records of an epoch below the highest that it has seen.
+    NoFencing,
+    /// A returning node's committed branch is set aside as if it had never been acknowledged.
+    SetAsideCommitted,
+    /// The standby acknowledges what is appended but not yet durable.
+    AckBeforeSync,
+}

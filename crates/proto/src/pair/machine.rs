@@ -1,0 +1,706 @@
+//! The machine's face: what goes in, what comes out, and what all parts share.
+//!
+//! A driver calls [`Machine::handle`] and drains [`Machine::poll_output`] to `None` after each call.
+//! Outputs are carried out in order. [`Output::Persist`] is answered with [`Input::Persisted`] once
+//! the register is durable; nothing that rests on it happens before.
+
+#[cfg(test)]
+use super::Mutant;
+use super::frame::{Beacon, Frame, Hello, PhaseName, VERSION};
+use super::history::LogState;
+use super::primary::Primary;
+use super::recovering::Recovering;
+use super::register::{Insync, Register};
+use super::standby::Standby;
+use super::status::{Role, State, Status, Waiting};
+use crate::id::{Epoch, Lsn, NodeId};
+use crate::time::Mono;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Times and sizes. The defaults are the safe ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Timers {
+    /// The primary goes on alone when the standby has not answered for so long.
+    pub ack_timeout: Duration,
+    /// A returning node must hold its session for so long before it is admitted.
+    pub stability: Duration,
+    /// Silence on all paths for so long counts as "the peer sends nothing".
+    pub silence: Duration,
+    /// What is heard later than this after the session's end was not under way before it.
+    pub echo: Duration,
+    /// When a standby without a session decides whether it still hears its primary. Must be well
+    /// below `ack_timeout`: a standby is stale before the primary acknowledges alone.
+    pub stale_after: Duration,
+    /// A node that was SOLO listens for so long at boot before it goes on.
+    pub solo_boot_wait: Duration,
+    /// A node that waits for its peer at boot says so to the operator after this time.
+    pub boot_wait: Duration,
+    /// A handover that is not taken up within this time is over.
+    pub handover: Duration,
+    /// Bytes of records that are under way to the standby at most.
+    pub window: usize,
+    /// Whether floating addresses are there: then a takeover needs the Active's silence, too.
+    pub vrrp: bool,
+    /// Whether there is a peer at all.
+    pub has_peer: bool,
+    /// The rule that is taken out.
+    #[cfg(test)]
+    pub(crate) mutant: Option<Mutant>,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            ack_timeout: Duration::from_secs(1),
+            stability: Duration::from_secs(30),
+            silence: Duration::from_millis(100),
+            echo: Duration::from_millis(100),
+            stale_after: Duration::from_millis(250),
+            solo_boot_wait: Duration::from_secs(3),
+            boot_wait: Duration::from_secs(120),
+            handover: Duration::from_secs(2),
+            window: 8 * 1024 * 1024,
+            vrrp: true,
+            has_peer: true,
+            #[cfg(test)]
+            mutant: None,
+        }
+    }
+}
+
+/// Most bytes of records in one frame.
+pub(super) const RECORDS_LEN_MAX: usize = 1024 * 1024;
+
+/// What VRRP hears on the service network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VrrpNews {
+    /// Master_Down_Timer ran out: nobody advertises the addresses.
+    MasterDown,
+    /// Somebody does.
+    HeardActive,
+}
+
+/// What an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Move the primary role to the peer.
+    Handover,
+    /// Lead with what is here, whatever the peer may have. Confirmed and audited by the caller.
+    ForceSolo,
+    /// Stop in good order.
+    Stop,
+}
+
+/// What happens to the machine.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A session with the peer stands. All replica appends of an earlier one are done; `LogState` was
+    /// read after them.
+    SessionUp(LogState),
+    /// It is gone.
+    SessionDown,
+    /// A frame came on it.
+    Frame(Frame),
+    /// An authenticated beacon of the peer came.
+    Beacon(Beacon),
+    /// Records up to here are in the log (not yet durable).
+    Appended(Lsn),
+    /// Records up to here are durable.
+    Durable(Lsn),
+    /// Everything up to here is visible to readers of this node.
+    Applied(Lsn),
+    /// The register of that number is durable.
+    Persisted(u64),
+    /// The epoch's first record is in the log.
+    EpochBegun {
+        /// The epoch.
+        epoch: Epoch,
+        /// Its record.
+        lsn: Lsn,
+    },
+    /// [`Output::Revoke`] is done: nothing more enters the log under that lease, which ends here.
+    Revoked(Lsn),
+    /// What [`Output::Read`] asked for; empty when nothing is there (any more).
+    Records {
+        /// First record in `bytes`.
+        from: Lsn,
+        /// Last record in `bytes`.
+        last: Lsn,
+        /// Whole encoded records.
+        bytes: Vec<u8>,
+    },
+    /// [`Output::SetAside`] is done; the log ends here.
+    SetAsideDone(Lsn),
+    /// The replica's records do not continue this log, or a tail could not be set aside.
+    AppendFailed,
+    /// News of the service network.
+    Vrrp(VrrpNews),
+    /// An operator speaks.
+    Operator(Operator),
+    /// Time passes.
+    Timeout,
+}
+
+/// What VRRP shall do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VrrpStand {
+    /// Neither advertise nor wait.
+    Silent,
+    /// Watch the Active.
+    Standby,
+    /// Hold the addresses.
+    Holder,
+}
+
+/// What the driver shall do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a frame.
+    Send(Frame),
+    /// Close the session; it may be opened anew.
+    CloseSession(&'static str),
+    /// Read whole records from the log for the peer: [`Input::Records`].
+    Read {
+        /// First record wanted.
+        from: Lsn,
+        /// Most bytes.
+        max: usize,
+    },
+    /// Append the primary's records.
+    Append(Vec<u8>),
+    /// Put the log's tail from this record on aside, durably, and cut it: [`Input::SetAsideDone`].
+    SetAside(Lsn),
+    /// Make the register durable: [`Input::Persisted`].
+    Persist {
+        /// Its number.
+        number: u64,
+        /// The register.
+        register: Register,
+    },
+    /// Append the epoch's first record and stamp what follows with it: [`Input::EpochBegun`].
+    BeginEpoch(Epoch),
+    /// Records up to here are committed.
+    Commit(Lsn),
+    /// Records that may have been acknowledged without the client learning it: after `after`.
+    Unconfirmed {
+        /// Last record known to be committed.
+        after: Lsn,
+        /// The log's tail.
+        tail: Lsn,
+    },
+    /// This node may write: mint the lease.
+    Lead(Epoch),
+    /// It may not (any more): revoke the lease before anything else: [`Input::Revoked`].
+    Revoke,
+    /// What VRRP shall do.
+    Vrrp(VrrpStand),
+    /// For the journal and the log.
+    Note(Note),
+}
+
+/// A thing that happened, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// State before.
+    pub from: State,
+    /// State after.
+    pub to: State,
+    /// Role after.
+    pub role: Role,
+    /// The reign after.
+    pub epoch: Epoch,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// What happens once a register is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nothing.
+    Nothing,
+    /// Lead alone.
+    LeadSolo { reason: &'static str },
+    /// The standby that was told to follow may hear so.
+    Follow { epoch: Epoch },
+    /// The primary goes on alone.
+    Solo { epoch: Epoch },
+    /// The peer is insync.
+    Admit { epoch: Epoch },
+    /// The standby is insync.
+    Admitted { epoch: Epoch },
+    /// The standby takes a handover.
+    Reign { epoch: Epoch },
+    /// The old primary follows the new one.
+    Obey { epoch: Epoch },
+}
+
+/// The part that a node plays.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    Recovering(Recovering),
+    Primary(Primary),
+    Standby(Standby),
+    /// Waits for an operator, or for the merge of a later release.
+    Branched,
+}
+
+/// What is heard of the peer outside the session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    /// The last beacon.
+    pub(super) beacon: Option<Mono>,
+    /// The last beacon in which it was primary.
+    pub(super) leading: Option<Mono>,
+    /// Since when nobody advertises the addresses.
+    pub(super) master_down: bool,
+    /// The last advert of an Active.
+    pub(super) active: Option<Mono>,
+}
+
+/// The session.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) since: Mono,
+    pub(super) hello: Option<Hello>,
+}
+
+/// One node of the pair.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub(super) me: NodeId,
+    pub(super) timers: Timers,
+    pub(super) now: Mono,
+    pub(super) boot: Mono,
+    /// As it will be once the newest [`Output::Persist`] is done.
+    pub(super) register: Register,
+    /// As it is for certain.
+    pub(super) durable_register: Register,
+    pub(super) log: LogState,
+    pub(super) applied: Lsn,
+    pub(super) phase: Phase,
+    pub(super) session: Option<Session>,
+    /// When the last session ended (boot, before the first).
+    pub(super) session_end: Mono,
+    pub(super) heard: Heard,
+    pub(super) stopping: bool,
+    /// The epoch in which this node asked the peer to follow, on this session.
+    pub(super) asked: Option<Epoch>,
+    persisting: VecDeque<(u64, Register, After)>,
+    next_persist: u64,
+    outputs: VecDeque<Output>,
+    last_state: (State, Role),
+}
+
+impl Machine {
+    /// A node that boots: always RECOVERING (invariant 6).
+    #[must_use]
+    pub fn new(me: NodeId, timers: Timers, register: Register, log: LogState, now: Mono) -> Self {
+        let applied = log.committed;
+        let mut machine = Self {
+            me,
+            timers,
+            now,
+            boot: now,
+            register,
+            durable_register: register,
+            log,
+            applied,
+            phase: Phase::Recovering(Recovering::default()),
+            session: None,
+            session_end: now,
+            heard: Heard::default(),
+            stopping: false,
+            asked: None,
+            persisting: VecDeque::new(),
+            next_persist: 1,
+            outputs: VecDeque::new(),
+            last_state: (State::Recovering, Role::None),
+        };
+        machine.put(Output::Vrrp(VrrpStand::Silent));
+        #[cfg(test)]
+        if machine.broken(Mutant::ResumeOnBoot) && machine.register.holder == me {
+            machine.lead_solo(machine.register.epoch, "resumed");
+        }
+        machine.step();
+        machine
+    }
+
+    /// Takes one input at a moment that is not before the last one.
+    pub fn handle(&mut self, now: Mono, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::SessionUp(log) => self.session_up(log),
+            Input::SessionDown => self.session_down(),
+            Input::Frame(frame) => self.frame(frame),
+            Input::Beacon(beacon) => self.beacon_heard(&beacon),
+            Input::Appended(lsn) => self.log.tail = self.log.tail.max(lsn),
+            Input::Durable(lsn) => self.durable(lsn),
+            Input::Applied(lsn) => self.applied = self.applied.max(lsn),
+            Input::Persisted(number) => self.persisted(number),
+            Input::EpochBegun { epoch, lsn } => {
+                self.log.history.begin(epoch, lsn);
+                self.log.tail = self.log.tail.max(lsn);
+                self.epoch_begun(epoch, lsn);
+            }
+            Input::Revoked(tail) => self.revoked(tail),
+            Input::Records { from, last, bytes } => self.records_read(from, last, bytes),
+            Input::SetAsideDone(tail) => self.set_aside_done(tail),
+            Input::AppendFailed => self.branch("the peer's records do not continue this log"),
+            Input::Vrrp(VrrpNews::MasterDown) => self.heard.master_down = true,
+            Input::Vrrp(VrrpNews::HeardActive) => {
+                self.heard.master_down = false;
+                self.heard.active = Some(self.now);
+            }
+            Input::Operator(word) => self.operator(word),
+            Input::Timeout => {}
+        }
+        self.step();
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        match &self.phase {
+            Phase::Recovering(r) => r.deadline(self),
+            Phase::Primary(p) => p.deadline(self),
+            Phase::Standby(s) => s.deadline(self),
+            Phase::Branched => None,
+        }
+    }
+
+    /// What to tell the peer on every path; the driver adds pair, sequence and boot.
+    #[must_use]
+    pub fn beacon(&self) -> (PhaseName, Epoch, Lsn) {
+        (self.phase_name(), self.register.seen, self.log.durable)
+    }
+
+    /// The truth, for people.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (state, role) = self.visible_state();
+        let primary = match &self.phase {
+            Phase::Primary(p) => Some(p),
+            _ => None,
+        };
+        Status {
+            node: self.me,
+            state,
+            rpo_zero: state == State::Pair,
+            role,
+            epoch: primary.map_or(self.register.epoch, |p| p.epoch),
+            linked: self.session.is_some(),
+            tail: self.log.tail,
+            durable: self.log.durable,
+            committed: self.log.committed,
+            peer_durable: primary.and_then(|p| p.peer_durable()),
+            waiting: self.waiting(),
+        }
+    }
+
+    /// Whether an orderly stop is through: the process may end.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.stopping && !matches!(self.phase, Phase::Primary(_))
+    }
+
+    fn waiting(&self) -> Waiting {
+        match &self.phase {
+            Phase::Primary(p) if p.needs_full_copy() => Waiting::FullCopy,
+            Phase::Primary(_) | Phase::Standby(_) => Waiting::Nothing,
+            Phase::Branched => Waiting::Operator,
+            Phase::Recovering(_)
+                if self.session.is_none()
+                    && !self.register.solo(self.me)
+                    && self.now.since(self.boot.max(self.session_end)) >= self.timers.boot_wait =>
+            {
+                Waiting::Operator
+            }
+            Phase::Recovering(r) if r.deadlocked => Waiting::Operator,
+            Phase::Recovering(_) => Waiting::Peer,
+        }
+    }
+
+    fn state(&self) -> (State, Role) {
+        match &self.phase {
+            Phase::Recovering(_) => (State::Recovering, Role::None),
+            Phase::Branched => (State::Branched, Role::None),
+            Phase::Primary(p) => (p.state(), Role::Primary),
+            Phase::Standby(s) if s.insync && !self.register.stale => (State::Pair, Role::Standby),
+            Phase::Standby(_) => (State::Joining, Role::Standby),
+        }
+    }
+
+    /// Invariant 13: a standby claims RPO 0 only while it hears its primary.
+    fn visible_state(&self) -> (State, Role) {
+        match (self.state(), &self.session) {
+            ((State::Pair, Role::Standby), None) => (State::Recovering, Role::Standby),
+            (state, _) => state,
+        }
+    }
+
+    pub(super) fn phase_name(&self) -> PhaseName {
+        match self.phase {
+            Phase::Recovering(_) => PhaseName::Recovering,
+            Phase::Primary(_) => PhaseName::Primary,
+            Phase::Standby(_) => PhaseName::Standby,
+            Phase::Branched => PhaseName::Branched,
+        }
+    }
+
+    pub(super) fn put(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn send(&mut self, frame: Frame) {
+        if self.session.is_some() {
+            self.put(Output::Send(frame));
+        }
+    }
+
+    /// Makes `register` durable, then does `after`. Registers become durable in order.
+    pub(super) fn persist(&mut self, register: Register, after: After) {
+        let number = self.next_persist;
+        self.next_persist = self.next_persist.saturating_add(1);
+        self.register = register;
+        self.persisting.push_back((number, register, after));
+        self.put(Output::Persist { number, register });
+    }
+
+    /// Whether a register is on its way to the disk.
+    pub(super) fn is_persisting(&self) -> bool {
+        !self.persisting.is_empty()
+    }
+
+    fn persisted(&mut self, number: u64) {
+        while let Some((first, register, after)) = self.persisting.front().copied() {
+            if first > number {
+                break;
+            }
+            self.persisting.pop_front();
+            self.durable_register = register;
+            match after {
+                After::Nothing => {}
+                After::LeadSolo { reason } => self.lead_solo(register.epoch, reason),
+                After::Follow { epoch } => self.send(Frame::Follow { epoch }),
+                After::Solo { epoch } => self.solo_recorded(epoch),
+                After::Admit { epoch } => self.admit_recorded(epoch),
+                After::Admitted { epoch } => self.send(Frame::Admitted { epoch }),
+                After::Reign { epoch } => self.reign(epoch),
+                After::Obey { epoch } => self.obey(epoch),
+            }
+        }
+    }
+
+    fn session_up(&mut self, log: LogState) {
+        self.log.tail = log.tail;
+        self.log.durable = self.log.durable.max(log.durable).min(log.tail);
+        self.log.first = log.first;
+        self.log.history = log.history;
+        self.session = Some(Session { since: self.now, hello: None });
+        let hello = Hello {
+            version: VERSION,
+            node: self.me,
+            phase: self.phase_name(),
+            register: self.durable_register,
+            log: self.log.clone(),
+        };
+        self.send(Frame::Hello(hello));
+    }
+
+    fn session_down(&mut self) {
+        if self.session.take().is_none() {
+            return;
+        }
+        self.session_end = self.now;
+        self.asked = None;
+        match &mut self.phase {
+            Phase::Primary(p) => p.session_lost(self.now),
+            Phase::Standby(s) => s.session_lost(),
+            Phase::Recovering(r) => *r = Recovering::default(),
+            Phase::Branched => {}
+        }
+    }
+
+    fn beacon_heard(&mut self, beacon: &Beacon) {
+        if beacon.node != self.me.peer() {
+            return;
+        }
+        self.heard.beacon = Some(self.now);
+        if beacon.phase == PhaseName::Primary {
+            self.heard.leading = Some(self.now);
+        }
+        self.see(beacon.seen);
+    }
+
+    /// Invariant 4: remembers the highest epoch for good; a lower reign ends with it.
+    pub(super) fn see(&mut self, epoch: Epoch) {
+        if epoch <= self.register.seen {
+            return;
+        }
+        let deposed = matches!(&self.phase, Phase::Primary(p)
+            if p.epoch < epoch && p.handing_to() != Some(epoch));
+        let mut register = self.register;
+        register.seen = epoch;
+        match &self.phase {
+            Phase::Standby(_) if !self.never_stale() => register.stale = true,
+            _ => {}
+        }
+        self.persist(register, After::Nothing);
+        if deposed {
+            self.step_down("a higher epoch was seen");
+        }
+    }
+
+    pub(super) fn never_stale(&self) -> bool {
+        #[cfg(test)]
+        if self.broken(Mutant::NeverStale) {
+            return true;
+        }
+        false
+    }
+
+    #[cfg(test)]
+    pub(super) fn broken(&self, mutant: Mutant) -> bool {
+        self.timers.mutant == Some(mutant)
+    }
+
+    /// Gives up every part: revoke first, then everything else.
+    pub(super) fn step_down(&mut self, reason: &'static str) {
+        self.put(Output::Revoke);
+        self.put(Output::Vrrp(VrrpStand::Silent));
+        self.phase = Phase::Recovering(Recovering::default());
+        // The peer must hear the new part: both say Hello again.
+        self.close_session(reason);
+        self.note(reason);
+    }
+
+    /// Closes the session; what is still on it is not ours any more.
+    pub(super) fn close_session(&mut self, reason: &'static str) {
+        if self.session.is_some() {
+            self.put(Output::CloseSession(reason));
+            self.session_down();
+        }
+    }
+
+    /// Two histories: nothing is discarded, nobody goes on here without an operator.
+    pub(super) fn branch(&mut self, reason: &'static str) {
+        self.put(Output::Revoke);
+        self.put(Output::Vrrp(VrrpStand::Silent));
+        self.phase = Phase::Branched;
+        self.note(reason);
+    }
+
+    fn frame(&mut self, frame: Frame) {
+        if self.session.is_none() {
+            return;
+        }
+        match frame {
+            Frame::Hello(hello) => self.hello(hello),
+            Frame::Ping | Frame::Keyring { .. } | Frame::KeyringAck { .. } => {}
+            Frame::Join { epoch, fork } => self.join(epoch, fork),
+            Frame::Joined { epoch, tail } => self.joined(epoch, tail),
+            Frame::Records { epoch, commit, bytes } => self.records(epoch, commit, bytes),
+            Frame::Ack { epoch, durable } => self.acked(epoch, durable),
+            Frame::Commit { epoch, lsn } => self.commit_told(epoch, lsn),
+            Frame::Admit { epoch } => self.admit(epoch),
+            Frame::Admitted { epoch } => self.admitted(epoch),
+            Frame::Lead { epoch } => self.led(epoch),
+            Frame::Follow { epoch } => self.followed(epoch),
+            Frame::HandoverGo { epoch } => self.handover_go(epoch),
+            Frame::Reign { epoch } => self.reigned(epoch),
+            Frame::Refuse { seen } => self.see(seen),
+            Frame::Goodbye => self.goodbye(),
+            Frame::Branched => {
+                if !matches!(self.phase, Phase::Primary(_)) {
+                    self.branch("the peer has committed changes that this log lacks");
+                }
+            }
+        }
+    }
+
+    fn hello(&mut self, hello: Hello) {
+        if hello.version != VERSION || hello.node != self.me.peer() {
+            self.close_session("the peer speaks another version, or is no peer");
+            return;
+        }
+        self.see(hello.register.seen);
+        if let Some(session) = &mut self.session {
+            session.hello = Some(hello);
+        }
+        match &self.phase {
+            Phase::Primary(_) => self.greet_as_primary(),
+            Phase::Recovering(_) | Phase::Standby(_) => self.greet_without_primary(),
+            Phase::Branched => {}
+        }
+    }
+
+    /// The peer's Hello on this session.
+    pub(super) fn peer_hello(&self) -> Option<&Hello> {
+        self.session.as_ref().and_then(|s| s.hello.as_ref())
+    }
+
+    fn durable(&mut self, lsn: Lsn) {
+        self.log.durable = self.log.durable.max(lsn);
+        self.log.tail = self.log.tail.max(lsn);
+        if let Phase::Standby(s) = &self.phase
+            && s.joined
+        {
+            let (epoch, durable) = (s.epoch, self.log.durable);
+            self.send(Frame::Ack { epoch, durable });
+        }
+    }
+
+    fn operator(&mut self, word: Operator) {
+        match word {
+            Operator::Handover => self.handover(),
+            Operator::ForceSolo if matches!(self.phase, Phase::Primary(_)) => {}
+            Operator::ForceSolo => {
+                let epoch = self.register.seen.max(self.register.epoch).next();
+                let insync = Insync::Only(self.me);
+                let register =
+                    Register { epoch, holder: self.me, insync, seen: epoch, stale: false };
+                self.persist(register, After::LeadSolo { reason: "an operator said so" });
+            }
+            Operator::Stop => {
+                self.stopping = true;
+                match &self.phase {
+                    Phase::Primary(p) if p.can_hand_over() => self.handover(),
+                    Phase::Primary(_) => self.step_down("an orderly stop"),
+                    _ => self.send(Frame::Goodbye),
+                }
+            }
+        }
+    }
+
+    /// What follows from where things stand; idempotent.
+    fn step(&mut self) {
+        match self.phase {
+            Phase::Primary(_) => self.step_primary(),
+            Phase::Standby(_) => self.step_standby(),
+            Phase::Recovering(_) => self.step_recovering(),
+            Phase::Branched => {}
+        }
+        self.note("");
+    }
+
+    /// Notes a change of state or role; without a reason, one that followed from something noted.
+    pub(super) fn note(&mut self, reason: &'static str) {
+        let now = self.visible_state();
+        if now == self.last_state {
+            return;
+        }
+        let epoch = match &self.phase {
+            Phase::Primary(p) => p.epoch,
+            _ => self.register.epoch,
+        };
+        let (from, _) = std::mem::replace(&mut self.last_state, now);
+        let reason = if reason.is_empty() { "as follows from the state" } else { reason };
+        self.put(Output::Note(Note { from, to: now.0, role: now.1, epoch, reason }));
+    }
+}

@@ -1,0 +1,606 @@
+//! The holder of the epoch: commits, ships, goes alone, admits, hands over.
+//!
+//! Invariants: in PAIR and JOINING nothing is committed that the standby does not have durably
+//! (1); SOLO is recorded before the first commit under it (2); a peer is admitted only once its copy
+//! is durable and nothing is committed without it (5); the lease and the addresses come only when
+//! everything that this node promoted is visible (8).
+
+#[cfg(test)]
+use super::Mutant;
+use super::frame::{Frame, PhaseName};
+use super::history::History;
+use super::machine::{After, Machine, Output, Phase, RECORDS_LEN_MAX, VrrpStand};
+use super::register::{Insync, Register};
+use super::standby::Standby;
+use super::status::State;
+use crate::id::{Epoch, Lsn, NodeId};
+use crate::time::Mono;
+use std::collections::VecDeque;
+
+/// A copy counts as "nearly there" when it lacks at most so many records: then the primary may
+/// afford to wait for it.
+const NEARLY_RECORDS: u64 = 1_000;
+
+/// How the primary commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// With the standby.
+    Pair,
+    /// With the standby, which is not insync yet: it must have everything up to `target` first.
+    Joining { target: Lsn },
+    /// Alone.
+    Solo,
+}
+
+/// What is known of the standby on this session.
+#[derive(Clone, Debug)]
+pub(super) struct Follower {
+    /// Next record to read for it.
+    next: Lsn,
+    /// Whether records are being read.
+    reading: bool,
+    /// Sent and not acknowledged: last record and bytes of each frame.
+    under_way: VecDeque<(Lsn, usize)>,
+    /// Its last durable record.
+    durable: Lsn,
+    /// Since when it has acknowledged nothing although something is under way.
+    waiting_since: Option<Mono>,
+    /// Whether it has recorded that it is insync in this epoch.
+    admitted: bool,
+    /// Whether [`Frame::Admit`] was sent in this epoch.
+    admit_sent: bool,
+}
+
+/// A handover that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Handing {
+    epoch: Epoch,
+    since: Mono,
+    /// The lease is revoked and the log's tail is known.
+    drained: bool,
+    sent: bool,
+}
+
+/// The primary's own state.
+#[derive(Clone, Debug)]
+pub(super) struct Primary {
+    pub(super) epoch: Epoch,
+    mode: Mode,
+    follower: Option<Follower>,
+    /// Since when a standby that is needed is away.
+    lost_at: Option<Mono>,
+    /// SOLO is being recorded.
+    leaving: bool,
+    /// An admission is being recorded.
+    admitting: bool,
+    /// The epoch's first record; what must be visible before this node serves.
+    ready: Option<Lsn>,
+    /// The lease is minted.
+    leading: bool,
+    /// The peer was there when this reign began: no stability is asked of it.
+    quick: bool,
+    full_copy: bool,
+    handing: Option<Handing>,
+}
+
+impl Primary {
+    fn new(epoch: Epoch, mode: Mode, quick: bool) -> Self {
+        Self {
+            epoch,
+            mode,
+            follower: None,
+            lost_at: None,
+            leaving: false,
+            admitting: false,
+            ready: None,
+            leading: false,
+            quick,
+            full_copy: false,
+            handing: None,
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.mode {
+            Mode::Solo if self.follower.is_some() => State::Joining,
+            Mode::Solo => State::Solo,
+            Mode::Joining { .. } => State::Joining,
+            // RPO 0 is claimed only while the standby is there, or the primary stalls for it.
+            Mode::Pair => State::Pair,
+        }
+    }
+
+    pub(super) fn peer_durable(&self) -> Option<Lsn> {
+        self.follower.as_ref().map(|f| f.durable)
+    }
+
+    pub(super) fn needs_full_copy(&self) -> bool {
+        self.full_copy
+    }
+
+    pub(super) fn handing_to(&self) -> Option<Epoch> {
+        self.handing.map(|h| h.epoch)
+    }
+
+    pub(super) fn can_hand_over(&self) -> bool {
+        let admitted = self.follower.as_ref().is_some_and(|f| f.admitted);
+        self.mode == Mode::Pair && admitted && self.leading && self.handing.is_none()
+    }
+
+    pub(super) fn session_lost(&mut self, now: Mono) {
+        self.follower = None;
+        self.full_copy = false;
+        if self.lost_at.is_none() {
+            self.lost_at = Some(now);
+        }
+    }
+
+    pub(super) fn deadline(&self, machine: &Machine) -> Option<Mono> {
+        let timers = &machine.timers;
+        let handing = self.handing.map(|h| h.since.after(timers.handover));
+        let needs_peer = self.mode != Mode::Solo && !self.leaving;
+        let lost = self.lost_at.filter(|_| needs_peer).map(|at| at.after(timers.ack_timeout));
+        let follower = self.follower.as_ref();
+        let stalled = follower
+            .and_then(|f| f.waiting_since)
+            .filter(|_| needs_peer)
+            .map(|at| at.after(timers.ack_timeout));
+        let stable = machine
+            .session
+            .as_ref()
+            .filter(|_| self.mode == Mode::Solo && follower.is_some() && !self.quick)
+            .map(|s| s.since.after(timers.stability))
+            .filter(|at| *at > machine.now);
+        [handing, lost, stalled, stable].into_iter().flatten().min()
+    }
+}
+
+/// The next epoch that `node` may open: no two nodes can ever open the same one.
+pub(super) fn next_epoch(seen: Epoch, node: NodeId) -> Epoch {
+    let next = seen.next();
+    if next.0 & 1 == u64::from(node.0 & 1) { next } else { next.next() }
+}
+
+impl Machine {
+    fn primary(&mut self) -> Option<&mut Primary> {
+        match &mut self.phase {
+            Phase::Primary(p) => Some(p),
+            _ => None,
+        }
+    }
+
+    fn follower(&mut self) -> Option<&mut Follower> {
+        self.primary().and_then(|p| p.follower.as_mut())
+    }
+
+    /// Leads alone: the register that says so is durable.
+    pub(super) fn lead_solo(&mut self, epoch: Epoch, reason: &'static str) {
+        if self.register.epoch != epoch {
+            return; // Something newer was recorded behind it.
+        }
+        self.begin_reign(epoch, Mode::Solo, reason);
+    }
+
+    /// Takes a handover: the register that says so is durable.
+    pub(super) fn reign(&mut self, epoch: Epoch) {
+        if self.register.epoch != epoch {
+            return;
+        }
+        self.begin_reign(epoch, Mode::Pair, "handover");
+        self.send(Frame::Reign { epoch });
+    }
+
+    fn begin_reign(&mut self, epoch: Epoch, mode: Mode, reason: &'static str) {
+        let mut primary = Primary::new(epoch, mode, self.session.is_some());
+        if mode != Mode::Solo {
+            primary.lost_at = Some(self.now);
+        }
+        self.phase = Phase::Primary(primary);
+        let (after, tail) = (self.log.committed, self.log.tail);
+        self.put(Output::Unconfirmed { after, tail });
+        self.put(Output::BeginEpoch(epoch));
+        self.note(reason);
+    }
+
+    /// The epoch's first record is in the log.
+    pub(super) fn epoch_begun(&mut self, epoch: Epoch, lsn: Lsn) {
+        let Some(p) = self.primary() else { return };
+        if p.epoch != epoch {
+            return;
+        }
+        if !p.leading {
+            p.ready = Some(lsn);
+        }
+        if p.follower.is_none() && p.mode == Mode::Solo && self.peer_hello().is_some() {
+            self.greet_as_primary();
+        }
+    }
+
+    pub(super) fn step_primary(&mut self) {
+        self.commit();
+        self.serve_when_ready();
+        self.ship();
+        self.leave_when_lost();
+        self.admit_when_copied();
+        self.hand_over_when_drained();
+    }
+
+    fn commit(&mut self) {
+        let Phase::Primary(p) = &self.phase else { return };
+        let alone = self.log.durable;
+        let both = p.follower.as_ref().map_or(Lsn(0), |f| f.durable).min(alone);
+        let target = match p.mode {
+            Mode::Solo => alone,
+            #[cfg(test)]
+            Mode::Joining { .. } if self.broken(Mutant::JoiningCommitsAlone) => alone,
+            #[cfg(test)]
+            Mode::Pair if self.broken(Mutant::CommitBeforePeer) => alone,
+            #[cfg(test)]
+            Mode::Pair if p.leaving && self.broken(Mutant::SoloBeforeRecorded) => alone,
+            Mode::Joining { .. } | Mode::Pair => both,
+        };
+        if target > self.log.committed {
+            let (epoch, told) = (p.epoch, p.follower.is_some());
+            self.log.committed = target;
+            self.put(Output::Commit(target));
+            if told {
+                self.send(Frame::Commit { epoch, lsn: target });
+            }
+        }
+    }
+
+    /// Invariant 8: the lease, then the addresses, once all that was promoted is visible here.
+    fn serve_when_ready(&mut self) {
+        let applied = self.applied;
+        let Some(p) = self.primary() else { return };
+        if p.leading || p.handing.is_some() || p.ready.is_none_or(|ready| applied < ready) {
+            return;
+        }
+        p.leading = true;
+        let epoch = p.epoch;
+        self.put(Output::Lead(epoch));
+        self.put(Output::Vrrp(VrrpStand::Holder));
+    }
+
+    fn ship(&mut self) {
+        let (tail, window) = (self.log.tail, self.timers.window);
+        let Some(f) = self.follower() else { return };
+        let under_way: usize = f.under_way.iter().map(|(_, bytes)| bytes).sum();
+        if !f.reading && f.next <= tail && under_way < window {
+            f.reading = true;
+            let from = f.next;
+            self.put(Output::Read { from, max: RECORDS_LEN_MAX });
+        }
+    }
+
+    /// What [`Output::Read`] asked for.
+    pub(super) fn records_read(&mut self, from: Lsn, last: Lsn, bytes: Vec<u8>) {
+        let (now, commit) = (self.now, self.log.committed);
+        let Some(p) = self.primary() else { return };
+        let epoch = p.epoch;
+        let Some(f) = p.follower.as_mut() else { return };
+        if !f.reading || f.next != from {
+            return; // Asked for on an earlier session.
+        }
+        f.reading = false;
+        if bytes.is_empty() || last < from {
+            return;
+        }
+        f.next = last.next();
+        f.under_way.push_back((last, bytes.len()));
+        if f.waiting_since.is_none() {
+            f.waiting_since = Some(now);
+        }
+        self.send(Frame::Records { epoch, commit, bytes });
+    }
+
+    /// A standby's acknowledgement. One of an earlier epoch on the same session is as true.
+    pub(super) fn acked(&mut self, epoch: Epoch, durable: Lsn) {
+        let now = self.now;
+        if self.primary().is_some_and(|p| epoch > p.epoch) {
+            self.see(epoch);
+            return;
+        }
+        let Some(f) = self.follower() else { return };
+        if durable <= f.durable || durable >= f.next {
+            return;
+        }
+        f.durable = durable;
+        while f.under_way.front().is_some_and(|(last, _)| *last <= durable) {
+            f.under_way.pop_front();
+        }
+        f.waiting_since = (!f.under_way.is_empty()).then_some(now);
+    }
+
+    /// PAIR or JOINING without answers: record SOLO first, then go on.
+    fn leave_when_lost(&mut self) {
+        let (now, limit, me) = (self.now, self.timers.ack_timeout, self.me);
+        let seen = self.register.seen;
+        let recorded_both = self.register.insync == Insync::Both;
+        let Some(p) = self.primary() else { return };
+        if p.mode == Mode::Solo || p.leaving || p.handing.is_some() {
+            return;
+        }
+        let lost = p.lost_at.is_some_and(|at| now.since(at) >= limit);
+        let stalled = p
+            .follower
+            .as_ref()
+            .and_then(|f| f.waiting_since)
+            .is_some_and(|at| now.since(at) >= limit);
+        if !lost && !stalled {
+            return;
+        }
+        if !recorded_both {
+            // Nothing was promised to the peer yet: the register still says SOLO.
+            p.mode = Mode::Solo;
+            self.drop_follower("the standby does not answer");
+            return;
+        }
+        p.leaving = true;
+        let epoch = next_epoch(seen, me);
+        let insync = Insync::Only(me);
+        let register = Register { epoch, holder: me, insync, seen: epoch, stale: false };
+        self.persist(register, After::Solo { epoch });
+    }
+
+    /// SOLO is durable.
+    pub(super) fn solo_recorded(&mut self, epoch: Epoch) {
+        if self.register.epoch != epoch {
+            return;
+        }
+        let Some(p) = self.primary() else { return };
+        p.epoch = epoch;
+        p.mode = Mode::Solo;
+        p.leaving = false;
+        p.admitting = false;
+        p.quick = false;
+        p.lost_at = None;
+        self.drop_follower("the standby does not answer");
+        self.put(Output::BeginEpoch(epoch));
+        self.note("the standby does not answer");
+    }
+
+    /// The session with a standby that does not answer starts anew.
+    fn drop_follower(&mut self, reason: &'static str) {
+        if let Some(p) = self.primary() {
+            p.follower = None;
+        }
+        self.close_session(reason);
+    }
+
+    /// The peer said Hello and this node is primary.
+    pub(super) fn greet_as_primary(&mut self) {
+        let Some(hello) = self.peer_hello().cloned() else { return };
+        if matches!(hello.phase, PhaseName::Primary | PhaseName::Branched) {
+            return; // It steps down when it hears our epoch, or waits for an operator.
+        }
+        let Phase::Primary(p) = &self.phase else { return };
+        let epoch = p.epoch;
+        let fork = History::fork(&self.log, &hello.log);
+        let kept = |fork: Lsn| fork.next() >= self.log.first;
+        match fork {
+            Some(fork) if self.commits_beyond(&hello, fork) => self.send(Frame::Branched),
+            Some(fork) if kept(fork) => self.send(Frame::Join { epoch, fork }),
+            _ => {
+                if let Some(p) = self.primary() {
+                    p.full_copy = true;
+                }
+            }
+        }
+    }
+
+    /// Whether the peer may have acknowledged something after `fork`.
+    pub(super) fn commits_beyond(&self, hello: &super::Hello, fork: Lsn) -> bool {
+        #[cfg(test)]
+        if self.broken(Mutant::SetAsideCommitted) {
+            return false;
+        }
+        hello.log.committed > fork || (hello.register.solo(hello.node) && hello.log.tail > fork)
+    }
+
+    /// The standby's log ends at `tail`, durably, and equals ours up to there.
+    pub(super) fn joined(&mut self, epoch: Epoch, tail: Lsn) {
+        let reg = self.peer_hello().map(|h| h.register);
+        let log_tail = self.log.tail;
+        let Some(p) = self.primary() else { return };
+        if p.epoch != epoch || tail > log_tail {
+            return;
+        }
+        // A standby that came back before SOLO was recorded is insync as before, if it knows.
+        let admitted = p.mode == Mode::Pair
+            && reg.is_some_and(|r| r.epoch == epoch && r.insync == Insync::Both && !r.stale);
+        p.lost_at = None;
+        p.follower = Some(Follower {
+            next: tail.next(),
+            reading: false,
+            under_way: VecDeque::new(),
+            durable: tail,
+            waiting_since: None,
+            admitted,
+            admit_sent: admitted,
+        });
+    }
+
+    fn admit_when_copied(&mut self) {
+        self.readmit();
+        self.start_joining();
+        let copied = {
+            let (tail, committed) = (self.log.tail, self.log.committed);
+            let Some(p) = self.primary() else { return };
+            let Mode::Joining { target } = p.mode else { return };
+            let Some(f) = &p.follower else { return };
+            !p.admitting && f.durable >= target && f.durable >= committed && target <= tail
+        };
+        #[cfg(test)]
+        let copied = copied || self.admits_early();
+        if !copied {
+            return;
+        }
+        let epoch = next_epoch(self.register.seen, self.me);
+        let register =
+            Register { epoch, holder: self.me, insync: Insync::Both, seen: epoch, stale: false };
+        if let Some(p) = self.primary() {
+            p.admitting = true;
+        }
+        self.persist(register, After::Admit { epoch });
+    }
+
+    #[cfg(test)]
+    fn admits_early(&self) -> bool {
+        let Phase::Primary(p) = &self.phase else { return false };
+        self.broken(Mutant::AdmitBeforeCopy)
+            && matches!(p.mode, Mode::Joining { .. })
+            && !p.admitting
+    }
+
+    /// In PAIR, a standby that has not recorded that it is insync is told so again.
+    fn readmit(&mut self) {
+        let committed = self.log.committed;
+        let Some(p) = self.primary() else { return };
+        if p.mode != Mode::Pair || p.leaving {
+            return;
+        }
+        let epoch = p.epoch;
+        if let Some(f) = &mut p.follower
+            && !f.admit_sent
+            && f.durable >= committed
+        {
+            f.admit_sent = true;
+            self.send(Frame::Admit { epoch });
+        }
+    }
+
+    /// SOLO with a copy that is nearly there, on a session that held: from now on wait for it.
+    fn start_joining(&mut self) {
+        let (now, tail, stability) = (self.now, self.log.tail, self.timers.stability);
+        let Some(since) = self.session.as_ref().map(|s| s.since) else { return };
+        #[cfg(test)]
+        let early = self.broken(Mutant::AdmitBeforeCopy);
+        #[cfg(not(test))]
+        let early = false;
+        let Some(p) = self.primary() else { return };
+        if p.mode != Mode::Solo || p.leaving || !p.leading {
+            return;
+        }
+        let stable = p.quick || now.since(since) >= stability;
+        let Some(f) = &p.follower else { return };
+        let lacks = tail.0.saturating_sub(f.durable.0);
+        if stable && (lacks <= NEARLY_RECORDS || early) {
+            p.mode = Mode::Joining { target: tail };
+            p.admitting = false;
+        }
+    }
+
+    /// The admission is durable here: tell the peer.
+    pub(super) fn admit_recorded(&mut self, epoch: Epoch) {
+        if self.register.epoch != epoch {
+            return;
+        }
+        let now = self.now;
+        let away = self.session.is_none();
+        let Some(p) = self.primary() else { return };
+        p.epoch = epoch;
+        p.mode = Mode::Pair;
+        p.admitting = false;
+        p.quick = false;
+        if away && p.lost_at.is_none() {
+            p.lost_at = Some(now);
+        }
+        self.put(Output::BeginEpoch(epoch));
+        if let Some(f) = self.follower() {
+            f.admit_sent = true;
+            self.send(Frame::Admit { epoch });
+        }
+        self.note("the standby has everything");
+    }
+
+    /// The standby has recorded that it is insync.
+    pub(super) fn admitted(&mut self, epoch: Epoch) {
+        if let Some(p) = self.primary()
+            && p.epoch == epoch
+            && let Some(f) = &mut p.follower
+        {
+            f.admitted = true;
+        }
+    }
+
+    /// The standby stops in good order: no need to wait for its silence.
+    pub(super) fn goodbye(&mut self) {
+        let now = self.now;
+        let limit = self.timers.ack_timeout;
+        if let Some(p) = self.primary()
+            && p.mode != Mode::Solo
+        {
+            p.lost_at = Some(Mono(now.0.saturating_sub(Mono(0).after(limit).0)));
+        }
+    }
+
+    pub(super) fn handover(&mut self) {
+        let (now, seen, peer) = (self.now, self.register.seen, self.me.peer());
+        let Some(p) = self.primary() else { return };
+        if !p.can_hand_over() {
+            return;
+        }
+        let epoch = next_epoch(seen, peer);
+        p.handing = Some(Handing { epoch, since: now, drained: false, sent: false });
+        self.put(Output::Revoke);
+        self.put(Output::Vrrp(VrrpStand::Silent));
+    }
+
+    /// The lease is revoked and the log ends at `tail`.
+    pub(super) fn revoked(&mut self, tail: Lsn) {
+        self.log.tail = self.log.tail.max(tail);
+        if let Some(h) = self.primary().and_then(|p| p.handing.as_mut()) {
+            h.drained = true;
+        }
+    }
+
+    fn hand_over_when_drained(&mut self) {
+        let (now, limit) = (self.now, self.timers.handover);
+        let (tail, durable, committed) = (self.log.tail, self.log.durable, self.log.committed);
+        let linked = self.session.is_some();
+        let Some(p) = self.primary() else { return };
+        let peer_has = p.follower.as_ref().is_some_and(|f| f.durable >= tail);
+        let Some(h) = p.handing.as_mut() else { return };
+        let over = now.since(h.since) >= limit || !linked;
+        if !h.sent && over {
+            // The peer never heard of it: go on as before.
+            p.handing = None;
+            p.leading = false;
+            return;
+        }
+        if h.sent && over {
+            // It may lead already: only it can tell.
+            self.step_down("a handover got no answer");
+            return;
+        }
+        if !h.sent && h.drained && peer_has && durable >= tail && committed >= tail {
+            h.sent = true;
+            let epoch = h.epoch;
+            self.send(Frame::HandoverGo { epoch });
+        }
+    }
+
+    /// The peer leads now, as it was asked to.
+    pub(super) fn reigned(&mut self, epoch: Epoch) {
+        if self.primary().and_then(|p| p.handing_to()) != Some(epoch) {
+            return;
+        }
+        let holder = self.me.peer();
+        let register = Register { epoch, holder, insync: Insync::Both, seen: epoch, stale: false };
+        self.persist(register, After::Obey { epoch });
+    }
+
+    /// That is recorded here: follow it.
+    pub(super) fn obey(&mut self, epoch: Epoch) {
+        if self.register.epoch != epoch || self.session.is_none() {
+            self.step_down("a handover lost its session");
+            return;
+        }
+        self.phase = Phase::Standby(Standby::insync(epoch));
+        let tail = self.log.tail;
+        self.send(Frame::Joined { epoch, tail });
+        self.put(Output::Vrrp(VrrpStand::Standby));
+        self.note("handover");
+    }
+}

@@ -1,0 +1,57 @@
+//! What a node knows for certain after a power cut: one small record, replaced atomically.
+
+use crate::id::{Epoch, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// The set of nodes on which every acknowledged change is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Insync {
+    /// Both.
+    Both,
+    /// One alone.
+    Only(NodeId),
+}
+
+impl Insync {
+    /// Whether `node` is in it.
+    #[must_use]
+    pub fn has(self, node: NodeId) -> bool {
+        self == Self::Both || self == Self::Only(node)
+    }
+}
+
+/// The durable register of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// The last reign that this node was part of.
+    pub epoch: Epoch,
+    /// Who held it.
+    pub holder: NodeId,
+    /// Who was insync in it.
+    pub insync: Insync,
+    /// The highest epoch that this node has ever seen; lower ones are refused.
+    pub seen: Epoch,
+    /// The peer may have gone on without this node: it never promotes by itself.
+    pub stale: bool,
+}
+
+impl Register {
+    /// A pair that has just been formed: node 0 holds what there is, node 1 has nothing.
+    #[must_use]
+    pub fn formed(node: NodeId) -> Self {
+        let first = NodeId(0);
+        Self {
+            epoch: Epoch(0),
+            holder: first,
+            insync: Insync::Only(first),
+            seen: Epoch(0),
+            stale: node != first,
+        }
+    }
+
+    /// Whether `node` could have acknowledged changes by itself in its last reign.
+    #[must_use]
+    pub fn solo(&self, node: NodeId) -> bool {
+        self.holder == node && self.insync == Insync::Only(node)
+    }
+}

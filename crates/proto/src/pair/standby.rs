@@ -1,0 +1,292 @@
+//! The follower: takes records, acknowledges what is durable, and takes over when nobody leads.
+//!
+//! Invariants: records of an epoch below the highest seen are refused (4); nothing is applied before
+//! the primary says that it is committed (1); only a standby that is insync by its durable register
+//! and not stale promotes itself, and only when session, adverts and beacons are all silent (3).
+
+#[cfg(test)]
+use super::Mutant;
+use super::frame::Frame;
+use super::machine::{After, Machine, Output, Phase, VrrpStand};
+use super::primary::next_epoch;
+use super::recovering::Recovering;
+use super::register::{Insync, Register};
+use crate::id::{Epoch, Lsn};
+use crate::time::Mono;
+
+/// The standby's own state.
+#[derive(Clone, Debug)]
+pub(super) struct Standby {
+    pub(super) epoch: Epoch,
+    /// The primary counts on this copy.
+    pub(super) insync: bool,
+    /// The primary knows where this log ends.
+    pub(super) joined: bool,
+    /// A tail is being set aside.
+    setting_aside: bool,
+    /// How far the primary has committed.
+    told: Lsn,
+    /// A promotion is being recorded.
+    promoting: bool,
+}
+
+impl Standby {
+    fn new(epoch: Epoch, insync: bool) -> Self {
+        Self { epoch, insync, joined: false, setting_aside: false, told: Lsn(0), promoting: false }
+    }
+
+    /// The old primary after a handover: it has everything and is known to.
+    pub(super) fn insync(epoch: Epoch) -> Self {
+        Self { joined: true, ..Self::new(epoch, true) }
+    }
+
+    pub(super) fn session_lost(&mut self) {
+        self.joined = false;
+        self.setting_aside = false;
+    }
+
+    pub(super) fn deadline(&self, machine: &Machine) -> Option<Mono> {
+        if machine.session.is_some() || !self.insync || machine.register.stale || self.promoting {
+            return None;
+        }
+        let t = &machine.timers;
+        let silent = machine.heard.leading.map(|at| at.after(t.silence));
+        let end = machine.session_end;
+        [Some(end.after(t.stale_after)), Some(end.after(t.silence)), silent]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > machine.now)
+            .min()
+    }
+}
+
+impl Machine {
+    pub(super) fn standby(&mut self) -> Option<&mut Standby> {
+        match &mut self.phase {
+            Phase::Standby(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// Invariant 4. Says so to whoever speaks in an epoch that is over.
+    fn refuses(&mut self, epoch: Epoch) -> bool {
+        #[cfg(test)]
+        if self.broken(Mutant::NoFencing) {
+            return false;
+        }
+        let seen = self.register.seen;
+        if epoch < seen {
+            self.send(Frame::Refuse { seen });
+        }
+        epoch < seen
+    }
+
+    /// A primary wants this node as its standby.
+    pub(super) fn join(&mut self, epoch: Epoch, fork: Lsn) {
+        if matches!(self.phase, Phase::Primary(_) | Phase::Branched) || self.refuses(epoch) {
+            return;
+        }
+        if self.standby().is_some_and(|s| s.promoting) {
+            return;
+        }
+        let r = self.register;
+        let insync = r.epoch == epoch && r.insync == Insync::Both && !r.stale;
+        if !insync && (!r.stale || r.seen < epoch) {
+            // From here on the primary may go on without this copy.
+            let seen = r.seen.max(epoch);
+            self.persist(Register { seen, stale: true, ..r }, After::Nothing);
+        }
+        let acknowledged = self.log.committed > fork
+            || self.applied > fork
+            || (self.register.solo(self.me) && self.log.tail > fork);
+        #[cfg(test)]
+        let acknowledged = acknowledged && !self.broken(Mutant::SetAsideCommitted);
+        if acknowledged {
+            self.branch("this log has committed changes that the primary lacks");
+            return;
+        }
+        let mut standby = Standby::new(epoch, insync);
+        if self.log.tail > fork {
+            standby.setting_aside = true;
+            self.put(Output::SetAside(fork.next()));
+        }
+        self.phase = Phase::Standby(standby);
+        self.put(Output::Vrrp(if insync { VrrpStand::Standby } else { VrrpStand::Silent }));
+        self.note("the peer leads");
+    }
+
+    pub(super) fn set_aside_done(&mut self, tail: Lsn) {
+        self.log.tail = tail;
+        self.log.durable = self.log.durable.min(tail);
+        self.log.history.cut(tail);
+        if let Some(s) = self.standby() {
+            s.setting_aside = false;
+        }
+    }
+
+    /// The primary's records.
+    pub(super) fn records(&mut self, epoch: Epoch, commit: Lsn, bytes: Vec<u8>) {
+        if self.refuses(epoch) {
+            return;
+        }
+        let Some(s) = self.standby() else { return };
+        if s.joined && s.epoch == epoch {
+            s.told = s.told.max(commit);
+            self.put(Output::Append(bytes));
+        }
+    }
+
+    /// How far the primary has committed.
+    pub(super) fn commit_told(&mut self, epoch: Epoch, lsn: Lsn) {
+        if self.refuses(epoch) {
+            return;
+        }
+        if let Some(s) = self.standby()
+            && s.joined
+            && s.epoch == epoch
+        {
+            s.told = s.told.max(lsn);
+        }
+    }
+
+    /// The primary has recorded that this copy is insync.
+    pub(super) fn admit(&mut self, epoch: Epoch) {
+        if self.refuses(epoch) {
+            return;
+        }
+        let holder = self.me.peer();
+        let Some(s) = self.standby() else { return };
+        if !s.joined {
+            return;
+        }
+        s.epoch = epoch;
+        s.insync = true;
+        let register = Register { epoch, holder, insync: Insync::Both, seen: epoch, stale: false };
+        self.persist(register, After::Admitted { epoch });
+        self.put(Output::Vrrp(VrrpStand::Standby));
+        self.note("the primary has admitted this copy");
+    }
+
+    /// The primary asks this node to lead.
+    pub(super) fn handover_go(&mut self, epoch: Epoch) {
+        if self.refuses(epoch) {
+            return;
+        }
+        let me = self.me;
+        let ready = self.log.durable == self.log.tail;
+        let Some(s) = self.standby() else { return };
+        if !s.joined || !s.insync || s.promoting || !ready {
+            return;
+        }
+        s.promoting = true;
+        let register =
+            Register { epoch, holder: me, insync: Insync::Both, seen: epoch, stale: false };
+        self.persist(register, After::Reign { epoch });
+    }
+
+    pub(super) fn step_standby(&mut self) {
+        self.commit_what_was_told();
+        self.join_when_durable();
+        self.stale_when_led_elsewhere();
+        self.promote_when_alone();
+        #[cfg(test)]
+        self.ack_early();
+    }
+
+    fn commit_what_was_told(&mut self) {
+        let (durable, committed) = (self.log.durable, self.log.committed);
+        let Some(s) = self.standby() else { return };
+        let target = s.told.min(durable);
+        if target > committed && !s.setting_aside {
+            self.log.committed = target;
+            self.put(Output::Commit(target));
+        }
+    }
+
+    fn join_when_durable(&mut self) {
+        let (linked, tail) = (self.session.is_some(), self.log.tail);
+        let (durable, persisting) = (self.log.durable >= tail, self.is_persisting());
+        let Some(s) = self.standby() else { return };
+        if linked && durable && !persisting && !s.joined && !s.setting_aside && !s.promoting {
+            s.joined = true;
+            let epoch = s.epoch;
+            self.send(Frame::Joined { epoch, tail });
+        }
+    }
+
+    /// Without a session, but hearing a primary: it will go on alone, so this copy grows old.
+    fn stale_when_led_elsewhere(&mut self) {
+        if self.session.is_some() || self.register.stale || self.never_stale() {
+            return;
+        }
+        let Phase::Standby(s) = &self.phase else { return };
+        let end = self.session_end;
+        let echo = end.after(self.timers.echo);
+        let decided = self.now.since(end) >= self.timers.stale_after;
+        let heard = |at: Option<Mono>| at.is_some_and(|at| at > echo);
+        if !s.promoting && decided && (heard(self.heard.leading) || heard(self.heard.active)) {
+            let register = Register { stale: true, ..self.register };
+            self.persist(register, After::Nothing);
+            self.put(Output::Vrrp(VrrpStand::Silent));
+            self.note("the link is down but the primary is heard");
+        }
+    }
+
+    fn promote_when_alone(&mut self) {
+        let Phase::Standby(s) = &self.phase else { return };
+        let r = &self.durable_register;
+        let entitled = s.insync && r.insync == Insync::Both && !self.register.stale;
+        #[cfg(test)]
+        let entitled = entitled || self.broken(Mutant::PromoteUnchecked);
+        if !entitled || s.promoting || self.session.is_some() || self.is_persisting() {
+            return;
+        }
+        let t = &self.timers;
+        let silent = self.now.since(self.session_end) >= t.silence
+            && self.heard.leading.is_none_or(|at| self.now.since(at) >= t.silence);
+        if !silent || (t.vrrp && !self.heard.master_down) {
+            return;
+        }
+        let epoch = next_epoch(self.register.seen, self.me);
+        let register = Register {
+            epoch,
+            holder: self.me,
+            insync: Insync::Only(self.me),
+            seen: epoch,
+            stale: false,
+        };
+        if let Some(s) = self.standby() {
+            s.promoting = true;
+        }
+        self.persist(register, After::LeadSolo { reason: "the primary is gone" });
+    }
+
+    #[cfg(test)]
+    fn ack_early(&mut self) {
+        let durable = self.log.tail;
+        if self.broken(Mutant::AckBeforeSync)
+            && let Some(s) = self.standby()
+            && s.joined
+        {
+            let epoch = s.epoch;
+            self.send(Frame::Ack { epoch, durable });
+        }
+    }
+
+    /// Neither is primary and the peer leads: this node records that it will not promote by itself.
+    pub(super) fn led(&mut self, epoch: Epoch) {
+        if matches!(self.phase, Phase::Primary(_) | Phase::Branched) {
+            return;
+        }
+        let seen = self.register.seen;
+        if epoch <= seen || self.standby().is_some_and(|s| s.promoting) {
+            self.send(Frame::Refuse { seen });
+            return;
+        }
+        self.phase = Phase::Recovering(Recovering::default());
+        self.put(Output::Vrrp(VrrpStand::Silent));
+        let register = Register { seen: epoch, stale: true, ..self.register };
+        self.persist(register, After::Follow { epoch });
+        self.note("the peer is to lead");
+    }
+}

@@ -1,0 +1,637 @@
+use super::*;
+use crate::vrrp::packet::split_ip;
+use proptest::prelude::*;
+
+const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+const VIPS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 100), Ipv4Addr::new(10, 0, 0, 101)];
+const HOLDER: Stand = Stand::Holder { priority: Priority::HOLDER };
+const STANDBY: Stand = Stand::Standby { priority: Priority::STANDBY };
+const FOR_EVER: Mono = Mono(u64::MAX);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn at(ms: u64) -> Mono {
+    Mono(ms * 1_000)
+}
+
+fn config(source: Ipv4Addr) -> Config {
+    Config {
+        vrid: 51,
+        interval: Interval::from_centis(10).unwrap(),
+        source,
+        addresses: VIPS.to_vec(),
+        checksum: Checksum::default(),
+    }
+}
+
+fn advert(priority: u8) -> Advert {
+    Advert {
+        vrid: 51,
+        priority,
+        interval: Interval::from_centis(10).unwrap(),
+        addresses: VIPS.to_vec(),
+    }
+}
+
+fn from(source: Ipv4Addr) -> Arrival {
+    Arrival { source, destination: GROUP, ttl: 255 }
+}
+
+fn hear(instance: &mut Instance, source: Ipv4Addr, priority: u8, now: Mono) -> Vec<Output> {
+    hear_that(instance, source, &advert(priority), now)
+}
+
+fn hear_that(instance: &mut Instance, source: Ipv4Addr, advert: &Advert, now: Mono) -> Vec<Output> {
+    let bytes = encode(advert, source, GROUP, Checksum::WithPseudoHeader);
+    instance.handle_input(&bytes, from(source), now);
+    drain(instance)
+}
+
+fn drain(instance: &mut Instance) -> Vec<Output> {
+    let outputs: Vec<Output> = std::iter::from_fn(|| instance.poll_output()).collect();
+    assert!(outputs.len() <= OUTPUTS_PER_CALL_MAX);
+    outputs
+}
+
+fn events(outputs: &[Output]) -> Vec<Event> {
+    outputs
+        .iter()
+        .filter_map(|output| if let Output::Event(event) = output { Some(*event) } else { None })
+        .collect()
+}
+
+/// Priorities of the adverts that were sent.
+fn sent(outputs: &[Output]) -> Vec<u8> {
+    outputs
+        .iter()
+        .filter_map(|o| if let Output::SendAdvert(bytes) = o { Some(bytes[2]) } else { None })
+        .collect()
+}
+
+/// Runs the timers until `end` and gives what came out, with the moment.
+fn run(instance: &mut Instance, end: Mono) -> Vec<(Mono, Output)> {
+    let mut log = Vec::new();
+    while let Some(now) = instance.poll_timeout().filter(|now| *now <= end) {
+        instance.handle_timeout(now);
+        log.extend(drain(instance).into_iter().map(|output| (now, output)));
+        assert!(instance.poll_timeout().is_none_or(|next| next > now), "a timer stands still");
+    }
+    log
+}
+
+fn holder(source: Ipv4Addr, now: Mono) -> Instance {
+    let mut instance = Instance::new(config(source), now);
+    instance.handle_pulse(FOR_EVER, now);
+    instance.set_stand(HOLDER, now);
+    drain(&mut instance);
+    assert_eq!(instance.state(), State::Active);
+    instance
+}
+
+fn standby(source: Ipv4Addr, now: Mono) -> Instance {
+    let mut instance = Instance::new(config(source), now);
+    instance.set_stand(STANDBY, now);
+    drain(&mut instance);
+    assert_eq!(instance.state(), State::Backup);
+    instance
+}
+
+#[test]
+fn a_holder_becomes_active_at_once() {
+    let mut instance = standby(A, at(0));
+    hear(&mut instance, B, 200, at(10));
+    instance.handle_pulse(FOR_EVER, at(11));
+    instance.set_stand(HOLDER, at(12));
+    let outputs = drain(&mut instance);
+    let bytes = encode(&advert(200), A, GROUP, Checksum::WithPseudoHeader);
+    assert_eq!(
+        outputs,
+        [
+            Output::AddAddresses { valid_for: ADDRESS_LIFETIME },
+            Output::Event(Event::Entered(State::Active)),
+            Output::SendAdvert(bytes),
+            Output::Announce { times: 5 },
+        ]
+    );
+    assert_eq!(instance.holder(), Some(A));
+}
+
+#[test]
+fn without_a_pulse_nobody_is_active() {
+    let mut instance = Instance::new(config(A), at(0));
+    instance.set_stand(HOLDER, at(0));
+    assert_eq!(instance.state(), State::Backup);
+    assert_eq!(sent(&drain(&mut instance)), []);
+    instance.handle_pulse(at(500), at(1));
+    assert_eq!(instance.state(), State::Active);
+}
+
+#[test]
+fn an_active_advertises_refreshes_and_announces_by_the_clock() {
+    let mut instance = holder(A, at(0));
+    let log = run(&mut instance, at(60_000));
+    let times = |wanted: &dyn Fn(&Output) -> bool| -> Vec<u64> {
+        log.iter().filter(|(_, o)| wanted(o)).map(|(now, _)| now.0 / 1_000).collect()
+    };
+    let adverts = times(&|o| matches!(o, Output::SendAdvert(_)));
+    assert_eq!(adverts, (1..=600).map(|n| n * 100).collect::<Vec<u64>>());
+    let refreshes = times(&|o| matches!(o, Output::RefreshAddresses { .. }));
+    assert_eq!(refreshes, (1..=240).map(|n| n * 250).collect::<Vec<u64>>());
+    assert_eq!(times(&|o| *o == Output::Announce { times: 5 }), [5_000]);
+    let log = run(&mut instance, at(130_000));
+    let refresh: Vec<u64> = log
+        .iter()
+        .filter(|(_, o)| *o == Output::Announce { times: 1 })
+        .map(|(now, _)| now.0 / 1_000)
+        .collect();
+    assert_eq!(refresh, [65_000, 125_000]);
+}
+
+#[test]
+fn a_late_driver_does_not_send_adverts_in_a_burst() {
+    let mut instance = holder(A, at(0));
+    instance.handle_timeout(at(950));
+    assert_eq!(sent(&drain(&mut instance)), [200]);
+    assert_eq!(run(&mut instance, at(1_049)).iter().filter(is_advert).count(), 0);
+    assert_eq!(run(&mut instance, at(1_050)).iter().filter(is_advert).count(), 1);
+}
+
+fn is_advert((_, output): &&(Mono, Output)) -> bool {
+    matches!(output, Output::SendAdvert(_))
+}
+
+#[test]
+fn a_holder_that_steps_down_removes_then_releases() {
+    for (stand, state) in [(STANDBY, State::Backup), (Stand::Silent, State::Initialize)] {
+        let mut instance = holder(A, at(0));
+        instance.set_stand(stand, at(50));
+        let outputs = drain(&mut instance);
+        assert_eq!(outputs[0], Output::RemoveAddresses);
+        assert_eq!(sent(&outputs), [0]);
+        assert_eq!(events(&outputs), [Event::Entered(state)]);
+        assert_eq!(instance.state(), state);
+        let log = run(&mut instance, at(10_000));
+        assert_eq!(log.len(), 1, "{log:?}");
+        assert_eq!(log[0].1, Output::Event(Event::MasterDown));
+    }
+}
+
+#[test]
+fn a_standby_reports_and_never_acts() {
+    let mut instance = standby(A, at(0));
+    let heard = Event::HeardActive { source: B, priority: 200 };
+    assert_eq!(events(&hear(&mut instance, B, 200, at(10))), [heard]);
+    assert_eq!(hear(&mut instance, B, 200, at(110)), [], "reported once");
+    assert_eq!(instance.holder(), Some(B));
+    let heard = Event::HeardActive { source: B, priority: 90 };
+    assert_eq!(events(&hear(&mut instance, B, 90, at(210))), [heard], "lower rank is no reason");
+    let log = run(&mut instance, at(100_000));
+    // 3 * 100 ms + 156/256 * 100 ms
+    assert_eq!(log, [(Mono(210_000 + 360_937), Output::Event(Event::MasterDown))]);
+    assert_eq!((instance.state(), instance.holder()), (State::Backup, None));
+    let heard = Event::HeardActive { source: B, priority: 200 };
+    assert_eq!(events(&hear(&mut instance, B, 200, at(200_000))), [heard], "heard anew");
+}
+
+#[test]
+fn a_silent_one_listens_and_reports() {
+    let mut instance = Instance::new(config(A), at(0));
+    instance.handle_pulse(FOR_EVER, at(0));
+    let heard = Event::HeardActive { source: B, priority: 200 };
+    assert_eq!(hear(&mut instance, B, 200, at(10)), [Output::Event(heard)]);
+    let log = run(&mut instance, at(100_000));
+    assert_eq!(log.len(), 1);
+    assert_eq!(log[0].1, Output::Event(Event::MasterDown));
+    assert_eq!(instance.state(), State::Initialize);
+}
+
+#[test]
+fn a_new_stand_gets_its_own_master_down() {
+    let mut instance = Instance::new(config(A), at(0));
+    assert_eq!(run(&mut instance, at(1_000)).len(), 1);
+    instance.set_stand(STANDBY, at(1_000));
+    drain(&mut instance);
+    let log = run(&mut instance, at(10_000));
+    assert_eq!(log, [(Mono(1_360_937), Output::Event(Event::MasterDown))]);
+}
+
+#[test]
+fn a_standby_adopts_the_active_s_interval() {
+    let mut instance = standby(A, at(0));
+    let slow = Advert { interval: Interval::SECOND, ..advert(200) };
+    hear_that(&mut instance, B, &slow, at(10));
+    let log = run(&mut instance, at(100_000));
+    assert_eq!(log, [(Mono(10_000 + 3_609_375), Output::Event(Event::MasterDown))]);
+}
+
+#[test]
+fn priority_zero_is_reported_at_once_and_times_the_skew() {
+    let mut instance = standby(A, at(0));
+    hear(&mut instance, B, 200, at(10));
+    assert_eq!(hear(&mut instance, ROUTER, 0, at(20)), [], "not the Active's to release");
+    let released = Event::ActiveReleased { source: B };
+    assert_eq!(hear(&mut instance, B, 0, at(50)), [Output::Event(released)]);
+    assert_eq!(instance.holder(), None);
+    let log = run(&mut instance, at(10_000));
+    assert_eq!(log, [(Mono(50_000 + 60_937), Output::Event(Event::MasterDown))]);
+    assert_eq!(hear(&mut instance, B, 0, at(20_000)), [], "nothing left to release");
+}
+
+#[test]
+fn a_lower_active_is_answered_at_once() {
+    let mut instance = holder(A, at(0));
+    assert_eq!(run(&mut instance, at(2_000)).iter().filter(is_advert).count(), 20);
+    let outputs = hear(&mut instance, B, 100, at(2_010));
+    assert_eq!(sent(&outputs), [200]);
+    assert!(outputs.contains(&Output::Announce { times: 5 }));
+    assert_eq!(events(&outputs), [Event::HeardActive { source: B, priority: 100 }]);
+    let outputs = hear(&mut instance, B, 100, at(2_020));
+    assert_eq!(sent(&outputs), [200]);
+    assert_eq!(outputs.len(), 1, "one burst of gratuitous ARP a second is enough");
+    // Equal priority: the higher address wins, and that is not B's when we are ROUTER.
+    let mut instance = holder(ROUTER, at(0));
+    assert_eq!(sent(&hear(&mut instance, B, 200, at(10))), [200]);
+}
+
+#[test]
+fn a_release_is_answered_by_an_active() {
+    let mut instance = holder(A, at(0));
+    hear(&mut instance, B, 100, at(10));
+    assert_eq!(sent(&hear(&mut instance, B, 0, at(20))), [200]);
+    assert_eq!(instance.state(), State::Active);
+}
+
+#[test]
+fn an_outranked_holder_yields_and_returns() {
+    for (source, priority) in [(ROUTER, 200), (Ipv4Addr::new(10, 0, 0, 0), 255)] {
+        let mut instance = holder(A, at(0));
+        let outputs = hear(&mut instance, source, priority, at(10));
+        assert_eq!(outputs[0], Output::RemoveAddresses);
+        assert_eq!(sent(&outputs), [], "yielding is no release");
+        assert!(events(&outputs).contains(&Event::Outranked { source, priority }));
+        assert_eq!((instance.state(), instance.holder()), (State::Backup, Some(source)));
+        // A lower one does not keep us down: we preempt it.
+        assert_eq!(hear(&mut instance, B, 100, at(200)), []);
+        // The pair's pulse does not bring us back before the other is gone.
+        instance.handle_pulse(FOR_EVER, at(210));
+        assert_eq!(drain(&mut instance), []);
+        let log = run(&mut instance, at(400));
+        assert_eq!(log[0], (Mono(331_875), Output::AddAddresses { valid_for: ms(1_000) }));
+        assert_eq!(instance.state(), State::Active);
+    }
+}
+
+#[test]
+fn an_outranked_holder_returns_early_when_released() {
+    let mut instance = holder(A, at(0));
+    hear(&mut instance, ROUTER, 250, at(10));
+    hear(&mut instance, ROUTER, 0, at(20));
+    let log = run(&mut instance, at(60));
+    assert_eq!(log[0].0, Mono(20_000 + 21_875));
+    assert_eq!(instance.state(), State::Active);
+}
+
+#[test]
+fn a_lease_that_ends_ends_the_reign() {
+    let mut instance = Instance::new(config(A), at(0));
+    instance.handle_pulse(at(500), at(0));
+    instance.set_stand(HOLDER, at(0));
+    drain(&mut instance);
+    let log = run(&mut instance, at(10_000));
+    let lapsed: Vec<&Output> = log.iter().filter(|e| e.0 == at(500)).map(|e| &e.1).collect();
+    assert_eq!(lapsed[0], &Output::RemoveAddresses);
+    assert!(lapsed.contains(&&Output::Event(Event::Lapsed)));
+    assert_eq!(log.last().unwrap().0, at(500), "then silence");
+    instance.handle_pulse(at(20_500), at(20_000));
+    assert_eq!(instance.state(), State::Active, "nobody else came");
+}
+
+/// A process that was stopped for a while: its adverts and refreshes are due, but so is its lease.
+#[test]
+fn a_thawed_holder_does_not_serve_beside_the_one_that_took_over() {
+    let mut instance = Instance::new(config(ROUTER), at(0));
+    instance.handle_pulse(at(500), at(0));
+    instance.set_stand(HOLDER, at(0));
+    drain(&mut instance);
+    // What waited in the socket comes first; the lease is over before it is read.
+    let outputs = hear(&mut instance, A, 200, at(5_000));
+    assert_eq!(outputs[0], Output::RemoveAddresses);
+    assert_eq!(sent(&outputs), [0], "no advert of an Active");
+    instance.handle_timeout(at(5_000));
+    assert_eq!(drain(&mut instance), []);
+    // The main process was stopped, too, and pulses again before it learns better. Our address is
+    // the higher one, but the other is Active now.
+    for now in (5_010..8_000).step_by(100) {
+        instance.handle_pulse(at(now + 500), at(now));
+        hear(&mut instance, A, 200, at(now));
+        run(&mut instance, at(now + 99));
+        assert_eq!(instance.state(), State::Backup);
+    }
+}
+
+#[test]
+fn a_fault_withdraws_and_is_tried_again() {
+    let mut instance = holder(A, at(0));
+    instance.handle_fault(at(1));
+    let outputs = drain(&mut instance);
+    assert_eq!(outputs[0], Output::RemoveAddresses);
+    assert_eq!(events(&outputs), [Event::Entered(State::Backup), Event::Fault]);
+    instance.handle_pulse(FOR_EVER, at(2));
+    assert_eq!(drain(&mut instance), []);
+    instance.handle_fault(at(500));
+    assert_eq!(drain(&mut instance), [], "it lasts");
+    let log = run(&mut instance, at(1_500));
+    assert_eq!(log[0], (at(1_500), Output::Event(Event::FaultOver)));
+    assert_eq!(log[1].1, Output::AddAddresses { valid_for: ADDRESS_LIFETIME });
+}
+
+#[test]
+fn a_reign_that_could_not_begin_is_not_advertised() {
+    let mut instance = standby(A, at(0));
+    instance.handle_pulse(FOR_EVER, at(0));
+    instance.set_stand(HOLDER, at(0));
+    assert_eq!(instance.poll_output(), Some(Output::AddAddresses { valid_for: ADDRESS_LIFETIME }));
+    instance.handle_fault(at(0));
+    assert_eq!(sent(&drain(&mut instance)), [0]);
+    assert_eq!(instance.counters().sent, 1);
+}
+
+#[test]
+fn a_standby_reports_its_fault_too() {
+    let mut instance = standby(A, at(0));
+    instance.handle_fault(at(1));
+    instance.handle_fault(at(2));
+    assert_eq!(drain(&mut instance), [Output::Event(Event::Fault)]);
+    let log = run(&mut instance, at(2_000));
+    assert!(log.contains(&(at(1_002), Output::Event(Event::FaultOver))));
+}
+
+#[test]
+fn a_changed_priority_is_advertised_at_once() {
+    let mut instance = holder(A, at(0));
+    instance.set_stand(Stand::Holder { priority: Priority::new(150).unwrap() }, at(10));
+    assert_eq!(sent(&drain(&mut instance)), [150]);
+    assert_eq!(instance.state(), State::Active);
+}
+
+#[test]
+fn what_is_not_accepted_is_counted_and_resets_nothing() {
+    let mut instance = standby(A, at(0));
+    hear(&mut instance, B, 200, at(0));
+    let good = encode(&advert(200), B, GROUP, Checksum::WithPseudoHeader);
+    let now = at(300);
+    hear_that(&mut instance, B, &Advert { vrid: 52, ..advert(200) }, now);
+    hear_that(&mut instance, B, &Advert { addresses: vec![VIPS[0]], ..advert(200) }, now);
+    hear_that(&mut instance, B, &Advert { addresses: vec![VIPS[0], A], ..advert(200) }, now);
+    hear_that(&mut instance, A, &advert(200), now);
+    instance.handle_input(&good, Arrival { ttl: 254, ..from(B) }, now);
+    instance.handle_input(&good, Arrival { source: ROUTER, ..from(B) }, now);
+    instance.handle_input(&good[..10], from(B), now);
+    let unicast = encode(&advert(200), B, A, Checksum::WithPseudoHeader);
+    instance.handle_input(&unicast, Arrival { destination: A, ..from(B) }, now);
+    assert_eq!(drain(&mut instance), []);
+    let counters = *instance.counters();
+    assert_eq!((counters.received, counters.other_vrid, counters.sent), (1, 1, 0));
+    let expected = Errors {
+        addresses: 2,
+        own_source: 1,
+        ttl: 1,
+        checksum: 1,
+        length: 1,
+        destination: 1,
+        ..Errors::default()
+    };
+    assert_eq!(counters.errors, expected);
+    assert_eq!(counters.errors.total(), 7);
+    let log = run(&mut instance, at(10_000));
+    assert_eq!(log, [(Mono(360_937), Output::Event(Event::MasterDown))]);
+    // The order of the addresses is free.
+    let turned = Advert { addresses: vec![VIPS[1], VIPS[0]], ..advert(200) };
+    assert_eq!(hear_that(&mut instance, B, &turned, at(11_000)).len(), 1);
+}
+
+#[test]
+fn the_checksum_is_answered_in_kind() {
+    let mut instance = standby(A, at(0));
+    let bytes = encode(&advert(200), B, GROUP, Checksum::MessageOnly);
+    instance.handle_input(&bytes, from(B), at(10));
+    instance.handle_pulse(FOR_EVER, at(20));
+    instance.set_stand(HOLDER, at(20));
+    let outputs = drain(&mut instance);
+    let answer = encode(&advert(200), A, GROUP, Checksum::MessageOnly);
+    assert!(outputs.contains(&Output::SendAdvert(answer)));
+}
+
+// ---- A network of two ---------------------------------------------------------------------------
+
+/// Two instances on one link without loss; every advert arrives after a delay of its own.
+struct Net {
+    now: Mono,
+    nodes: [Instance; 2],
+    stands: [Stand; 2],
+    /// Whether the kernel would have the addresses.
+    has: [bool; 2],
+    /// (arrives, to, bytes)
+    wire: Vec<(Mono, usize, Vec<u8>)>,
+    delays: Vec<u64>,
+    step: usize,
+    /// Since when both have the addresses.
+    both_since: Option<Mono>,
+    longest_both: Duration,
+}
+
+const SOURCES: [Ipv4Addr; 2] = [A, B];
+const DELAY_MAX_US: u64 = 20_000;
+
+impl Net {
+    fn new(delays: Vec<u64>) -> Self {
+        Self {
+            now: at(0),
+            nodes: SOURCES.map(|source| Instance::new(config(source), at(0))),
+            stands: [Stand::Silent; 2],
+            has: [false; 2],
+            wire: Vec::new(),
+            delays,
+            step: 0,
+            both_since: None,
+            longest_both: Duration::ZERO,
+        }
+    }
+
+    fn stand(&mut self, node: usize, stand: Stand) {
+        self.stands[node] = stand;
+        self.nodes[node].handle_pulse(FOR_EVER, self.now);
+        self.nodes[node].set_stand(stand, self.now);
+        self.drain(node);
+    }
+
+    fn drain(&mut self, node: usize) {
+        for output in drain(&mut self.nodes[node]) {
+            match output {
+                Output::AddAddresses { .. } => {
+                    assert!(!self.has[node], "added twice");
+                    assert!(matches!(self.stands[node], Stand::Holder { .. }), "by itself");
+                    self.has[node] = true;
+                }
+                Output::RemoveAddresses => self.has[node] = false,
+                Output::RefreshAddresses { .. } | Output::Announce { .. } => {
+                    assert!(self.has[node]);
+                }
+                Output::SendAdvert(bytes) => {
+                    assert_eq!(self.has[node], bytes[2] > 0, "adverts only with the addresses");
+                    let delay = self.delays[self.step % self.delays.len()];
+                    self.step += 1;
+                    self.wire.push((self.now.after(Duration::from_micros(delay)), 1 - node, bytes));
+                }
+                Output::Event(_) => {}
+            }
+        }
+        assert_eq!(self.has[node], self.nodes[node].state() == State::Active);
+        match (self.has == [true; 2], self.both_since) {
+            (true, None) => self.both_since = Some(self.now),
+            (false, Some(since)) => {
+                self.longest_both = self.longest_both.max(self.now.since(since));
+                self.both_since = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn run(&mut self, end: Mono) {
+        loop {
+            let timer = (0..2).filter_map(|n| Some((self.nodes[n].poll_timeout()?, n))).min();
+            let packet = self.wire.iter().enumerate().map(|(n, w)| (w.0, n)).min();
+            match (timer, packet) {
+                (_, Some((arrives, n)))
+                    if arrives <= end && timer.is_none_or(|t| arrives <= t.0) =>
+                {
+                    let (_, to, bytes) = self.wire.remove(n);
+                    self.now = arrives;
+                    self.nodes[to].handle_input(&bytes, from(SOURCES[1 - to]), arrives);
+                    self.drain(to);
+                }
+                (Some((due, n)), _) if due <= end => {
+                    self.now = due;
+                    self.nodes[n].handle_timeout(due);
+                    self.drain(n);
+                }
+                _ => break,
+            }
+        }
+        self.now = end;
+    }
+}
+
+proptest! {
+    /// Whatever the pair says in whatever order: nobody becomes Active by itself; with one Holder
+    /// exactly one is Active, and two Holders are one Active after one advert and its way.
+    #[test]
+    fn two_instances_agree(
+        words in proptest::collection::vec((0usize..2, 0u8..3, 0u64..700), 1..40),
+        delays in proptest::collection::vec(0..DELAY_MAX_US, 1..20),
+    ) {
+        let mut net = Net::new(delays);
+        for (node, word, wait_ms) in words {
+            net.stand(node, [Stand::Silent, STANDBY, HOLDER][usize::from(word)]);
+            let end = net.now.after(ms(wait_ms));
+            net.run(end);
+        }
+        // Healed: a handover to node 0 in the pair's order.
+        net.stand(1, STANDBY);
+        net.stand(0, HOLDER);
+        let end = net.now.after(ms(1_000));
+        net.run(end);
+        prop_assert_eq!(net.nodes[0].state(), State::Active);
+        prop_assert_eq!(net.nodes[1].state(), State::Backup);
+        prop_assert_eq!(net.nodes[1].holder(), Some(A));
+        let limit = ms(100) + Duration::from_micros(DELAY_MAX_US);
+        prop_assert!(net.longest_both <= limit, "{:?}", net.longest_both);
+    }
+
+    /// RFC 9568 6.1, seen by a standby, for any interval, priority, delay and lateness of timers.
+    #[test]
+    fn master_down_keeps_its_window(
+        centis in 1u16..=200, priority in 1u8..=254, adverts in 1u64..20, late_us in 0u64..5_000,
+        delay_us in 0u64..9_000,
+    ) {
+        let interval = Interval::from_centis(centis).unwrap();
+        let mut instance = Instance::new(config(A), at(0));
+        let priority = Priority::new(priority).unwrap();
+        instance.set_stand(Stand::Standby { priority }, at(0));
+        drain(&mut instance);
+        let theirs = Advert { interval, ..advert(200) };
+        let mut last = at(0);
+        for _ in 0..adverts {
+            last = last.after(interval.duration());
+            // The first may come after our own, shorter wait.
+            let arrives = last.after(Duration::from_micros(delay_us));
+            let outputs = hear_that(&mut instance, B, &theirs, arrives);
+            prop_assert!(!events(&outputs).contains(&Event::MasterDown));
+        }
+        let due = instance.poll_timeout().unwrap();
+        prop_assert!(run(&mut instance, Mono(due.0 - 1)).is_empty());
+        let fires = due.after(Duration::from_micros(late_us));
+        instance.handle_timeout(fires);
+        prop_assert_eq!(events(&drain(&mut instance)), vec![Event::MasterDown]);
+        let skew = interval.duration() * (256 - u32::from(priority.get())) / 256;
+        let least = last.after(interval.duration() * 3);
+        let most = least.after(skew + Duration::from_micros(delay_us + late_us));
+        prop_assert!(least <= fires && fires <= most);
+    }
+
+    /// Arbitrary datagrams at arbitrary moments: no panic, bounded output, a timer never stuck.
+    #[test]
+    fn arbitrary_input_never_panics(
+        datagrams in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 0..64), any::<u32>(), 0u64..10_000), 0..50
+        ),
+        stand in 0usize..3,
+    ) {
+        let mut instance = Instance::new(config(A), at(0));
+        instance.handle_pulse(FOR_EVER, at(0));
+        instance.set_stand([Stand::Silent, STANDBY, HOLDER][stand], at(0));
+        let mut now = at(0);
+        for (bytes, source, wait_us) in datagrams {
+            now = now.after(Duration::from_micros(wait_us));
+            if let Some((arrival, payload)) = split_ip(&bytes) {
+                instance.handle_input(payload, arrival, now);
+            }
+            instance.handle_input(&bytes, from(Ipv4Addr::from(source)), now);
+            drain(&mut instance);
+            run(&mut instance, now);
+        }
+        prop_assert_eq!(instance.counters().received, 0);
+    }
+
+    /// Well-formed adverts of anybody at any moment.
+    #[test]
+    fn arbitrary_adverts_never_panic(
+        adverts in proptest::collection::vec(
+            (any::<u8>(), 1u16..4096, 1u8..5, 0u64..500_000), 0..60
+        ),
+        stand in 0usize..3,
+    ) {
+        let mut instance = Instance::new(config(A), at(0));
+        instance.handle_pulse(FOR_EVER, at(0));
+        instance.set_stand([Stand::Silent, STANDBY, HOLDER][stand], at(0));
+        drain(&mut instance);
+        let mut now = at(0);
+        for (priority, centis, host, wait_us) in adverts {
+            now = now.after(Duration::from_micros(wait_us));
+            run(&mut instance, now);
+            let interval = Interval::from_centis(centis).unwrap();
+            let advert = Advert { interval, ..advert(priority) };
+            hear_that(&mut instance, Ipv4Addr::new(10, 0, 0, host), &advert, now);
+            if stand != 2 {
+                prop_assert!(instance.state() != State::Active);
+                prop_assert_eq!(instance.counters().sent, 0);
+            }
+        }
+        run(&mut instance, now.after(Duration::from_secs(200)));
+        prop_assert_eq!(instance.state() == State::Active, stand == 2);
+    }
+}

@@ -1,0 +1,55 @@
+//! `understudy account`: mailboxes of people.
+
+use super::error::CliError;
+use super::{client, output};
+use crate::ops::request::{Answer, Named, OfTenant, Request};
+use std::path::Path;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Create an account. Its domain decides the tenant.
+    Create {
+        /// Its address.
+        address: String,
+    },
+    /// List accounts.
+    List {
+        /// Only this tenant's.
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// Remove an account with all its mail.
+    Remove {
+        /// Its address.
+        address: String,
+        /// Yes, with all its mail.
+        #[arg(long)]
+        confirm: bool,
+    },
+}
+
+pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
+    match command {
+        Command::Create { address } => {
+            client::tell(config, &Request::AccountCreate(Named { name: address }))
+        }
+        Command::List { tenant } => list(config, tenant),
+        Command::Remove { address, confirm: true } => {
+            client::tell(config, &Request::AccountRemove(Named { name: address }))
+        }
+        Command::Remove { address, confirm: false } => Err(CliError::Usage(format!(
+            "this removes {address} with all its mail, for good.\n  \
+             If that is meant: understudy account remove {address} --confirm"
+        ))),
+    }
+}
+
+fn list(config: &Path, tenant: Option<String>) -> Result<(), CliError> {
+    let accounts = match client::ask(config, &Request::AccountList(OfTenant { tenant }))? {
+        Answer::Accounts(accounts) => accounts,
+        other => return Err(client::strange(&other)),
+    };
+    let rows: Vec<Vec<String>> = accounts.into_iter().map(|a| vec![a.address, a.tenant]).collect();
+    let empty = "There is no account yet. Create one with: understudy account create ADDRESS";
+    output::table(&["ADDRESS", "TENANT"], &rows, empty)
+}

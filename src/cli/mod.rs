@@ -1,0 +1,190 @@
+//! The command line: one file per subcommand.
+//!
+//! `run` is the appliance itself; most others ask the running appliance over its control socket.
+//!
+//! Invariants: every error says what to do; results go to stdout, everything else to stderr; exit
+//! codes are those of [`error::CliError::code`]. Deliberately absent: what only `app` can do comes
+//! in through [`Program`], so that the command line knows no room but `ops` and `config`.
+
+mod account;
+mod alias;
+mod client;
+mod config;
+mod credential;
+mod domain;
+mod error;
+mod handover;
+mod health;
+mod output;
+mod pair;
+mod queue;
+mod run;
+mod status;
+mod tenant;
+
+use crate::base::secret::Secret;
+use crate::config::Config;
+use crate::ops::request::Failure;
+use clap::{Parser, Subcommand};
+use error::CliError;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where an appliance keeps its configuration.
+const CONFIG_DEFAULT: &str = "/etc/understudy/understudy.toml";
+
+/// What the composition root does for the command line.
+pub trait Program {
+    /// Runs the appliance until it is told to end.
+    fn run(&self, config: Config) -> Result<(), Failure>;
+    /// Makes a new pair, with this appliance as its first node.
+    fn pair_init(&self, config: &Config) -> Result<Formed, Failure>;
+    /// Joins the pair whose running first node made `token`.
+    fn pair_join(&self, config: &Config, token: &Secret<String>) -> Result<Formed, Failure>;
+}
+
+/// A pair that this appliance belongs to now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Formed {
+    /// The pair's id.
+    pub pair: String,
+    /// This node: 0 or 1.
+    pub node: u8,
+}
+
+/// Understudy: the mail system that stands in when a company's own fails.
+///
+/// Exit codes: 0 done; 1 refused or failed; 2 the command line is wrong; 3 understudy does not run
+/// here; 4 the configuration is wrong; 5 not healthy (`health`).
+#[derive(Parser)]
+#[command(name = "understudy", version, arg_required_else_help = true)]
+struct Args {
+    /// The appliance's configuration file.
+    #[arg(long, global = true, env = "UNDERSTUDY_CONFIG", default_value = CONFIG_DEFAULT)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run this appliance.
+    Run,
+    /// Show everything about this appliance on one screen.
+    Status(status::Args),
+    /// Say whether this appliance can do what its role demands (exit code 0 or 5).
+    Health,
+    /// Customer organisations.
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// Mail domains of tenants.
+    #[command(subcommand)]
+    Domain(domain::Command),
+    /// Mailboxes of people.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Further addresses of accounts.
+    #[command(subcommand)]
+    Alias(alias::Command),
+    /// Passwords that open accounts.
+    #[command(subcommand)]
+    Credential(credential::Command),
+    /// Mail that waits for delivery to others.
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Move the primary role to the peer.
+    Handover,
+    /// The two appliances of a pair.
+    #[command(subcommand)]
+    Pair(pair::Command),
+    /// The configuration file.
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+/// The whole program: parses the arguments and does what they say.
+#[must_use]
+pub fn main(program: &dyn Program) -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            // Also `--help` and `--version`, which are no errors; clap knows the stream for each.
+            let printed = e.print().is_ok();
+            let code = u8::try_from(e.exit_code()).unwrap_or(error::USAGE);
+            return if printed { ExitCode::from(code) } else { ExitCode::FAILURE };
+        }
+    };
+    match args.perform(program) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            output::complain(&e.to_string());
+            ExitCode::from(e.code())
+        }
+    }
+}
+
+impl Args {
+    fn perform(self, program: &dyn Program) -> Result<(), CliError> {
+        let path = self.config;
+        match self.command {
+            Command::Run => run::perform(program, &path),
+            Command::Status(args) => status::perform(&args, &path),
+            Command::Health => health::perform(&path),
+            Command::Tenant(command) => tenant::perform(command, &path),
+            Command::Domain(command) => domain::perform(command, &path),
+            Command::Account(command) => account::perform(command, &path),
+            Command::Alias(command) => alias::perform(command, &path),
+            Command::Credential(command) => credential::perform(command, &path),
+            Command::Queue(command) => queue::perform(&command, &path),
+            Command::Handover => handover::perform(&path),
+            Command::Pair(command) => pair::perform(program, command, &path),
+            Command::Config(command) => config::perform(&command, &path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_commands_parse() {
+        for line in [
+            "run --config /tmp/a.toml",
+            "status --json",
+            "status --lang de",
+            "tenant create acme",
+            "tenant list",
+            "domain add acme acme.example",
+            "domain list --tenant acme",
+            "domain remove acme.example",
+            "account create anna@acme.example",
+            "account list",
+            "account remove anna@acme.example --confirm",
+            "alias add info@acme.example anna@acme.example",
+            "alias remove info@acme.example",
+            "credential password anna@acme.example",
+            "credential app-password anna@acme.example --label phone",
+            "credential list anna@acme.example",
+            "credential revoke anna@acme.example 3",
+            "queue list",
+            "config check /tmp/a.toml",
+            "config example",
+            "handover",
+            "health",
+            "pair init",
+            "pair join",
+            "pair token",
+            "pair force-solo --confirm",
+        ] {
+            let words = std::iter::once("understudy").chain(line.split(' '));
+            assert!(Args::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

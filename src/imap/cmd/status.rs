@@ -1,0 +1,51 @@
+//! STATUS.
+
+use super::super::answer::{Done, Failure};
+use super::super::session::Session;
+use super::blocking;
+use understudy_proto::imap::command::StatusItem;
+use understudy_proto::imap::response;
+use understudy_proto::mailbox::Mailbox;
+
+/// RFC 9051 6.3.11.
+pub(super) async fn run(
+    s: &mut Session,
+    name: &str,
+    items: &[StatusItem],
+) -> Result<Done, Failure> {
+    let mailbox = s.mailbox(name)?;
+    row(s, &mailbox, items).await?;
+    Ok(Done::ok("That is all"))
+}
+
+/// Writes one STATUS response.
+pub(super) async fn row(
+    s: &mut Session,
+    mailbox: &Mailbox,
+    items: &[StatusItem],
+) -> Result<(), Failure> {
+    let mut size = 0;
+    if items.contains(&StatusItem::Size) {
+        let (mail, login, id) = (s.service.mail.clone(), s.login()?.clone(), mailbox.id);
+        let (_, entries) = blocking(move || mail.entries(&login, id)).await?;
+        size = entries.iter().map(|e| e.size).sum();
+    }
+    let values: Vec<(StatusItem, u64)> = items
+        .iter()
+        .map(|&item| {
+            let value = match item {
+                StatusItem::Messages => u64::from(mailbox.exists),
+                StatusItem::Recent => 0,
+                StatusItem::UidNext => u64::from(mailbox.uid_next.0),
+                StatusItem::UidValidity => u64::from(mailbox.uid_validity),
+                StatusItem::Unseen => u64::from(mailbox.unseen),
+                StatusItem::Deleted => u64::from(mailbox.deleted),
+                StatusItem::Size => size,
+                StatusItem::AppendLimit => s.service.append_limit,
+            };
+            (item, value)
+        })
+        .collect();
+    response::status_row(&mut s.wire.out, &mailbox.name, &values);
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! A session's socket: buffered answers, bounded waits.
+//!
+//! Invariants: the buffer grows past [`PIECE_LEN`] by one response at most before it is sent; a peer
+//! that takes nothing for [`WRITE_TIMEOUT`] is gone.
+
+use crate::net::Stream;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_rustls::rustls::ServerConfig;
+
+/// Answers are sent when about this many bytes are there.
+pub(super) const PIECE_LEN: usize = 32 * 1024;
+/// Most bytes that are read at once.
+const READ_LEN: usize = 16 * 1024;
+/// Most time that a peer may take to accept one piece.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The socket and what waits to be sent.
+pub(super) struct Wire {
+    /// `None` only while TLS starts.
+    stream: Option<Stream>,
+    /// Answers not yet sent. Append, then [`Wire::flush`] or [`Wire::relieve`].
+    pub(super) out: Vec<u8>,
+    input: Box<[u8]>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream: Some(stream), out: Vec::new(), input: vec![0; READ_LEN].into() }
+    }
+
+    /// Whether TLS protects it.
+    pub(super) fn is_tls(&self) -> bool {
+        self.stream.as_ref().is_some_and(Stream::is_tls)
+    }
+
+    /// Performs the TLS handshake.
+    pub(super) async fn upgrade(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+        let stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
+        self.stream = Some(stream.upgrade(config).await?);
+        Ok(())
+    }
+
+    /// The next bytes from the peer; empty at the end. Cancellable: bytes are never lost.
+    pub(super) async fn read(&mut self) -> io::Result<&[u8]> {
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let n = stream.read(&mut self.input).await?;
+        Ok(self.input.get(..n).unwrap_or_default())
+    }
+
+    /// Sends the buffered answers if there are many.
+    pub(super) async fn relieve(&mut self) -> io::Result<()> {
+        if self.out.len() >= PIECE_LEN { self.flush().await } else { Ok(()) }
+    }
+
+    /// Sends all buffered answers.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let out = &self.out;
+        let send = async {
+            // By pieces, so that the time is per piece and a slow link is not a dead one.
+            for piece in out.chunks(PIECE_LEN) {
+                timeout(WRITE_TIMEOUT, stream.write_all(piece)).await??;
+            }
+            timeout(WRITE_TIMEOUT, stream.flush()).await??;
+            io::Result::Ok(())
+        };
+        send.await?;
+        self.out.clear();
+        // A large answer was the exception: its buffer is not kept for an idle session.
+        self.out.shrink_to(2 * PIECE_LEN);
+        Ok(())
+    }
+
+    /// Sends what is left and says goodbye to the socket.
+    pub(super) async fn close(mut self) {
+        if self.flush().await.is_ok()
+            && let Some(mut stream) = self.stream
+            && let Ok(Err(e)) = timeout(WRITE_TIMEOUT, stream.shutdown()).await
+        {
+            log::debug!(err:% = e; "connection not closed cleanly");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The socket answers what it should, refuses what it must, and outlives both.
+
+use super::*;
+use crate::base::secret::Secret;
+use crate::ops::request::*;
+use crate::ops::status::StatusReport;
+use std::sync::Mutex;
+
+/// Remembers what was asked; knows one tenant.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<String>>);
+
+impl Recorder {
+    fn saw(&self, what: impl Into<String>) {
+        self.0.lock().unwrap().push(what.into());
+    }
+}
+
+fn no<T>() -> Outcome<T> {
+    Err(Failure::new("not in this test", "none"))
+}
+
+impl Operator for Recorder {
+    async fn status(&self) -> Outcome<StatusReport> {
+        no()
+    }
+    async fn tenant_create(&self, name: &str) -> Outcome<()> {
+        self.saw(format!("create {name}"));
+        Ok(())
+    }
+    async fn tenant_list(&self) -> Outcome<Vec<TenantEntry>> {
+        Ok(vec![TenantEntry { id: 1, name: "acme".into(), domains: 0, accounts: 0 }])
+    }
+    async fn domain_add(&self, _: &str, _: &str) -> Outcome<()> {
+        no()
+    }
+    async fn domain_list(&self, _: Option<&str>) -> Outcome<Vec<DomainEntry>> {
+        no()
+    }
+    async fn domain_remove(&self, _: &str) -> Outcome<()> {
+        no()
+    }
+    async fn account_create(&self, _: &str) -> Outcome<()> {
+        no()
+    }
+    async fn account_list(&self, _: Option<&str>) -> Outcome<Vec<AccountEntry>> {
+        no()
+    }
+    async fn account_remove(&self, _: &str) -> Outcome<()> {
+        no()
+    }
+    async fn alias_add(&self, _: &str, _: &str) -> Outcome<()> {
+        no()
+    }
+    async fn alias_remove(&self, _: &str) -> Outcome<()> {
+        no()
+    }
+    async fn alias_list(&self, _: Option<&str>) -> Outcome<Vec<AliasEntry>> {
+        no()
+    }
+    async fn credential_password(&self, account: &str, p: &Secret<String>) -> Outcome<()> {
+        self.saw(format!("password {account} {}", p.expose()));
+        Ok(())
+    }
+    async fn credential_app_password(&self, _: &str, _: &str) -> Outcome<MadePassword> {
+        Ok(MadePassword { id: 3, password: Secret::new("made".to_owned()) })
+    }
+    async fn credential_list(&self, _: &str) -> Outcome<Vec<CredentialEntry>> {
+        no()
+    }
+    async fn credential_revoke(&self, _: &str, _: u64) -> Outcome<()> {
+        no()
+    }
+    async fn queue_list(&self) -> Outcome<Vec<QueueEntry>> {
+        no()
+    }
+    async fn handover(&self) -> Outcome<()> {
+        panic!("a broken operator")
+    }
+    async fn pair_token(&self) -> Outcome<Token> {
+        no()
+    }
+    async fn pair_force_solo(&self) -> Outcome<()> {
+        self.saw("solo");
+        Ok(())
+    }
+}
+
+async fn ask(dir: &Path, line: &[u8]) -> String {
+    let mut stream = UnixStream::connect(dir.join(SOCKET_NAME)).await.unwrap();
+    // The server may answer and close before it has read all of a request that is too long.
+    drop(stream.write_all(line).await);
+    let mut text = String::new();
+    drop(stream.read_to_string(&mut text).await);
+    text
+}
+
+#[tokio::test]
+async fn requests_are_answered_and_rubbish_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let operator = Arc::new(Recorder::default());
+    let server = task::spawn("tests", bind(dir.path()).unwrap().serve(operator.clone()));
+    let mode = std::fs::metadata(dir.path().join(SOCKET_NAME)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let create = br#"{"cmd":"tenant-create","args":{"name":"acme"}}"#;
+    assert_eq!(ask(dir.path(), &[create.as_slice(), b"\n"].concat()).await, "{\"ok\":\"done\"}\n");
+    let list = ask(dir.path(), b"{\"cmd\":\"tenant-list\"}\n").await;
+    assert!(list.contains(r#"{"ok":{"tenants":[{"id":1,"name":"acme""#), "{list}");
+    let password = b"{\"cmd\":\"credential-password\",\"args\":{\"account\":\"a@b\",\"password\":\"geheim\"}}\n";
+    assert_eq!(ask(dir.path(), password).await, "{\"ok\":\"done\"}\n");
+    let made =
+        b"{\"cmd\":\"credential-app-password\",\"args\":{\"account\":\"a@b\",\"label\":\"x\"}}\n";
+    assert!(ask(dir.path(), made).await.contains(r#""password":"made""#));
+    assert_eq!(*operator.0.lock().unwrap(), ["create acme", "password a@b geheim"]);
+
+    for rubbish in [b"\n".as_slice(), b"{}\n", b"{\"cmd\":\"x\"}\n", b"\xff\xfe\n"] {
+        assert!(
+            ask(dir.path(), rubbish).await.starts_with("{\"error\":{\"what\":\"the request is")
+        );
+    }
+    let long = vec![b' '; 100_000];
+    drop(ask(dir.path(), &long).await);
+
+    // An operator that panics ends its connection only.
+    assert_eq!(ask(dir.path(), b"{\"cmd\":\"handover\"}\n").await, "");
+    assert!(ask(dir.path(), b"{\"cmd\":\"tenant-list\"}\n").await.contains("acme"));
+    server.abort();
+}
+
+#[tokio::test]
+async fn going_on_alone_needs_a_confirmation() {
+    let operator = Recorder::default();
+    let ask = |confirmed| Request::PairForceSolo(ForceSolo { confirmed });
+    assert!(matches!(answer(&operator, &ask(false)).await, Reply::Error(_)));
+    assert!(operator.0.lock().unwrap().is_empty());
+    assert!(matches!(answer(&operator, &ask(true)).await, Reply::Ok(Answer::Done)));
+    assert_eq!(*operator.0.lock().unwrap(), ["solo"]);
+}
+
+#[tokio::test]
+async fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = bind(dir.path()).unwrap();
+    assert!(matches!(bind(dir.path()), Err(ControlError::AlreadyRunning(_))));
+    drop(first);
+    assert!(bind(dir.path()).is_ok());
+    let missing = dir.path().join("missing");
+    assert!(bind(&missing).unwrap_err().to_string().contains("Does `data_dir` exist"));
+}

@@ -1,0 +1,485 @@
+//! The words of the control socket: one request line in, one reply line out, both JSON.
+//!
+//! ```text
+//! {"cmd":"domain-add","args":{"tenant":"acme","domain":"acme.example"}}
+//! {"ok":"done"}
+//! {"error":{"what":"there is no tenant `acme`","do":"understudy tenant list"}}
+//! ```
+//!
+//! Invariants: unknown commands and keys are refused. A password appears in a request and a made app
+//! password in its reply; neither is logged. Ids are shown as they are typed back.
+
+use crate::base::secret::{Secret, serialize_exposed};
+use crate::ops::status::StatusReport;
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+
+/// What an operator asks for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "cmd", content = "args", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Everything about this appliance.
+    Status,
+    /// A new tenant.
+    TenantCreate(Named),
+    /// All tenants.
+    TenantList,
+    /// A domain for a tenant.
+    DomainAdd(DomainAdd),
+    /// Domains, of one tenant or all.
+    DomainList(OfTenant),
+    /// Removes a domain that no account uses.
+    DomainRemove(Named),
+    /// A new account.
+    AccountCreate(Named),
+    /// Accounts, of one tenant or all.
+    AccountList(OfTenant),
+    /// Removes an account with its mail.
+    AccountRemove(Named),
+    /// Another address of an account.
+    AliasAdd(AliasAdd),
+    /// Removes an alias.
+    AliasRemove(Named),
+    /// Aliases, of one tenant or all.
+    AliasList(OfTenant),
+    /// Sets an account's password.
+    CredentialPassword(Password),
+    /// Makes an app password.
+    CredentialAppPassword(AppPassword),
+    /// An account's credentials.
+    CredentialList(Named),
+    /// Takes a credential away.
+    CredentialRevoke(Revoke),
+    /// Messages that wait for delivery to others.
+    QueueList,
+    /// Moves the primary role to the peer.
+    Handover,
+    /// A one-time token with which the other appliance joins.
+    PairToken,
+    /// The operator's word that the peer is gone and this appliance serves alone.
+    PairForceSolo(ForceSolo),
+}
+
+/// One thing, by its name or address.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// The tenant's name, the domain, the account's or alias' address.
+    pub name: String,
+}
+
+/// Restricts a list.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfTenant {
+    /// The tenant's name; `None` for all.
+    pub tenant: Option<String>,
+}
+
+/// A domain for a tenant.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainAdd {
+    /// The tenant's name.
+    pub tenant: String,
+    /// The domain.
+    pub domain: String,
+}
+
+/// Another address of an account.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasAdd {
+    /// The new address.
+    pub alias: String,
+    /// The account's address.
+    pub account: String,
+}
+
+/// A person's password.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Password {
+    /// The account's address.
+    pub account: String,
+    /// The password.
+    #[serde(serialize_with = "serialize_exposed")]
+    pub password: Secret<String>,
+}
+
+/// An app password to be made.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppPassword {
+    /// The account's address.
+    pub account: String,
+    /// What it is for, in the person's words.
+    pub label: String,
+}
+
+/// A credential to be taken away.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// The account's address.
+    pub account: String,
+    /// The credential, as [`CredentialEntry::id`] shows it.
+    pub id: u64,
+}
+
+/// The operator's word.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForceSolo {
+    /// Whether the operator has confirmed that the peer does not run.
+    pub confirmed: bool,
+}
+
+/// What comes back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is so.
+    Ok(Answer),
+    /// It is not.
+    Error(Failure),
+}
+
+/// What a request that worked gives.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It is done and durable on every insync node.
+    Done,
+    /// For `status`.
+    Status(Box<StatusReport>),
+    /// For `tenant-list`.
+    Tenants(Vec<TenantEntry>),
+    /// For `domain-list`.
+    Domains(Vec<DomainEntry>),
+    /// For `account-list`.
+    Accounts(Vec<AccountEntry>),
+    /// For `alias-list`.
+    Aliases(Vec<AliasEntry>),
+    /// For `credential-list`.
+    Credentials(Vec<CredentialEntry>),
+    /// For `credential-app-password`.
+    AppPassword(MadePassword),
+    /// For `queue-list`.
+    Queue(Vec<QueueEntry>),
+    /// For `pair-token`.
+    Token(Token),
+}
+
+/// A tenant.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TenantEntry {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// How many domains it has.
+    pub domains: u64,
+    /// How many accounts it has.
+    pub accounts: u64,
+}
+
+/// A domain.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DomainEntry {
+    /// The domain.
+    pub domain: String,
+    /// Whose it is.
+    pub tenant: String,
+}
+
+/// An account.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccountEntry {
+    /// Its address.
+    pub address: String,
+    /// Whose it is.
+    pub tenant: String,
+}
+
+/// An alias.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AliasEntry {
+    /// The alias.
+    pub alias: String,
+    /// The account that gets its mail.
+    pub account: String,
+}
+
+/// A credential, without its secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CredentialEntry {
+    /// Names it in `credential revoke`.
+    pub id: u64,
+    /// `password` or `app-password`.
+    pub kind: String,
+    /// What it is for.
+    pub label: String,
+    /// When it was made, milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// An app password, shown once.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MadePassword {
+    /// Names it in `credential revoke`.
+    pub id: u64,
+    /// The password.
+    #[serde(serialize_with = "serialize_exposed")]
+    pub password: Secret<String>,
+}
+
+/// A message that waits.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QueueEntry {
+    /// Its number in the queue.
+    pub id: u64,
+    /// Whose it is.
+    pub tenant: String,
+    /// Its sender; empty for a bounce.
+    pub from: String,
+    /// Its recipient.
+    pub to: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// When it was accepted, milliseconds since 1970.
+    pub accepted_ms: u64,
+    /// How often delivery was tried.
+    pub attempts: u32,
+    /// When it is tried next, milliseconds since 1970.
+    pub next_ms: u64,
+    /// What the other side said last.
+    pub last_answer: Option<String>,
+}
+
+/// A one-time token.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Token {
+    /// What `understudy pair join` takes.
+    #[serde(serialize_with = "serialize_exposed")]
+    pub token: Secret<String>,
+    /// For how many seconds it is good.
+    pub valid_s: u64,
+}
+
+/// Why something was not done, and what to do now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{what}\n  {advice}")]
+pub struct Failure {
+    /// What happened.
+    pub what: String,
+    /// What to do.
+    #[serde(rename = "do")]
+    pub advice: String,
+}
+
+impl Failure {
+    /// A failure with its advice. Both are sentences or commands for people.
+    #[must_use]
+    pub fn new(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { what: what.into(), advice: advice.into() }
+    }
+}
+
+impl Request {
+    /// Its command, for the log.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::TenantCreate(_) => "tenant-create",
+            Self::TenantList => "tenant-list",
+            Self::DomainAdd(_) => "domain-add",
+            Self::DomainList(_) => "domain-list",
+            Self::DomainRemove(_) => "domain-remove",
+            Self::AccountCreate(_) => "account-create",
+            Self::AccountList(_) => "account-list",
+            Self::AccountRemove(_) => "account-remove",
+            Self::AliasAdd(_) => "alias-add",
+            Self::AliasRemove(_) => "alias-remove",
+            Self::AliasList(_) => "alias-list",
+            Self::CredentialPassword(_) => "credential-password",
+            Self::CredentialAppPassword(_) => "credential-app-password",
+            Self::CredentialList(_) => "credential-list",
+            Self::CredentialRevoke(_) => "credential-revoke",
+            Self::QueueList => "queue-list",
+            Self::Handover => "handover",
+            Self::PairToken => "pair-token",
+            Self::PairForceSolo(_) => "pair-force-solo",
+        }
+    }
+
+    /// Whether it changes nothing: such requests are logged at `debug` only.
+    #[must_use]
+    pub const fn only_reads(&self) -> bool {
+        matches!(
+            self,
+            Self::Status
+                | Self::TenantList
+                | Self::DomainList(_)
+                | Self::AccountList(_)
+                | Self::AliasList(_)
+                | Self::CredentialList(_)
+                | Self::QueueList
+        )
+    }
+}
+
+/// Result of an operator's request.
+pub type Outcome<T> = Result<T, Failure>;
+
+/// Does what requests ask. The composition root implements it with the real rooms.
+///
+/// Changing methods return when the change is committed. Lists are bounded by the implementation.
+pub trait Operator: Send + Sync + 'static {
+    /// Everything about this appliance.
+    fn status(&self) -> impl Future<Output = Outcome<StatusReport>> + Send;
+    /// Creates a tenant.
+    fn tenant_create(&self, name: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// All tenants.
+    fn tenant_list(&self) -> impl Future<Output = Outcome<Vec<TenantEntry>>> + Send;
+    /// Adds a domain to a tenant.
+    fn domain_add(&self, tenant: &str, domain: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Domains of one tenant or all.
+    fn domain_list(
+        &self,
+        tenant: Option<&str>,
+    ) -> impl Future<Output = Outcome<Vec<DomainEntry>>> + Send;
+    /// Removes a domain.
+    fn domain_remove(&self, domain: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Creates an account.
+    fn account_create(&self, address: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Accounts of one tenant or all.
+    fn account_list(
+        &self,
+        tenant: Option<&str>,
+    ) -> impl Future<Output = Outcome<Vec<AccountEntry>>> + Send;
+    /// Removes an account.
+    fn account_remove(&self, address: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Adds an alias to an account.
+    fn alias_add(&self, alias: &str, account: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Removes an alias.
+    fn alias_remove(&self, alias: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Aliases of one tenant or all.
+    fn alias_list(
+        &self,
+        tenant: Option<&str>,
+    ) -> impl Future<Output = Outcome<Vec<AliasEntry>>> + Send;
+    /// Sets a password.
+    fn credential_password(
+        &self,
+        account: &str,
+        password: &Secret<String>,
+    ) -> impl Future<Output = Outcome<()>> + Send;
+    /// Makes an app password.
+    fn credential_app_password(
+        &self,
+        account: &str,
+        label: &str,
+    ) -> impl Future<Output = Outcome<MadePassword>> + Send;
+    /// An account's credentials.
+    fn credential_list(
+        &self,
+        account: &str,
+    ) -> impl Future<Output = Outcome<Vec<CredentialEntry>>> + Send;
+    /// Takes a credential away.
+    fn credential_revoke(&self, account: &str, id: u64)
+    -> impl Future<Output = Outcome<()>> + Send;
+    /// What waits for delivery to others.
+    fn queue_list(&self) -> impl Future<Output = Outcome<Vec<QueueEntry>>> + Send;
+    /// Moves the primary role to the peer; returns when it is there.
+    fn handover(&self) -> impl Future<Output = Outcome<()>> + Send;
+    /// Makes a one-time token.
+    fn pair_token(&self) -> impl Future<Output = Outcome<Token>> + Send;
+    /// Takes the operator's word that the peer is gone. Called only when it was confirmed.
+    fn pair_force_solo(&self) -> impl Future<Output = Outcome<()>> + Send;
+}
+
+/// Lets `operator` do what `request` asks.
+pub async fn answer<O: Operator>(operator: &O, request: &Request) -> Reply {
+    match perform(operator, request).await {
+        Ok(answer) => Reply::Ok(answer),
+        Err(failure) => Reply::Error(failure),
+    }
+}
+
+async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
+    let done = |()| Answer::Done;
+    match request {
+        Request::Status => o.status().await.map(|s| Answer::Status(Box::new(s))),
+        Request::TenantCreate(r) => o.tenant_create(&r.name).await.map(done),
+        Request::TenantList => o.tenant_list().await.map(Answer::Tenants),
+        Request::DomainAdd(r) => o.domain_add(&r.tenant, &r.domain).await.map(done),
+        Request::DomainList(r) => o.domain_list(r.tenant.as_deref()).await.map(Answer::Domains),
+        Request::DomainRemove(r) => o.domain_remove(&r.name).await.map(done),
+        Request::AccountCreate(r) => o.account_create(&r.name).await.map(done),
+        Request::AccountList(r) => o.account_list(r.tenant.as_deref()).await.map(Answer::Accounts),
+        Request::AccountRemove(r) => o.account_remove(&r.name).await.map(done),
+        Request::AliasAdd(r) => o.alias_add(&r.alias, &r.account).await.map(done),
+        Request::AliasRemove(r) => o.alias_remove(&r.name).await.map(done),
+        Request::AliasList(r) => o.alias_list(r.tenant.as_deref()).await.map(Answer::Aliases),
+        Request::CredentialPassword(r) => {
+            o.credential_password(&r.account, &r.password).await.map(done)
+        }
+        Request::CredentialAppPassword(r) => {
+            o.credential_app_password(&r.account, &r.label).await.map(Answer::AppPassword)
+        }
+        Request::CredentialList(r) => o.credential_list(&r.name).await.map(Answer::Credentials),
+        Request::CredentialRevoke(r) => o.credential_revoke(&r.account, r.id).await.map(done),
+        Request::QueueList => o.queue_list().await.map(Answer::Queue),
+        Request::Handover => o.handover().await.map(done),
+        Request::PairToken => o.pair_token().await.map(Answer::Token),
+        Request::PairForceSolo(r) if !r.confirmed => Err(Failure::new(
+            "going on alone was not confirmed",
+            "Make sure that the peer does not run, then: understudy pair force-solo --confirm",
+        )),
+        Request::PairForceSolo(_) => o.pair_force_solo().await.map(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_as_documented() {
+        let request =
+            Request::DomainAdd(DomainAdd { tenant: "acme".into(), domain: "acme.example".into() });
+        assert_eq!(
+            serde_json::to_string(&request).unwrap(),
+            r#"{"cmd":"domain-add","args":{"tenant":"acme","domain":"acme.example"}}"#
+        );
+        assert_eq!(serde_json::to_string(&Request::Status).unwrap(), r#"{"cmd":"status"}"#);
+        assert_eq!(serde_json::to_string(&Reply::Ok(Answer::Done)).unwrap(), r#"{"ok":"done"}"#);
+        assert_eq!(
+            serde_json::to_string(&Reply::Error(Failure::new("a", "b"))).unwrap(),
+            r#"{"error":{"what":"a","do":"b"}}"#
+        );
+    }
+
+    #[test]
+    fn the_log_name_is_the_command_on_the_wire() {
+        let text = r#"{"cmd":"credential-password","args":{"account":"a@b","password":"x"}}"#;
+        let request: Request = serde_json::from_str(text).unwrap();
+        assert_eq!(request.name(), "credential-password");
+        assert!(!format!("{request:?}").contains("\"x\""));
+    }
+
+    #[test]
+    fn what_is_not_a_request_is_refused() {
+        for text in [
+            r#"{"cmd":"drop-all"}"#,
+            r#"{"cmd":"tenant-create","args":{"nam":"x"}}"#,
+            r#"{"cmd":"tenant-create","args":{"name":"x","more":1}}"#,
+            r#"{"cmd":"status","extra":1}"#,
+            "[]",
+        ] {
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The screen fits, says the truth in both languages, and lets nothing through that it should not.
+
+use super::*;
+
+fn report() -> StatusReport {
+    StatusReport {
+        hostname: "mx.example.net".into(),
+        version: "0.1.0".into(),
+        at: UnixMs(1_785_153_600_000),
+        uptime_s: 3 * 86_400 + 4 * 3_600 + 12 * 60,
+        state: State::Pair,
+        rpo_zero: true,
+        role: Role::Primary,
+        node: Some(0),
+        epoch: 7,
+        insync: vec![0, 1],
+        committed: 1_234,
+        applied: 1_234,
+        durable: 1_235,
+        lag: Some(Lag { records: 1 }),
+        paths: vec![
+            PathReport {
+                peer: "10.0.1.2:7400".into(),
+                reachable: true,
+                heard_ms_ago: Some(12),
+                session: true,
+            },
+            PathReport {
+                peer: "10.0.0.2:7400".into(),
+                reachable: false,
+                heard_ms_ago: None,
+                session: false,
+            },
+        ],
+        addresses: vec![AddressReport {
+            address: "10.0.0.100/24".into(),
+            interface: "eth0".into(),
+            vrid: 51,
+            vrrp: VrrpState::Active,
+            holder: Holder::Here,
+        }],
+        queue_depth: 2,
+        sessions: Sessions { smtp: 3, submission: 0, imap: 12 },
+        tenants: 4,
+        last_move: Some(Move {
+            at: UnixMs(1_785_153_600_000),
+            kind: MoveKind::Takeover,
+            to: 0,
+            epoch: 7,
+            took_ms: Some(231),
+            reason: "no heartbeat on any path and master-down".into(),
+        }),
+        waiting_for: None,
+        problems: vec![ProblemReport {
+            what: "path 10.0.0.2:7400 is silent".into(),
+            runbook: "peer-lost".into(),
+        }],
+    }
+}
+
+#[test]
+fn the_screen_reads_well() {
+    assert_eq!(
+        render(&report(), Language::En, false),
+        "\
+understudy 0.1.0 · mx.example.net · node 0 · up 3 d 04:12:00
+PAIR  primary  epoch 7  RPO 0: yes, losing one appliance loses nothing
+Pair        in sync: node 0+1; 1 records behind
+            10.0.1.2:7400            reachable    12 ms ago · carries the log
+            10.0.0.2:7400            SILENT       never heard
+Log         committed 1234, applied 1234, durable 1235
+Addresses   10.0.0.100/24       here               Active     eth0 vrid 51
+Sessions    smtp 3, submission 0, imap 12
+Queue       2 messages wait for others; 4 tenants
+Last move   takeover 2026-07-27 12:00:00 UTC, to node 0, epoch 7, 231 ms
+            why: no heartbeat on any path and master-down
+Problems    path 10.0.0.2:7400 is silent [runbook peer-lost]
+"
+    );
+}
+
+#[test]
+fn german_shows_the_same_facts() {
+    let (en, de) = (render(&report(), Language::En, false), render(&report(), Language::De, false));
+    assert_eq!(en.lines().count(), de.lines().count());
+    assert!(de.contains("RPO 0: ja") && de.contains("vor 12 ms") && de.contains("Grund: "), "{de}");
+    let numbers = |s: &str| -> String { s.chars().filter(char::is_ascii_digit).collect() };
+    assert_eq!(numbers(&en), numbers(&de));
+}
+
+#[test]
+fn the_worst_case_fits_the_screen() {
+    let mut r = report();
+    r.state = State::Recovering;
+    r.rpo_zero = false;
+    r.hostname = "x".repeat(200);
+    r.waiting_for = Some("which branch holds? \x1b[2J ".repeat(20));
+    r.lag = None;
+    r.paths = vec![r.paths[0].clone(); 9];
+    r.addresses = vec![r.addresses[0].clone(); 60];
+    r.problems = vec![ProblemReport { what: "ü".repeat(200), runbook: "branched".into() }; 40];
+    for language in [Language::En, Language::De] {
+        let screen = render(&r, language, false);
+        assert!(screen.lines().count() <= LINES_MAX, "{screen}");
+        assert!(screen.lines().all(|l| l.chars().count() <= COLUMNS_MAX), "{screen}");
+        assert!(!screen.contains('\x1b'));
+        assert!(screen.contains("branched") || screen.contains('…'));
+    }
+}
+
+#[test]
+fn colour_only_when_asked() {
+    assert!(!render(&report(), Language::En, false).contains('\x1b'));
+    assert!(render(&report(), Language::En, true).contains("\x1b[32mPAIR"));
+}
+
+#[test]
+fn json_keeps_every_fact() {
+    let json = serde_json::to_string(&report()).unwrap();
+    assert!(json.contains(r#""state":"PAIR""#) && json.contains(r#""holder":"here""#), "{json}");
+    let back: StatusReport = serde_json::from_str(&json).unwrap();
+    assert_eq!(serde_json::to_string(&back).unwrap(), json);
+}
+
+#[test]
+fn languages_are_found_by_locale() {
+    for (locale, language) in [
+        ("de_DE.UTF-8", Language::De),
+        ("de", Language::De),
+        ("DE-at", Language::De),
+        ("en_GB", Language::En),
+        ("C.UTF-8", Language::En),
+        ("", Language::En),
+        ("dexter", Language::En),
+    ] {
+        assert_eq!(Language::of_locale(locale), language, "{locale}");
+    }
+}

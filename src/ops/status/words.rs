@@ -1,0 +1,169 @@
+//! The screen's words in each language. A missing word does not compile.
+
+use super::Role;
+
+/// A language of the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// English.
+    En,
+    /// German.
+    De,
+}
+
+impl Language {
+    /// The language of a locale name such as `de_DE.UTF-8`; English for all that are not known.
+    #[must_use]
+    pub fn of_locale(locale: &str) -> Self {
+        let language = locale.split(['_', '.', '-', '@']).next().unwrap_or_default();
+        if language.eq_ignore_ascii_case("de") { Self::De } else { Self::En }
+    }
+
+    pub(super) const fn words(self) -> &'static Words {
+        match self {
+            Self::En => &EN,
+            Self::De => &DE,
+        }
+    }
+}
+
+pub(super) struct Words {
+    pub(super) node: &'static str,
+    pub(super) up: &'static str,
+    pub(super) epoch: &'static str,
+    pub(super) rpo_yes: &'static str,
+    pub(super) rpo_no: &'static str,
+    pub(super) rpo_alone: &'static str,
+    role_primary: &'static str,
+    role_standby: &'static str,
+    role_none: &'static str,
+    pub(super) pair: &'static str,
+    pub(super) insync: &'static str,
+    pub(super) records_behind: &'static str,
+    pub(super) lag_unknown: &'static str,
+    pub(super) reachable: &'static str,
+    pub(super) silent: &'static str,
+    pub(super) never_heard: &'static str,
+    pub(super) carries_log: &'static str,
+    ago: (&'static str, &'static str),
+    pub(super) log: &'static str,
+    pub(super) committed: &'static str,
+    pub(super) applied: &'static str,
+    pub(super) durable: &'static str,
+    pub(super) addresses: &'static str,
+    pub(super) here: &'static str,
+    pub(super) at: &'static str,
+    pub(super) nobody: &'static str,
+    pub(super) sessions: &'static str,
+    pub(super) queue: &'static str,
+    pub(super) messages_wait: &'static str,
+    pub(super) tenants: &'static str,
+    pub(super) last_move: &'static str,
+    pub(super) takeover: &'static str,
+    pub(super) handover: &'static str,
+    pub(super) to_node: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) waiting: &'static str,
+    pub(super) problems: &'static str,
+    pub(super) more: &'static str,
+    pub(super) none: &'static str,
+}
+
+impl Words {
+    pub(super) const fn role(&self, role: Role) -> &'static str {
+        match role {
+            Role::Primary => self.role_primary,
+            Role::Standby => self.role_standby,
+            Role::None => self.role_none,
+        }
+    }
+
+    pub(super) fn ago(&self, ms: u64) -> String {
+        let (before, after) = self.ago;
+        format!("{before}{ms} ms{after}")
+    }
+}
+
+static EN: Words = Words {
+    node: "node",
+    up: "up",
+    epoch: "epoch",
+    rpo_yes: "RPO 0: yes, losing one appliance loses nothing",
+    rpo_no: "RPO 0: NO, a second copy is missing",
+    rpo_alone: "RPO 0: no, there is one appliance",
+    role_primary: "primary",
+    role_standby: "standby",
+    role_none: "no role yet",
+    pair: "Pair",
+    insync: "in sync: node",
+    records_behind: "records behind",
+    lag_unknown: "how far behind is not known",
+    reachable: "reachable",
+    silent: "SILENT",
+    never_heard: "never heard",
+    carries_log: "· carries the log",
+    ago: ("", " ago"),
+    log: "Log",
+    committed: "committed",
+    applied: "applied",
+    durable: "durable",
+    addresses: "Addresses",
+    here: "here",
+    at: "at",
+    nobody: "NOBODY",
+    sessions: "Sessions",
+    queue: "Queue",
+    messages_wait: "messages wait for others",
+    tenants: "tenants",
+    last_move: "Last move",
+    takeover: "takeover",
+    handover: "handover",
+    to_node: "to node",
+    reason: "why",
+    waiting: "Waiting for",
+    problems: "Problems",
+    more: "and more:",
+    none: "none",
+};
+
+static DE: Words = Words {
+    node: "Knoten",
+    up: "läuft seit",
+    epoch: "Epoche",
+    rpo_yes: "RPO 0: ja, ein Gerät darf ausfallen",
+    rpo_no: "RPO 0: NEIN, die zweite Kopie fehlt",
+    rpo_alone: "RPO 0: nein, es gibt nur ein Gerät",
+    role_primary: "Primary",
+    role_standby: "Standby",
+    role_none: "noch keine Rolle",
+    pair: "Paar",
+    insync: "gleichauf: Knoten",
+    records_behind: "Sätze zurück",
+    lag_unknown: "Rückstand unbekannt",
+    reachable: "erreichbar",
+    silent: "STUMM",
+    never_heard: "nie gehört",
+    carries_log: "· trägt das Log",
+    ago: ("vor ", ""),
+    log: "Log",
+    committed: "bestätigt",
+    applied: "sichtbar",
+    durable: "auf Platte",
+    addresses: "Adressen",
+    here: "hier",
+    at: "bei",
+    nobody: "NIEMAND",
+    sessions: "Sitzungen",
+    queue: "Ausgang",
+    messages_wait: "Nachrichten warten",
+    tenants: "Mandanten",
+    last_move: "Wechsel",
+    takeover: "Takeover",
+    handover: "Handover",
+    to_node: "zu Knoten",
+    reason: "Grund",
+    waiting: "Wartet auf",
+    problems: "Probleme",
+    more: "und weitere:",
+    none: "keine",
+};

@@ -1,0 +1,462 @@
+//! How two appliances become a pair: `pair init` on one, `pair join` with its token on the other.
+//!
+//! ```text
+//!  node 0                                   the other
+//!  pair init: identity.json, token ───────► (an operator carries the token)
+//!  running, port 7400 ◄── TLS 1.3, pin of node 0's certificate from the token ── pair join
+//!                     ◄── new certificate, keyed hash under the token's secret
+//!  pin of the new certificate + token burnt: one durable write
+//!                     ──► authority, service key, beacon key, node id, config id
+//! ```
+//!
+//! Invariants: `<data_dir>/pair/identity.json` (0600) is replaced as a whole, under a lock, durably,
+//! before anything acts on it; a token admits one certificate, once. Absent on purpose: the keyring
+//! and the data, which the link ships; and any way to leave a pair.
+
+mod identity;
+mod token;
+
+pub use identity::{PairId, PairIdentity};
+pub use token::{Token, TokenError};
+
+use crate::base::{clock, secret, secret::Secret};
+use crate::tls::{Authority, Identity, Pin, TlsError, files, join_client};
+use identity::{Pending, change, hex};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use understudy_proto::codec;
+use understudy_proto::id::NodeId;
+use understudy_proto::time::UnixMs;
+
+/// How long a token can be used.
+pub const TOKEN_VALID_MS: u64 = 24 * 3_600_000;
+/// Longest message of a join, in bytes.
+const MESSAGE_LEN_MAX: u32 = 64 * 1024;
+/// Most time for each step of a join: connecting, TLS, asking, answering.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Server name in the TLS hello. Nobody looks at it: the certificate is pinned.
+pub(super) const SERVER_NAME: &str = "understudy.invalid";
+/// What is hashed first in a join's proof.
+const PROOF_CONTEXT: &[u8] = b"understudy pair join 1";
+
+/// Why no pair was formed.
+#[derive(Debug, thiserror::Error)]
+pub enum FormationError {
+    /// The node is in a pair already.
+    #[error(
+        "this appliance is already node {node} of pair {pair}; `understudy pair token` makes a \
+         new token for the other one"
+    )]
+    AlreadyPaired {
+        /// Which node.
+        node: NodeId,
+        /// Which pair.
+        pair: PairId,
+    },
+    /// There is no pair yet.
+    #[error("this appliance is in no pair; run `understudy pair init` on it first")]
+    NotPaired,
+    /// The config says no address that the other one could reach.
+    #[error("no address for the pair link: set `listen` under [pair] in the config file")]
+    NoAddress,
+    /// The joining node has data of its own.
+    #[error(
+        "{0} holds a log already, which joining would orphan; join with an empty data \
+         directory, or move that folder away if its mail is not needed"
+    )]
+    HasData(PathBuf),
+    /// The token cannot be read.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A file of the pair cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The identity file is damaged.
+    #[error("{path} is damaged ({why}); restore it from a backup or join this node anew")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What the parser says.
+        why: String,
+    },
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The other node was not reached at any of the token's addresses.
+    #[error(
+        "the other appliance cannot be reached ({last}); is `understudy run` running there, and \
+         port 7400 open between the two?"
+    )]
+    Unreachable {
+        /// What happened at the last address.
+        last: String,
+    },
+    /// The other node refused.
+    #[error("the other appliance refused: {0}")]
+    Refused(Refusal),
+    /// The other node's answer cannot be understood.
+    #[error("the other appliance's answer cannot be read ({0}); are both of the same release?")]
+    Answer(String),
+}
+
+/// Why a join is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// No token is pending: used, or never made.
+    #[error("it expects nobody (a token works once); run `understudy pair token` there")]
+    NoToken,
+    /// Another token is pending, or the proof is wrong.
+    #[error("the token is not its newest; run `understudy pair token` there")]
+    Wrong,
+    /// The token is too old.
+    #[error("the token has expired; run `understudy pair token` there")]
+    Expired,
+    /// The request cannot be understood.
+    #[error("it does not understand the request; are both of the same release?")]
+    Malformed,
+    /// It cannot write its files.
+    #[error("it cannot store the new pin; see its log")]
+    Storage,
+}
+
+/// What the joining node sends.
+#[derive(Serialize, Deserialize)]
+struct Request {
+    pair: [u8; 16],
+    certificate_pem: String,
+    /// [`proof`] under the token's key.
+    proof: [u8; 32],
+}
+
+/// What it gets.
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    Refused(Refusal),
+    Welcome(Box<Welcome>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Welcome {
+    node: NodeId,
+    config_id: u64,
+    beacon_key: [u8; 32],
+    authority_pem: String,
+    service_key_pem: String,
+    /// The certificate of the node that answers: its pin is known already.
+    certificate_pem: String,
+}
+
+/// `understudy pair init`: makes this appliance node 0 of a new pair; the token invites the other.
+/// `addresses` are those of this node's pair link, in the order in which the other is to try them.
+///
+/// # Errors
+/// It is in a pair already; files cannot be written.
+pub fn init(
+    data_dir: &Path,
+    addresses: &[SocketAddr],
+    now: UnixMs,
+) -> Result<Token, FormationError> {
+    if addresses.is_empty() {
+        return Err(FormationError::NoAddress);
+    }
+    Authority::load_or_generate(&tls_dir(data_dir), now)?;
+    let pair = PairId(secret::random());
+    let own = Identity::self_signed(&format!("understudy-{pair}-0"), now)?;
+    change(data_dir, |found| match found {
+        Some(id) => Err(FormationError::AlreadyPaired { node: id.node, pair: id.pair }),
+        None => {
+            let mut id = PairIdentity {
+                version: identity::VERSION,
+                pair,
+                node: NodeId(0),
+                founded: true,
+                config_id: 1,
+                certificate_pem: own.certificate_pem,
+                key_pem: Secret::new(own.key_pem),
+                beacon_key: Secret::new(secret::random()),
+                peer_certificate_pem: None,
+                token: None,
+            };
+            let token = invite(&mut id, addresses, now)?;
+            Ok((id, token))
+        }
+    })
+}
+
+/// `understudy pair token`: a new token for the other node, first or replaced; older ones are void.
+/// The peer that is pinned now stays until the token is used. Works beside the running process.
+///
+/// # Errors
+/// This appliance is in no pair; files cannot be written.
+pub fn token(
+    data_dir: &Path,
+    addresses: &[SocketAddr],
+    now: UnixMs,
+) -> Result<Token, FormationError> {
+    change(data_dir, |found| {
+        let mut id = found.ok_or(FormationError::NotPaired)?;
+        let token = invite(&mut id, addresses, now)?;
+        Ok((id, token))
+    })
+}
+
+fn invite(
+    id: &mut PairIdentity,
+    addresses: &[SocketAddr],
+    now: UnixMs,
+) -> Result<Token, FormationError> {
+    let path = || PathBuf::from(identity::FILE);
+    let pin = Pin::of_pem(&id.certificate_pem).ok_or_else(|| FormationError::Damaged {
+        path: path(),
+        why: "no certificate".to_owned(),
+    })?;
+    let expires = UnixMs(now.0.saturating_add(TOKEN_VALID_MS));
+    let token = Token::new(id.pair, pin, expires, addresses)?;
+    id.token = Some(Pending { key: Secret::new(token.key()), expires });
+    Ok(token)
+}
+
+/// `understudy pair join`: makes this appliance the other node of the token's pair. Returns what it
+/// has become; the data comes over the link once `understudy run` runs.
+///
+/// # Errors
+/// The token cannot be used, or the other node cannot be reached; nothing was changed here then.
+pub async fn join(data_dir: &Path, token: &Token) -> Result<PairIdentity, FormationError> {
+    if let Some(id) = PairIdentity::load(data_dir)? {
+        return Err(FormationError::AlreadyPaired { node: id.node, pair: id.pair });
+    }
+    let log = data_dir.join("log");
+    if std::fs::read_dir(&log).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(FormationError::HasData(log));
+    }
+    let now = clock::now_ms();
+    let name = format!("understudy-{}-{}", token.pair(), hex(&secret::random::<4>()));
+    let own = Identity::self_signed(&name, now)?;
+    let request = Request {
+        pair: token.pair().0,
+        proof: proof(&token.key(), token.pair(), token.pin(), &own.certificate_pem),
+        certificate_pem: own.certificate_pem.clone(),
+    };
+    let welcome = match ask_any(token, &request).await? {
+        Answer::Refused(why) => return Err(FormationError::Refused(why)),
+        Answer::Welcome(welcome) => welcome,
+    };
+    if Pin::of_pem(&welcome.certificate_pem) != Some(token.pin()) {
+        return Err(FormationError::Answer("not its own certificate".to_owned()));
+    }
+    let tls = tls_dir(data_dir);
+    Authority::from_pem(&welcome.authority_pem)?.save(&tls)?;
+    write(&tls.join("service.key"), welcome.service_key_pem.as_bytes())?;
+    // The identity comes last: it makes the join true here.
+    change(data_dir, |found| match found {
+        Some(id) => Err(FormationError::AlreadyPaired { node: id.node, pair: id.pair }),
+        None => {
+            let id = PairIdentity {
+                version: identity::VERSION,
+                pair: token.pair(),
+                node: welcome.node,
+                founded: false,
+                config_id: welcome.config_id,
+                certificate_pem: own.certificate_pem,
+                key_pem: Secret::new(own.key_pem),
+                beacon_key: Secret::new(welcome.beacon_key),
+                peer_certificate_pem: Some(welcome.certificate_pem),
+                token: None,
+            };
+            Ok((id.clone(), id))
+        }
+    })
+}
+
+/// Asks at the token's addresses, in order, until one answers.
+async fn ask_any(token: &Token, request: &Request) -> Result<Answer, FormationError> {
+    let mut last = "the token names no address".to_owned();
+    for address in token.addresses() {
+        match ask(*address, token.pin(), request).await {
+            Ok(answer) => {
+                return codec::decode("the answer to a join", &answer)
+                    .map_err(|e| FormationError::Answer(e.to_string()));
+            }
+            Err(e) => last = format!("{address}: {e}"),
+        }
+    }
+    Err(FormationError::Unreachable { last })
+}
+
+async fn ask(address: SocketAddr, pin: Pin, request: &Request) -> io::Result<Vec<u8>> {
+    let tcp = step(TcpStream::connect(address)).await?;
+    let config = join_client(pin).map_err(io::Error::other)?;
+    let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?;
+    let mut tls = step(TlsConnector::from(config).connect(name, tcp)).await?;
+    step(send(&mut tls, &codec::encode(request))).await?;
+    step(receive(&mut tls)).await
+}
+
+/// Answers one join on a connection that came in with [`crate::tls::JOIN_ALPN`]. Returns the
+/// identity with the new peer once that is durable; `None` where the join was refused.
+pub async fn answer<S>(data_dir: &Path, stream: &mut S) -> Option<PairIdentity>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = match step(receive(stream)).await {
+        Ok(bytes) => bytes,
+        Err(e) => {
+            log::info!(err:% = e; "join broken off");
+            return None;
+        }
+    };
+    let dir = data_dir.to_owned();
+    let decided =
+        tokio::task::spawn_blocking(move || decide(&dir, &request, clock::now_ms())).await;
+    let (answer, joined) = match decided {
+        Ok(Ok((welcome, id))) => {
+            log::info!(node = id.node.peer().0; "the other appliance has joined the pair");
+            (Answer::Welcome(Box::new(welcome)), Some(id))
+        }
+        Ok(Err(why)) => {
+            log::warn!(reason:% = why; "join refused");
+            (Answer::Refused(why), None)
+        }
+        Err(_panicked) => (Answer::Refused(Refusal::Storage), None),
+    };
+    if let Err(e) = step(send(stream, &codec::encode(&answer))).await {
+        // The token is burnt, the pin is set: only a new token helps that node now.
+        log::warn!(err:% = e; "answer to a join not delivered, it may need a new token");
+    }
+    joined
+}
+
+fn decide(
+    data_dir: &Path,
+    request: &[u8],
+    now: UnixMs,
+) -> Result<(Welcome, PairIdentity), Refusal> {
+    let request: Request = codec::decode("a join", request).map_err(|e| {
+        log::info!(err:% = e; "join malformed");
+        Refusal::Malformed
+    })?;
+    let storage = |e: &dyn std::fmt::Display| {
+        log::error!(err:% = e, runbook = "pair-formation"; "join cannot be stored");
+        Refusal::Storage
+    };
+    let tls = tls_dir(data_dir);
+    let authority = Authority::load(&tls).map_err(|e| storage(&e))?;
+    let authority = authority.ok_or_else(|| storage(&"tls/ca.key is missing"))?;
+    let service_key = service_key(&tls).map_err(|e| storage(&e))?;
+    // The outer error is of files, the inner of the request: only the first is worth an alarm.
+    let mut refusal = None;
+    let changed = change(data_dir, |found| {
+        let mut id = found.ok_or(FormationError::NotPaired)?;
+        match admit(&mut id, &request, now) {
+            Ok(()) => Ok((id.clone(), id)),
+            Err(why) => {
+                refusal = Some(why);
+                Err(FormationError::Refused(why))
+            }
+        }
+    });
+    let id = changed.map_err(|e| refusal.unwrap_or_else(|| storage(&e)))?;
+    let welcome = Welcome {
+        node: id.node.peer(),
+        config_id: id.config_id,
+        beacon_key: *id.beacon_key.expose(),
+        authority_pem: authority.to_pem(),
+        service_key_pem: service_key,
+        certificate_pem: id.certificate_pem.clone(),
+    };
+    Ok((welcome, id))
+}
+
+/// Checks the proof; then the pin is set and the token is gone, in one value.
+fn admit(id: &mut PairIdentity, request: &Request, now: UnixMs) -> Result<(), Refusal> {
+    let pending = id.token.as_ref().ok_or(Refusal::NoToken)?;
+    let own = Pin::of_pem(&id.certificate_pem).ok_or(Refusal::Storage)?;
+    Pin::of_pem(&request.certificate_pem).ok_or(Refusal::Malformed)?;
+    let expected = proof(pending.key.expose(), id.pair, own, &request.certificate_pem);
+    // blake3::Hash compares in constant time.
+    let same = blake3::Hash::from(expected) == blake3::Hash::from(request.proof);
+    if !same || request.pair != id.pair.0 {
+        return Err(Refusal::Wrong);
+    }
+    if now > pending.expires {
+        return Err(Refusal::Expired);
+    }
+    id.peer_certificate_pem = Some(request.certificate_pem.clone());
+    id.token = None;
+    // A node that is replaced must not be heard any more.
+    id.beacon_key = Secret::new(secret::random());
+    id.config_id = id.config_id.saturating_add(1);
+    Ok(())
+}
+
+/// Binds the new certificate to the token's secret, to the pair and to the node that answers.
+fn proof(key: &[u8; 32], pair: PairId, server: Pin, certificate_pem: &str) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(PROOF_CONTEXT).update(&pair.0).update(&server.0);
+    hasher.update(certificate_pem.as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+/// The services' key, made here where no service has run yet.
+fn service_key(tls: &Path) -> Result<String, TlsError> {
+    let path = tls.join("service.key");
+    let file = |source| TlsError::File { path: path.clone(), source };
+    if let Some(bytes) = files::read(&path).map_err(file)? {
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    let Identity { key_pem, .. } = Identity::self_signed("understudy", clock::now_ms())?;
+    files::write_secret(&path, key_pem.as_bytes()).map_err(file)?;
+    Ok(key_pem)
+}
+
+fn tls_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("tls")
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), FormationError> {
+    files::write_secret(path, bytes)
+        .map_err(|source| FormationError::File { path: path.to_owned(), source })
+}
+
+async fn step<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(STEP_TIMEOUT, future).await {
+        Ok(done) => done,
+        Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
+    }
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, message: &[u8]) -> io::Result<()> {
+    let len = u32::try_from(message.len()).map_err(io::Error::other)?;
+    stream.write_all(&len.to_be_bytes()).await?;
+    stream.write_all(message).await?;
+    stream.flush().await
+}
+
+async fn receive<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Vec<u8>> {
+    let len = stream.read_u32().await?;
+    if len > MESSAGE_LEN_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
+    }
+    let mut message = Vec::new();
+    let read = stream.take(u64::from(len)).read_to_end(&mut message).await?;
+    if read < usize::try_from(len).unwrap_or(usize::MAX) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests;

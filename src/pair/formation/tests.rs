@@ -1,0 +1,127 @@
+//! Joins over loopback, as the running process answers them.
+
+use super::*;
+use crate::base::task;
+use crate::tls::LinkTls;
+use std::os::unix::fs::PermissionsExt;
+use tempfile::{TempDir, tempdir};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+const NOW: UnixMs = UnixMs(1_790_000_000_000);
+
+/// Node 0 with its join door open at a free port, and its first token.
+async fn node_0() -> (TempDir, SocketAddr, Token) {
+    let dir = tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let token = init(dir.path(), &[at], clock::now_ms()).unwrap();
+    let id = PairIdentity::load(dir.path()).unwrap().unwrap();
+    let join = LinkTls::new(&id.link_identity(), None).unwrap().join;
+    let path = dir.path().to_owned();
+    task::spawn("door", async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            if let Ok(mut tls) = TlsAcceptor::from(join.clone()).accept(tcp).await {
+                answer(&path, &mut tls).await;
+            }
+        }
+    });
+    (dir, at, token)
+}
+
+fn refusal(result: Result<PairIdentity, FormationError>) -> Refusal {
+    match result {
+        Err(FormationError::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_token_makes_a_pair_once() {
+    let (zero, _, token) = node_0().await;
+    let one = tempdir().unwrap();
+    let token: Token = token.to_string().parse().unwrap();
+    let joined = join(one.path(), &token).await.unwrap();
+    assert_eq!((joined.node, joined.config_id), (NodeId(1), 2));
+
+    let here = PairIdentity::load(zero.path()).unwrap().unwrap();
+    let there = PairIdentity::load(one.path()).unwrap().unwrap();
+    assert_eq!(here.peer_pin(), Pin::of_pem(&there.certificate_pem));
+    assert_eq!(there.peer_pin(), Pin::of_pem(&here.certificate_pem));
+    assert_eq!(here.beacon_key.expose(), there.beacon_key.expose());
+    assert_eq!((here.pair, here.config_id), (there.pair, there.config_id));
+    for file in ["tls/ca.key", "tls/ca.pem", "tls/service.key"] {
+        let read = |dir: &TempDir| std::fs::read(dir.path().join(file)).unwrap();
+        assert_eq!(read(&zero), read(&one), "{file}");
+    }
+    let mode = std::fs::metadata(one.path().join(identity::FILE)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let late = tempdir().unwrap();
+    assert_eq!(refusal(join(late.path(), &token).await), Refusal::NoToken);
+    assert!(PairIdentity::load(late.path()).unwrap().is_none());
+    assert!(matches!(
+        join(one.path(), &token).await,
+        Err(FormationError::AlreadyPaired { node: NodeId(1), .. })
+    ));
+    assert!(matches!(
+        init(zero.path(), token.addresses(), NOW),
+        Err(FormationError::AlreadyPaired { node: NodeId(0), .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_replaced_node_joins_with_a_new_token() {
+    let (zero, at, first) = node_0().await;
+    let one = tempdir().unwrap();
+    join(one.path(), &first).await.unwrap();
+    let second = token(zero.path(), &[at], clock::now_ms()).unwrap();
+    let old = PairIdentity::load(zero.path()).unwrap().unwrap().peer_pin();
+    assert!(old.is_some(), "the old peer stays until the token is used");
+    let new = tempdir().unwrap();
+    let joined = join(new.path(), &second).await.unwrap();
+    assert_eq!((joined.node, joined.config_id), (NodeId(1), 3));
+    let id = PairIdentity::load(zero.path()).unwrap().unwrap();
+    assert_eq!(id.peer_pin(), Pin::of_pem(&joined.certificate_pem));
+    assert_ne!(id.peer_pin(), old);
+}
+
+#[tokio::test]
+async fn wrong_and_expired_tokens_are_refused() {
+    let (zero, at, first) = node_0().await;
+    let one = tempdir().unwrap();
+    let expired = token(zero.path(), &[at], UnixMs(0)).unwrap();
+    // The newer token voids the older.
+    assert_eq!(refusal(join(one.path(), &first).await), Refusal::Wrong);
+    assert_eq!(refusal(join(one.path(), &expired).await), Refusal::Expired);
+    // A token of another pair: the certificate behind the address is not the one that it names.
+    let (_other, _, foreign) = node_0().await;
+    let mixed = Token::new(foreign.pair(), foreign.pin(), NOW, &[at]).unwrap();
+    assert!(matches!(join(one.path(), &mixed).await, Err(FormationError::Unreachable { .. })));
+    assert!(PairIdentity::load(one.path()).unwrap().is_none());
+    assert!(PairIdentity::load(zero.path()).unwrap().unwrap().peer_pin().is_none());
+}
+
+#[tokio::test]
+async fn a_node_with_a_log_does_not_join() {
+    let (_zero, _, token) = node_0().await;
+    let one = tempdir().unwrap();
+    std::fs::create_dir(one.path().join("log")).unwrap();
+    std::fs::write(one.path().join("log/1.seg"), b"x").unwrap();
+    assert!(matches!(join(one.path(), &token).await, Err(FormationError::HasData(_))));
+}
+
+#[test]
+fn nonsense_is_refused_and_changes_nothing() {
+    let dir = tempdir().unwrap();
+    init(dir.path(), &[SocketAddr::from(([127, 0, 0, 1], 7400))], NOW).unwrap();
+    let before = std::fs::read(dir.path().join(identity::FILE)).unwrap();
+    assert_eq!(decide(dir.path(), b"nonsense", NOW).err(), Some(Refusal::Malformed));
+    let request = Request { pair: [0; 16], certificate_pem: "x".to_owned(), proof: [0; 32] };
+    let refused = decide(dir.path(), &codec::encode(&request), NOW).err();
+    assert_eq!(refused, Some(Refusal::Malformed));
+    assert_eq!(before, std::fs::read(dir.path().join(identity::FILE)).unwrap());
+    assert!(!format!("{:?}", PairIdentity::load(dir.path()).unwrap()).contains("PRIVATE"));
+    assert!(matches!(token(tempdir().unwrap().path(), &[], NOW), Err(FormationError::NotPaired)));
+    assert!(matches!(init(dir.path(), &[], NOW), Err(FormationError::NoAddress)));
+}

@@ -1,0 +1,172 @@
+//! Getting a session: accepting, dialling, and the hello that both must say first.
+//!
+//! The hello is `"USL1" ‖ pair id [16] ‖ node u8`. The side that dialled says it first; the other
+//! answers only where the connection may count, so that after both hellos both believe in it.
+
+use super::session;
+use super::{Event, RECONNECT_MAX, RECONNECT_MIN, Shared};
+use crate::base::limit::Limit;
+use crate::base::task;
+use crate::net::Listener;
+use crate::pair::formation::{self, SERVER_NAME};
+use crate::tls::{JOIN_ALPN, LINK_ALPN};
+use socket2::SockRef;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, rustls};
+use understudy_proto::id::NodeId;
+
+/// Connections at the pair's port that have not shown yet who they are.
+static PAIR_STRANGERS: Limit = Limit::new("pair_strangers", 32);
+/// Most time from accept to hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after accept(2) failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const MAGIC: &[u8; 4] = b"USL1";
+const HELLO_LEN: usize = 21;
+
+/// Accepts forever.
+pub(super) async fn accept(shared: Arc<Shared>, listener: Listener) {
+    loop {
+        let (tcp, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                log::warn!(err:% = e; "cannot accept at the pair's port, pausing");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(permit) = PAIR_STRANGERS.try_enter() else {
+            log::warn!(peer:% = peer; "too many strangers at the pair's port");
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        task::spawn("pair-accepted", async move {
+            let accepted = tokio::time::timeout(HELLO_TIMEOUT, admit(&shared, tcp)).await;
+            drop(permit);
+            match accepted {
+                Ok(Ok(Some(tls))) => session::run(&shared, tls, shared.slot.node().peer()).await,
+                Ok(Ok(None)) => {}
+                Ok(Err(e)) => log::info!(peer:% = peer, err:% = e; "pair connection refused"),
+                Err(_elapsed) => log::info!(peer:% = peer; "pair connection took too long"),
+            }
+        });
+    }
+}
+
+type ServerTls = tokio_rustls::server::TlsStream<TcpStream>;
+type ClientTls = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// TLS and hello of a connection that came in; `None` where it was a join, or is not needed.
+async fn admit(shared: &Shared, tcp: TcpStream) -> io::Result<Option<ServerTls>> {
+    prepare(&tcp, shared.options.silence)?;
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp).await?;
+    let asks = |name: &[u8]| {
+        start.client_hello().alpn().is_some_and(|mut names| names.any(|asked| asked == name))
+    };
+    if asks(JOIN_ALPN) {
+        let config = shared.read(|c| Arc::clone(&c.tls.join));
+        let mut tls = start.into_stream(config).await?;
+        if let Some(identity) = formation::answer(&shared.options.data_dir, &mut tls).await {
+            shared.joined(&identity).map_err(io::Error::other)?;
+            if shared.events.send(Event::Joined(Box::new(identity))).await.is_err() {
+                log::debug!("the link has ended");
+            }
+        }
+        return Ok(None);
+    }
+    if !asks(LINK_ALPN) {
+        return Err(io::Error::other("neither a peer nor a join"));
+    }
+    let Some(config) = shared.read(|c| c.tls.server.clone()) else {
+        return Err(io::Error::other("nobody has joined this pair yet"));
+    };
+    let mut tls = start.into_stream(config).await?;
+    hear(shared, &mut tls).await?;
+    if !shared.slot.would_take(shared.slot.node().peer()) {
+        return Ok(None);
+    }
+    hello(shared, &mut tls).await?;
+    Ok(Some(tls))
+}
+
+/// Dials whenever there is no session, forever.
+pub(super) async fn dial(shared: Arc<Shared>) {
+    let mut pause = shared.options.reconnect.max(RECONNECT_MIN);
+    loop {
+        shared.slot.free().await;
+        if let Some(config) = shared.read(|c| c.tls.client.clone()) {
+            let own = shared.slot.node();
+            for (i, peer) in shared.options.peer.iter().enumerate() {
+                let from = shared.options.listen.get(i).map(SocketAddr::ip);
+                let connecting = connect(&shared, Arc::clone(&config), from, *peer);
+                match tokio::time::timeout(shared.options.connect_timeout, connecting).await {
+                    Ok(Ok(tls)) => {
+                        pause = shared.options.reconnect.max(RECONNECT_MIN);
+                        session::run(&shared, tls, own).await;
+                        break;
+                    }
+                    Ok(Err(e)) => log::debug!(peer:% = peer, err:% = e; "peer not reached"),
+                    Err(_elapsed) => log::debug!(peer:% = peer; "peer did not answer in time"),
+                }
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RECONNECT_MAX);
+    }
+}
+
+async fn connect(
+    shared: &Shared,
+    config: Arc<rustls::ClientConfig>,
+    from: Option<IpAddr>,
+    peer: SocketAddr,
+) -> io::Result<ClientTls> {
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(from) = from.filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == peer.is_ipv4()) {
+        // The path is the addresses' pair, not whatever the routing table prefers.
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    let tcp = socket.connect(peer).await?;
+    prepare(&tcp, shared.options.silence)?;
+    let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?;
+    let mut tls = TlsConnector::from(config).connect(name, tcp).await?;
+    if shared.slot.is_taken() {
+        return Err(io::Error::other("the peer's own connection came first"));
+    }
+    hello(shared, &mut tls).await?;
+    hear(shared, &mut tls).await?;
+    Ok(tls)
+}
+
+fn prepare(tcp: &TcpStream, silence: Duration) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    // Bytes that the peer's kernel does not take for so long mean that it is gone.
+    SockRef::from(tcp).set_tcp_user_timeout(Some(silence * 4))
+}
+
+async fn hello<S: AsyncWrite + Unpin>(shared: &Shared, stream: &mut S) -> io::Result<()> {
+    let mut hello = Vec::with_capacity(HELLO_LEN);
+    hello.extend_from_slice(MAGIC);
+    hello.extend_from_slice(&shared.read(|c| c.identity.pair.0));
+    hello.push(shared.slot.node().0);
+    stream.write_all(&hello).await?;
+    stream.flush().await
+}
+
+async fn hear<S: AsyncRead + Unpin>(shared: &Shared, stream: &mut S) -> io::Result<()> {
+    let mut hello = [0; HELLO_LEN];
+    stream.read_exact(&mut hello).await?;
+    let pair = shared.read(|c| c.identity.pair.0);
+    let rest = hello.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(&pair));
+    match rest {
+        Some([node]) if NodeId(*node) == shared.slot.node().peer() => Ok(()),
+        Some(_) => Err(io::Error::other("the peer says that it is the same node as we are")),
+        None => Err(io::Error::other("the peer speaks another version or is of another pair")),
+    }
+}

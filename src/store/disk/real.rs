@@ -1,0 +1,150 @@
+//! The operating system's files. Modes are 0600 and 0700: nobody else reads mail.
+
+use super::{Disk, DiskFile, Lock, Open};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The disk of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+#[derive(Debug)]
+struct RealFile(File);
+
+struct RealLock {
+    // Held for its drop: closing the file gives the lock back.
+    _file: File,
+}
+
+impl Lock for RealLock {}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let create = how == Open::Create;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(create)
+            .mode(0o600)
+            .open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            // Names that are not UTF-8 are not ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(RealLock { _file: file }))),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(e)) => Err(e),
+        }
+    }
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        if self.len()? >= len {
+            return Ok(());
+        }
+        let end = i64::try_from(len).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        match nix::fcntl::posix_fallocate(&self.0, 0, end) {
+            Ok(()) => Ok(()),
+            // Some file systems cannot reserve; zeros on demand are as correct, only slower.
+            Err(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::EINVAL) => self.0.set_len(len),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_behave() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk;
+        let sub = dir.path().join("sub");
+        disk.create_dir(&sub).unwrap();
+        disk.create_dir(&sub).unwrap();
+        let file = disk.open(&sub.join("a"), Open::Create).unwrap();
+        file.allocate(8192).unwrap();
+        assert_eq!(file.len().unwrap(), 8192);
+        file.allocate(10).unwrap();
+        assert_eq!(file.len().unwrap(), 8192);
+        file.write_at(8190, b"word").unwrap();
+        file.sync_data().unwrap();
+        let mut out = [0; 4];
+        file.read_at(8190, &mut out).unwrap();
+        assert_eq!(&out, b"word");
+        assert!(file.read_at(8191, &mut out).is_err());
+        file.set_len(3).unwrap();
+        disk.rename(&sub.join("a"), &sub.join("b")).unwrap();
+        disk.sync_dir(&sub).unwrap();
+        assert_eq!(disk.list(&sub).unwrap(), ["b"]);
+        let lock = disk.lock(&sub.join("lock")).unwrap();
+        assert!(lock.is_some() && disk.lock(&sub.join("lock")).unwrap().is_none());
+        disk.remove(&sub.join("b")).unwrap();
+        assert!(disk.open(&sub.join("b"), Open::Existing).is_err());
+    }
+}

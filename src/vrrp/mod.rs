@@ -1,0 +1,299 @@
+//! Floating addresses: the shell around `understudy_proto::vrrp`.
+//!
+//! One OS thread serves all virtual routers of this appliance. It shares nothing with the async
+//! runtime but two short locks, so that adverts go out in time however busy that is. The pair says
+//! where we stand and pulses while it may serve; without a pulse nothing is refreshed, and the
+//! addresses go (DESIGN.md 3, invariant 8).
+//!
+//! ```text
+//!  pair ── stand, pulse ──► Orders ──► thread "vrrp" ◄──► raw socket, one per group
+//!       ◄── VrrpEvent ───── channel ◄─┘      └──► netlink, packet sockets
+//! ```
+//!
+//! Deliberately absent: any decision; a process of its own for this (the guardian, later).
+
+mod address;
+mod announce;
+mod driver;
+mod interface;
+mod socket;
+
+pub use address::{AddressError, FloatingAddress, FloatingAddressError};
+pub use understudy_proto::vrrp::{Checksum, Errors, Event, Interval, Priority, Stand, State};
+
+use crate::base::{clock, task};
+use address::Addresses;
+use driver::{Driver, Orders, Shared};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use socket::AdvertSocket;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use understudy_proto::time::{Mono, UnixMs};
+
+/// Most virtual routers of one appliance.
+pub const GROUPS_MAX: usize = 16;
+
+/// Most addresses of one virtual router: announcing them all must not delay an advert.
+pub const ADDRESSES_PER_GROUP_MAX: usize = 64;
+
+/// Events that wait for the pair. Beyond it the thread keeps the latest of each kind and group: a
+/// slow pair loses repetitions, never the last word.
+pub const EVENTS_MAX: usize = 64;
+
+/// How long the order to stand as Holder counts as a pulse, so that it takes effect at once.
+pub const STAND_PULSE: Duration = Duration::from_millis(500);
+
+/// One virtual router: a `[[vrrp]]` section.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// The interface's name in the kernel, 1-15 bytes.
+    pub interface: String,
+    /// Virtual Router ID, 1-255; the same on both appliances, and used by nobody else on the link.
+    pub vrid: u8,
+    /// The floating addresses, 1-64 of them; the same on both appliances.
+    pub addresses: Vec<FloatingAddress>,
+    /// The time between two adverts.
+    pub interval: Interval,
+    /// The checksum form to begin with; what the peer uses is answered in kind.
+    pub checksum: Checksum,
+}
+
+/// Something that the pair should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VrrpEvent {
+    /// The group's position in the configuration.
+    pub group: usize,
+    /// What happened.
+    pub kind: Event,
+    /// When.
+    pub at: Mono,
+}
+
+/// What `status` and the health page show of a virtual router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// The interface's name.
+    pub interface: String,
+    /// Virtual Router ID.
+    pub vrid: u8,
+    /// RFC 9568 6.3.
+    pub state: State,
+    /// Who holds the addresses: ourselves, or the Active that we hear.
+    pub holder: Option<Ipv4Addr>,
+    /// The floating addresses.
+    pub addresses: Vec<FloatingAddress>,
+    /// Adverts handed to the kernel since the start.
+    pub adverts_sent: u64,
+    /// Adverts accepted since the start.
+    pub adverts_received: u64,
+    /// Adverts dropped since the start, by reason.
+    pub errors: Errors,
+    /// Adverts and announcements that the kernel did not take.
+    pub send_errors: u64,
+    /// What keeps this group from working, and what to do about it.
+    pub fault: Option<String>,
+    /// When the state last changed.
+    pub last_transition: Option<UnixMs>,
+}
+
+/// Why the virtual routers could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum VrrpError {
+    /// See [`GROUPS_MAX`].
+    #[error("{0} [[vrrp]] sections; at most {GROUPS_MAX} are supported")]
+    TooManyGroups(usize),
+    /// Not a name that an interface can have.
+    #[error("{0:?} is no interface name; see `ip link`")]
+    InterfaceName(String),
+    /// RFC 9568 5.2.3.
+    #[error("vrid 0 on {0} is not allowed; choose 1-255")]
+    Vrid(String),
+    /// Two sections with the same identity.
+    #[error("vrid {vrid} is configured twice on {interface}; choose another for one of them")]
+    DuplicateVrid {
+        /// The interface.
+        interface: String,
+        /// The virtual router id.
+        vrid: u8,
+    },
+    /// None, or more than [`ADDRESSES_PER_GROUP_MAX`].
+    #[error("vrid {vrid} has {found} addresses; give it 1-{ADDRESSES_PER_GROUP_MAX}")]
+    AddressCount {
+        /// The virtual router id.
+        vrid: u8,
+        /// How many it has.
+        found: usize,
+    },
+    /// An address of two groups, or twice in one.
+    #[error("address {0} is configured twice; remove one")]
+    DuplicateAddress(Ipv4Addr),
+    /// CAP_NET_RAW is missing, or the kernel has no raw sockets.
+    #[error("no raw socket: {0}; the process needs CAP_NET_RAW")]
+    RawSocket(#[source] std::io::Error),
+    /// A system call that only fails when the system is out of something.
+    #[error("{what} failed: {source}; the system is out of something")]
+    System {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The virtual routers of this appliance. Dropping it is [`Vrrp::stop`].
+#[derive(Debug)]
+pub struct Vrrp {
+    shared: Arc<Shared>,
+    events: Mutex<Option<mpsc::Receiver<VrrpEvent>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Vrrp {
+    /// Starts the thread; every group begins silent. An interface that is missing or unfit is no
+    /// error here: it is reported as [`Event::Fault`], looked for again, and shown in the status.
+    ///
+    /// # Errors
+    /// A configuration that cannot work, or a process that may not use raw sockets.
+    pub fn start(configs: Vec<GroupConfig>) -> Result<Self, VrrpError> {
+        check(&configs)?;
+        AdvertSocket::probe().map_err(VrrpError::RawSocket)?;
+        let system = |what| move |source| VrrpError::System { what, source };
+        let addresses = Addresses::open().map_err(system("opening netlink"))?;
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|errno| system("eventfd")(errno.into()))?;
+        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+        let shared = Arc::new(Shared {
+            orders: Mutex::new(Orders::default()),
+            wake,
+            status: Mutex::new(Vec::new()),
+        });
+        let driver = Driver::new(configs, shared.clone(), addresses, sender, clock::mono());
+        let thread = task::thread("vrrp", move || driver.run());
+        Ok(Self { shared, events: Mutex::new(Some(receiver)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Takes the pair's word for all groups, without waiting: as Holder, the addresses are there
+    /// and the first advert is out within a millisecond or two. To be Holder counts as one pulse of
+    /// [`STAND_PULSE`]. Of words that follow each other faster than that, the last one counts.
+    pub fn stand(&self, stand: Stand) {
+        let now = clock::mono();
+        self.shared.order(|orders| {
+            orders.stand = Some(stand);
+            if let Stand::Holder { .. } = stand {
+                orders.lease = orders.lease.max(now.after(STAND_PULSE));
+            }
+        });
+    }
+
+    /// The main process lives and may serve until `deadline`. To be called every 100 ms with
+    /// half a second: when it stops, the addresses are removed at the deadline; when the whole
+    /// process stops, the kernel removes them a second after their last refresh.
+    pub fn serving_pulse(&self, deadline: Mono) {
+        self.shared.order(|orders| orders.lease = orders.lease.max(deadline));
+    }
+
+    /// What happens from now on; there is one receiver, given out once.
+    #[must_use]
+    pub fn events(&self) -> Option<mpsc::Receiver<VrrpEvent>> {
+        lock(&self.events).take()
+    }
+
+    /// One entry for each group, in the configuration's order; at most as old as the last thing
+    /// that happened.
+    #[must_use]
+    pub fn status(&self) -> Vec<GroupStatus> {
+        lock(&self.shared.status).clone()
+    }
+
+    /// Removes the addresses, sends priority 0 and ends the thread. Blocks for a few milliseconds.
+    pub fn stop(&self) {
+        self.shared.order(|orders| orders.stop = true);
+        let Some(thread) = lock(&self.thread).take() else { return };
+        if thread.join().is_err() {
+            log::error!(runbook = "process-abort"; "the vrrp thread ended with a panic");
+        }
+    }
+}
+
+impl Drop for Vrrp {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn check(configs: &[GroupConfig]) -> Result<(), VrrpError> {
+    if configs.len() > GROUPS_MAX {
+        return Err(VrrpError::TooManyGroups(configs.len()));
+    }
+    let mut identities = Vec::new();
+    let mut addresses = Vec::new();
+    for GroupConfig { interface, vrid, addresses: own, .. } in configs {
+        let fits = (1..INTERFACE_NAME_MAX).contains(&interface.len());
+        if !fits || interface.contains(['/', '\0']) || interface.contains(char::is_whitespace) {
+            return Err(VrrpError::InterfaceName(interface.clone()));
+        }
+        if *vrid == 0 {
+            return Err(VrrpError::Vrid(interface.clone()));
+        }
+        if identities.contains(&(interface, vrid)) {
+            return Err(VrrpError::DuplicateVrid { interface: interface.clone(), vrid: *vrid });
+        }
+        identities.push((interface, vrid));
+        if own.is_empty() || own.len() > ADDRESSES_PER_GROUP_MAX {
+            return Err(VrrpError::AddressCount { vrid: *vrid, found: own.len() });
+        }
+        for floating in own {
+            if addresses.contains(&floating.address) {
+                return Err(VrrpError::DuplicateAddress(floating.address));
+            }
+            addresses.push(floating.address);
+        }
+    }
+    Ok(())
+}
+
+/// What a lock guards here is whole after every statement: a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `IFNAMSIZ`, with the closing zero.
+const INTERFACE_NAME_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(interface: &str, vrid: u8, addresses: &[&str]) -> GroupConfig {
+        GroupConfig {
+            interface: interface.to_owned(),
+            vrid,
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            interval: Interval::SECOND,
+            checksum: Checksum::default(),
+        }
+    }
+
+    #[test]
+    fn configurations_that_cannot_work_are_refused() {
+        let refusal = |groups: &[GroupConfig]| check(groups).unwrap_err().to_string();
+        let one = group("eth0", 51, &["10.0.0.100/24"]);
+        check(&[one.clone(), group("eth0", 52, &["10.0.0.101"])]).unwrap();
+        check(&[one.clone(), group("eth1", 51, &["10.0.1.100"])]).unwrap();
+        assert_eq!(
+            refusal(&[one.clone(), group("eth0", 51, &["10.0.0.101"])]),
+            "vrid 51 is configured twice on eth0; choose another for one of them"
+        );
+        assert_eq!(
+            refusal(&[one.clone(), group("eth1", 51, &["10.0.0.100"])]),
+            "address 10.0.0.100 is configured twice; remove one"
+        );
+        assert_eq!(refusal(&[group("eth0", 51, &[])]), "vrid 51 has 0 addresses; give it 1-64");
+        assert!(refusal(&[group("eth0", 0, &["10.0.0.1"])]).starts_with("vrid 0 on eth0"));
+        assert!(refusal(&[group("a-name-too-long-", 1, &["10.0.0.1"])]).contains("ip link"));
+        assert!(refusal(&vec![one; 17]).starts_with("17 [[vrrp]] sections"));
+    }
+}

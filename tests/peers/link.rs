@@ -1,0 +1,93 @@
+//! A switch with two hosts, each a network namespace of its own. Needs root; cleans up after itself.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use understudy::base::clock::mono;
+
+/// The hosts' interface.
+pub(super) const INTERFACE: &str = "e0";
+
+/// Three namespaces: the switch, and the hosts `a` and `b` with an address each.
+pub(super) struct Link {
+    switch: String,
+    hosts: [String; 2],
+}
+
+impl Link {
+    /// Names carry the process id and a number: tests run beside each other.
+    pub(super) fn new(addresses: [&str; 2]) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let n = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = |part| format!("vrrp-{}-{n}-{part}", std::process::id());
+        let link = Self { switch: name("switch"), hosts: [name("a"), name("b")] };
+        for namespace in link.namespaces() {
+            ip(&["netns", "add", namespace]);
+            ip(&["-n", namespace, "link", "set", "lo", "up"]);
+        }
+        let switch = link.switch.as_str();
+        ip(&["-n", switch, "link", "add", "br0", "type", "bridge"]);
+        ip(&["-n", switch, "link", "set", "br0", "up"]);
+        for ((host, port), address) in link.hosts.iter().zip(PORTS).zip(addresses) {
+            ip(&[
+                "-n", switch, "link", "add", port, "type", "veth", "peer", INTERFACE, "netns", host,
+            ]);
+            ip(&["-n", switch, "link", "set", port, "master", "br0", "up"]);
+            ip(&["-n", host, "link", "set", INTERFACE, "up"]);
+            ip(&["-n", host, "address", "add", address, "dev", INTERFACE]);
+        }
+        link
+    }
+
+    /// A command that will run on a host.
+    pub(super) fn command(&self, host: usize, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.hosts[host], program]);
+        command
+    }
+
+    /// Unplugs a host, or plugs it in again.
+    pub(super) fn plug(&self, host: usize, plugged: bool) {
+        let state = if plugged { "up" } else { "down" };
+        ip(&["-n", &self.switch, "link", "set", PORTS[host], state]);
+    }
+
+    /// Whether a host's kernel has this address.
+    pub(super) fn has(&self, host: usize, address: &str) -> bool {
+        let list = ip(&["-n", &self.hosts[host], "-4", "-o", "address", "show", "dev", INTERFACE]);
+        list.split_whitespace().any(|word| word.split('/').next() == Some(address))
+    }
+
+    /// Waits until a host has the address, or has it no more; gives the time that this took.
+    pub(super) fn wait(&self, host: usize, address: &str, has: bool, limit: Duration) -> Duration {
+        let start = mono();
+        while self.has(host, address) != has {
+            let waited = mono().since(start);
+            assert!(waited < limit, "host {host}: has {address} is not {has} after {waited:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        mono().since(start)
+    }
+
+    fn namespaces(&self) -> [&str; 3] {
+        [&self.switch, &self.hosts[0], &self.hosts[1]]
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for namespace in self.namespaces() {
+            // Best effort: one that could not be made cannot be removed.
+            drop(Command::new("ip").args(["netns", "delete", namespace]).output());
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> String {
+    let output = Command::new("ip").args(arguments).output().expect("iproute2 is installed");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {}: {error} (root needed)", arguments.join(" "));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+const PORTS: [&str; 2] = ["port-a", "port-b"];

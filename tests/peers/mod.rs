@@ -1,0 +1,4 @@
+//! Other people's software at the other end of the wire. A missing peer is a failure.
+
+mod keepalived;
+mod link;
