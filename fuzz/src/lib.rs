@@ -235,7 +235,7 @@ pub fn run(target: &str) -> Result<u64, String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seconds = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => 10,
-        ["--seconds", n] => n.parse().map_err(|_| format!("{n} is no number of seconds"))?,
+        ["--seconds", n] => n.parse().map_err(|e| format!("--seconds {n}: {e}"))?,
         files => {
             for file in files {
                 entry(&std::fs::read(file).map_err(|e| format!("{file}: {e}"))?);
