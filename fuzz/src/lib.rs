@@ -14,7 +14,8 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use understudy::base::clock;
 use understudy_proto::imap::command::Command;
 use understudy_proto::imap::input::{self as imap_input, Input};
 use understudy_proto::message::Scanner;
@@ -250,10 +251,10 @@ fn search(target: &str, entry: Entry, time: Duration) -> Result<u64, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let saved = corpus(root, target).map_err(|e| format!("corpus of {target}: {e}"))?;
     let inputs: Vec<Vec<u8>> = saved.into_iter().map(|(_, bytes)| bytes).collect();
-    let start = Instant::now();
+    let start = clock::mono();
     let mut mutator = Mutator::new(u64::from(std::process::id()) << 20);
     let mut tried = 0_u64;
-    while start.elapsed() < time {
+    while clock::mono().since(start) < time {
         let input = mutator.mutate(&inputs);
         if std::panic::catch_unwind(|| entry(&input)).is_err() {
             let folder = root.join("crashes").join(target);
