@@ -117,6 +117,12 @@ impl Keys for Layered<'_> {
     }
 }
 
+/// What deciding a `C` gave, or why it was not decided.
+type Decided<C> = Result<
+    Outcome<<C as Command>::Answer, <C as Command>::Refusal>,
+    WriteError<<C as Command>::Refusal>,
+>;
+
 /// What deciding gave.
 enum Outcome<A, R> {
     /// A change that is in the log.
@@ -204,7 +210,7 @@ impl Inner {
         slot: &Slot,
         command: &C,
         credit: OwnedSemaphorePermit,
-    ) -> Result<Outcome<C::Answer, C::Refusal>, WriteError<C::Refusal>> {
+    ) -> Decided<C> {
         let tenant = slot.tenant;
         let mut pending = lock(&slot.pending);
         pending.enter(lease);

@@ -31,13 +31,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use understudy_proto::id::{Epoch, Lsn};
+use understudy_proto::pair::{Beacon, Frame, PhaseName};
 
-/// Longest frame in bytes.
-pub const FRAME_LEN_MAX: usize = 4 << 20;
 /// Most bytes that wait to be written; a frame that finds more waiting is refused.
 pub const QUEUE_LEN_MAX: usize = 16 << 20;
-/// Longest beacon payload in bytes.
-pub const BEACON_LEN_MAX: usize = 512;
 /// Events that wait for the driver. The reader waits with them, so frames are bounded, too.
 const EVENTS_MAX: usize = 32;
 /// Beacons that wait for the driver; more are dropped, as the network might.
@@ -86,8 +84,8 @@ pub enum Event {
     Frame {
         /// On which.
         session: SessionId,
-        /// The frame.
-        bytes: Vec<u8>,
+        /// The frame; never a ping.
+        frame: Frame,
     },
     /// A session is over.
     Down {
@@ -101,23 +99,24 @@ pub enum Event {
 }
 
 /// A beacon of the peer, authenticated, newer than those before it on its path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Beacon {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
     /// On which path: index into the configured addresses.
     pub path: usize,
-    /// The peer's boot: another value is another process.
-    pub boot: [u8; 16],
     /// What it says.
-    pub payload: Vec<u8>,
+    pub beacon: Beacon,
 }
+
+/// What our beacons say: part, highest epoch seen, last durable record.
+pub type Saying = (PhaseName, Epoch, Lsn);
 
 /// A running link. Dropping it closes everything.
 pub struct Link {
     /// What happens on it.
     pub events: mpsc::Receiver<Event>,
     /// What the peer says on any path.
-    pub beacons: mpsc::Receiver<Beacon>,
-    say: watch::Sender<Vec<u8>>,
+    pub beacons: mpsc::Receiver<Heard>,
+    say: watch::Sender<Option<Saying>>,
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -161,7 +160,7 @@ impl Link {
         let (events, events_out) = mpsc::channel(EVENTS_MAX);
         let (beacons, beacons_out) = mpsc::channel(BEACONS_MAX);
         let beacon_key = watch::Sender::new(identity.beacon_key.clone());
-        let say = watch::Sender::new(Vec::new());
+        let say = watch::Sender::new(None);
         let mut tasks = beacon::start(&options, &identity, &beacon_key, &say, &beacons)?;
         let shared = Arc::new(Shared {
             options,
@@ -177,15 +176,13 @@ impl Link {
         Ok(Self { events: events_out, beacons: beacons_out, say, shared, tasks })
     }
 
-    /// What every beacon says from now on; at most [`BEACON_LEN_MAX`] bytes, longer ones are cut.
-    pub fn say(&self, mut payload: Vec<u8>) {
-        payload.truncate(BEACON_LEN_MAX);
+    /// What every beacon says from now on; before the first call none is sent. A new part or epoch
+    /// goes out at once, a new position with the next heartbeat.
+    pub fn say(&self, saying: Saying) {
         self.say.send_if_modified(|old| {
-            let new = *old != payload;
-            if new {
-                *old = payload;
-            }
-            new
+            let urgent = old.is_none_or(|(phase, seen, _)| (phase, seen) != (saying.0, saying.1));
+            *old = Some(saying);
+            urgent
         });
     }
 

@@ -1,7 +1,7 @@
-//! A session's frames: `length u32 ‖ bytes`; length 0 says only "I am here".
+//! A session's frames, encoded as `proto::pair::frame` says; a ping where nothing else is to say.
 
 use super::slot::Place;
-use super::{Event, FRAME_LEN_MAX, QUEUE_LEN_MAX, SessionId, Shared};
+use super::{Event, QUEUE_LEN_MAX, SessionId, Shared};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -11,11 +11,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use understudy_proto::id::NodeId;
+use understudy_proto::pair::Frame;
+use understudy_proto::pair::frame::FRAME_LEN_MAX;
 
 /// Small frames are written together up to so many bytes.
 const BATCH_LEN: usize = 256 * 1024;
 /// Bytes that one read asks for.
 const READ_LEN: usize = 128 * 1024;
+/// Length of a frame's length field.
+const LENGTH_LEN: usize = 4;
 
 /// Where frames for the peer wait. Clones are the same queue.
 #[derive(Clone, Debug)]
@@ -46,7 +50,7 @@ pub enum QueueError {
     /// The session is over.
     #[error("the pair link's session is over")]
     Closed,
-    /// Beyond [`FRAME_LEN_MAX`] or empty.
+    /// Beyond [`FRAME_LEN_MAX`].
     #[error("a frame of {0} bytes cannot be sent")]
     Length(usize),
 }
@@ -60,8 +64,9 @@ impl Queue {
     ///
     /// # Errors
     /// See [`QueueError`]; the frame is not sent then.
-    pub fn send(&self, frame: Vec<u8>) -> Result<(), QueueError> {
-        if frame.is_empty() || frame.len() > FRAME_LEN_MAX {
+    pub fn send(&self, frame: &Frame) -> Result<(), QueueError> {
+        let frame = frame.encode();
+        if frame.len().saturating_sub(LENGTH_LEN) > FRAME_LEN_MAX {
             return Err(QueueError::Length(frame.len()));
         }
         let mut waiting = self.lock();
@@ -99,7 +104,7 @@ impl Queue {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves what waits, framed, to `batch`: at least one frame where there is one.
+    /// Moves what waits to `batch`: at least one frame where there is one.
     fn take(&self, batch: &mut Vec<u8>) {
         let mut waiting = self.lock();
         while let Some(frame) = waiting.frames.front() {
@@ -108,8 +113,6 @@ impl Queue {
             }
             let Some(frame) = waiting.frames.pop_front() else { break };
             waiting.len = waiting.len.saturating_sub(frame.len());
-            let len = u32::try_from(frame.len()).unwrap_or(0);
-            batch.extend_from_slice(&len.to_be_bytes());
             batch.extend_from_slice(&frame);
         }
     }
@@ -189,6 +192,7 @@ async fn write_all<S: Secured>(
     queue: &Queue,
     heartbeat: Duration,
 ) -> io::Error {
+    let ping = Frame::Ping.encode();
     let mut batch = Vec::new();
     loop {
         batch.clear();
@@ -197,7 +201,7 @@ async fn write_all<S: Secured>(
             if tokio::time::timeout(heartbeat, queue.0.filled.notified()).await.is_ok() {
                 continue;
             }
-            batch.extend_from_slice(&[0; 4]);
+            batch.extend_from_slice(&ping);
         }
         let written = match writer.write_all(&batch).await {
             Ok(()) => writer.flush().await,
@@ -226,10 +230,12 @@ async fn read_all<S: Secured>(
             Err(e) => return e,
         } {
             used += whole;
-            if frame.is_empty() {
-                continue;
-            }
-            let event = Event::Frame { session, bytes: frame.to_vec() };
+            let frame = match Frame::decode(frame) {
+                Ok(Frame::Ping) => continue,
+                Ok(frame) => frame,
+                Err(e) => return io::Error::new(io::ErrorKind::InvalidData, e),
+            };
+            let event = Event::Frame { session, frame };
             if shared.events.send(event).await.is_err() {
                 return io::Error::other("the link has ended");
             }
@@ -247,12 +253,11 @@ async fn read_all<S: Secured>(
     }
 }
 
-/// The frame at the start of `bytes`, and its length with its head; `None` while it is not whole.
+/// The body of the frame at the start of `bytes`, and the frame's whole length; `None` while it is
+/// not whole.
 fn split(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
-    let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
-    let len = usize::try_from(u32::from_be_bytes(*head)).unwrap_or(usize::MAX);
-    if len > FRAME_LEN_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer's frame is too long"));
-    }
-    Ok(rest.get(..len).map(|frame| (frame, len + 4)))
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_LEN>() else { return Ok(None) };
+    let len =
+        Frame::body_len(*length).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+    Ok(rest.get(..len).map(|body| (body, len + LENGTH_LEN)))
 }

@@ -9,6 +9,9 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use understudy_proto::pair::frame::FRAME_LEN_MAX;
+
+const HERE: Frame = Frame::Goodbye;
 
 /// A port that is free for TCP and UDP.
 fn free() -> SocketAddr {
@@ -87,10 +90,10 @@ async fn agree(a: &mut Link, b: &mut Link) -> (SessionId, SessionId) {
                     sessions += 1;
                     now[at] = Some(session);
                     // It may be over already.
-                    queue.send(b"here".to_vec()).unwrap_or_default();
+                    queue.send(&HERE).unwrap_or_default();
                 }
-                Event::Frame { session, bytes } => {
-                    assert_eq!(bytes, b"here");
+                Event::Frame { session, frame } => {
+                    assert_eq!(frame, HERE);
                     heard[at] = Some(session);
                 }
                 Event::Down { session, .. } => {
@@ -121,15 +124,16 @@ async fn a_join_comes_in_at_the_links_port_and_the_link_comes_up() {
     let mut b = one.start(&zero);
     agree(&mut a, &mut b).await;
 
-    a.say(b"a is primary".to_vec());
-    b.say(b"b is standby".to_vec());
-    for (link, says) in [(&mut a, b"b is standby"), (&mut b, b"a is primary")] {
+    let a_says = (PhaseName::Primary, Epoch(5), Lsn(9));
+    let b_says = (PhaseName::Standby, Epoch(5), Lsn(8));
+    a.say(a_says);
+    b.say(b_says);
+    for (link, says) in [(&mut a, b_says), (&mut b, a_says)] {
         let mut paths = std::collections::BTreeSet::new();
         while paths.len() < 2 {
-            let beacon = soon(link.beacons.recv()).await.unwrap();
-            if beacon.payload == says {
-                paths.insert(beacon.path);
-            }
+            let Heard { path, beacon } = soon(link.beacons.recv()).await.unwrap();
+            assert_eq!((beacon.phase, beacon.seen, beacon.durable), says);
+            paths.insert(path);
         }
     }
 }
@@ -141,20 +145,24 @@ async fn large_frames_arrive_whole_and_in_order() {
     // Nothing ran yet on b's link, so both see the session's start here.
     let (_, queue) = up(&mut a).await;
     let (session, _) = up(&mut b).await;
-    let frame =
-        |n: u8| vec![n; if n.is_multiple_of(3) { FRAME_LEN_MAX / 4 } else { usize::from(n) + 1 }];
+    let frame = |n: u8| {
+        let len = if n.is_multiple_of(3) { FRAME_LEN_MAX / 2 } else { usize::from(n) + 1 };
+        Frame::Records { epoch: Epoch(1), commit: Lsn(2), bytes: vec![n; len] }
+    };
     let sender = task::spawn("sender", async move {
         for n in 0..60 {
-            while let Err(QueueError::Full) = queue.send(frame(n)) {
+            while let Err(QueueError::Full) = queue.send(&frame(n)) {
                 queue.drained().await;
             }
         }
-        assert_eq!(queue.send(Vec::new()), Err(QueueError::Length(0)));
+        let bytes = vec![0; FRAME_LEN_MAX];
+        let long = Frame::Records { epoch: Epoch(1), commit: Lsn(2), bytes };
+        assert!(matches!(queue.send(&long), Err(QueueError::Length(_))));
     });
     for n in 0..60 {
         match soon(b.events.recv()).await.unwrap() {
-            Event::Frame { session: s, bytes } => {
-                assert_eq!((s, bytes == frame(n)), (session, true), "frame {n}");
+            Event::Frame { session: s, frame: f } => {
+                assert_eq!((s, f == frame(n)), (session, true), "frame {n}");
             }
             other => panic!("{other:?}"),
         }
