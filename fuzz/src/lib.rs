@@ -14,7 +14,8 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use understudy::base::clock;
 use understudy_proto::imap::command::Command;
 use understudy_proto::imap::input::{self as imap_input, Input};
 use understudy_proto::message::Scanner;
@@ -235,7 +236,7 @@ pub fn run(target: &str) -> Result<u64, String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seconds = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => 10,
-        ["--seconds", n] => n.parse().map_err(|_| format!("{n} is no number of seconds"))?,
+        ["--seconds", n] => n.parse().map_err(|e| format!("--seconds {n}: {e}"))?,
         files => {
             for file in files {
                 entry(&std::fs::read(file).map_err(|e| format!("{file}: {e}"))?);
@@ -250,10 +251,10 @@ fn search(target: &str, entry: Entry, time: Duration) -> Result<u64, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let saved = corpus(root, target).map_err(|e| format!("corpus of {target}: {e}"))?;
     let inputs: Vec<Vec<u8>> = saved.into_iter().map(|(_, bytes)| bytes).collect();
-    let start = Instant::now();
+    let start = clock::mono();
     let mut mutator = Mutator::new(u64::from(std::process::id()) << 20);
     let mut tried = 0_u64;
-    while start.elapsed() < time {
+    while clock::mono().since(start) < time {
         let input = mutator.mutate(&inputs);
         if std::panic::catch_unwind(|| entry(&input)).is_err() {
             let folder = root.join("crashes").join(target);
