@@ -243,18 +243,14 @@ impl Inner {
         }
         let entry = self.seal_change(tenant, C::KIND, &change, credit)?;
         let (lsn, epoch) = self.log.submit(lease, entry)?;
+        let mut in_log = InLog { store: self, tenant, lsn, pending: false };
         let at = Position { lsn, epoch };
         if at != expected {
             // Another tenant's change came first: what the rows say of the position changes.
-            rows = match apply(rule, &keys, at, &change) {
-                Ok(rows) => rows,
-                Err(e) => {
-                    self.log.fail(&format!("change {lsn} of tenant {tenant} is in the log: {e}"));
-                    return Err(WriteError::Unknown);
-                }
-            };
+            rows = apply(rule, &keys, at, &change)?;
         }
         pending.add(lsn, rows);
+        in_log.pending = true;
         Ok(Outcome::Changed(answer, lsn))
     }
 
@@ -284,6 +280,24 @@ impl Inner {
         let (lsn, _) = self.log.submit(lease, entry)?;
         pending.uploads.insert(upload, lsn);
         Ok(())
+    }
+}
+
+/// A change that is in the log. If its rule fails or panics before the change is pending, nobody
+/// may decide over rows that lack it: the store stops.
+struct InLog<'a> {
+    store: &'a Inner,
+    tenant: TenantId,
+    lsn: Lsn,
+    pending: bool,
+}
+
+impl Drop for InLog<'_> {
+    fn drop(&mut self) {
+        if !self.pending {
+            let (lsn, tenant) = (self.lsn, self.tenant);
+            self.store.log.fail(&format!("change {lsn} of tenant {tenant} could not be applied"));
+        }
     }
 }
 

@@ -416,7 +416,8 @@ fn prepare(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, StoreError> {
     let log = dir.join("log");
     disk.sync_dir(&log).context("sync", &log)?;
     disk.sync_dir(dir).context("sync", dir)?;
-    if let Some(parent) = dir.parent() {
+    // A relative folder's parent has an empty name.
+    if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
         disk.sync_dir(parent).context("sync", parent)?;
     }
     Ok(lock)

@@ -292,7 +292,8 @@ impl Log {
     }
 
     /// Appends records of the primary, which must continue this log exactly. Returns the last one's
-    /// lsn once they are in order for the disk; [`Log::durable`] says when they are on it.
+    /// lsn once [`Log::last`] counts them; [`Log::durable`] says when they are on the disk. Of
+    /// records that do not all fit, those before the first misfit are kept.
     pub async fn append_replica(&self, records: Vec<u8>) -> Result<Lsn, StoreError> {
         let (done, answer) = oneshot::channel();
         self.push(Job::Replica { records, done })?;
@@ -428,16 +429,18 @@ impl Log {
         receiver
     }
 
-    /// Ends the store: nobody gets an answer any more, nothing is written any more.
+    /// Ends the store: nobody gets an answer any more, nothing is written any more. The hook comes
+    /// first, so that a process which it ends says nothing more to anybody.
     pub(super) fn fail(&self, why: &str) {
-        if self.stop() {
+        if !self.0.stopped.swap(true, Ordering::AcqRel) {
             (self.0.settings.fatal)(why);
         }
+        self.stop();
     }
 
-    /// Stops without blame; `true` when it was running.
-    pub(super) fn stop(&self) -> bool {
-        let was_running = !self.0.stopped.swap(true, Ordering::AcqRel);
+    /// Stops without blame.
+    pub(super) fn stop(&self) {
+        self.0.stopped.store(true, Ordering::Release);
         lock(&self.0.queue).closed = true;
         self.0.queued.notify_all();
         self.0.credit.close();
@@ -446,7 +449,6 @@ impl Log {
         self.0.durable.send_modify(|_| ());
         self.0.applied.send_modify(|_| ());
         self.call_viewer();
-        was_running
     }
 
     /// Told by the views: everything up to `applied` is visible, up to `floor` checkpointed.
