@@ -48,10 +48,15 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Begins anew under another lease: what the one before left is in the view, or set aside.
-    fn enter(&mut self, lease: &PrimaryLease) {
+    /// A lease that is over by now touches nothing: the next one's rows may be here.
+    fn enter(&mut self, lease: &PrimaryLease) -> Result<(), StoreError> {
+        if !lease.valid() {
+            return Err(StoreError::NotPrimary);
+        }
         if !self.lease.as_ref().is_some_and(|ours| ours.same(lease)) {
             *self = Self { lease: Some(lease.clone()), ..Self::default() };
         }
+        Ok(())
     }
 
     fn add(&mut self, lsn: Lsn, rows: Rows) {
@@ -162,6 +167,9 @@ impl Inner {
     /// Waits until the views hold everything that was in the log when `lease` was first used: a new
     /// reign decides over all that the one before left.
     pub(super) async fn enter(&self, lease: &PrimaryLease) -> Result<(), StoreError> {
+        if !lease.valid() {
+            return Err(StoreError::NotPrimary);
+        }
         let floor = {
             let mut reign = lock(&self.reign);
             match &*reign {
@@ -213,7 +221,7 @@ impl Inner {
     ) -> Decided<C> {
         let tenant = slot.tenant;
         let mut pending = lock(&slot.pending);
-        pending.enter(lease);
+        pending.enter(lease)?;
         pending.forget(*slot.applied.borrow());
         let view = ReadView::new(self.view(slot)?)?;
         let keys = Layered { view: &view, pending: &pending };
@@ -241,6 +249,7 @@ impl Inner {
         if rows.len() > ENTRIES_PER_CHANGE_MAX || change.len() > PAYLOAD_LEN_MAX - TAG_LEN {
             return Err(WriteError::TooLarge { rows: rows.len(), bytes: change.len() });
         }
+        let credit = self.log.charge(credit, change.len().saturating_sub(CHANGE_CREDIT));
         let entry = self.seal_change(tenant, C::KIND, &change, credit)?;
         let (lsn, epoch) = self.log.submit(lease, entry)?;
         let mut in_log = InLog { store: self, tenant, lsn, pending: false };
@@ -276,7 +285,7 @@ impl Inner {
         entry: Entry,
     ) -> Result<(), StoreError> {
         let mut pending = lock(&slot.pending);
-        pending.enter(lease);
+        pending.enter(lease)?;
         let (lsn, _) = self.log.submit(lease, entry)?;
         pending.uploads.insert(upload, lsn);
         Ok(())

@@ -82,7 +82,7 @@ impl StoreOptions {
             checkpoint_every: Duration::from_millis(1_500),
             checkpoint_changes: 10_000,
             cache_bytes: 1 << 20,
-            open_views_max: 256,
+            open_views_max: 128,
             pack_len: 256 << 20,
             fatal: Arc::new(move |why| {
                 ::log::error!(node:% = node, reason = why, runbook = "store-stopped"; "the store must stop, aborting");

@@ -269,21 +269,32 @@ impl Appender {
     /// Copies the tail from `from` on into a file of its own, then cuts it off.
     fn set_aside(&mut self, from: Lsn) -> Result<Result<usize, StoreError>, StoreError> {
         let inner = Arc::clone(&self.log.0);
-        let committed = self.log.committed();
-        if from <= committed {
-            return Ok(Err(StoreError::Committed { from, committed }));
-        }
         if from > self.tail.lsn {
             return Ok(Ok(0));
         }
         let before = Lsn(from.0.saturating_sub(1));
-        let chain = match self.log.chain_at(before) {
-            Ok(chain) => chain.unwrap_or_default(),
-            Err(e) => return Ok(Err(e)),
-        };
-        if let Err(e) = self.copy_aside(from) {
-            return Ok(Err(e));
+        {
+            // From here on nothing of the tail can be committed, and whoever still waits for an lsn
+            // of it never takes the next reign's record of that lsn for its own.
+            let mut waiters = lock(&inner.waiters);
+            let committed = self.log.committed();
+            if from <= committed {
+                return Ok(Err(StoreError::Committed { from, committed }));
+            }
+            inner.durable.send_replace(before);
+            drop(waiters.split_off(&from));
         }
+        let copied = self.log.chain_at(before).and_then(|chain| {
+            self.copy_aside(from)?;
+            Ok(chain.unwrap_or_default())
+        });
+        let chain = match copied {
+            Ok(chain) => chain,
+            Err(e) => {
+                inner.durable.send_replace(self.tail.lsn);
+                return Ok(Err(e));
+            }
+        };
         let count = usize::try_from(self.tail.lsn.0 - before.0).unwrap_or(usize::MAX);
         self.cut(from, chain)?;
         let mut queue = lock(&inner.queue);

@@ -362,7 +362,8 @@ impl Log {
     }
 
     /// Moves the uncommitted records from `from` on into a file under `log/aside/`, durable there
-    /// before they leave the log, and says how many they were.
+    /// before they leave the log, and says how many they were. [`Log::durable`] and
+    /// [`Log::appended`] go back to where the log then ends.
     pub async fn set_aside(&self, from: Lsn) -> Result<usize, StoreError> {
         let (done, answer) = oneshot::channel();
         self.push(Job::SetAside { from, done })?;
@@ -389,6 +390,20 @@ impl Log {
         let permits = u32::try_from(bytes.min(CREDIT_BYTES)).unwrap_or(u32::MAX);
         let credit = Arc::clone(&self.0.credit).acquire_many_owned(permits).await;
         credit.map_err(|tokio::sync::AcquireError { .. }| StoreError::Stopped)
+    }
+
+    /// Adds `bytes` to `credit` if there is room. Whoever has decided cannot wait: those who come
+    /// next do.
+    pub(super) fn charge(
+        &self,
+        mut credit: OwnedSemaphorePermit,
+        bytes: usize,
+    ) -> OwnedSemaphorePermit {
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(more) = Arc::clone(&self.0.credit).try_acquire_many_owned(permits) {
+            credit.merge(more);
+        }
+        credit
     }
 
     /// The lsn and epoch that the next record will probably get.

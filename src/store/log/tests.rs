@@ -304,3 +304,20 @@ async fn a_failed_sync_is_final() {
     assert!(matches!(bench.log.append_replica(Vec::new()).await, Err(StoreError::Stopped)));
     assert!(matches!(bench.log.begin_epoch(Epoch(5)).await, Err(StoreError::Stopped)));
 }
+
+#[tokio::test]
+async fn what_a_crash_left_unsynced_is_durable_once_the_log_counts_it() {
+    let disk = disk();
+    let bench = open(&disk).unwrap();
+    bench.batches(3).await;
+    // The write reached the page cache, the process died before the sync.
+    disk.fail_syncs(true);
+    let lsn = bench.submit(10);
+    assert!(bench.log.committed_at(lsn).await.is_err());
+    drop(bench);
+    disk.fail_syncs(false);
+    let bench = open(&disk).unwrap();
+    assert_eq!(*bench.log.durable().borrow(), lsn);
+    let again = open(&SimDisk::new(&power_off(bench, &disk))).unwrap();
+    assert_eq!(again.log.last().lsn, lsn);
+}

@@ -6,6 +6,7 @@ mod support;
 use self::support::*;
 use super::disk::{Cut, SimDisk};
 use super::*;
+use tokio::sync::oneshot;
 use understudy_proto::id::{Epoch, UploadId};
 use understudy_proto::keys::{BodyRef, Keys};
 
@@ -124,6 +125,44 @@ async fn a_revoked_lease_writes_nothing_more_and_the_next_decides_over_its_rest(
     log.commit_alone(true);
     assert_eq!(write.await.unwrap().answer, 3);
     assert!(node.died.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_stale_lease_disturbs_nothing_and_a_stale_wait_is_never_answered() {
+    let node = Node::new(SimDisk::empty(root()));
+    let (old, control) = node.reign(1).await;
+    let (store, log) = (&node.store, node.store.log());
+    log.commit_alone(false);
+    let end = log.last().lsn;
+    let mut stale = log.committed_at(end.next());
+    let mut write = Box::pin(store.write(&old, T1, Put::new(b"k", b"1")));
+    assert!(waits(&mut write).await);
+    control.revoke();
+    assert!(write.await.is_err());
+    assert_eq!(log.set_aside(end.next()).await.unwrap(), 1);
+    assert!(stale.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Closed));
+    let (next, _control) = PrimaryLease::mint(Epoch(2));
+    let mut first = Box::pin(store.write(&next, T1, Put::new(b"k", b"1")));
+    assert!(waits(&mut first).await);
+    // The old lease knocks again between two changes of the next.
+    assert!(matches!(
+        store.write(&old, T1, Put::new(b"k", b"1")).await,
+        Err(WriteError::NotPrimary)
+    ));
+    let slot = store.inner().slot(T1);
+    assert!(!lock(&slot.pending).is_empty());
+    let mut second = Box::pin(store.write(&next, T1, Put::new(b"k", b"2")));
+    assert!(waits(&mut second).await);
+    log.commit_alone(true);
+    assert_eq!((first.await.unwrap().answer, second.await.unwrap().answer), (1, 2));
+}
+
+#[test]
+fn snapshots_and_uploads_may_cross_threads() {
+    fn crosses<T: Send + Sync>() {}
+    crosses::<ReadView>();
+    crosses::<Store>();
+    crosses::<BodyWriter>();
 }
 
 #[tokio::test]
