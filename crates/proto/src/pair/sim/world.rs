@@ -6,8 +6,8 @@ use super::node::{Log, Node, REC_LEN, Rec, Rng};
 use super::oracle::Oracle;
 use crate::id::{Epoch, Lsn, NodeId};
 use crate::pair::{
-    Beacon, Frame, Input, Mutant, Note, Operator, Output, PhaseName, Role, State, Status, Timers,
-    VrrpNews, VrrpStand, Waiting,
+    Beacon, Frame, Input, Mutant, Note, Operator, Output, Role, State, Status, Timers, VrrpNews,
+    VrrpStand, Waiting,
 };
 use crate::time::Mono;
 use std::cmp::Reverse;
