@@ -6,7 +6,7 @@
 
 use super::frame::{Frame, Hello, PhaseName};
 use super::history::History;
-use super::machine::{After, Machine, Phase};
+use super::machine::{After, Machine, Phase, VrrpStand};
 use super::primary::next_epoch;
 use crate::id::Epoch;
 use crate::time::Mono;
@@ -93,6 +93,9 @@ impl Machine {
         let leads = matches!(self.phase, Phase::Primary(_) | Phase::Branched);
         if !leads && !self.stopping && self.asked == Some(epoch) {
             self.asked = None;
+            // No standby any more: nobody else can lead now, whatever is heard until it is recorded.
+            self.phase = Phase::Recovering(Recovering::default());
+            self.stand(VrrpStand::Silent);
             self.record_reign("elected: it was part of the later reign");
         }
     }

@@ -856,7 +856,9 @@ impl World {
         // Most faults hit the primary: that is where it hurts.
         let n = if self.nodes[1 - n].lease && self.rng.chance(400) { 1 - n } else { n };
         let alive = self.nodes[n].alive;
-        let time = self.rng.range(50 * MS, 3 * SECOND);
+        let long = self.rng.chance(120);
+        let (least, most) = if long { (3 * SECOND, 9 * SECOND) } else { (50 * MS, 3 * SECOND) };
+        let time = self.rng.range(least, most);
         match self.rng.range(0, 100) {
             0..18 if alive => self.crash(n, false, time),
             18..32 if alive => self.crash(n, true, time),
@@ -902,13 +904,13 @@ impl World {
             86..94 if alive && !self.nodes[n].frozen => {
                 self.feed(n, Input::Operator(Operator::Handover));
             }
-            94..97 if alive && !self.nodes[n].frozen => {
+            94..96 if alive && !self.nodes[n].frozen => {
                 self.feed(n, Input::Operator(Operator::Stop));
                 for delay in [5 * MS, 200 * MS, 2500 * MS] {
                     self.node_after(delay, n, Happening::Exit);
                 }
             }
-            97..100 if self.plan.splits && alive && !self.nodes[n].frozen => {
+            96..100 if self.plan.splits && alive && !self.nodes[n].frozen => {
                 let waiting = self.nodes[n].machine.status().waiting == Waiting::Operator;
                 if waiting {
                     self.force(n);
