@@ -28,6 +28,7 @@ use crate::tls;
 use crate::vrrp::{FloatingAddress, GroupConfig, Vrrp};
 use std::fmt::Display;
 use std::sync::Arc;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use understudy_proto::directory::DirectoryRules;
@@ -39,7 +40,7 @@ use understudy_proto::rule::Registry;
 use understudy_proto::time::Mono;
 use understudy_proto::vrrp::{Checksum, Interval};
 
-/// Threads of the async runtime: the work is disk and network, and small appliances have two cores.
+/// Threads of the services: the work is disk and network, and small appliances have two cores.
 const WORKERS: usize = 2;
 
 /// The appliance, as the command line sees it.
@@ -50,7 +51,11 @@ impl Program for Appliance {
     fn run(&self, config: Config) -> Result<(), Failure> {
         logger::init(config.log_level);
         tls::install();
-        runtime()?.block_on(run(config))
+        // The pair answers within milliseconds whatever the services do: threads of its own.
+        let (services, pair) = (runtime("services", WORKERS)?, runtime("pair", 1)?);
+        let result = services.block_on(run(config, pair.handle()));
+        pair.shutdown_background();
+        result
     }
 
     fn pair_init(&self, config: &Config) -> Result<Formed, Failure> {
@@ -70,16 +75,17 @@ impl Program for Appliance {
             .trim()
             .parse::<Token>()
             .map_err(|e| failure("the token cannot be used", &e))?;
-        runtime()?
+        runtime("join", 1)?
             .block_on(formation::join(&config.data_dir, &token))
             .map_err(|e| failure("the pair was not joined", &e))?;
         formed(config)
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+fn runtime(name: &str, workers: usize) -> Result<Runtime, Failure> {
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name(name)
         .enable_all()
         .build()
         .map_err(|e| failure("the system gives no threads", &e))
@@ -116,7 +122,7 @@ struct Rooms {
     board: Arc<health::Board>,
 }
 
-async fn run(config: Config) -> Result<(), Failure> {
+async fn run(config: Config, threads: &Handle) -> Result<(), Failure> {
     let started = clock::mono();
     make_data_dir(&config)?;
     let identity = PairIdentity::load(&config.data_dir)
@@ -128,6 +134,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     let vrrp = start_vrrp(&config)?;
     let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
     let (listening, listening_out) = watch::channel(false);
+    let pair_threads = threads.enter();
     let pair = Pair::start(pair::Options {
         store: store.clone(),
         disk: Arc::new(RealDisk),
@@ -139,6 +146,7 @@ async fn run(config: Config) -> Result<(), Failure> {
         promoted: promoted(store.clone(), mail.clone()),
     })
     .map_err(|e| failure("the pair cannot be started", &e))?;
+    drop(pair_threads);
     let config = Arc::new(config);
     let board = Arc::new(health::Board::default());
     let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board };
