@@ -2,10 +2,12 @@
 //!
 //! [`tidy`] reads the source tree and holds its rules; [`fuzz`] runs every saved input of every
 //! parser, and mutations of them, on the stable toolchain; [`peers`] lets Debian's own programs speak
-//! to ours.
+//! to ours; [`imap`] drives the service with a client of our own.
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod imap;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
