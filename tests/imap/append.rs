@@ -5,9 +5,7 @@ async fn a_message_goes_in_and_comes_out_unchanged() {
     let server = Server::start().await;
     let mut c = server.inbox().await;
     let message = b"From: a@example.org\r\nSubject: hi\r\n\r\nHello\r\n";
-    let reply = c
-        .append("INBOX (\\Seen $Work) \"17-Jul-1996 02:44:25 -0700\"", message)
-        .await;
+    let reply = c.append("INBOX (\\Seen $Work) \"17-Jul-1996 02:44:25 -0700\"", message).await;
     assert!(reply.end.contains("[APPENDUID "), "{reply:?}");
     assert_eq!(reply.line("EXISTS"), "* 1 EXISTS");
     let reply = c.ok("FETCH 1 (FLAGS INTERNALDATE RFC822.SIZE UID BODY.PEEK[])").await;

@@ -28,7 +28,10 @@ async fn every_item_is_answered() {
     let mut c = server.inbox().await;
     let reply = c.ok("FETCH 1 (UID ENVELOPE BODY BODYSTRUCTURE)").await;
     let line = reply.line("FETCH");
-    assert!(line.starts_with("* 1 FETCH (UID 1 ENVELOPE (\"Mon, 7 Feb 1994 21:52:25 -0800\""), "{line}");
+    assert!(
+        line.starts_with("* 1 FETCH (UID 1 ENVELOPE (\"Mon, 7 Feb 1994 21:52:25 -0800\""),
+        "{line}"
+    );
     assert!(line.contains("((\"Ada L.\" NIL \"ada\" \"example.org\"))"), "{line}");
     assert!(line.contains(" BODYSTRUCTURE ((") && line.contains("\"mixed\""), "{line}");
     for (section, expected) in [
@@ -37,7 +40,10 @@ async fn every_item_is_answered() {
         ("2.HEADER", "Subject: inner\r\n\r\n"),
         ("2.TEXT", "inside"),
         ("2.1", "inside"),
-        ("HEADER.FIELDS (To Message-Id)", "To: bob@example.net\r\nMessage-ID: <1@example.org>\r\n\r\n"),
+        (
+            "HEADER.FIELDS (To Message-Id)",
+            "To: bob@example.net\r\nMessage-ID: <1@example.org>\r\n\r\n",
+        ),
         ("2.HEADER.FIELDS.NOT (Subject)", "\r\n"),
     ] {
         let reply = c.ok(&format!("FETCH 1 BODY.PEEK[{section}]")).await;
@@ -49,7 +55,10 @@ async fn every_item_is_answered() {
         let origin = partial.split_once('.').unwrap().0;
         let reply = c.ok(&format!("FETCH 1 BODY.PEEK[]<{partial}>")).await;
         let n = expected.len();
-        assert_eq!(reply.line("FETCH"), format!("* 1 FETCH (BODY[]<{origin}> {{{n}}}\r\n{expected})"));
+        assert_eq!(
+            reply.line("FETCH"),
+            format!("* 1 FETCH (BODY[]<{origin}> {{{n}}}\r\n{expected})")
+        );
     }
     let reply = c.ok("FETCH 1 BODY.PEEK[7]").await;
     assert_eq!(reply.line("FETCH"), "* 1 FETCH (BODY[7] NIL)");
@@ -100,7 +109,8 @@ async fn pipelined_commands_are_answered_in_order() {
     let mut all = String::new();
     for i in 0..200 {
         let uid = i % 20 + 1;
-        all += &format!("f{i} UID FETCH {uid} BODY.PEEK[]\r\ns{i} UID STORE {uid} +FLAGS (k{i})\r\n");
+        all +=
+            &format!("f{i} UID FETCH {uid} BODY.PEEK[]\r\ns{i} UID STORE {uid} +FLAGS (k{i})\r\n");
     }
     c.send(all).await;
     for i in 0..200 {

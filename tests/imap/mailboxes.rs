@@ -43,7 +43,14 @@ async fn small_commands_answer() {
     c.bad("CHECK").await;
     let reply = c.ok("SELECT INBOX").await;
     assert!(reply.end.starts_with("OK [READ-WRITE]"));
-    for word in ["* FLAGS (", "* 0 EXISTS", "* 0 RECENT", "[PERMANENTFLAGS (", "[UIDVALIDITY ", "[UIDNEXT 1]"] {
+    for word in [
+        "* FLAGS (",
+        "* 0 EXISTS",
+        "* 0 RECENT",
+        "[PERMANENTFLAGS (",
+        "[UIDVALIDITY ",
+        "[UIDNEXT 1]",
+    ] {
         reply.line(word);
     }
     c.ok("CHECK").await;
@@ -62,7 +69,10 @@ async fn messages_are_copied_moved_and_expunged() {
     assert!(reply.end.contains("[COPYUID ") && reply.end.contains(" 2:3 1:2]"), "{reply:?}");
     assert!(c.no("COPY 1 Nowhere").await.end.contains("[TRYCREATE]"));
     let reply = c.ok("UID MOVE 1,4 Archive").await;
-    assert!(reply.lines[0].contains("[COPYUID ") && reply.lines[0].contains(" 1,4 3:4]"), "{reply:?}");
+    assert!(
+        reply.lines[0].contains("[COPYUID ") && reply.lines[0].contains(" 1,4 3:4]"),
+        "{reply:?}"
+    );
     assert_eq!(reply.lines[1..], ["* 1 EXPUNGE", "* 3 EXPUNGE"]);
     assert!(c.ok("UID COPY 1 Archive").await.lines.is_empty());
     // Left: uids 2, 3, 5.

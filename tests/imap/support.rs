@@ -55,9 +55,8 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let mut options = StoreOptions::new(dir.path().join("data"), NodeId(0));
         options.segment_len = 8 * 1024 * 1024;
-        let rules =
-            Registry::default().with(DirectoryRules).with(MailboxRules).with(QueueRules);
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
+        let rules = Registry::default().with(DirectoryRules).with(MailboxRules).with(QueueRules);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let store = Store::open(disk, options, rules).unwrap();
         store.log().begin_epoch(Epoch(1)).await.unwrap();
         store.log().commit_alone(true);
@@ -72,15 +71,14 @@ impl Server {
         directory.set_password(&lease, ADDRESS, password).await.unwrap();
         let mail = Mail::new(store);
         let tls_dir = dir.path().join("tls");
-        let names = tls::Names { hosts: vec!["localhost".into()], addresses: vec![[127, 0, 0, 1].into()] };
+        let names =
+            tls::Names { hosts: vec!["localhost".into()], addresses: vec![[127, 0, 0, 1].into()] };
         let service = tls::Service::own(&tls_dir, &names, clock::now_ms()).unwrap();
         let ca = tls_dir.join("ca.pem");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&ca).unwrap()).unwrap();
-        let client =
-            ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let imap =
-            Imap::new(directory, mail.clone(), service.config(), config, APPEND_LIMIT);
+        let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let imap = Imap::new(directory, mail.clone(), service.config(), config, APPEND_LIMIT);
         Self {
             imap: listen(imap.clone(), lease.clone(), false),
             imaps: listen(imap, lease.clone(), true),
@@ -158,7 +156,10 @@ fn listen(imap: Imap, lease: PrimaryLease, implicit_tls: bool) -> SocketAddr {
     local
 }
 
-pub(crate) trait Duplex: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
+pub(crate) trait Duplex:
+    tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send
+{
+}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Duplex for T {}
 pub(crate) type Io = Box<dyn Duplex>;
 

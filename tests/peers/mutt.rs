@@ -30,10 +30,7 @@ async fn mutt(server: &Server, home: &Path, commands: &[&str]) -> Output {
     script.env("HOME", home).env("TERM", "xterm").env("LC_ALL", "C.UTF-8").current_dir(home);
     script.stdin(Stdio::null()).kill_on_drop(true);
     let run = script.output();
-    tokio::time::timeout(std::time::Duration::from_secs(60), run)
-        .await
-        .expect("mutt ends")
-        .unwrap()
+    tokio::time::timeout(std::time::Duration::from_secs(60), run).await.expect("mutt ends").unwrap()
 }
 
 fn args(command: &Command) -> Vec<String> {
@@ -63,7 +60,10 @@ async fn mutt_reads_flags_files_and_expunges() {
     let mut c = server.inbox().await;
     let reply = c.ok("FETCH 1:* (FLAGS BODY.PEEK[HEADER.FIELDS (Subject)])").await;
     assert_eq!(reply.lines.len(), 2, "{reply:?}\n{screen}");
-    assert!(reply.lines[0].contains("\\Seen") && reply.lines[0].contains("number 1"), "{reply:?}\n{screen}");
+    assert!(
+        reply.lines[0].contains("\\Seen") && reply.lines[0].contains("number 1"),
+        "{reply:?}\n{screen}"
+    );
     assert!(reply.lines[1].contains("\\Flagged") && reply.lines[1].contains("number 2"));
     c.ok("SELECT Archive").await.line("* 1 EXISTS");
     c.ok("FETCH 1 BODY.PEEK[TEXT]").await.line("body 4");
