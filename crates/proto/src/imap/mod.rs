@@ -10,6 +10,11 @@
 //!
 //! Absent on purpose, until their issue: CONDSTORE/QRESYNC, IMAP4rev2, BINARY, SORT, THREAD.
 
+/// Appends formatted text to a buffer of bytes.
+macro_rules! put {
+    ($out:expr, $($arg:tt)*) => { $out.extend_from_slice(format!($($arg)*).as_bytes()) };
+}
+
 pub mod command;
 pub mod date;
 pub mod fetch;
