@@ -1,14 +1,19 @@
 //! The one integration-test binary: one link step, one place to look.
 //!
 //! [`tidy`] reads the source tree and holds its rules; [`fuzz`] runs every saved input of every
-//! parser, and mutations of them, on the stable toolchain; [`cli`] runs the program as people do; [`peers`] lets Debian's own programs speak
-//! to ours.
+//! parser, and mutations of them, on the stable toolchain; [`cli`] runs the program as people do;
+//! [`smtp`] and [`imap`] drive the services with clients of our own; [`peers`] lets Debian's own
+//! programs speak to ours.
 
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod imap;
+#[cfg(test)]
 mod peers;
+#[cfg(test)]
+mod smtp;
 #[cfg(test)]
 mod tidy;

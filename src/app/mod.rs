@@ -35,7 +35,6 @@ use understudy_proto::directory::DirectoryRules;
 use understudy_proto::id::NodeId;
 use understudy_proto::mailbox::MailboxRules;
 use understudy_proto::queue::QueueRules;
-use understudy_proto::record::Kind;
 use understudy_proto::rule::Registry;
 use understudy_proto::time::Mono;
 use understudy_proto::vrrp::{Checksum, Interval};
@@ -143,7 +142,10 @@ async fn run(config: Config, threads: &Handle) -> Result<(), Failure> {
         vrrp: vrrp.clone(),
         listening: listening_out,
         fatal: StoreOptions::new(&config.data_dir, node).fatal,
-        promoted: promoted(store.clone(), mail.clone()),
+        promoted: {
+            let mail = mail.clone();
+            Arc::new(move |tail| mail.promoted(tail))
+        },
     })
     .map_err(|e| failure("the pair cannot be started", &e))?;
     drop(pair_threads);
@@ -214,23 +216,6 @@ fn start_vrrp(config: &Config) -> Result<Option<Arc<Vrrp>>, Failure> {
     }
     let vrrp = Vrrp::start(groups).map_err(|e| failure("VRRP cannot be started", &e))?;
     Ok(Some(Arc::new(vrrp)))
-}
-
-/// How many of the last records before a promotion are looked through for transactions whose answer
-/// may never have left the old primary. Committed ones count, too: it may have died between the
-/// commit and the answer.
-const REMEMBERED_RECORDS: u64 = 5_000;
-
-fn promoted(store: Store, mail: Mail) -> pair::Promoted {
-    Arc::new(move |tail| {
-        let after = understudy_proto::id::Lsn(tail.0.saturating_sub(REMEMBERED_RECORDS));
-        match store.changes(Kind::MAILBOX, after, tail) {
-            Ok(changes) => {
-                mail.remember(changes.iter().filter_map(|(_, c)| MailboxRules::transaction(c)));
-            }
-            Err(e) => log::warn!(err:% = e; "repeated transactions cannot be recognised"),
-        }
-    })
 }
 
 async fn wait_for_signal() -> Result<(), Failure> {

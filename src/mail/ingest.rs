@@ -4,11 +4,9 @@
 //! [`Mail::append`]. Dropping an `Ingest` or a `Staged` abandons the upload; nothing remains of it.
 
 use super::{Mail, MailError};
-use crate::base::clock;
 use crate::directory::Login;
 use crate::store::{BodyWriter, PrimaryLease};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use understudy_proto::id::{AccountId, MailboxId, TenantId, Uid};
 use understudy_proto::mailbox::{
     Append, Deliver, Flags, INBOX, MailboxRefusal, RECIPIENTS_PER_CHANGE_MAX, Recipient,
@@ -16,11 +14,6 @@ use understudy_proto::mailbox::{
 use understudy_proto::message::{Scanner, Summary};
 use understudy_proto::queue::NewItem;
 use understudy_proto::time::UnixMs;
-
-/// How long a transaction whose answer may have been lost is recognised (DESIGN.md 3).
-const REPEAT_TIME: Duration = Duration::from_secs(3_600);
-/// Most such transactions that are remembered.
-const REPEATS_MAX: usize = 100_000;
 
 /// Who sends what to whom.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +87,8 @@ impl Mail {
                 let id = transaction(tenant, &envelope.from, part, outbound.as_ref(), &content);
                 commands.push((id, part.to_vec(), outbound));
             }
-            commands.retain(|(id, ..)| !self.is_repeat(*id));
+            self.repeats.loaded().await;
+            commands.retain(|(id, ..)| !self.repeats.contains(*id));
             if commands.is_empty() {
                 continue; // Dropping the writer abandons the upload.
             }
@@ -140,27 +134,6 @@ impl Mail {
             }
         }
         Err(MailboxRefusal::NoSuchAccount.into())
-    }
-
-    /// Remembers transactions that were in the log, but not known to be committed, when this node
-    /// became primary: their senders never got an answer and will try again.
-    pub fn remember(&self, transactions: impl IntoIterator<Item = [u8; 16]>) {
-        let until = UnixMs(clock::now_ms().0.saturating_add(millis(REPEAT_TIME)));
-        if let Ok(mut repeats) = self.repeats.lock() {
-            for transaction in transactions.into_iter().take(REPEATS_MAX) {
-                repeats.insert(transaction, until);
-            }
-        }
-    }
-
-    fn is_repeat(&self, transaction: [u8; 16]) -> bool {
-        let Ok(mut repeats) = self.repeats.lock() else { return false };
-        if repeats.is_empty() {
-            return false;
-        }
-        let now = clock::now_ms();
-        repeats.retain(|_, until| *until > now);
-        repeats.contains_key(&transaction)
     }
 }
 
@@ -215,8 +188,4 @@ fn transaction(
     let mut id = [0; 16];
     hasher.finalize_xof().fill(&mut id);
     id
-}
-
-fn millis(d: Duration) -> u64 {
-    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,25 +10,29 @@ mod ingest;
 mod mailbox;
 mod message;
 mod outbox;
+mod repeats;
 
+use crate::base::task;
 use crate::directory::Login;
 use crate::store::{PrimaryLease, Store, WriteError};
 pub use error::{Class, MailError};
 pub use ingest::{Envelope, Ingest, Staged};
 pub use mailbox::Changes;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use understudy_proto::id::TenantId;
-use understudy_proto::mailbox::MailboxRefusal;
+use repeats::Repeats;
+use std::sync::Arc;
+use understudy_proto::id::{Lsn, TenantId};
+use understudy_proto::mailbox::{MailboxRefusal, MailboxRules};
+use understudy_proto::record::Kind;
 use understudy_proto::rule::Command;
-use understudy_proto::time::UnixMs;
+
+/// How many of the log's last records are looked through at a promotion.
+const REMEMBERED_RECORDS: u64 = 10_000;
 
 /// All tenants' mail. Cheap to clone.
 #[derive(Clone)]
 pub struct Mail {
     store: Store,
-    /// Transactions that were on their way when the last primary died; see [`Mail::remember`].
-    repeats: Arc<Mutex<HashMap<[u8; 16], UnixMs>>>,
+    repeats: Arc<Repeats>,
 }
 
 impl Mail {
@@ -36,6 +40,24 @@ impl Mail {
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store, repeats: Arc::default() }
+    }
+
+    /// This node becomes primary and promotes the log up to `tail`. Returns at once; deliveries wait
+    /// until the last records are looked through for transactions that may be repeated. Committed
+    /// ones count, too: the old primary may have died between the commit and the answer.
+    pub fn promoted(&self, tail: Lsn) {
+        self.repeats.begin();
+        let mail = self.clone();
+        // The handle is not needed: deliveries wait for the outcome.
+        drop(task::thread("repeats", move || {
+            let after = Lsn(tail.0.saturating_sub(REMEMBERED_RECORDS));
+            let changes = mail.store.changes(Kind::MAILBOX, after, tail).unwrap_or_else(|e| {
+                log::warn!(err:% = e; "repeated transactions cannot be recognised");
+                Vec::new()
+            });
+            let found = changes.iter().filter_map(|(_, c)| MailboxRules::transaction(c));
+            mail.repeats.remember(found);
+        }));
     }
 
     /// Wakes at each visible change of the account.

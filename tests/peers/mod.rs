@@ -2,3 +2,5 @@
 
 mod keepalived;
 mod link;
+mod mbsync;
+mod mutt;

@@ -3,7 +3,6 @@
 //! Times are kept in UTC; INTERNALDATE is always written with the zone `+0000`.
 
 use crate::time::UnixMs;
-use std::io::Write;
 
 /// A day: days since 1970-01-01, negative before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,8 +104,7 @@ pub fn write_date_time(out: &mut Vec<u8>, time: UnixMs) {
     let seconds = time.0 % MS_PER_DAY / 1000;
     let month = usize::try_from(month - 1).ok().and_then(|m| MONTHS.get(m)).unwrap_or(&"Jan");
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    // Writing into memory cannot fail.
-    write!(out, "\"{day:2}-{month}-{year:04} {h:02}:{m:02}:{s:02} +0000\"").unwrap_or_default();
+    put!(out, "\"{day:2}-{month}-{year:04} {h:02}:{m:02}:{s:02} +0000\"");
 }
 
 fn digits(text: &str, min: usize, max: usize) -> Option<u32> {

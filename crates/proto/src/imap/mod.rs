@@ -5,10 +5,15 @@
 //! `name` and `date` write. Nothing here reads a clock, a socket or the store.
 //!
 //! imap-codec gives the framing (its Fragmentizer). Commands are parsed by `command` alone: the
-//! codec refuses what iOS and Outlook open with (LIST … RETURN, SEARCH RETURN), holds an APPEND's
-//! message whole, and normalises sequence sets in quadratic time. Tests use it as an oracle.
+//! codec refuses what iOS opens with (LIST … RETURN, SEARCH RETURN) and holds an APPEND's message
+//! whole, so that it would need a second grammar beside it anyway. Tests use it as an oracle.
 //!
 //! Absent on purpose, until their issue: CONDSTORE/QRESYNC, IMAP4rev2, BINARY, SORT, THREAD.
+
+/// Appends formatted text to a buffer of bytes.
+macro_rules! put {
+    ($out:expr, $($arg:tt)*) => { $out.extend_from_slice(format!($($arg)*).as_bytes()) };
+}
 
 pub mod command;
 pub mod date;

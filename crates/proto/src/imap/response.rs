@@ -14,7 +14,6 @@ use super::sequence::{Ranges, SeqNum, write_in_order};
 use crate::id::Uid;
 use crate::mailbox::{Flags, Role};
 use crate::time::UnixMs;
-use std::io::Write;
 
 /// How a command ended, or the kind of an untagged status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +79,6 @@ pub fn capability(secure: bool, authenticated: bool, append_limit: u64) -> Strin
         text.push_str(" STARTTLS LOGINDISABLED");
     }
     text
-}
-
-/// Appends formatted text. Writing into memory cannot fail.
-macro_rules! put {
-    ($out:expr, $($arg:tt)*) => { write!($out, $($arg)*).unwrap_or_default() };
 }
 
 /// `tag OK [CODE] text`; a tag of `*` makes it untagged.

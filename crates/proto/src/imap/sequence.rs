@@ -4,7 +4,6 @@
 //! mailbox really has them. Resolving sorts once; it is never quadratic.
 
 use crate::id::Uid;
-use std::io::Write;
 
 /// RFC 9051 2.3.1.2: a message's position in the session's view, from 1. Never stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,11 +148,10 @@ impl Ranges {
     pub fn write(&self, out: &mut Vec<u8>) {
         for (i, &(from, to)) in self.0.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            // Writing into memory cannot fail.
             if from == to {
-                write!(out, "{comma}{from}").unwrap_or_default();
+                put!(out, "{comma}{from}");
             } else {
-                write!(out, "{comma}{from}:{to}").unwrap_or_default();
+                put!(out, "{comma}{from}:{to}");
             }
         }
     }

@@ -12,7 +12,6 @@ use super::sequence::{Ranges, SeqNum, Target};
 use crate::id::{MailboxId, ModSeq, Uid};
 use crate::mailbox::{Entry, Flags};
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::ops::Range;
 
 /// RFC 9051 3: where a session stands.
@@ -393,8 +392,7 @@ impl News {
             let at = self.done;
             let after = at.checked_sub(self.expunged.len());
             if let Some(seq) = self.expunged.get(at) {
-                // Writing into memory cannot fail.
-                write!(out, "* {seq} EXPUNGE\r\n").unwrap_or_default();
+                put!(out, "* {seq} EXPUNGE\r\n");
             } else if after == Some(0) {
                 self.write_head(view, out);
             } else {
@@ -404,7 +402,7 @@ impl News {
                     && let Some((seq, entry, _)) = view.get(position)
                 {
                     response::fetch_open(out, seq);
-                    write!(out, "UID {uid} ").unwrap_or_default();
+                    put!(out, "UID {uid} ");
                     response::flags_item(out, &entry.flags);
                     response::fetch_close(out);
                 }
@@ -416,7 +414,7 @@ impl News {
 
     fn write_head(&self, view: &View, out: &mut Vec<u8>) {
         if let Some(exists) = self.exists {
-            write!(out, "* {exists} EXISTS\r\n* 0 RECENT\r\n").unwrap_or_default();
+            put!(out, "* {exists} EXISTS\r\n* 0 RECENT\r\n");
         }
         if !self.keywords.is_empty() {
             response::flags_known(out, &self.keywords);
