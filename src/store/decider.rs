@@ -320,3 +320,41 @@ fn apply(
     rule.apply(&mut overlay, at, change)?;
     Ok(overlay.into_writes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use understudy_proto::id::Epoch;
+
+    fn rows(keys: &[&[u8]]) -> Rows {
+        keys.iter().map(|k| (k.to_vec(), Some(b"v".to_vec()))).collect()
+    }
+
+    #[test]
+    fn a_row_is_pending_until_its_newest_change_is_applied() {
+        let mut pending = Pending::default();
+        pending.add(Lsn(1), rows(&[b"a", b"b"]));
+        pending.add(Lsn(3), rows(&[b"b", b"c"]));
+        pending.forget(Lsn(2));
+        assert_eq!(pending.writes.keys().collect::<Vec<_>>(), [b"b", b"c"]);
+        pending.forget(Lsn(3));
+        assert!(pending.is_empty());
+        assert_eq!(pending.last, Lsn(3));
+    }
+
+    #[test]
+    fn a_session_that_outlived_its_lease_does_not_empty_the_next_reigns_rows() {
+        let (old, control) = PrimaryLease::mint(Epoch(1));
+        let mut pending = Pending::default();
+        pending.enter(&old).unwrap();
+        pending.add(Lsn(1), rows(&[b"a"]));
+        control.revoke();
+        let (next, _control) = PrimaryLease::mint(Epoch(2));
+        pending.enter(&next).unwrap();
+        assert!(pending.is_empty());
+        pending.add(Lsn(2), rows(&[b"b"]));
+        assert!(matches!(pending.enter(&old), Err(StoreError::NotPrimary)));
+        pending.enter(&next).unwrap();
+        assert!(!pending.is_empty());
+    }
+}
