@@ -9,6 +9,8 @@ pub mod formation;
 mod journal;
 pub mod link;
 mod register;
+#[cfg(test)]
+mod testing;
 
 pub use driver::{
     CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, StartError,

@@ -268,6 +268,8 @@ impl Driver {
     }
 
     fn drain(&mut self) {
+        // Invariant 13: whoever gets an answer that rests on a new state can also see that state.
+        self.publish(false);
         while let Some(output) = self.machine.poll_output() {
             self.carry_out(output);
         }
@@ -579,6 +581,7 @@ impl Driver {
         let now = clock::mono();
         self.pulse(now);
         self.hear_adverts();
+        self.ask_again(now);
         let status = self.machine.status();
         let peer = status.peer_durable.filter(|_| status.linked);
         self.log.keep_for_peer(peer);
@@ -710,6 +713,17 @@ impl Driver {
             && let Some((_, reply, _)) = self.asked.take()
         {
             tell(reply, if through { Ok(()) } else { Err(CommandError::NotTaken) });
+        }
+    }
+
+    /// A standby that was just admitted may not have said so yet: then the machine does nothing.
+    fn ask_again(&mut self, now: Mono) {
+        let limit = self.timers.handover;
+        if let Some((Command::Handover, _, deadline)) = &self.asked
+            && now.after(limit) < *deadline
+            && self.control.is_some()
+        {
+            self.feed(Input::Operator(Operator::Handover));
         }
     }
 
