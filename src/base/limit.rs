@@ -84,8 +84,6 @@ impl Limit {
     }
 }
 
-/// Password hashes computed at once: argon2id takes 19 MiB and a core each.
-pub static PASSWORD_HASHES: Limit = Limit::new("password_hashes", 2);
 /// SMTP sessions (port 25) at once.
 pub static SMTP_SESSIONS: Limit = Limit::new("smtp_sessions", 1_000);
 /// Submission sessions (465, 587) at once.
@@ -94,8 +92,7 @@ pub static SUBMISSION_SESSIONS: Limit = Limit::new("submission_sessions", 1_000)
 pub static IMAP_SESSIONS: Limit = Limit::new("imap_sessions", 10_000);
 
 /// Every limit, for `/metrics`.
-pub static ALL: &[&Limit] =
-    &[&PASSWORD_HASHES, &SMTP_SESSIONS, &SUBMISSION_SESSIONS, &IMAP_SESSIONS];
+pub static ALL: &[&Limit] = &[&SMTP_SESSIONS, &SUBMISSION_SESSIONS, &IMAP_SESSIONS];
 
 #[cfg(test)]
 mod tests {

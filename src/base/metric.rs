@@ -148,19 +148,13 @@ metrics! {
     Gauge INSYNC_NODES = "understudy_insync_nodes";
     /// Records of the log that the peer lacks.
     Gauge PEER_LAG_RECORDS = "understudy_peer_lag_records";
-    /// Unplanned moves of the primary role to this node.
-    Counter TAKEOVERS = "understudy_takeovers_total";
-    /// Planned moves of the primary role to this node.
-    Counter HANDOVERS = "understudy_handovers_total";
 
     /// Floating addresses that this node holds.
     Gauge ADDRESSES_HELD = "understudy_addresses_held";
     /// VRRP adverts sent.
     Counter VRRP_SENT = "understudy_vrrp_adverts_sent_total";
-    /// VRRP adverts received and obeyed.
-    Counter VRRP_RECEIVED = "understudy_vrrp_adverts_received_total";
-    /// VRRP packets received and discarded: malformed or not ours.
-    Counter VRRP_DISCARDED = "understudy_vrrp_packets_discarded_total";
+    /// VRRP packets received, good or not.
+    Counter VRRP_RECEIVED = "understudy_vrrp_packets_received_total";
 }
 
 /// Everything in Prometheus' text format, version 0.0.4.

@@ -253,7 +253,5 @@ section! {
         advert_ms: i64 = 100;
         /// Checksum of adverts: "keepalived" (with pseudo-header) or "rfc9568" (without).
         checksum: String = "keepalived".into();
-        /// Seconds after which the kernel drops an address that this program no longer refreshes.
-        address_lifetime_s: i64 = 1;
     }
 }

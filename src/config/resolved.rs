@@ -168,8 +168,6 @@ pub struct Vrrp {
     pub advert: Duration,
     /// How adverts are summed.
     pub checksum: VrrpChecksum,
-    /// After how long the kernel drops an address that is no longer refreshed; whole seconds.
-    pub address_lifetime: Duration,
 }
 
 /// An address with its network's prefix length.
@@ -566,15 +564,12 @@ impl Resolver<'_> {
                 "must be a multiple of 10: adverts carry centiseconds (RFC 9568 5.2.7)",
             );
         }
-        let lifetime =
-            self.number("address_lifetime_s", file.address_lifetime_s, 1..=3_600, "seconds");
         Vrrp {
             interface: name.clone(),
             vrid: u8::try_from(vrid).unwrap_or(1),
             addresses: self.floating(&file.address),
             advert: Duration::from_millis(advert),
             checksum: self.checksum(&file.checksum),
-            address_lifetime: Duration::from_secs(lifetime),
         }
     }
 

@@ -252,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_has_its_runbook() {
+        let board = Board::default();
+        let worst = Facts { addresses_missing: 1, sync_failed: true, ..Facts::default() };
+        for duty in [Duty::Recovering, Duty::Primary, Duty::Standby] {
+            board.set(Facts { duty, ..worst.clone() });
+            for reason in board.health(Mono(9_000_000)).reasons {
+                let page = format!("docs/runbook/{}.md", reason.runbook);
+                let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+                assert!(root.join(&page).exists(), "{page}");
+            }
+        }
+    }
+
+    #[test]
     fn a_stuck_runtime_is_noticed() {
         let board = Board::default();
         board.set(primary());

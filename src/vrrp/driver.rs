@@ -11,7 +11,7 @@ use super::announce::Announcer;
 use super::interface::Interface;
 use super::socket::{AdvertSocket, Buffer, Received};
 use super::{GroupConfig, GroupStatus, VrrpEvent, lock};
-use crate::base::clock;
+use crate::base::{clock, metric};
 use log::{info, warn};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -234,6 +234,7 @@ impl Group {
                 Ok(Received::Nothing) => return,
                 Ok(Received::Noise) => {}
                 Ok(Received::Datagram(arrival, bytes)) => {
+                    metric::VRRP_RECEIVED.inc();
                     self.instance.handle_input(bytes, arrival, now);
                     self.perform(netlink, outbox, now);
                 }
@@ -347,7 +348,10 @@ impl Group {
 
     fn send(&mut self, advert: &[u8], now: Mono) {
         let Some(port) = &self.port else { return };
-        let Err(error) = port.socket.send(advert) else { return };
+        let Err(error) = port.socket.send(advert) else {
+            metric::VRRP_SENT.inc();
+            return;
+        };
         self.send_errors = self.send_errors.saturating_add(1);
         match error.raw_os_error().map(Errno::from_raw) {
             // What the socket was bound to is gone: look now, not at the next check.

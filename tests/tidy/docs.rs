@@ -1,5 +1,6 @@
 //! Code and documents name the same things: runbooks, log keys, RFCs.
 
+use super::lexer::words;
 use super::{Source, read, report, root, sources};
 use std::collections::BTreeSet;
 
@@ -115,6 +116,49 @@ fn an_error_names_its_runbook() {
         }
     }
     report("`error` means that a human must act: name the runbook, or log a warning:", &findings);
+}
+
+/// Names after `before` at the start of a trimmed line.
+fn names_after<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
+    let rest = text.lines().filter_map(|l| l.trim().strip_prefix(before));
+    rest.filter_map(|r| r.split(|c: char| !c.is_alphanumeric() && c != '_').next()).collect()
+}
+
+#[test]
+fn every_metric_and_limit_is_used() {
+    let rooms = sources(&["src"]);
+    let mut findings = Vec::new();
+    for (file, starts) in [
+        ("src/base/metric.rs", &["Counter ", "Gauge "][..]),
+        ("src/base/limit.rs", &["pub static "]),
+    ] {
+        let text = read(file);
+        for name in starts.iter().flat_map(|start| names_after(&text, start)) {
+            let used = |s: &Source| s.path != file && !words(&s.code, name).is_empty();
+            if name.len() > 3 && name != "ALL" && !rooms.iter().any(used) {
+                findings.push(format!("{file}: {name}"));
+            }
+        }
+    }
+    report("A number that nobody feeds lies to its reader; feed it or remove it:", &findings);
+}
+
+/// Settings whose effect is still to be built, with what is missing.
+const SETTINGS_WITHOUT_EFFECT: &[(&str, &str)] =
+    &[("reserve_bytes", "the disk reserve: new mail is put off before the disk is full")];
+
+#[test]
+fn every_setting_has_an_effect() {
+    let rooms = sources(&["src"]);
+    let mut findings = Vec::new();
+    for field in names_after(&read("src/config/resolved.rs"), "pub ") {
+        let known = SETTINGS_WITHOUT_EFFECT.iter().any(|(name, _)| *name == field);
+        let read = |s: &Source| s.room() != Some("config") && !words(&s.code, field).is_empty();
+        if !matches!(field, "struct" | "enum") && !known && !rooms.iter().any(read) {
+            findings.push(field.to_owned());
+        }
+    }
+    report("A setting that does nothing lies to its reader; use it or remove it:", &findings);
 }
 
 #[test]

@@ -49,9 +49,27 @@ fn sources(folders: &[&str]) -> Vec<Source> {
     }
     files.sort();
     let rust = files.into_iter().filter(|f| f.extension().is_some_and(|e| e == "rs"));
-    let sources: Vec<Source> = rust.map(|file| source(&file)).collect();
+    let mut sources: Vec<Source> = rust.map(|file| source(&file)).collect();
     assert!(!sources.is_empty(), "no sources found under {folders:?}");
+    let tests: Vec<String> = sources.iter().flat_map(test_modules).collect();
+    for source in &mut sources {
+        if tests.iter().any(|t| source.path.starts_with(t)) {
+            source.code.clear();
+        }
+    }
     sources
+}
+
+/// Starts of the paths of what `source` declares as `#[cfg(test)] mod name;`.
+fn test_modules(source: &Source) -> Vec<String> {
+    let home = ["/mod.rs", "/lib.rs", "/main.rs", ".rs"];
+    let home = home.iter().find_map(|end| source.path.strip_suffix(end)).unwrap_or_default();
+    let declared = source.text.split("#[cfg(test)]").skip(1);
+    declared
+        .filter_map(|rest| rest.trim_start().strip_prefix("mod ")?.split_once(';'))
+        .filter(|(name, _)| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        .flat_map(|(name, _)| [format!("{home}/{name}.rs"), format!("{home}/{name}/")])
+        .collect()
 }
 
 fn source(file: &Path) -> Source {

@@ -647,7 +647,7 @@ impl Driver {
         let (from, to, role) = (note.from, note.to, note.role);
         let (epoch, reason) = (note.epoch, note.reason);
         if to == State::Branched {
-            log::error!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook = "pair-branched"; "the pair has branched");
+            log::error!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook = "branched"; "the pair has branched");
         } else if from == State::Pair {
             log::warn!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason; "the pair has changed");
         } else {

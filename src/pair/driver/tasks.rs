@@ -133,7 +133,7 @@ pub(super) fn log_worker(queue: LogQueue, log: Log, done: mpsc::Sender<Done>) ->
                 Ok(input) => Done::Log(input),
                 Err(StoreError::Stopped) => return,
                 Err(e) => {
-                    log::error!(err:% = e, runbook = "pair-branched"; "the peer's log does not fit ours");
+                    log::error!(err:% = e, runbook = "branched"; "the peer's log does not fit ours");
                     Done::Log(Input::AppendFailed)
                 }
             };

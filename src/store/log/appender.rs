@@ -7,7 +7,7 @@
 
 use super::segment::{self, MARKER_LEN, Marker, Place, SEGMENT_HEADER_LEN, SegmentHeader};
 use super::{Block, Entry, INDEX_EVERY, Inner, Job, Log, Segment, Tail};
-use crate::base::task;
+use crate::base::{clock, metric, task};
 use crate::store::disk::{DiskFile, Open};
 use crate::store::error::{Context, StoreError, lock};
 use log::{error, info, warn};
@@ -241,7 +241,13 @@ impl Appender {
             answer(done, outcome);
         }
         self.file.write_at(self.offset, &block.bytes).context("write", &path)?;
+        let began = clock::mono();
         self.file.sync_data().context("sync", &path)?;
+        let took = clock::mono().since(began).as_micros();
+        metric::LOG_SYNCS.inc();
+        metric::LOG_SYNC_MICROSECONDS.add(u64::try_from(took).unwrap_or(u64::MAX));
+        metric::LOG_BYTES.add(block.bytes.len() as u64);
+        metric::LOG_RECORDS.add(self.tail.lsn.0.saturating_sub(first.0).saturating_add(1));
         self.offset += block.bytes.len() as u64;
         inner.durable.send_replace(self.tail.lsn);
         if inner.alone.load(Ordering::Acquire) {

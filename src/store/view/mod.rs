@@ -268,6 +268,7 @@ impl View {
         }
         tx.commit().map_err(|e| bad(&e))?;
         self.dirty.store(false, Ordering::Release);
+        crate::base::metric::CHECKPOINTS.inc();
         Ok(())
     }
 
