@@ -4,8 +4,6 @@
 //! later reign; a node that was SOLO goes on after listening; all else waits for the peer or for an
 //! operator.
 
-#[cfg(test)]
-use super::Mutant;
 use super::frame::{Frame, Hello, PhaseName};
 use super::history::History;
 use super::machine::{After, Machine, Phase, VrrpStand};
@@ -88,10 +86,6 @@ impl Machine {
         // A standby stays one while it asks: should the peer die first, it may still take over.
         self.asked = Some(epoch);
         self.send(Frame::Lead { epoch });
-        #[cfg(test)]
-        if self.broken(Mutant::LeadUnasked) {
-            self.followed(epoch);
-        }
     }
 
     /// The peer has recorded that it follows.

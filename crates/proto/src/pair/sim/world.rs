@@ -69,6 +69,7 @@ enum Event {
     Fault,
     Restart(usize),
     Thaw(usize),
+    Die(usize),
     Mend(u8),
     EndFaults,
     Look,
@@ -324,6 +325,11 @@ impl World {
             Event::Fault => self.fault(),
             Event::Restart(n) => self.restart(n),
             Event::Thaw(n) => self.thaw(n),
+            Event::Die(n) if self.nodes[n].alive && self.faults_over.is_none() => {
+                let back = self.rng.range(100 * MS, 5 * SECOND);
+                self.crash(n, false, back);
+            }
+            Event::Die(_) => {}
             Event::Mend(what) => self.mend(what),
             Event::EndFaults => self.end_faults(),
             Event::Look => self.look(),
@@ -896,6 +902,10 @@ impl World {
                 self.nodes[n].frozen = true;
                 let time = self.rng.range(50 * MS, 2 * SECOND);
                 self.after(time, Event::Thaw(n));
+                if self.rng.chance(400) {
+                    let then = self.rng.range(0, time * 2);
+                    self.after(then, Event::Die(1 - n));
+                }
             }
             79..86 if self.plan.slow_disks => {
                 self.say(|| format!("node {n}'s disk is slow"));
