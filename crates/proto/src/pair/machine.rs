@@ -596,6 +596,10 @@ impl Machine {
 
     /// Invariant 4: remembers the highest epoch for good; a lower reign ends with it.
     pub(super) fn see(&mut self, epoch: Epoch) {
+        #[cfg(test)]
+        if self.broken(Mutant::NoFencing) {
+            return;
+        }
         let deposed = matches!(&self.phase, Phase::Primary(p)
             if p.epoch < epoch && p.handing_to() != Some(epoch));
         if epoch > self.register.seen {
@@ -609,6 +613,10 @@ impl Machine {
     /// This node did not run for a while. Its silence may have been taken for death, and the peer's
     /// news may lie unread: nothing of what it knew of the peer counts any more.
     fn slept(&mut self) {
+        #[cfg(test)]
+        if self.broken(Mutant::SleepIgnored) {
+            return;
+        }
         self.close_session("this node slept");
         self.session_end = self.now;
         self.heard = Heard::default();
@@ -707,6 +715,7 @@ impl Machine {
             Phase::Primary(p) => {
                 // It has not led since: else its epoch had ended ours.
                 p.unsure = false;
+                p.gone = false;
                 self.greet_as_primary();
             }
             Phase::Recovering(_) | Phase::Standby(_) => self.greet_without_primary(),

@@ -25,6 +25,8 @@ mod register;
 mod sim;
 mod standby;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use frame::{Beacon, Frame, FrameError, Hello, PhaseName};
 pub use history::{History, LogState};
@@ -50,10 +52,33 @@ pub(crate) enum Mutant {
     PromoteUnchecked,
     /// A node resumes its role from disk.
     ResumeOnBoot,
-    /// A standby accepts records of an epoch below the highest that it has seen.
+    /// Higher epochs are neither remembered nor obeyed.
     NoFencing,
     /// A returning node's committed branch is set aside as if it had never been acknowledged.
     SetAsideCommitted,
     /// The standby acknowledges what is appended but not yet durable.
     AckBeforeSync,
+    /// A node that did not run for a while goes on as if it had.
+    SleepIgnored,
+    /// The primary goes on alone before its standby can know itself stale.
+    SoloUnwarned,
+}
+
+#[cfg(test)]
+impl Mutant {
+    /// All of them.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::CommitBeforePeer,
+        Self::SoloBeforeRecorded,
+        Self::AdmitBeforeCopy,
+        Self::JoiningCommitsAlone,
+        Self::NeverStale,
+        Self::PromoteUnchecked,
+        Self::ResumeOnBoot,
+        Self::NoFencing,
+        Self::SetAsideCommitted,
+        Self::AckBeforeSync,
+        Self::SleepIgnored,
+        Self::SoloUnwarned,
+    ];
 }

@@ -75,7 +75,7 @@ pub(super) struct Primary {
     /// The standby had its time: it is asked again only once SOLO is recorded.
     giving_up: bool,
     /// It said goodbye: it will not promote itself.
-    gone: bool,
+    pub(super) gone: bool,
     /// This node slept, so the standby may have taken over: not alone before it was heard.
     pub(super) unsure: bool,
     /// The peer has committed changes that this log lacks.
@@ -343,6 +343,8 @@ impl Machine {
     /// lives knows itself stale, so it does not take over from a primary that acknowledged alone.
     fn leave_when_lost(&mut self) {
         let (now, limit) = (self.now, self.timers.ack_timeout);
+        #[cfg(test)]
+        let limit = if self.broken(Mutant::SoloUnwarned) { limit.mul_f32(0.1) } else { limit };
         let recorded_both = self.register.insync == Insync::Both;
         let session = self.session.as_ref().map(|s| s.since);
         let Some(p) = self.primary() else { return };

@@ -258,7 +258,10 @@ impl Machine {
         let t = &self.timers;
         let silent = self.now.since(self.session_end) >= t.silence
             && self.heard.leading.is_none_or(|at| self.now.since(at) >= t.silence);
-        if !silent || (t.vrrp && !self.heard.master_down) {
+        let unwatched = !t.vrrp || self.heard.master_down;
+        #[cfg(test)]
+        let unwatched = unwatched || (self.register.stale && self.broken(Mutant::PromoteUnchecked));
+        if !silent || !unwatched {
             return;
         }
         self.record_reign("the primary is gone");

@@ -47,6 +47,26 @@ fn no_acknowledged_change_is_lost() {
     }
 }
 
+/// Each rule is needed, and the simulator sees that it is missing.
+#[test]
+fn every_mutant_is_caught() {
+    let seeds = number("SIM_MUTANT_SEEDS", 3_000);
+    let mut survivors = Vec::new();
+    for mutant in Mutant::ALL {
+        let caught =
+            (1..=seeds).find_map(|seed| Some((seed, history(seed, Some(mutant), false).1?)));
+        match caught {
+            Some((seed, what)) => {
+                let what: String =
+                    what.lines().next().unwrap_or_default().chars().take(110).collect();
+                println!("{mutant:?}: caught at seed {seed}: {what}");
+            }
+            None => survivors.push(mutant),
+        }
+    }
+    assert!(survivors.is_empty(), "not caught in {seeds} seeds: {survivors:?}");
+}
+
 #[test]
 fn one_seed() {
     let seed = number("SIM_SEED", 0);

@@ -118,6 +118,8 @@ pub(super) struct Node {
     pub(super) machine: Machine,
     pub(super) alive: bool,
     pub(super) frozen: bool,
+    /// Frozen together with its network card.
+    pub(super) paused: bool,
     /// Counts starts; news of an earlier life does not arrive.
     pub(super) life: u32,
     pub(super) log: Log,
@@ -163,6 +165,7 @@ impl Node {
             machine: Machine::new(me, timers, register, log.state(0), Mono(0)),
             alive: false,
             frozen: false,
+            paused: false,
             life: 0,
             log,
             committed: 0,

@@ -69,6 +69,7 @@ enum Event {
     Fault,
     Restart(usize),
     Thaw(usize),
+    Die(usize),
     Mend(u8),
     EndFaults,
     Look,
@@ -311,6 +312,10 @@ impl World {
         match event {
             Event::Node { n, life, what } => {
                 if life == self.nodes[n].life {
+                    let datagram = matches!(what, Happening::Beacon { .. } | Happening::Advert);
+                    if self.nodes[n].frozen && datagram && self.nodes[n].paused {
+                        return; // A paused virtual machine has no network card.
+                    }
                     if self.nodes[n].frozen {
                         self.backlog[n].push_back((life, what));
                     } else {
@@ -324,6 +329,11 @@ impl World {
             Event::Fault => self.fault(),
             Event::Restart(n) => self.restart(n),
             Event::Thaw(n) => self.thaw(n),
+            Event::Die(n) if self.nodes[n].alive && self.faults_over.is_none() => {
+                let back = self.rng.range(100 * MS, 5 * SECOND);
+                self.crash(n, false, back);
+            }
+            Event::Die(_) => {}
             Event::Mend(what) => self.mend(what),
             Event::EndFaults => self.end_faults(),
             Event::Look => self.look(),
@@ -852,6 +862,13 @@ impl World {
             self.after(back, Event::Restart(0));
             return;
         }
+        for n in 0..2 {
+            let node = &self.nodes[n];
+            let waits = node.alive && node.machine.status().waiting == Waiting::Operator;
+            if waits && !node.frozen && self.plan.splits && self.rng.chance(500) {
+                self.force(n);
+            }
+        }
         let n = usize::from(self.rng.chance(500));
         // Most faults hit the primary: that is where it hurts.
         let n = if self.nodes[1 - n].lease && self.rng.chance(400) { 1 - n } else { n };
@@ -894,8 +911,13 @@ impl World {
             72..79 if alive && self.plan.freezes && !self.nodes[n].frozen => {
                 self.say(|| format!("node {n} freezes"));
                 self.nodes[n].frozen = true;
+                self.nodes[n].paused = self.rng.chance(500);
                 let time = self.rng.range(50 * MS, 2 * SECOND);
                 self.after(time, Event::Thaw(n));
+                if self.rng.chance(400) {
+                    let then = self.rng.range(0, time * 2);
+                    self.after(then, Event::Die(1 - n));
+                }
             }
             79..86 if self.plan.slow_disks => {
                 self.say(|| format!("node {n}'s disk is slow"));
@@ -904,16 +926,10 @@ impl World {
             86..94 if alive && !self.nodes[n].frozen => {
                 self.feed(n, Input::Operator(Operator::Handover));
             }
-            94..96 if alive && !self.nodes[n].frozen => {
+            94..100 if alive && !self.nodes[n].frozen => {
                 self.feed(n, Input::Operator(Operator::Stop));
                 for delay in [5 * MS, 200 * MS, 2500 * MS] {
                     self.node_after(delay, n, Happening::Exit);
-                }
-            }
-            96..100 if self.plan.splits && alive && !self.nodes[n].frozen => {
-                let waiting = self.nodes[n].machine.status().waiting == Waiting::Operator;
-                if waiting {
-                    self.force(n);
                 }
             }
             _ => {}

@@ -1,0 +1,568 @@
+//! Single stories, told with two machines on perfect disks and a link that obeys.
+
+use super::machine::{Machine, Note};
+use super::*;
+use crate::id::{Epoch, Lsn, NodeId};
+use crate::time::Mono;
+use proptest::prelude::*;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+const MS: u64 = 1_000;
+
+/// One node of a story: the machine, and a log that is as long as it says.
+struct Side {
+    machine: Machine,
+    up: bool,
+    log: LogState,
+    register: Register,
+    lease: bool,
+    vrrp: VrrpStand,
+    aside: Vec<(u64, u64)>,
+    notes: Vec<Note>,
+    sent: Vec<Frame>,
+}
+
+/// Two nodes. Disks take no time; frames arrive at the next millisecond.
+struct Story {
+    now: u64,
+    sides: [Side; 2],
+    frames: VecDeque<(usize, Frame)>,
+    linked: bool,
+    cross: bool,
+    service: bool,
+    /// Frames of these kinds are lost, and the session with them.
+    lose: fn(&Frame) -> bool,
+}
+
+fn empty() -> LogState {
+    LogState { first: Lsn(1), ..LogState::default() }
+}
+
+fn side(n: u8, register: Register, log: LogState, timers: Timers, now: u64) -> Side {
+    let machine = Machine::new(NodeId(n), timers, register, log.clone(), Mono(now));
+    Side {
+        machine,
+        up: true,
+        log,
+        register,
+        lease: false,
+        vrrp: VrrpStand::Silent,
+        aside: Vec::new(),
+        notes: Vec::new(),
+        sent: Vec::new(),
+    }
+}
+
+impl Story {
+    fn new() -> Self {
+        let formed = |n| side(n, Register::formed(NodeId(n)), empty(), Timers::default(), 0);
+        Self {
+            now: 0,
+            sides: [formed(0), formed(1)],
+            frames: VecDeque::new(),
+            linked: false,
+            cross: true,
+            service: true,
+            lose: |_| false,
+        }
+    }
+
+    /// A pair in PAIR, node 0 primary, ten records in the log.
+    fn pair() -> Self {
+        let mut story = Self::new();
+        story.run(500);
+        assert_eq!(story.states(), [State::Pair, State::Pair]);
+        story.write(10);
+        story.run(100);
+        story
+    }
+
+    fn states(&self) -> [State; 2] {
+        [0, 1].map(|n| self.sides[n].machine.status().state)
+    }
+
+    fn roles(&self) -> [Role; 2] {
+        [0, 1].map(|n| self.sides[n].machine.status().role)
+    }
+
+    fn status(&self, n: usize) -> Status {
+        self.sides[n].machine.status()
+    }
+
+    fn noted(&self, n: usize, reason: &str) -> bool {
+        self.sides[n].notes.iter().any(|note| note.reason.starts_with(reason))
+    }
+
+    fn feed(&mut self, n: usize, input: Input) {
+        if !self.sides[n].up {
+            return;
+        }
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.sides[n].machine.handle(Mono(self.now), input);
+            while let Some(output) = self.sides[n].machine.poll_output() {
+                self.carry_out(n, output, &mut inputs);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, n: usize, output: Output, inputs: &mut VecDeque<Input>) {
+        let side = &mut self.sides[n];
+        match output {
+            Output::Send(frame) => {
+                side.sent.push(frame.clone());
+                if (self.lose)(&frame) {
+                    self.cut();
+                } else {
+                    self.frames.push_back((1 - n, frame));
+                }
+            }
+            Output::CloseSession(_) => self.cut(),
+            Output::Read { from, .. } => {
+                let (last, epoch) = (side.log.tail, side.log.history.last());
+                let bytes = [last.0.to_be_bytes(), epoch.0.to_be_bytes()].concat();
+                inputs.push_back(Input::Records { from, last, bytes });
+            }
+            Output::Append(bytes) => {
+                let number = |at| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+                side.log.history.begin(Epoch(number(8)), side.log.tail.next());
+                side.log.tail = Lsn(number(0));
+                side.log.durable = side.log.tail;
+                inputs.push_back(Input::Durable(side.log.tail));
+            }
+            Output::SetAside(from) => {
+                side.aside.push((from.0, side.log.tail.0));
+                side.log.tail = Lsn(from.0 - 1);
+                side.log.durable = side.log.tail;
+                side.log.history.cut(side.log.tail);
+                inputs.push_back(Input::SetAsideDone(side.log.tail));
+            }
+            Output::Persist { number, register } => {
+                side.register = register;
+                inputs.push_back(Input::Persisted(number));
+            }
+            Output::BeginEpoch(epoch) => {
+                let lsn = side.log.tail.next();
+                side.log.tail = lsn;
+                side.log.durable = lsn;
+                side.log.history.begin(epoch, lsn);
+                inputs.push_back(Input::EpochBegun { epoch, lsn });
+                inputs.push_back(Input::Durable(lsn));
+            }
+            Output::Commit(lsn) => {
+                side.log.committed = lsn;
+                inputs.push_back(Input::Applied(lsn));
+            }
+            Output::Lead(_) => side.lease = true,
+            Output::Revoke => {
+                side.lease = false;
+                inputs.push_back(Input::Revoked(side.log.tail));
+            }
+            Output::Vrrp(stand) => side.vrrp = stand,
+            Output::Note(note) => side.notes.push(note),
+            Output::Unconfirmed { .. } => {}
+        }
+    }
+
+    /// Whoever has the lease appends so many records.
+    fn write(&mut self, records: u64) {
+        for n in 0..2 {
+            if self.sides[n].lease {
+                let log = &mut self.sides[n].log;
+                log.tail = Lsn(log.tail.0 + records);
+                log.durable = log.tail;
+                let tail = log.tail;
+                self.feed(n, Input::Durable(tail));
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        self.frames.clear();
+        self.linked = false;
+    }
+
+    fn millisecond(&mut self) {
+        self.now += MS;
+        let was = self.linked;
+        for _ in 0..self.frames.len() {
+            if let Some((to, frame)) = self.frames.pop_front() {
+                self.feed(to, Input::Frame(frame));
+            }
+        }
+        let both = self.sides[0].up && self.sides[1].up;
+        if !both || !self.cross {
+            self.cut();
+        }
+        if !self.linked {
+            for n in 0..2 {
+                self.feed(n, Input::SessionDown);
+            }
+        }
+        if both && self.cross && !self.linked && !was {
+            self.linked = true;
+            for n in 0..2 {
+                let log = self.sides[n].log.clone();
+                self.feed(n, Input::SessionUp(log));
+            }
+        }
+        if both && self.now % (25 * MS) == 0 && (self.cross || self.service) {
+            for n in 0..2 {
+                let (phase, seen, durable) = self.sides[n].machine.beacon();
+                let node = NodeId(u8::try_from(n).unwrap());
+                let (pair, sequence, boot) = ([0; 16], self.now, [0; 8]);
+                let beacon = Beacon { pair, node, phase, seen, durable, sequence, boot };
+                self.feed(1 - n, Input::Beacon(beacon));
+            }
+        }
+        if self.now % (100 * MS) == 0 {
+            for n in 0..2 {
+                let heard = self.service && self.sides[1 - n].up;
+                let active = heard && self.sides[1 - n].vrrp == VrrpStand::Holder;
+                if self.sides[n].vrrp == VrrpStand::Standby {
+                    let news = if active { VrrpNews::HeardActive } else { VrrpNews::MasterDown };
+                    self.feed(n, Input::Vrrp(news));
+                }
+            }
+        }
+        for n in 0..2 {
+            self.feed(n, Input::Timeout);
+        }
+    }
+
+    fn run(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.millisecond();
+        }
+    }
+
+    fn kill(&mut self, n: usize) {
+        self.sides[n].up = false;
+        self.sides[n].lease = false;
+        self.sides[n].vrrp = VrrpStand::Silent;
+    }
+
+    fn start(&mut self, n: usize) {
+        let old = &self.sides[n];
+        let (register, log) = (old.register, old.log.clone());
+        let aside = old.aside.clone();
+        let number = u8::try_from(n).unwrap();
+        self.sides[n] = side(number, register, log, Timers::default(), self.now);
+        self.sides[n].aside = aside;
+    }
+}
+
+#[test]
+fn a_pair_forms_with_node_0_as_primary() {
+    let mut story = Story::new();
+    story.run(500);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert_eq!(story.roles(), [Role::Primary, Role::Standby]);
+    assert!(story.sides[0].lease && story.sides[0].vrrp == VrrpStand::Holder);
+    assert!(story.status(0).rpo_zero && story.status(1).rpo_zero);
+}
+
+#[test]
+fn the_standby_takes_over_from_a_killed_primary() {
+    let mut story = Story::pair();
+    story.kill(0);
+    story.run(400);
+    assert_eq!(story.states()[1], State::Solo);
+    assert!(story.sides[1].lease && story.sides[1].vrrp == VrrpStand::Holder);
+    assert_eq!(story.sides[1].register.insync, Insync::Only(NodeId(1)));
+    story.write(5);
+    story.start(0);
+    story.run(31_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert_eq!(story.roles(), [Role::Standby, Role::Primary]);
+    assert_eq!(story.sides[0].log.tail, story.sides[1].log.tail);
+    assert_eq!(story.sides[0].aside, []);
+}
+
+#[test]
+fn a_cut_link_ends_in_solo_and_a_standby_that_never_promotes_itself() {
+    let mut story = Story::pair();
+    story.cross = false;
+    story.run(300);
+    assert!(story.sides[1].register.stale);
+    let before = story.sides[0].log.committed;
+    story.write(5);
+    story.run(500);
+    assert_eq!(story.sides[0].log.committed, before, "nothing is acknowledged before SOLO");
+    story.run(300);
+    assert_eq!(story.states()[0], State::Solo);
+    assert!(story.sides[0].log.committed > before);
+    story.kill(0);
+    story.run(200_000);
+    assert_eq!(story.roles()[1], Role::Standby);
+    assert_eq!(story.status(1).waiting, Waiting::Operator);
+}
+
+#[test]
+fn two_rebooted_nodes_elect_a_primary_without_the_wait_for_stability() {
+    let mut story = Story::pair();
+    story.kill(0);
+    story.kill(1);
+    story.run(50);
+    story.start(0);
+    story.start(1);
+    story.run(1_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert!(story.noted(0, "elected"));
+}
+
+#[test]
+fn a_primary_that_crashes_again_and_again_loses_the_lead() {
+    let mut story = Story::pair();
+    story.kill(0);
+    story.run(50);
+    story.start(0);
+    story.run(1_000);
+    assert_eq!(story.roles(), [Role::Standby, Role::Primary]);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+}
+
+#[test]
+fn an_operator_moves_the_primary_role() {
+    let mut story = Story::pair();
+    let operator = Input::Operator(Operator::Handover);
+    story.feed(0, operator);
+    assert!(!story.sides[0].lease);
+    story.run(200);
+    assert_eq!(story.roles(), [Role::Standby, Role::Primary]);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    story.write(3);
+    story.run(100);
+    assert_eq!(story.sides[0].log.committed, story.sides[1].log.tail);
+}
+
+#[test]
+fn a_handover_whose_frames_are_lost_still_ends_in_one_primary() {
+    for lose in [(|f| matches!(f, Frame::HandoverGo { .. })) as fn(&Frame) -> bool, |f| {
+        matches!(f, Frame::Reign { .. })
+    }] {
+        let mut story = Story::pair();
+        story.lose = lose;
+        story.feed(0, Input::Operator(Operator::Handover));
+        story.run(200);
+        story.lose = |_| false;
+        story.run(35_000);
+        assert_eq!(story.states(), [State::Pair, State::Pair]);
+        let leases = story.sides.iter().filter(|s| s.lease).count();
+        assert_eq!(leases, 1);
+    }
+}
+
+#[test]
+fn a_returning_node_sets_its_unacknowledged_tail_aside() {
+    let mut story = Story::pair();
+    story.cross = false;
+    story.run(1);
+    story.write(4);
+    let tail = story.sides[0].log.tail.0;
+    story.kill(0);
+    story.run(500);
+    assert_eq!(story.roles()[1], Role::Primary);
+    story.cross = true;
+    story.start(0);
+    story.run(31_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert_eq!(story.sides[0].aside, [(tail - 3, tail)]);
+}
+
+#[test]
+fn a_solo_holder_resumes_after_it_has_listened() {
+    let mut story = Story::pair();
+    story.kill(1);
+    story.run(1_200);
+    assert_eq!(story.states()[0], State::Solo);
+    story.kill(0);
+    story.run(50);
+    story.start(0);
+    story.run(2_900);
+    assert_eq!(story.roles()[0], Role::None);
+    story.run(200);
+    assert_eq!(story.roles()[0], Role::Primary);
+}
+
+#[test]
+fn a_member_of_a_pair_that_boots_alone_waits_for_an_operator() {
+    let mut story = Story::pair();
+    story.kill(0);
+    story.kill(1);
+    story.run(50);
+    story.start(1);
+    story.run(121_000);
+    assert_eq!(story.roles()[1], Role::None);
+    assert_eq!(story.status(1).waiting, Waiting::Operator);
+    story.feed(1, Input::Operator(Operator::ForceSolo));
+    story.run(50);
+    assert_eq!(story.roles()[1], Role::Primary);
+    assert!(story.sides[1].lease);
+}
+
+#[test]
+fn a_split_ends_branched_and_discards_nothing() {
+    let mut story = Story::pair();
+    (story.cross, story.service) = (false, false);
+    story.run(1_500);
+    assert_eq!(story.roles(), [Role::Primary, Role::Primary]);
+    story.write(3);
+    (story.cross, story.service) = (true, true);
+    story.run(500);
+    assert_eq!(story.states(), [State::Branched, State::Branched]);
+    assert_eq!(story.sides.iter().filter(|s| s.lease).count(), 1);
+    assert!(!story.status(0).rpo_zero && !story.status(1).rpo_zero);
+    assert!(story.sides.iter().all(|s| s.aside.is_empty()));
+}
+
+#[test]
+fn a_lower_epoch_is_refused() {
+    let mut story = Story::pair();
+    let seen = story.sides[1].register.seen;
+    let (epoch, tail) = (Epoch(seen.0 - 1), story.sides[1].log.tail);
+    story.sides[1].sent.clear();
+    let old = Frame::Records { epoch, commit: Lsn(99), bytes: vec![0; 16] };
+    story.feed(1, Input::Frame(old));
+    story.feed(1, Input::Frame(Frame::Join { epoch, fork: Lsn(0) }));
+    assert_eq!(story.sides[1].sent, [Frame::Refuse { seen }, Frame::Refuse { seen }]);
+    assert_eq!(story.sides[1].log.tail, tail);
+}
+
+#[test]
+fn a_node_without_a_peer_leads_at_once() {
+    let timers = Timers { has_peer: false, vrrp: false, ..Timers::default() };
+    let register = Register::formed(NodeId(0));
+    let mut story = Story::new();
+    story.kill(1);
+    story.sides[0] = side(0, register, empty(), timers, 0);
+    story.feed(0, Input::Timeout);
+    assert!(story.sides[0].lease);
+    assert_eq!(story.sides[0].machine.poll_timeout(), None);
+}
+
+#[test]
+fn a_primary_that_slept_does_not_go_on_alone_before_it_has_heard_its_standby() {
+    let mut story = Story::pair();
+    story.kill(1);
+    story.run(5);
+    story.now += 700 * MS;
+    story.run(5_000);
+    assert_eq!(story.states()[0], State::Pair);
+    assert!(!story.status(0).rpo_zero);
+    story.feed(0, Input::Operator(Operator::ForceSolo));
+    story.run(50);
+    assert_eq!(story.states()[0], State::Solo);
+}
+
+#[test]
+fn an_orderly_stop_hands_over_first() {
+    let mut story = Story::pair();
+    story.feed(0, Input::Operator(Operator::Stop));
+    story.run(100);
+    assert!(story.sides[0].machine.stopped());
+    assert_eq!(story.roles()[1], Role::Primary);
+    assert_eq!(story.states()[1], State::Solo);
+    assert!(story.sides[1].lease);
+}
+
+fn any_hello() -> impl Strategy<Value = Frame> {
+    let numbers = (0..9_u64, 0..9_u64, 0..30_u64, 0..30_u64);
+    (numbers, 0..2_u8, any::<bool>(), any::<bool>(), 0..4_u8).prop_map(
+        |(n, who, both, stale, p)| {
+            let phases = [
+                PhaseName::Recovering,
+                PhaseName::Primary,
+                PhaseName::Standby,
+                PhaseName::Branched,
+            ];
+            let insync = if both { Insync::Both } else { Insync::Only(NodeId(who)) };
+            let (epoch, seen) = (Epoch(n.0), Epoch(n.0.max(n.1)));
+            let history = History::new(vec![(Epoch(n.1), Lsn(1)), (epoch, Lsn(n.3 / 2))]);
+            let tail = Lsn(n.3);
+            let log = LogState {
+                tail,
+                durable: tail,
+                committed: Lsn(n.2.min(n.3)),
+                first: Lsn(1),
+                history,
+            };
+            let register = Register { epoch, holder: NodeId(who), insync, seen, stale };
+            let phase = phases[usize::from(p)];
+            Frame::Hello(Hello { version: 1, node: NodeId(0), phase, register, log })
+        },
+    )
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let frames = (0..9_u64, 0..40_u64, 0..17_u8).prop_map(|(epoch, lsn, kind)| {
+        let (epoch, lsn) = (Epoch(epoch), Lsn(lsn));
+        Input::Frame(match kind {
+            0 => Frame::Join { epoch, fork: lsn },
+            1 => Frame::Joined { epoch, tail: lsn },
+            2 => {
+                Frame::Records { epoch, commit: lsn, bytes: [[0; 7].as_slice(), &[9; 9]].concat() }
+            }
+            3 => Frame::Ack { epoch, durable: lsn },
+            4 => Frame::Commit { epoch, lsn },
+            5 => Frame::Admitted { epoch },
+            6 => Frame::Follow { epoch },
+            7 => Frame::Reign { epoch },
+            8 => Frame::Refuse { seen: epoch },
+            9 => Frame::Goodbye,
+            10 => Frame::Branched,
+            11 => Frame::Lead { epoch },
+            _ => Frame::Ping,
+        })
+    });
+    let others = (0..9_u64, 0..40_u64, 0..8_u8).prop_map(|(epoch, lsn, kind)| {
+        let (epoch, lsn) = (Epoch(epoch), Lsn(lsn));
+        match kind {
+            0 => Input::SessionUp(LogState { tail: lsn, durable: lsn, ..empty() }),
+            1 => Input::SessionDown,
+            2 => Input::Durable(lsn),
+            3 => Input::EpochBegun { epoch, lsn },
+            4 => Input::Revoked(lsn),
+            5 => Input::Records { from: lsn, last: lsn, bytes: vec![1] },
+            6 => Input::Vrrp(VrrpNews::MasterDown),
+            _ => Input::Timeout,
+        }
+    });
+    prop_oneof![any_hello().prop_map(Input::Frame), frames, others]
+}
+
+proptest! {
+    /// Whatever a peer says and whatever happens: no panic, and without an Admit, a handover or an
+    /// election a stale standby never leads.
+    #[test]
+    fn no_input_makes_a_stale_standby_lead(inputs in prop::collection::vec((any_input(), 0..400_u64), 0..60)) {
+        let log = LogState { tail: Lsn(20), durable: Lsn(20), committed: Lsn(10), first: Lsn(1),
+            history: History::new(vec![(Epoch(2), Lsn(1))]) };
+        let register = Register { epoch: Epoch(2), holder: NodeId(0), insync: Insync::Both,
+            seen: Epoch(4), stale: true };
+        let mut machine = Machine::new(NodeId(1), Timers::default(), register, log, Mono(0));
+        let (mut now, mut asked) = (0, false);
+        for (input, ms) in inputs {
+            now += ms * MS;
+            machine.handle(Mono(now), input);
+            while let Some(output) = machine.poll_output() {
+                match output {
+                    Output::Send(Frame::Lead { .. }) => asked = true,
+                    Output::Persist { number, .. } => machine.handle(Mono(now), Input::Persisted(number)),
+                    Output::Lead(_) => prop_assert!(asked, "a stale standby leads"),
+                    _ => {}
+                }
+            }
+            prop_assert!(machine.poll_timeout().is_some_and(|at| at > Mono(now)));
+        }
+    }
+}
+
+#[test]
+fn the_defaults_keep_the_order_that_safety_needs() {
+    let t = Timers::default();
+    let master_down = Duration::from_millis(361);
+    assert!(t.pulse < t.nap && t.nap + t.pulse + Duration::from_millis(100) < master_down);
+    assert!(t.echo < t.stale_after && t.stale_after * 2 < t.ack_timeout);
+}
