@@ -4,3 +4,5 @@ mod keepalived;
 mod link;
 mod mbsync;
 mod mutt;
+mod postfix;
+mod swaks;

@@ -104,6 +104,7 @@ impl Appliance {
             vrrp: None,
             listening: listening_out,
             fatal,
+            promoted: Arc::new(|_| {}),
         })?;
         Ok(Process { store, pair, _listening: listening })
     }
