@@ -4,11 +4,13 @@ use crate::smtp::appliance::{ALICE, Appliance, BOB, LONG, PASSWORD, free_ports};
 use crate::smtp::wire::{Lines, tls};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use std::io::Write;
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
+use understudy::base::clock::mono;
 
 /// Only what a sending and relaying Postfix needs; nothing in a chroot.
 const MASTER: &str = "\
@@ -117,13 +119,13 @@ impl Postfix {
 
     /// Waits for log lines that contain all of `words`, and gives the first.
     fn logged(&self, words: &[&str]) -> String {
-        let end = Instant::now() + LONG;
+        let end = mono().after(LONG);
         loop {
             let log = self.log();
             if let Some(line) = log.lines().find(|l| words.iter().all(|word| l.contains(word))) {
                 return line.to_owned();
             }
-            assert!(Instant::now() < end, "{words:?} is not in\n{log}");
+            assert!(mono() < end, "{words:?} is not in\n{log}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -167,7 +169,7 @@ fn postfix_takes_what_our_queue_sends() {
     // The appliance must know the relay's port before Postfix can know the appliance's.
     let appliance = Appliance::with(&format!("relay = \"127.0.0.1:{port}\"\nqueue_retry_ms = 500"));
     let postfix = Postfix::start(appliance.smtp);
-    let bridge = Bridge::start(port, postfix.port);
+    bridge(port, postfix.port);
     let mut lines = Lines::over(tls(appliance.submissions));
     lines.expect("220 ");
     lines.ask("EHLO laptop", "250 ");
@@ -188,29 +190,22 @@ fn postfix_takes_what_our_queue_sends() {
     let bounce = appliance.wait_for(ALICE, 1).remove(0);
     assert!(bounce.starts_with("Return-Path: <>\r\n"), "{bounce}");
     assert!(bounce.contains("eve@far.example") && bounce.contains("5.7.1"), "{bounce}");
-    drop(bridge);
 }
 
-/// Passes connections on from one port to another.
-struct Bridge;
-
-impl Bridge {
-    fn start(from: u16, to: u16) -> Self {
-        use std::net::{Ipv4Addr, TcpListener, TcpStream};
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, from)).unwrap();
-        std::thread::spawn(move || {
-            for near in listener.incoming().map_while(Result::ok) {
-                let far = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).unwrap();
-                let pairs = [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)];
-                for (mut source, mut sink) in pairs {
-                    std::thread::spawn(move || {
-                        let copied = std::io::copy(&mut source, &mut sink);
-                        let closed = sink.shutdown(std::net::Shutdown::Write);
-                        (copied.is_ok(), closed.is_ok())
-                    });
-                }
+/// Passes connections on from one port to another, until the test process ends.
+fn bridge(from: u16, to: u16) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, from)).unwrap();
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let far = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).unwrap();
+            let pairs = [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)];
+            for (mut source, mut sink) in pairs {
+                std::thread::spawn(move || {
+                    let copied = std::io::copy(&mut source, &mut sink);
+                    let closed = sink.shutdown(Shutdown::Write);
+                    (copied.is_ok(), closed.is_ok())
+                });
             }
-        });
-        Self
-    }
+        }
+    });
 }

@@ -5,8 +5,9 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
+use understudy::base::clock::mono;
 
 /// How long anything may take before the test gives up; the machine may be busy.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -72,7 +73,7 @@ impl Appliance {
     }
 
     fn wait_for_greeting(&self) {
-        let end = Instant::now() + LONG;
+        let end = mono().after(LONG);
         loop {
             if let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.smtp)) {
                 stream.set_read_timeout(Some(LONG)).unwrap();
@@ -81,7 +82,7 @@ impl Appliance {
                     return;
                 }
             }
-            assert!(Instant::now() < end, "no greeting:\n{}", self.log());
+            assert!(mono() < end, "no greeting:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -127,10 +128,10 @@ impl Appliance {
 
     /// Waits until the account's INBOX has `count` messages.
     pub(crate) fn wait_for(&self, account: &str, count: usize) -> Vec<String> {
-        let end = Instant::now() + LONG;
+        let end = mono().after(LONG);
         loop {
             let inbox = self.inbox(account);
-            if inbox.len() >= count || Instant::now() > end {
+            if inbox.len() >= count || mono() > end {
                 assert_eq!(inbox.len(), count, "{inbox:#?}\n{}", self.log());
                 return inbox;
             }
