@@ -13,7 +13,7 @@ mod register;
 mod testing;
 
 pub use driver::{
-    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, StartError, Unconfirmed,
+    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, StartError, Unconfirmed, who,
 };
 pub use journal::Entry;
 pub use register::RegisterError;
