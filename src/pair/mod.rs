@@ -13,7 +13,8 @@ mod register;
 mod testing;
 
 pub use driver::{
-    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, StartError, Unconfirmed, who,
+    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, StartError,
+    Unconfirmed, who,
 };
 pub use journal::Entry;
 pub use register::RegisterError;

@@ -65,7 +65,8 @@ fn unsafe_stays_where_it_is_known() {
 fn every_module_says_what_it_is_for() {
     let mut findings = Vec::new();
     for source in sources(FOLDERS) {
-        if !source.text.trim_start().starts_with("//!") {
+        // `tests.rs` says it with its name.
+        if !source.is_test() && !source.text.trim_start().starts_with("//!") {
             findings.push(source.path);
         }
     }

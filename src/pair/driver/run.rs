@@ -290,6 +290,8 @@ impl Driver {
             Output::Unconfirmed { after, tail } => {
                 let unconfirmed = Unconfirmed { after, last: tail, at: clock::now_ms() };
                 self.unconfirmed = (tail > after).then_some(unconfirmed);
+                // Before the lease: nobody may repeat a transaction that is not yet remembered.
+                (self.options.promoted)(tail);
             }
             Output::Lead(epoch) => {
                 if !self.log.is_stopped() {

@@ -127,7 +127,7 @@ impl Replay {
             | Event::Unlink(path)
             | Event::Rename(path, _)
             | Event::Mkdir(path) => {
-                let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+                let dir = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
                 self.unsynced_names.entry(dir).or_default().push(event.clone());
             }
             Event::SyncDir(dir) => {
@@ -349,6 +349,12 @@ impl SimDisk {
     /// Cuts the power after `operations` more changing operations; `None` takes it back.
     pub fn cut_after(&self, operations: Option<u64>) {
         self.state().budget = operations;
+    }
+
+    /// How many events the recording has.
+    #[must_use]
+    pub fn recorded(&self) -> usize {
+        self.state().recording.as_ref().map_or(0, Vec::len)
     }
 
     /// Changing operations so far.

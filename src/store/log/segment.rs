@@ -136,11 +136,12 @@ pub(super) fn read_header(file: &dyn DiskFile, path: &Path) -> Result<SegmentHea
     }
     let _reserved: [u8; 2] = fields.take();
     let count = u32::from_le_bytes(fields.take());
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(EPOCHS_MAX);
     let first = Lsn(u64::from_le_bytes(fields.take()));
     let committed = Lsn(u64::from_le_bytes(fields.take()));
     let floor = Lsn(u64::from_le_bytes(fields.take()));
     let chain = Chain(fields.take());
-    let epochs = (0..count.min(EPOCHS_MAX as u32))
+    let epochs = (0..count)
         .map(|_| {
             let epoch = Epoch(u64::from_le_bytes(fields.take()));
             (epoch, Lsn(u64::from_le_bytes(fields.take())))

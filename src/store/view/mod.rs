@@ -332,6 +332,7 @@ fn create(
     disk.create_dir(dir).context("create", dir)?;
     disk.create_dir(&packs).context("create", &packs)?;
     disk.sync_dir(parent).context("sync", parent)?;
+    disk.sync_dir(dir).context("sync", dir)?;
     let temporary = dir.join("index.tmp");
     let file = disk.open(&temporary, Open::Create).context("create", &temporary)?;
     let backend = Backend { file: Arc::clone(&file), frozen: Arc::default() };
