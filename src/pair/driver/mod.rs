@@ -61,7 +61,12 @@ pub struct Options {
     pub listening: watch::Receiver<bool>,
     /// Called when the pair must stop: the register cannot be made durable.
     pub fatal: FatalHook,
+    /// Called at each promotion, before the lease, with the last record that is promoted.
+    pub promoted: Promoted,
 }
+
+/// See [`Options::promoted`]. The takeover waits for it: milliseconds at most.
+pub type Promoted = Arc<dyn Fn(Lsn) + Send + Sync>;
 
 /// Why the pair could not be started.
 #[derive(Debug, thiserror::Error)]
