@@ -104,6 +104,7 @@ impl Appliance {
             vrrp: None,
             listening: listening_out,
             fatal,
+            promoted: Arc::new(|_last| ()),
         })?;
         Ok(Process { store, pair, _listening: listening })
     }
