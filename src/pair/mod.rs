@@ -14,7 +14,7 @@ mod testing;
 
 pub use driver::{
     CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, StartError,
-    Unconfirmed,
+    Unconfirmed, who,
 };
 pub use journal::Entry;
 pub use register::RegisterError;

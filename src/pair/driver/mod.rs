@@ -29,7 +29,7 @@ use crate::store::{FatalHook, PrimaryLease, Store};
 use crate::vrrp::Vrrp;
 use run::Driver;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -184,6 +184,27 @@ pub struct PairStatus {
     pub last_promotion: Option<Entry>,
 }
 
+/// Which node this appliance is: to be asked before anything is opened, so that an appliance that
+/// is still to join stays empty.
+///
+/// # Errors
+/// The config file and the formation do not agree, or the latter cannot be read.
+pub fn who(data_dir: &Path, config: Option<&config::Pair>) -> Result<NodeId, StartError> {
+    identity(data_dir, config).map(|id| id.map_or(NodeId(0), |(_, id)| id.node))
+}
+
+fn identity<'a>(
+    data_dir: &Path,
+    config: Option<&'a config::Pair>,
+) -> Result<Option<(&'a config::Pair, PairIdentity)>, StartError> {
+    match (config, PairIdentity::load(data_dir)?) {
+        (None, None) => Ok(None),
+        (None, Some(id)) => Err(StartError::NotConfigured(id.node)),
+        (Some(_), None) => Err(StartError::NotFormed),
+        (Some(config), Some(id)) => Ok(Some((config, id))),
+    }
+}
+
 /// The pair, running. Clones are the same; dropping the last one ends it like a power cut.
 #[derive(Clone)]
 pub struct Pair(Arc<Handle>);
@@ -228,12 +249,9 @@ impl Pair {
     pub fn start(options: Options) -> Result<Self, StartError> {
         let dir = options.data_dir.join("pair");
         let found = register::read(options.disk.as_ref(), &dir)?;
-        let identity = PairIdentity::load(&options.data_dir)?;
-        let (link, timers, node) = match (&options.pair, identity) {
-            (None, None) => (None, timers_alone(), NodeId(0)),
-            (None, Some(id)) => return Err(StartError::NotConfigured(id.node)),
-            (Some(_), None) => return Err(StartError::NotFormed),
-            (Some(config), Some(id)) => {
+        let (link, timers, node) = match identity(&options.data_dir, options.pair.as_ref())? {
+            None => (None, timers_alone(), NodeId(0)),
+            Some((config, id)) => {
                 let timers = timers_of(config, options.vrrp.is_some());
                 let node = id.node;
                 let link = Link::start(link_options(config, &options.data_dir), id.clone())?;
@@ -360,7 +378,7 @@ fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
     }
 }
 
-fn link_options(config: &config::Pair, data_dir: &std::path::Path) -> link::Options {
+fn link_options(config: &config::Pair, data_dir: &Path) -> link::Options {
     link::Options {
         listen: config.listen.clone(),
         peer: config.peer.clone(),

@@ -603,18 +603,15 @@ impl Driver {
     }
 
     /// An Active is reported once when it is first heard. A standby whose session is gone must know
-    /// whether it is *still* heard: adverts are counted.
+    /// whether it is *still* heard: adverts are counted, those of before the loss set apart.
     fn hear_adverts(&mut self) {
-        if self.session.is_some() || self.role == Role::Primary {
-            return;
-        }
         let Some(vrrp) = &self.options.vrrp else { return };
         let mut more = false;
         for (group, status) in self.groups.iter_mut().zip(vrrp.status()) {
             more |= status.adverts_received > group.adverts;
             group.adverts = status.adverts_received;
         }
-        if more {
+        if more && self.session.is_none() && self.role != Role::Primary {
             self.feed(Input::Vrrp(VrrpNews::HeardActive));
         }
     }

@@ -104,7 +104,7 @@ impl Appliance {
             vrrp: None,
             listening: listening_out,
             fatal,
-            promoted: Arc::new(|_| {}),
+            promoted: Arc::new(|_last| ()),
         })?;
         Ok(Process { store, pair, _listening: listening })
     }
@@ -208,6 +208,7 @@ async fn config_and_formation_must_agree() {
     assert!(matches!(zero.start(Some(zero.config())), Err(StartError::NotFormed)));
     formation::init(zero.dir.path(), &[zero.at], clock::now_ms()).unwrap();
     assert!(matches!(zero.start(None), Err(StartError::NotConfigured(NodeId(0)))));
+    assert!(matches!(who(zero.dir.path(), Some(&zero.config())), Ok(NodeId(0))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@
 use super::session;
 use super::{Event, RECONNECT_MAX, RECONNECT_MIN, Shared};
 use crate::base::limit::Limit;
-use crate::base::task;
+use crate::base::{clock, task};
 use crate::net::Listener;
 use crate::pair::formation::{self, SERVER_NAME};
 use crate::tls::{JOIN_ALPN, LINK_ALPN};
@@ -27,6 +27,8 @@ static PAIR_STRANGERS: Limit = Limit::new("pair_strangers", 32);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after accept(2) failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A session that lasted so long had held.
+const HELD: Duration = Duration::from_secs(1);
 const MAGIC: &[u8; 4] = b"USL1";
 const HELLO_LEN: usize = 21;
 
@@ -100,6 +102,7 @@ pub(super) async fn dial(shared: Arc<Shared>) {
     let mut pause = shared.options.reconnect.max(RECONNECT_MIN);
     loop {
         shared.slot.free().await;
+        let mut held = false;
         if let Some(config) = shared.read(|c| c.tls.client.clone()) {
             let own = shared.slot.node();
             for (i, peer) in shared.options.peer.iter().enumerate() {
@@ -108,7 +111,9 @@ pub(super) async fn dial(shared: Arc<Shared>) {
                 match tokio::time::timeout(shared.options.connect_timeout, connecting).await {
                     Ok(Ok(tls)) => {
                         pause = shared.options.reconnect.max(RECONNECT_MIN);
+                        let since = clock::mono();
                         session::run(&shared, tls, own).await;
+                        held = clock::mono().since(since) >= HELD;
                         break;
                     }
                     Ok(Err(e)) => log::debug!(peer:% = peer, err:% = e; "peer not reached"),
@@ -116,8 +121,11 @@ pub(super) async fn dial(shared: Arc<Shared>) {
                 }
             }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RECONNECT_MAX);
+        // A session that had held is sought again at once: a standby without one soon grows stale.
+        if !held {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_MAX);
+        }
     }
 }
 
