@@ -124,11 +124,10 @@ struct Rooms {
 async fn run(config: Config, threads: &Handle) -> Result<(), Failure> {
     let started = clock::mono();
     make_data_dir(&config)?;
-    let identity = PairIdentity::load(&config.data_dir)
-        .map_err(|e| failure("the pair's file cannot be read", &e))?;
+    let node = pair::who(&config.data_dir, config.pair.as_ref())
+        .map_err(|e| failure("this appliance cannot start", &e))?;
     let control = control::bind(&config.data_dir)
         .map_err(|e| failure("the control socket cannot be opened", &e))?;
-    let node = identity.map_or(NodeId(0), |id| id.node);
     let store = open_store(&config, node)?;
     let vrrp = start_vrrp(&config)?;
     let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));

@@ -235,7 +235,7 @@ section! {
         /// How long one attempt to connect to the peer may take, in milliseconds.
         connect_timeout_ms: i64 = 1_000;
         /// Pause between two attempts to connect, in milliseconds.
-        reconnect_ms: i64 = 200;
+        reconnect_ms: i64 = 25;
     }
 }
 
