@@ -12,14 +12,29 @@
 //! `fuzz/corpus/<target>/` and stays. Deliberately absent: coverage guidance, which needs nightly.
 //! The functions have libFuzzer's shape, so that `cargo fuzz` can call them where it is at hand.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use understudy::base::clock;
+use understudy_proto::imap::command::Command;
+use understudy_proto::imap::input::{self as imap_input, Input};
+use understudy_proto::message::Scanner;
+use understudy_proto::pair::{Beacon, Frame};
+use understudy_proto::smtp::{self, Service};
+use understudy_proto::vrrp;
 
 /// A parser: any bytes in, no panic out.
 pub type Entry = fn(&[u8]);
 
 /// All parsers. A new one is a line here, a file in `src/bin` and a first input in `corpus/`.
-pub const TARGETS: &[(&str, Entry)] = &[("config", config)];
+pub const TARGETS: &[(&str, Entry)] = &[
+    ("config", config),
+    ("imap", imap),
+    ("message", message),
+    ("pair_frame", pair_frame),
+    ("smtp", smtp),
+    ("vrrp", vrrp),
+];
 
 /// Longest input that a mutation makes, in bytes.
 const INPUT_LEN_MAX: usize = 64 * 1024;
@@ -29,6 +44,104 @@ fn config(bytes: &[u8]) {
     if let Err(e) = understudy::config::parse(text) {
         assert!(!e.to_string().is_empty());
     }
+}
+
+/// A client's side of an IMAP connection, in two pieces, before and after the log-in.
+fn imap(bytes: &[u8]) {
+    for authenticated in [false, true] {
+        let mut input = Input::new(1_000_000);
+        if authenticated {
+            input.log_in();
+        }
+        let (head, tail) = bytes.split_at(bytes.len() / 2);
+        for piece in [head, tail] {
+            input.handle_input(piece);
+            while let Some(event) = input.poll_output() {
+                match event {
+                    imap_input::Event::AppendStart { .. } => drop(input.accept_append()),
+                    imap_input::Event::Command { command: Command::Idle, .. } => {
+                        input.expect_line()
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// A message as it streams in; the pieces must not matter.
+fn message(bytes: &[u8]) {
+    let summary = |pieces: &[&[u8]]| {
+        let mut scanner = Scanner::new();
+        for piece in pieces {
+            scanner.feed(piece);
+        }
+        scanner.finish()
+    };
+    let (head, tail) = bytes.split_at(bytes.len() / 3);
+    assert_eq!(summary(&[bytes]), summary(&[head, tail]));
+}
+
+/// A frame of the pair link, after its length; and a heartbeat's datagram.
+fn pair_frame(bytes: &[u8]) {
+    if let Ok(frame) = Frame::decode(bytes) {
+        let again = frame.encode();
+        assert_eq!(Frame::decode(again.get(4..).unwrap_or_default()), Ok(frame));
+    }
+    let key = [7; 32];
+    if let Some(beacon) = Beacon::decode(bytes, &key) {
+        assert_eq!(Beacon::decode(&beacon.encode(&key), &key), Some(beacon));
+    }
+}
+
+/// A sender's side of an SMTP connection; the first byte says how large the pieces are.
+fn smtp(bytes: &[u8]) {
+    for service in [Service::Mx, Service::Submission] {
+        // What one side sends is bounded by what the other sent.
+        assert!(smtp::explore(service, bytes) <= 60 + bytes.len() * 40);
+    }
+}
+
+/// An advert, as it came and with a checksum that holds, so that mutations get past it.
+fn vrrp(bytes: &[u8]) {
+    if let Some((_, payload)) = vrrp::split_ip(bytes) {
+        assert!(payload.len() < bytes.len());
+    }
+    let arrival = vrrp::Arrival {
+        source: Ipv4Addr::new(10, 99, 0, 1),
+        destination: Ipv4Addr::new(224, 0, 0, 18),
+        ttl: 255,
+    };
+    drop(vrrp::decode(bytes, arrival, 255));
+    let mut summed = bytes.to_vec();
+    if let Some(slot) = summed.get_mut(6..8) {
+        slot.fill(0);
+        let sum = checksum(&summed);
+        if let Some(slot) = summed.get_mut(6..8) {
+            slot.copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+    if let Ok(decoded) = vrrp::decode(&summed, arrival, 255) {
+        let again = vrrp::encode(
+            &decoded.advert,
+            arrival.source,
+            arrival.destination,
+            vrrp::Checksum::MessageOnly,
+        );
+        assert_eq!(vrrp::decode(&again, arrival, 255).map(|d| d.advert), Ok(decoded.advert));
+    }
+}
+
+/// RFC 1071.
+fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum = 0_u32;
+    for pair in bytes.chunks(2) {
+        let high = pair.first().copied().unwrap_or(0);
+        let low = pair.get(1).copied().unwrap_or(0);
+        sum += u32::from(u16::from_be_bytes([high, low]));
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(0)
 }
 
 /// The parser called `name`.
@@ -123,7 +236,7 @@ pub fn run(target: &str) -> Result<u64, String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seconds = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => 10,
-        ["--seconds", n] => n.parse().map_err(|_| format!("{n} is no number of seconds"))?,
+        ["--seconds", n] => n.parse().map_err(|e| format!("--seconds {n}: {e}"))?,
         files => {
             for file in files {
                 entry(&std::fs::read(file).map_err(|e| format!("{file}: {e}"))?);
@@ -138,10 +251,10 @@ fn search(target: &str, entry: Entry, time: Duration) -> Result<u64, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let saved = corpus(root, target).map_err(|e| format!("corpus of {target}: {e}"))?;
     let inputs: Vec<Vec<u8>> = saved.into_iter().map(|(_, bytes)| bytes).collect();
-    let start = Instant::now();
+    let start = clock::mono();
     let mut mutator = Mutator::new(u64::from(std::process::id()) << 20);
     let mut tried = 0_u64;
-    while start.elapsed() < time {
+    while clock::mono().since(start) < time {
         let input = mutator.mutate(&inputs);
         if std::panic::catch_unwind(|| entry(&input)).is_err() {
             let folder = root.join("crashes").join(target);

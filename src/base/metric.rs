@@ -146,8 +146,8 @@ metrics! {
     Gauge RPO_ZERO = "understudy_rpo_zero";
     /// Nodes that every acknowledged change is durable on.
     Gauge INSYNC_NODES = "understudy_insync_nodes";
-    /// Bytes of log that the peer lacks.
-    Gauge PEER_LAG_BYTES = "understudy_peer_lag_bytes";
+    /// Records of the log that the peer lacks.
+    Gauge PEER_LAG_RECORDS = "understudy_peer_lag_records";
     /// Unplanned moves of the primary role to this node.
     Counter TAKEOVERS = "understudy_takeovers_total";
     /// Planned moves of the primary role to this node.

@@ -1,8 +1,20 @@
 //! The two appliances as one: how they are formed, linked, and how the log reaches the other.
 //!
-//! `proto::pair` decides; this room drives. Invariants: the [`PrimaryLease`](crate::store) is made
-//! here and nowhere else; what a decision must survive is durable before the decision acts; only the
-//! pinned peer speaks on the link. Absent on purpose: a witness and merging (later issues).
+//! `proto::pair` decides; this room drives. Invariants: the primary's lease is made here and nowhere
+//! else; what a decision must survive is durable before the decision acts; only the pinned peer
+//! speaks on the link. Absent on purpose: a witness and merging (later issues).
 
+mod driver;
 pub mod formation;
+mod journal;
 pub mod link;
+mod register;
+#[cfg(test)]
+mod testing;
+
+pub use driver::{
+    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, StartError,
+    Unconfirmed,
+};
+pub use journal::Entry;
+pub use register::RegisterError;

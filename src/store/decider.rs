@@ -48,10 +48,15 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Begins anew under another lease: what the one before left is in the view, or set aside.
-    fn enter(&mut self, lease: &PrimaryLease) {
+    /// A lease that is over by now touches nothing: the next one's rows may be here.
+    fn enter(&mut self, lease: &PrimaryLease) -> Result<(), StoreError> {
+        if !lease.valid() {
+            return Err(StoreError::NotPrimary);
+        }
         if !self.lease.as_ref().is_some_and(|ours| ours.same(lease)) {
             *self = Self { lease: Some(lease.clone()), ..Self::default() };
         }
+        Ok(())
     }
 
     fn add(&mut self, lsn: Lsn, rows: Rows) {
@@ -162,6 +167,9 @@ impl Inner {
     /// Waits until the views hold everything that was in the log when `lease` was first used: a new
     /// reign decides over all that the one before left.
     pub(super) async fn enter(&self, lease: &PrimaryLease) -> Result<(), StoreError> {
+        if !lease.valid() {
+            return Err(StoreError::NotPrimary);
+        }
         let floor = {
             let mut reign = lock(&self.reign);
             match &*reign {
@@ -213,7 +221,7 @@ impl Inner {
     ) -> Decided<C> {
         let tenant = slot.tenant;
         let mut pending = lock(&slot.pending);
-        pending.enter(lease);
+        pending.enter(lease)?;
         pending.forget(*slot.applied.borrow());
         let view = ReadView::new(self.view(slot)?)?;
         let keys = Layered { view: &view, pending: &pending };
@@ -241,20 +249,17 @@ impl Inner {
         if rows.len() > ENTRIES_PER_CHANGE_MAX || change.len() > PAYLOAD_LEN_MAX - TAG_LEN {
             return Err(WriteError::TooLarge { rows: rows.len(), bytes: change.len() });
         }
+        let credit = self.log.charge(credit, change.len().saturating_sub(CHANGE_CREDIT));
         let entry = self.seal_change(tenant, C::KIND, &change, credit)?;
         let (lsn, epoch) = self.log.submit(lease, entry)?;
+        let mut in_log = InLog { store: self, tenant, lsn, pending: false };
         let at = Position { lsn, epoch };
         if at != expected {
             // Another tenant's change came first: what the rows say of the position changes.
-            rows = match apply(rule, &keys, at, &change) {
-                Ok(rows) => rows,
-                Err(e) => {
-                    self.log.fail(&format!("change {lsn} of tenant {tenant} is in the log: {e}"));
-                    return Err(WriteError::Unknown);
-                }
-            };
+            rows = apply(rule, &keys, at, &change)?;
         }
         pending.add(lsn, rows);
+        in_log.pending = true;
         Ok(Outcome::Changed(answer, lsn))
     }
 
@@ -280,10 +285,28 @@ impl Inner {
         entry: Entry,
     ) -> Result<(), StoreError> {
         let mut pending = lock(&slot.pending);
-        pending.enter(lease);
+        pending.enter(lease)?;
         let (lsn, _) = self.log.submit(lease, entry)?;
         pending.uploads.insert(upload, lsn);
         Ok(())
+    }
+}
+
+/// A change that is in the log. If its rule fails or panics before the change is pending, nobody
+/// may decide over rows that lack it: the store stops.
+struct InLog<'a> {
+    store: &'a Inner,
+    tenant: TenantId,
+    lsn: Lsn,
+    pending: bool,
+}
+
+impl Drop for InLog<'_> {
+    fn drop(&mut self) {
+        if !self.pending {
+            let (lsn, tenant) = (self.lsn, self.tenant);
+            self.store.log.fail(&format!("change {lsn} of tenant {tenant} could not be applied"));
+        }
     }
 }
 

@@ -26,7 +26,8 @@ struct Inner {
 }
 
 impl PrimaryLease {
-    /// Makes a lease of `epoch` and the control that ends it. Only `pair` calls this.
+    /// Makes a lease of `epoch` and the control that ends it. Only `pair` calls this, and only once
+    /// the lease before is revoked.
     pub fn mint(epoch: Epoch) -> (Self, LeaseControl) {
         let inner =
             Arc::new(Inner { epoch, valid: RwLock::new(true), revoked: watch::Sender::new(false) });

@@ -85,7 +85,7 @@ impl StoreOptions {
             checkpoint_every: Duration::from_millis(1_500),
             checkpoint_changes: 10_000,
             cache_bytes: 1 << 20,
-            open_views_max: 256,
+            open_views_max: 128,
             pack_len: 256 << 20,
             fatal: Arc::new(move |why| {
                 ::log::error!(node:% = node, reason = why, runbook = "store-stopped"; "the store must stop, aborting");
@@ -449,7 +449,8 @@ fn prepare(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, StoreError> {
     let log = dir.join("log");
     disk.sync_dir(&log).context("sync", &log)?;
     disk.sync_dir(dir).context("sync", dir)?;
-    if let Some(parent) = dir.parent() {
+    // A relative folder's parent has an empty name.
+    if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
         disk.sync_dir(parent).context("sync", parent)?;
     }
     Ok(lock)

@@ -30,7 +30,8 @@ pub fn not_after(der: &[u8]) -> Option<UnixMs> {
 }
 
 /// [`not_after`] of the first certificate in a PEM text.
-pub(super) fn not_after_pem(pem: &str) -> Option<UnixMs> {
+#[must_use]
+pub fn not_after_pem(pem: &str) -> Option<UnixMs> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|c| not_after(&c))
 }
 

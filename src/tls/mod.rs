@@ -16,7 +16,7 @@ mod pin;
 mod service;
 
 pub use authority::{Authority, Identity, Names};
-pub use der::not_after;
+pub use der::{not_after, not_after_pem};
 pub use pin::{JOIN_ALPN, LINK_ALPN, LinkTls, Pin, join_client};
 pub use service::Service;
 

@@ -191,5 +191,5 @@ async fn only_the_pinned_peer_gets_through_at_any_date() {
     let joiner = join_client(pin(&a).unwrap()).unwrap();
     assert_eq!(handshake(server, joiner.clone()).await, (false, false));
     assert_eq!(handshake(at_a.join.clone(), joiner).await, (true, true));
-    assert!(der::not_after_pem(&a.certificate_pem).is_some());
+    assert!(not_after_pem(&a.certificate_pem).is_some());
 }

@@ -213,7 +213,7 @@ impl Vrrp {
         self.shared.order(|orders| orders.stop = true);
         let Some(thread) = lock(&self.thread).take() else { return };
         if thread.join().is_err() {
-            log::error!("the vrrp thread ended with a panic");
+            log::error!(runbook = "process-abort"; "the vrrp thread ended with a panic");
         }
     }
 }

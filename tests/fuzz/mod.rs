@@ -1,12 +1,7 @@
 //! Runs every parser on its saved inputs and on seeded mutations of them (`fuzz/`).
 
 #[path = "../../fuzz/src/lib.rs"]
-#[expect(
-    dead_code,
-    unreachable_pub,
-    clippy::disallowed_methods,
-    reason = "the binaries of fuzz/ use the rest, and a search of theirs ends by the clock"
-)]
+#[expect(dead_code, unreachable_pub, reason = "the binaries of fuzz/ use the rest")]
 mod targets;
 
 use std::path::Path;

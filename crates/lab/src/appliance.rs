@@ -1,1 +1,418 @@
-//! (to come)
+//! An appliance of the bench: a host, a data directory, a configuration, and the real binary.
+//!
+//! Invariants: a process is ended by its own id and by nothing broader, and ends with the lab
+//! (`setpriv --pdeathsig`), for which it must be started by the main thread. What an operator would
+//! type goes through the command line; only the status, asked many times a second, is read from the
+//! control socket itself. Absent on purpose: any knowledge of what lies in the data directory,
+//! except the authority's certificate, which clients need.
+
+use crate::net::{self, FLOATING, Host};
+use crate::timeline::{Timeline, Tone};
+use crate::{Context, LabError, Options, Result, fail, interrupt, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+/// How long a process may take to begin to answer.
+const START_MAX: Duration = Duration::from_secs(15);
+/// How long the pair may take to stand where it should.
+pub(crate) const PAIR_MAX: Duration = Duration::from_secs(60);
+/// How long an answer on the control socket may take.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// How long SIGTERM may take.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Where one appliance says it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// PAIR, JOINING, SOLO, RECOVERING, BRANCHED.
+    pub(crate) state: String,
+    /// primary, standby, none.
+    pub(crate) role: String,
+    /// Whether losing one appliance now loses nothing.
+    pub(crate) rpo_zero: bool,
+    /// The reign.
+    pub(crate) epoch: u64,
+    /// The peer's address over which the log goes.
+    pub(crate) session: Option<String>,
+}
+
+impl Status {
+    fn read(report: &Value) -> Result<Self> {
+        let text = |key: &str| {
+            let value = report.get(key).and_then(Value::as_str).map(str::to_owned);
+            value.ok_or_else(|| LabError(format!("status without {key}: {report}")))
+        };
+        let paths = report.get("paths").and_then(Value::as_array).into_iter().flatten();
+        let mut carrying =
+            paths.filter(|p| p.get("session").and_then(Value::as_bool).unwrap_or_default());
+        Ok(Self {
+            state: text("state")?,
+            role: text("role")?,
+            rpo_zero: report.get("rpo_zero").and_then(Value::as_bool).unwrap_or_default(),
+            epoch: report.get("epoch").and_then(Value::as_u64).unwrap_or_default(),
+            session: carrying
+                .next()
+                .and_then(|p| p.get("peer"))
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+        })
+    }
+
+    /// Whether it is the primary.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.role == "primary"
+    }
+
+    /// `SOLO primary`.
+    pub(crate) fn words(&self) -> String {
+        if self.role == "none" {
+            self.state.clone()
+        } else {
+            format!("{} {}", self.state, self.role)
+        }
+    }
+}
+
+/// The control socket of an appliance.
+#[derive(Clone, Debug)]
+pub(crate) struct Control(PathBuf);
+
+impl Control {
+    /// Where it stands.
+    ///
+    /// # Errors
+    /// It does not run, or does not answer within a second.
+    pub(crate) fn status(&self) -> Result<Status> {
+        let mut socket = UnixStream::connect(&self.0).context("control socket")?;
+        socket.set_read_timeout(Some(ANSWER_MAX)).context("timeout")?;
+        socket.write_all(b"{\"cmd\":\"status\"}\n").context("control socket")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).context("control socket")?;
+        let answer: Value = serde_json::from_str(&answer).context("status")?;
+        match answer.pointer("/ok/status") {
+            Some(report) => Status::read(report),
+            None => fail(format!("status: {answer}")),
+        }
+    }
+}
+
+/// One appliance.
+#[derive(Debug)]
+pub(crate) struct Appliance {
+    host: Host,
+    dir: PathBuf,
+    binary: PathBuf,
+    child: Option<Child>,
+}
+
+impl Appliance {
+    /// Writes its configuration into `dir/<host>`, which must not exist.
+    ///
+    /// # Errors
+    /// The folder is there already or cannot be made.
+    fn new(host: Host, dir: &Path, binary: &Path, stability_ms: u32) -> Result<Self> {
+        let dir = dir.join(host.name());
+        fs::create_dir(&dir).context(dir.display())?;
+        fs::create_dir(dir.join("data")).context(dir.display())?;
+        let appliance = Self { host, dir, binary: binary.to_owned(), child: None };
+        fs::write(appliance.config(), appliance.text(stability_ms)).context("configuration")?;
+        Ok(appliance)
+    }
+
+    fn text(&self, stability_ms: u32) -> String {
+        let peer = self.host.peer();
+        format!(
+            "data_dir = \"{data}\"\n\
+             hostname = \"mx.customer.example\"\n\
+             \n\
+             [listen]\n\
+             addresses = [\"{FLOATING}\"]\n\
+             \n\
+             [management]\n\
+             address = \"127.0.0.1:9100\"\n\
+             \n\
+             [store]\n\
+             reserve_mib = 64\n\
+             \n\
+             [pair]  # the cross-link first, then the service network\n\
+             listen = [\"{}:7400\", \"{}:7400\"]\n\
+             peer = [\"{}:7400\", \"{}:7400\"]\n\
+             stability_ms = {stability_ms}\n\
+             \n\
+             [[vrrp]]\n\
+             interface = \"service\"\n\
+             vrid = 51\n\
+             address = [\"{FLOATING}/24\"]\n\
+             advert_ms = 100\n",
+            self.host.link(),
+            self.host.service(),
+            peer.link(),
+            peer.service(),
+            data = self.data().display(),
+        )
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.join("understudy.toml")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Its log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.join("log.txt")
+    }
+
+    /// The certificate that its clients are to trust.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.data().join("tls").join("ca.pem")
+    }
+
+    /// Its control socket.
+    pub(crate) fn control(&self) -> Control {
+        Control(self.data().join("control.sock"))
+    }
+
+    /// Starts it and waits until it answers. Its log grows over several starts.
+    ///
+    /// # Errors
+    /// It ends at once, or does not answer.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.log()).context("log")?;
+        let mut command = net::command(self.host, &self.binary);
+        command.arg("run").arg("--config").arg(self.config());
+        // A group of its own: the terminal's Ctrl-C is for the lab.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = interrupt::unblocked(|| command.spawn());
+        self.child = Some(child.context(self.binary.display())?);
+        let control = self.control();
+        wait_for(&format!("{} answers", self.host), START_MAX, || {
+            self.must_live()?;
+            Ok(control.status().is_ok())
+        })
+    }
+
+    /// Its process id, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Fails when the process has ended by itself.
+    pub(crate) fn must_live(&mut self) -> Result<()> {
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        match child.try_wait().context("wait")? {
+            None => Ok(()),
+            Some(status) => fail(format!("{} ended by itself ({status})", self.host)),
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let Some(child) = self.child.as_ref() else {
+            return fail(format!("{} does not run", self.host));
+        };
+        let pid = i32::try_from(child.id()).context("process id")?;
+        kill(Pid::from_raw(pid), signal).context("signal")
+    }
+
+    /// SIGKILL. Returns when the process is gone and its sockets are closed.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        self.reap()
+    }
+
+    fn reap(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.wait().context("wait")?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, as a service manager stops it.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        let host = self.host;
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        wait_for(&format!("{host} stops"), STOP_MAX, || {
+            Ok(child.try_wait().context("wait")?.is_some())
+        })?;
+        self.reap()
+    }
+
+    /// What an operator types: `understudy <arguments> --config …`. Gives what it prints.
+    ///
+    /// # Errors
+    /// It refuses; the words are its own.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Result<String> {
+        self.cli_with_input(arguments, "")
+    }
+
+    /// [`Self::cli`] with something on standard input, where secrets go.
+    pub(crate) fn cli_with_input(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let typed = format!("understudy {} (on {})", arguments.join(" "), self.host);
+        let mut command = net::command(self.host, &self.binary);
+        command.args(arguments).arg("--config").arg(self.config());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = interrupt::unblocked(|| command.spawn()).context(&typed)?;
+        if let Some(mut stdin) = child.stdin.take()
+            && let Err(e) = stdin.write_all(input.as_bytes())
+            && !input.is_empty()
+        {
+            return fail(format!("{typed}: {e}"));
+        }
+        let output = child.wait_with_output().context(&typed)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        fail(format!("{typed}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+
+    /// The last lines of its log.
+    pub(crate) fn last_words(&self, lines: usize) -> String {
+        let text = fs::read(self.log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let all: Vec<&str> = text.lines().collect();
+        let last = all.iter().skip(all.len().saturating_sub(lines));
+        last.map(|line| format!("    {line}\n")).collect()
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take()
+            && let Err(e) = child.kill().and_then(|()| child.wait().map(drop))
+        {
+            crate::timeline::error(&format!("{} may still run: {e}", self.host));
+        }
+    }
+}
+
+/// Both of them.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) a: Appliance,
+    pub(crate) b: Appliance,
+}
+
+impl Pair {
+    /// Forms a pair as an operator does, and waits until both say PAIR.
+    ///
+    /// # Errors
+    /// A command is refused, or the pair does not come together.
+    pub(crate) fn form(
+        options: &Options,
+        dir: &Path,
+        stability_ms: u32,
+        tale: &Timeline,
+    ) -> Result<Self> {
+        let a = Appliance::new(Host::A, dir, &options.binary, stability_ms)?;
+        let b = Appliance::new(Host::B, dir, &options.binary, stability_ms)?;
+        let mut pair = Self { a, b };
+        let formed = pair.join(tale);
+        if formed.is_err() {
+            pair.report_logs();
+        }
+        formed.map(|()| pair)
+    }
+
+    fn join(&mut self, tale: &Timeline) -> Result<()> {
+        self.a.cli(&["pair", "init"])?;
+        tale.say(Tone::Plain, "understudy pair init on A, then run");
+        self.a.start()?;
+        let token = self.a.cli(&["pair", "token"])?;
+        self.b.cli_with_input(&["pair", "join"], &token)?;
+        tale.say(Tone::Plain, "understudy pair join on B with A's one-time token, then run");
+        self.b.start()?;
+        self.settle("the pair comes together")
+    }
+
+    /// That appliance.
+    pub(crate) fn of(&self, host: Host) -> &Appliance {
+        if host == Host::B { &self.b } else { &self.a }
+    }
+
+    /// That appliance.
+    pub(crate) fn of_mut(&mut self, host: Host) -> &mut Appliance {
+        if host == Host::B { &mut self.b } else { &mut self.a }
+    }
+
+    /// Which is the primary now, if exactly one says so.
+    pub(crate) fn primary(&self) -> Option<Host> {
+        let is = |a: &Appliance| a.control().status().is_ok_and(|s| s.is_primary());
+        match (is(&self.a), is(&self.b)) {
+            (true, false) => Some(Host::A),
+            (false, true) => Some(Host::B),
+            _ => None,
+        }
+    }
+
+    /// Waits until both say PAIR and one of them is the primary; says which.
+    pub(crate) fn settle(&mut self, what: &str) -> Result<()> {
+        wait_for(what, PAIR_MAX, || {
+            self.a.must_live()?;
+            self.b.must_live()?;
+            let (a, b) = (self.a.control().status(), self.b.control().status());
+            let (Ok(a), Ok(b)) = (a, b) else { return Ok(false) };
+            Ok(a.state == "PAIR" && b.state == "PAIR" && a.is_primary() != b.is_primary())
+        })
+    }
+
+    /// Waits until `host` is the primary.
+    pub(crate) fn wait_primary(&mut self, host: Host) -> Result<()> {
+        wait_for(&format!("{host} becomes primary"), PAIR_MAX, || {
+            self.of_mut(host).must_live()?;
+            Ok(self.of(host).control().status().is_ok_and(|s| s.is_primary()))
+        })
+    }
+
+    /// Prints the ends of both logs, for somebody who has to find out.
+    pub(crate) fn report_logs(&self) {
+        if interrupt::came() {
+            return;
+        }
+        for appliance in [&self.a, &self.b] {
+            let log = appliance.log();
+            let words = appliance.last_words(12);
+            crate::timeline::print(&format!(
+                "\nlast lines of {} ({}):\n{words}",
+                appliance.host,
+                log.display()
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read() {
+        let report = serde_json::json!({
+            "state": "PAIR", "role": "primary", "rpo_zero": true, "epoch": 3,
+            "paths": [
+                {"peer": "10.77.1.2:7400", "reachable": false, "session": false},
+                {"peer": "10.77.0.2:7400", "reachable": true, "session": true}
+            ]
+        });
+        let status = Status::read(&report).unwrap();
+        assert!(status.is_primary() && status.rpo_zero);
+        assert_eq!(status.words(), "PAIR primary");
+        assert_eq!(status.session.as_deref(), Some("10.77.0.2:7400"));
+    }
+
+    #[test]
+    fn an_answer_without_a_state_is_no_status() {
+        assert!(Status::read(&serde_json::json!({"role": "none"})).is_err());
+    }
+}

@@ -5,18 +5,30 @@
 //! and nothing outside the namespaces is touched: they vanish with the process.
 
 mod appliance;
+mod chaos;
+mod count;
 mod demo;
+mod desk;
 mod imap;
+mod interrupt;
+mod inventory;
 mod keepalived;
 mod mime;
 mod net;
+mod probe;
 mod smtp;
+mod stage;
+mod stay;
+mod stream;
 mod takeover;
 mod timeline;
+mod watch;
+mod workdir;
 
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What went wrong, in words: the lab is for people.
@@ -44,10 +56,34 @@ impl<T, E: Display> Context<T> for std::result::Result<T, E> {
     }
 }
 
+/// Longest sleep without a look at the interrupt.
+const SLICE: Duration = Duration::from_millis(50);
+
 /// The lab's clock.
 #[expect(clippy::disallowed_methods, reason = "the lab measures real time and decides nothing")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Takes a lock. A thread that panicked with it fails the lab at its end; until then its data serves.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sleeps, unless somebody has had enough.
+///
+/// # Errors
+/// Ctrl-C or SIGTERM came: everything is to end and to clean up behind itself.
+pub(crate) fn pause(time: Duration) -> Result<()> {
+    let end = now() + time;
+    while !interrupt::came() {
+        let left = end.saturating_duration_since(now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(SLICE));
+    }
+    fail("interrupted")
 }
 
 /// Asks `done` every 20 ms until it says yes.
@@ -64,16 +100,18 @@ pub(crate) fn wait_for(
         if now() > end {
             return fail(format!("{what}: not within {} s", limit.as_secs()));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        pause(Duration::from_millis(20))?;
     }
 }
 
 const USAGE: &str = "\
 understudy-lab demo [--stay] [--quick] [--keep DIR]
     the pair accepts mail, loses its primary, hands over, loses its link; then everything is counted
-understudy-lab takeover [--rounds N] [--json]
+understudy-lab takeover [--rounds N] [--json] [--keep DIR]
     SIGKILL of the primary until the first SMTP banner on the floating address, against keepalived
-Both take --binary PATH (default: beside this program).";
+understudy-lab chaos [--rounds N] [--seed N] [--keep DIR]
+    kills, freezes and cut links at random moments of the stream; then everything is counted
+All take --binary PATH (default: beside this program).";
 
 /// What the command line says.
 #[derive(Debug, Default)]
@@ -81,17 +119,22 @@ pub(crate) struct Options {
     pub(crate) stay: bool,
     pub(crate) quick: bool,
     pub(crate) json: bool,
-    pub(crate) rounds: usize,
+    pub(crate) rounds: Option<usize>,
+    pub(crate) seed: Option<u64>,
     pub(crate) binary: PathBuf,
     pub(crate) keep: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
+    if let Err(e) = interrupt::block() {
+        timeline::error(&e);
+    }
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
     let result = options(arguments).and_then(|options| match command.as_str() {
         "demo" => demo::run(&options),
         "takeover" => takeover::run(&options),
+        "chaos" => chaos::run(&options),
         _ => fail(USAGE),
     });
     match result {
@@ -105,8 +148,7 @@ fn main() -> ExitCode {
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
     let beside = std::env::current_exe().context("where is this program")?;
-    let mut options =
-        Options { rounds: 20, binary: beside.with_file_name("understudy"), ..Options::default() };
+    let mut options = Options { binary: beside.with_file_name("understudy"), ..Options::default() };
     while let Some(argument) = arguments.next() {
         let mut value = || {
             arguments.next().ok_or_else(|| LabError(format!("{argument} needs a value\n{USAGE}")))
@@ -115,7 +157,8 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--stay" => options.stay = true,
             "--quick" => options.quick = true,
             "--json" => options.json = true,
-            "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
+            "--rounds" => options.rounds = Some(value()?.parse().context("--rounds")?),
+            "--seed" => options.seed = Some(value()?.parse().context("--seed")?),
             "--binary" => options.binary = value()?.into(),
             "--keep" => options.keep = Some(value()?.into()),
             _ => return fail(format!("unknown argument {argument}\n{USAGE}")),

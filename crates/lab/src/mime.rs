@@ -1,14 +1,34 @@
 //! Real mail, made to measure: text with umlauts, alternatives, attachments. The same number gives
 //! the same message, so that what arrives can be compared with what was sent.
 
-use std::fmt::Write;
-
 /// The header by which the count recognises a message.
 pub(crate) const ID_HEADER: &str = "X-Lab-Number";
 
+/// The people who get mail.
+pub(crate) const PEOPLE: [Person; 2] = [
+    Person { name: "Ada Lovelace", address: "ada@customer.example" },
+    Person { name: "Grace Hopper", address: "grace@customer.example" },
+];
+
+/// Somebody with a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Person {
+    /// As mail says it.
+    pub(crate) name: &'static str,
+    /// Where mail goes, and how the person signs in.
+    pub(crate) address: &'static str,
+}
+
+/// Who gets message `n`: every third is Grace's.
+pub(crate) fn recipient(n: u32) -> Person {
+    let [ada, grace] = PEOPLE;
+    if n.is_multiple_of(3) { grace } else { ada }
+}
+
 /// Message number `n`, CRLF line ends, dot-stuffing not applied.
 pub(crate) fn message(n: u32) -> String {
-    let mut rng = Rng(u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let person = recipient(n);
+    let mut rng = Rng::new(u64::from(n));
     let subject =
         ["Rechnung", "Protokoll der Sitzung", "Re: Angebot", "=?utf-8?Q?Gr=C3=BC=C3=9Fe?="]
             .get(usize::try_from(rng.below(4)).unwrap_or_default())
@@ -20,7 +40,7 @@ pub(crate) fn message(n: u32) -> String {
         m.push_str("\r\n");
     };
     line("From: =?utf-8?Q?J=C3=BCrgen?= <juergen@outside.example>");
-    line("To: Ada Lovelace <ada@customer.example>");
+    line(&format!("To: {} <{}>", person.name, person.address));
     line(&format!("Subject: {subject} {n}"));
     line("Date: Sun, 22 Nov 2026 09:14:00 +0100");
     line(&format!("Message-ID: <{n}.{:x}@outside.example>", rng.next()));
@@ -40,9 +60,9 @@ pub(crate) fn message(n: u32) -> String {
         line("Schöne Grüße aus dem Rechenzentrum, alles läuft.");
     }
     // Most mail is small; some carries a file; a few carry a large one.
-    let bytes = match rng.below(10) {
-        0..6 => 0,
-        6..9 => 2_000 + rng.below(60_000),
+    let bytes = match rng.below(20) {
+        0..12 => 0,
+        12..19 => 2_000 + rng.below(60_000),
         _ => 300_000 + rng.below(500_000),
     };
     if bytes > 0 {
@@ -61,17 +81,34 @@ pub(crate) fn message(n: u32) -> String {
     m
 }
 
-struct Rng(u64);
+/// A short text for a count of bytes.
+pub(crate) fn bytes(n: u64) -> String {
+    match n {
+        0..10_000 => format!("{n} B"),
+        10_000..10_000_000 => format!("{} KB", n / 1_000),
+        _ => format!("{} MB", n / 1_000_000),
+    }
+}
+
+/// xorshift64: the same on every machine.
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
+    /// From a seed; near seeds give far streams.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// The next number.
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
@@ -92,16 +129,33 @@ impl Rng {
     }
 }
 
-/// A short text for a count of bytes.
-pub(crate) fn bytes(n: u64) -> String {
-    let mut text = String::new();
-    let result = match n {
-        0..10_000 => write!(text, "{n} B"),
-        10_000..10_000_000 => write!(text, "{} KB", n / 1_000),
-        _ => write!(text, "{} MB", n / 1_000_000),
-    };
-    if result.is_err() {
-        text.push('?');
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_the_same_each_time_and_unlike_the_next() {
+        assert_eq!(message(7), message(7));
+        assert_ne!(message(7), message(8));
     }
-    text
+
+    #[test]
+    fn messages_are_mail() {
+        for n in 0..200 {
+            let m = message(n);
+            assert!(m.contains(&format!("\r\n{ID_HEADER}: {n}\r\n")));
+            assert!(m.contains(recipient(n).address));
+            assert!(m.ends_with("\r\n--=_lab--\r\n"));
+            // RFC 5322 2.1.1: lines of at most 998 bytes, and no bare CR or LF.
+            let lines = m.split("\r\n");
+            assert!(lines.into_iter().all(|l| l.len() <= 998 && !l.contains(['\r', '\n'])));
+        }
+    }
+
+    #[test]
+    fn some_messages_are_large_and_most_are_not() {
+        let sizes: Vec<usize> = (0..400).map(|n| message(n).len()).collect();
+        assert!(sizes.iter().any(|s| *s > 300_000));
+        assert!(sizes.iter().filter(|s| **s < 3_000).count() > 200);
+    }
 }

@@ -10,11 +10,14 @@
 //!   =================+================+====  br-link    10.77.1.0/24  (the pair's cross-link)
 //! ```
 
-use crate::{Context, LabError, Result, fail};
+use crate::{Context, LabError, Result, fail, interrupt};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use std::fmt;
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
+use std::thread::{Builder, JoinHandle};
 
 /// The floating address.
 pub(crate) const FLOATING: &str = "10.77.0.100";
@@ -43,6 +46,15 @@ impl Host {
         }
     }
 
+    /// The other appliance; the same host for those that have none.
+    pub(crate) fn peer(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+            other => other,
+        }
+    }
+
     /// Its last octet in both networks.
     fn octet(self) -> u8 {
         match self {
@@ -64,6 +76,17 @@ impl Host {
     }
 }
 
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::A => "A",
+            Self::B => "B",
+            Self::Client => "the client",
+            Self::Sender => "the sender",
+        })
+    }
+}
+
 /// Leaves the machine's network for one of our own and builds the world in it. As an ordinary user
 /// this needs user namespaces; as root it needs nothing. Must run before any thread is started.
 pub(crate) fn build() -> Result<()> {
@@ -71,18 +94,18 @@ pub(crate) fn build() -> Result<()> {
     ip("link set lo up")?;
     for bridge in ["br-service", "br-link"] {
         ip(&format!("link add {bridge} type bridge forward_delay 0 stp_state 0"))?;
-        ip(&format!("link set {bridge} up"))?;
+        ip(&format!("link set dev {bridge} up"))?;
     }
     for host in [Host::A, Host::B, Host::Client, Host::Sender] {
         let ns = host.name();
         ip(&format!("netns add {ns}"))?;
-        ip(&format!("-n {ns} link set lo up"))?;
+        ip_in(host, "link set lo up")?;
         plug(host, "service", &host.service())?;
         if matches!(host, Host::A | Host::B) {
             plug(host, "link", &host.link())?;
         }
     }
-    Ok(())
+    interrupt::listen()
 }
 
 fn enter() -> Result<()> {
@@ -102,16 +125,15 @@ fn enter() -> Result<()> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("mounts")?;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).context("/run")?;
-    // Reading /sys of the new network (interfaces' carriers) needs its own mount; optional.
     Ok(())
 }
 
 fn plug(host: Host, net: &str, address: &str) -> Result<()> {
     let (ns, port) = (host.name(), port(host, net));
     ip(&format!("link add {port} type veth peer name {net} netns {ns}"))?;
-    ip(&format!("link set {port} master br-{net} up"))?;
-    ip(&format!("-n {ns} addr add {address}/24 dev {net}"))?;
-    ip(&format!("-n {ns} link set {net} up"))
+    ip(&format!("link set dev {port} master br-{net} up"))?;
+    ip_in(host, &format!("addr add {address}/24 dev {net}"))?;
+    ip_in(host, &format!("link set dev {net} up"))
 }
 
 fn port(host: Host, net: &str) -> String {
@@ -121,35 +143,70 @@ fn port(host: Host, net: &str) -> String {
 /// Takes a host's plug out of a network (`service` or `link`): its own carrier stays, as behind a
 /// switch that failed.
 pub(crate) fn cut(host: Host, net: &str) -> Result<()> {
-    ip(&format!("link set {} nomaster", port(host, net)))
+    ip(&format!("link set dev {} nomaster", port(host, net)))
 }
 
 /// Puts the plug back.
 pub(crate) fn mend(host: Host, net: &str) -> Result<()> {
-    ip(&format!("link set {} master br-{net}", port(host, net)))
+    ip(&format!("link set dev {} master br-{net}", port(host, net)))
 }
 
 /// Moves the calling thread, and what it starts, into a host.
-pub(crate) fn enter_host(host: Host) -> Result<()> {
-    let path = format!("/run/netns/{}", host.name());
+fn enter_host(host: Host) -> Result<()> {
+    let path = path(host);
     let file = File::open(&path).context(&path)?;
     setns(file, CloneFlags::CLONE_NEWNET).context(path)
 }
 
+/// A thread that lives in a host.
+///
+/// # Errors
+/// No thread can be made; the thread itself gives an error when it cannot enter.
+pub(crate) fn thread<T: Send + 'static>(
+    host: Host,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<Result<T>>> {
+    let body = move || {
+        enter_host(host)?;
+        Ok(work())
+    };
+    Builder::new().name(name.to_owned()).spawn(body).context("thread")
+}
+
+/// The end of such a thread.
+pub(crate) fn join<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| fail("a thread of the lab panicked"))
+}
+
+/// Where the namespace of a host is named.
+pub(crate) fn path(host: Host) -> String {
+    format!("/run/netns/{}", host.name())
+}
+
+/// A command that runs inside a host and ends with the thread that starts it. nsenter and setpriv
+/// replace themselves by it: its process id is the child's.
+pub(crate) fn command(host: Host, program: &Path) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", path(host)));
+    command.args(["setpriv", "--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
+/// `ip` inside a host.
+pub(crate) fn ip_in(host: Host, arguments: &str) -> Result<()> {
+    // `ip -n` would mount /sys, which a container may not allow.
+    done(command(host, Path::new("ip")).args(arguments.split_whitespace()), arguments)
+}
+
 fn ip(arguments: &str) -> Result<()> {
-    let output = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .output()
-        .context("ip (Debian package iproute2)")?;
+    done(Command::new("ip").args(arguments.split_whitespace()), arguments)
+}
+
+fn done(command: &mut Command, arguments: &str) -> Result<()> {
+    let output = command.output().context("ip (Debian packages iproute2 and util-linux)")?;
     if output.status.success() {
         return Ok(());
     }
     fail(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim()))
-}
-
-/// A command that runs inside a host.
-pub(crate) fn command(host: Host, program: &std::path::Path) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", host.name()]).arg(program);
-    command
 }

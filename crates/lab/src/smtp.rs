@@ -2,23 +2,28 @@
 
 use crate::net::FLOATING;
 use crate::{Context, Result, fail};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 /// How long a sender waits for an answer before it tries again. RFC 5321 4.5.3.2 says minutes;
 /// nobody would watch that.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a sender waits for a connection and its banner.
 const CONNECT: Duration = Duration::from_millis(250);
+/// Longest line of an answer. RFC 5321 4.5.3.1.5 says 512.
+const LINE_LEN_MAX: u64 = 2_048;
 
 /// How a transaction ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// 250: from here on it is ours.
+    /// 250: from here on it is the receiver's.
     Accepted,
-    /// A 4xx or 5xx, or no connection: surely not taken.
-    Refused,
-    /// The end of data was sent and no answer came.
+    /// A 4xx, or the connection ended before the end of the data: surely not taken.
+    Later,
+    /// A 5xx, in the receiver's words: a mail server would return the message to its author.
+    Rejected(String),
+    /// The end of the data was sent and no answer came: taken or not, nobody knows.
     Open,
 }
 
@@ -29,12 +34,13 @@ pub(crate) struct Sender {
 }
 
 /// Connects to the floating address and reads the banner.
-pub(crate) fn banner(port: u16, patience: Duration) -> Result<TcpStream> {
+pub(crate) fn banner(port: u16, connect: Duration, read: Duration) -> Result<TcpStream> {
     let address = format!("{FLOATING}:{port}").parse().context("address")?;
-    let stream = TcpStream::connect_timeout(&address, patience).context("connect")?;
-    stream.set_read_timeout(Some(patience)).context("timeout")?;
+    let stream = TcpStream::connect_timeout(&address, connect).context("connect")?;
+    stream.set_read_timeout(Some(read)).context("timeout")?;
     let mut first = String::new();
-    BufReader::new(&stream).read_line(&mut first).context("banner")?;
+    let mut reader = BufReader::new(&stream).take(LINE_LEN_MAX);
+    reader.read_line(&mut first).context("banner")?;
     if first.starts_with("220 ") || first.starts_with("* OK") {
         Ok(stream)
     } else {
@@ -45,60 +51,92 @@ pub(crate) fn banner(port: u16, patience: Duration) -> Result<TcpStream> {
 impl Sender {
     /// Connects and says EHLO.
     pub(crate) fn connect() -> Result<Self> {
-        let stream = banner(25, CONNECT)?;
+        let stream = banner(25, CONNECT, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE)).context("timeout")?;
         stream.set_write_timeout(Some(PATIENCE)).context("timeout")?;
         stream.set_nodelay(true).context("nodelay")?;
         let mut sender = Self { stream: BufReader::new(stream) };
-        sender.ask("EHLO mx.outside.example\r\n", '2')?;
-        Ok(sender)
+        sender.write(b"EHLO mx.outside.example\r\n")?;
+        match sender.reply() {
+            Ok(line) if line.starts_with('2') => Ok(sender),
+            Ok(line) => fail(format!("EHLO: {line}")),
+            Err(e) => Err(e),
+        }
     }
 
-    /// Sends one message.
+    /// Sends one message. After anything but [`Outcome::Accepted`] the session is of no more use.
     pub(crate) fn send(&mut self, to: &str, message: &str) -> Outcome {
+        // RFC 2920 3.1: MAIL, RCPT and DATA in one go; three answers.
         let envelope = format!(
-            "MAIL FROM:<juergen@outside.example> SIZE={}\r\nRCPT TO:<{to}>\r\nDATA\r\n",
+            "MAIL FROM:<juergen@outside.example> SIZE={} BODY=8BITMIME\r\nRCPT TO:<{to}>\r\nDATA\r\n",
             message.len()
         );
-        if self.ask(&envelope, '2').is_err() || self.reply('2').is_err() || self.reply('3').is_err()
-        {
-            return Outcome::Refused;
+        if self.write(envelope.as_bytes()).is_err() {
+            return Outcome::Later;
         }
-        // RFC 5321 4.5.2.
-        let stuffed = message.replace("\r\n.", "\r\n..");
-        if self.stream.get_mut().write_all(stuffed.as_bytes()).is_err() {
-            return Outcome::Refused;
+        for class in ['2', '2', '3'] {
+            match self.reply() {
+                Ok(line) if line.starts_with(class) => {}
+                Ok(line) => return refused(line),
+                Err(_) => return Outcome::Later,
+            }
         }
-        if self.stream.get_mut().write_all(b".\r\n").is_err() {
+        if self.write(stuff(message).as_bytes()).is_err() {
+            return Outcome::Later;
+        }
+        if self.write(b".\r\n").is_err() {
             return Outcome::Open;
         }
-        match self.answer() {
+        match self.reply() {
             Ok(line) if line.starts_with('2') => Outcome::Accepted,
-            Ok(_) => Outcome::Refused,
+            Ok(line) => refused(line),
             Err(_) => Outcome::Open,
         }
     }
 
-    fn ask(&mut self, lines: &str, class: char) -> Result<()> {
-        self.stream.get_mut().write_all(lines.as_bytes()).context("write")?;
-        self.reply(class)
-    }
-
-    fn reply(&mut self, class: char) -> Result<()> {
-        let line = self.answer()?;
-        if line.starts_with(class) { Ok(()) } else { fail(line) }
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.get_mut().write_all(bytes).context("write")
     }
 
     /// The last line of a reply.
-    fn answer(&mut self) -> Result<String> {
+    fn reply(&mut self) -> Result<String> {
         loop {
             let mut line = String::new();
-            if self.stream.read_line(&mut line).context("read")? == 0 {
+            let mut reader = self.stream.by_ref().take(LINE_LEN_MAX);
+            reader.read_line(&mut line).context("read")?;
+            if !line.ends_with('\n') {
                 return fail("connection closed");
             }
             if line.as_bytes().get(3) != Some(&b'-') {
-                return Ok(line);
+                return Ok(line.trim_end().to_owned());
             }
         }
+    }
+}
+
+fn refused(line: String) -> Outcome {
+    if line.starts_with('5') { Outcome::Rejected(line) } else { Outcome::Later }
+}
+
+/// Doubles the dot at the start of a line: RFC 5321 4.5.2.
+fn stuff(message: &str) -> String {
+    let stuffed = message.replace("\r\n.", "\r\n..");
+    if stuffed.starts_with('.') { format!(".{stuffed}") } else { stuffed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_are_stuffed() {
+        assert_eq!(stuff(".a\r\n.\r\nb.\r\n..\r\n"), "..a\r\n..\r\nb.\r\n...\r\n");
+    }
+
+    #[test]
+    fn a_5xx_is_final_and_the_rest_is_not() {
+        assert_eq!(refused("451 later".into()), Outcome::Later);
+        assert_eq!(refused("421 closing".into()), Outcome::Later);
+        assert_eq!(refused("550 no".into()), Outcome::Rejected("550 no".into()));
     }
 }

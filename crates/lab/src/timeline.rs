@@ -54,10 +54,18 @@ impl Timeline {
         self.line(&line);
     }
 
-    /// Prints a line without a time.
-    pub(crate) fn line(&self, text: &str) {
-        let _turn = self.lock.lock();
+    /// Prints a heading, with space above it.
+    pub(crate) fn head(&self, text: impl Display) {
+        if !self.quiet {
+            self.line("");
+            self.say(Tone::Head, text);
+        }
+    }
+
+    fn line(&self, text: &str) {
+        let turn = self.lock.lock();
         print(text);
+        drop(turn);
     }
 }
 

@@ -111,8 +111,6 @@ pub enum Role {
 pub struct Lag {
     /// Records that it has not yet acknowledged.
     pub records: u64,
-    /// Their bytes.
-    pub bytes: u64,
 }
 
 /// One path to the peer.
@@ -260,7 +258,7 @@ fn peer(screen: &mut Screen, r: &StatusReport, w: &Words) {
     if r.node.is_some() {
         let insync: Vec<String> = r.insync.iter().map(ToString::to_string).collect();
         let lag = match r.lag {
-            Some(lag) => format!("{} {} ({})", lag.records, w.records_behind, bytes(lag.bytes)),
+            Some(lag) => format!("{} {}", lag.records, w.records_behind),
             None => w.lag_unknown.to_owned(),
         };
         screen.row(w.pair, format!("{} {}; {lag}", w.insync, insync.join("+")));
@@ -415,20 +413,6 @@ fn duration(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let clock = format!("{:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60);
     if days > 0 { format!("{days} d {clock}") } else { clock }
-}
-
-/// `12.3 MiB`.
-fn bytes(n: u64) -> String {
-    let mut whole = n;
-    let mut tenths = 0;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if whole < 1_024 {
-            return if unit == "B" { format!("{n} B") } else { format!("{whole}.{tenths} {unit}") };
-        }
-        tenths = whole % 1_024 * 10 / 1_024;
-        whole /= 1_024;
-    }
-    format!("{whole}.{tenths} TiB")
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub struct PairIdentity {
     pub pair: PairId,
     /// Which of its nodes.
     pub node: NodeId,
+    /// Whether this node began the pair: what it holds then is the pair's.
+    pub founded: bool,
     /// Counts the joins: a node that was replaced knows a lower one.
     pub config_id: u64,
     /// Our certificate on the link, PEM.

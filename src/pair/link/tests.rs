@@ -3,8 +3,8 @@
 use super::*;
 use crate::base::clock;
 use crate::pair::formation;
+use crate::pair::testing::{free, soon};
 use crate::tls::{Pin, join_client};
-use std::net::{TcpListener as StdListener, UdpSocket as StdUdp};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -12,17 +12,6 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use understudy_proto::pair::frame::FRAME_LEN_MAX;
 
 const HERE: Frame = Frame::Goodbye;
-
-/// A port that is free for TCP and UDP.
-fn free() -> SocketAddr {
-    loop {
-        let tcp = StdListener::bind("127.0.0.1:0").unwrap();
-        let at = tcp.local_addr().unwrap();
-        if StdUdp::bind(at).is_ok() {
-            return at;
-        }
-    }
-}
 
 struct Node {
     dir: TempDir,
@@ -50,10 +39,6 @@ impl Node {
         let identity = PairIdentity::load(self.dir.path()).unwrap().unwrap();
         Link::start(self.options(peer), identity).unwrap()
     }
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), future).await.expect("in time")
 }
 
 /// The next session that comes up.

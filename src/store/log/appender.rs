@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use understudy_proto::id::{Epoch, Lsn};
 use understudy_proto::record::{self, HEADER_LEN, Header, RecordError};
 
@@ -43,6 +43,9 @@ pub(in crate::store) fn spawn(
     })
 }
 
+/// The last record that was taken from the peer, or why the next was not.
+type Brought = Result<Lsn, StoreError>;
+
 struct Appender {
     log: Log,
     file: Arc<dyn DiskFile>,
@@ -64,8 +67,10 @@ struct Batch {
     credits: Vec<OwnedSemaphorePermit>,
     /// The log's end before it.
     before: Tail,
-    /// The first epoch that begins in it.
+    /// Epochs that begin in it.
     epochs: Vec<(Epoch, Lsn)>,
+    /// Who brought records of it, or hears why they were not taken.
+    bringers: Vec<(oneshot::Sender<Brought>, Brought)>,
 }
 
 impl Appender {
@@ -94,7 +99,7 @@ impl Appender {
                 Job::Append { lsn, epoch, entry } => self.append(lsn, epoch, entry)?,
                 Job::Replica { records, done } => {
                     let outcome = self.replicate(&records)?;
-                    answer(done, outcome);
+                    self.batch.bringers.push((done, outcome));
                 }
                 Job::SetAside { from, done } => {
                     self.flush()?;
@@ -134,7 +139,7 @@ impl Appender {
     }
 
     /// Takes in the peer's records up to the first that does not fit.
-    fn replicate(&mut self, records: &[u8]) -> Result<Result<Lsn, StoreError>, StoreError> {
+    fn replicate(&mut self, records: &[u8]) -> Result<Brought, StoreError> {
         let mut rest = records;
         let mut outcome = Ok(());
         while !rest.is_empty() {
@@ -198,10 +203,13 @@ impl Appender {
 
     /// Writes and syncs the batch, then reports it durable.
     fn flush(&mut self) -> Result<(), StoreError> {
-        if self.batch.records.is_empty() {
+        let mut batch = std::mem::take(&mut self.batch);
+        if batch.records.is_empty() {
+            for (done, outcome) in batch.bringers {
+                answer(done, outcome);
+            }
             return Ok(());
         }
-        let mut batch = std::mem::take(&mut self.batch);
         let first = batch.before.lsn.next();
         let chain = batch.before.chain;
         let marker = Marker { first, chain, hints: self.log.hints() };
@@ -229,6 +237,9 @@ impl Appender {
             segment.path.clone()
         };
         inner.appended.send_replace(self.tail.lsn);
+        for (done, outcome) in batch.bringers {
+            answer(done, outcome);
+        }
         self.file.write_at(self.offset, &block.bytes).context("write", &path)?;
         self.file.sync_data().context("sync", &path)?;
         self.offset += block.bytes.len() as u64;
@@ -258,21 +269,32 @@ impl Appender {
     /// Copies the tail from `from` on into a file of its own, then cuts it off.
     fn set_aside(&mut self, from: Lsn) -> Result<Result<usize, StoreError>, StoreError> {
         let inner = Arc::clone(&self.log.0);
-        let committed = self.log.committed();
-        if from <= committed {
-            return Ok(Err(StoreError::Committed { from, committed }));
-        }
         if from > self.tail.lsn {
             return Ok(Ok(0));
         }
         let before = Lsn(from.0.saturating_sub(1));
-        let chain = match self.log.chain_at(before) {
-            Ok(chain) => chain.unwrap_or_default(),
-            Err(e) => return Ok(Err(e)),
-        };
-        if let Err(e) = self.copy_aside(from) {
-            return Ok(Err(e));
+        {
+            // From here on nothing of the tail can be committed, and whoever still waits for an lsn
+            // of it never takes the next reign's record of that lsn for its own.
+            let mut waiters = lock(&inner.waiters);
+            let committed = self.log.committed();
+            if from <= committed {
+                return Ok(Err(StoreError::Committed { from, committed }));
+            }
+            inner.durable.send_replace(before);
+            drop(waiters.split_off(&from));
         }
+        let copied = self.log.chain_at(before).and_then(|chain| {
+            self.copy_aside(from)?;
+            Ok(chain.unwrap_or_default())
+        });
+        let chain = match copied {
+            Ok(chain) => chain,
+            Err(e) => {
+                inner.durable.send_replace(self.tail.lsn);
+                return Ok(Err(e));
+            }
+        };
         let count = usize::try_from(self.tail.lsn.0 - before.0).unwrap_or(usize::MAX);
         self.cut(from, chain)?;
         let mut queue = lock(&inner.queue);
@@ -389,7 +411,7 @@ pub(super) fn cut_file(
     file.sync_data().context("sync", path)
 }
 
-fn answer<T>(done: tokio::sync::oneshot::Sender<T>, outcome: T) {
+fn answer<T>(done: oneshot::Sender<T>, outcome: T) {
     if done.send(outcome).is_err() {
         info!("whoever asked the log has gone");
     }

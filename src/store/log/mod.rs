@@ -292,7 +292,8 @@ impl Log {
     }
 
     /// Appends records of the primary, which must continue this log exactly. Returns the last one's
-    /// lsn once they are in order for the disk; [`Log::durable`] says when they are on it.
+    /// lsn once [`Log::last`] counts them; [`Log::durable`] says when they are on the disk. Of
+    /// records that do not all fit, those before the first misfit are kept.
     pub async fn append_replica(&self, records: Vec<u8>) -> Result<Lsn, StoreError> {
         let (done, answer) = oneshot::channel();
         self.push(Job::Replica { records, done })?;
@@ -361,7 +362,8 @@ impl Log {
     }
 
     /// Moves the uncommitted records from `from` on into a file under `log/aside/`, durable there
-    /// before they leave the log, and says how many they were.
+    /// before they leave the log, and says how many they were. [`Log::durable`] and
+    /// [`Log::appended`] go back to where the log then ends.
     pub async fn set_aside(&self, from: Lsn) -> Result<usize, StoreError> {
         let (done, answer) = oneshot::channel();
         self.push(Job::SetAside { from, done })?;
@@ -388,6 +390,20 @@ impl Log {
         let permits = u32::try_from(bytes.min(CREDIT_BYTES)).unwrap_or(u32::MAX);
         let credit = Arc::clone(&self.0.credit).acquire_many_owned(permits).await;
         credit.map_err(|tokio::sync::AcquireError { .. }| StoreError::Stopped)
+    }
+
+    /// Adds `bytes` to `credit` if there is room. Whoever has decided cannot wait: those who come
+    /// next do.
+    pub(super) fn charge(
+        &self,
+        mut credit: OwnedSemaphorePermit,
+        bytes: usize,
+    ) -> OwnedSemaphorePermit {
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(more) = Arc::clone(&self.0.credit).try_acquire_many_owned(permits) {
+            credit.merge(more);
+        }
+        credit
     }
 
     /// The lsn and epoch that the next record will probably get.
@@ -428,16 +444,18 @@ impl Log {
         receiver
     }
 
-    /// Ends the store: nobody gets an answer any more, nothing is written any more.
+    /// Ends the store: nobody gets an answer any more, nothing is written any more. The hook comes
+    /// first, so that a process which it ends says nothing more to anybody.
     pub(super) fn fail(&self, why: &str) {
-        if self.stop() {
+        if !self.0.stopped.swap(true, Ordering::AcqRel) {
             (self.0.settings.fatal)(why);
         }
+        self.stop();
     }
 
-    /// Stops without blame; `true` when it was running.
-    pub(super) fn stop(&self) -> bool {
-        let was_running = !self.0.stopped.swap(true, Ordering::AcqRel);
+    /// Stops without blame.
+    pub(super) fn stop(&self) {
+        self.0.stopped.store(true, Ordering::Release);
         lock(&self.0.queue).closed = true;
         self.0.queued.notify_all();
         self.0.credit.close();
@@ -446,7 +464,6 @@ impl Log {
         self.0.durable.send_modify(|_| ());
         self.0.applied.send_modify(|_| ());
         self.call_viewer();
-        was_running
     }
 
     /// Told by the views: everything up to `applied` is visible, up to `floor` checkpointed.

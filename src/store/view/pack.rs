@@ -32,7 +32,7 @@ const PACK_MAGIC: &[u8; 4] = b"USP1";
 const PACK_VERSION: u16 = 1;
 const PACK_HEADER_LEN: u64 = 32;
 /// Pack files that a tenant keeps open for reading.
-const READERS_MAX: usize = 8;
+const READERS_MAX: usize = 3;
 
 /// The clear beginning of a `BODY_PART` record's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -116,9 +116,9 @@ impl Viewer {
             let dirty = self.dirty.entry(tenant).or_insert(Dirty { since, at, changes: 0 });
             dirty.changes += new.count();
         }
+        slot.wake(&topics);
         slot.applied.send_replace(applied);
         slot.forget_applied(applied);
-        slot.wake(&topics);
         Ok(())
     }
 

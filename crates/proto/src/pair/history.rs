@@ -35,6 +35,9 @@ impl History {
 
     /// A new epoch begins at `lsn`.
     pub fn begin(&mut self, epoch: Epoch, lsn: Lsn) {
+        if self.last() >= epoch {
+            return; // The log's own table had it already.
+        }
         self.0.push((epoch, lsn));
         if self.0.len() > EPOCHS_MAX {
             self.0.remove(0);

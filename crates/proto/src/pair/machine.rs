@@ -8,7 +8,7 @@
 use super::Mutant;
 use super::frame::{Beacon, Frame, Hello, PhaseName, VERSION};
 use super::history::LogState;
-use super::primary::Primary;
+use super::primary::{Primary, next_epoch};
 use super::recovering::Recovering;
 use super::register::{Insync, Register};
 use super::standby::Standby;
@@ -38,6 +38,11 @@ pub struct Timers {
     pub boot_wait: Duration,
     /// A handover that is not taken up within this time is over.
     pub handover: Duration,
+    /// The machine asks to be woken at least so often: it must notice that it slept.
+    pub pulse: Duration,
+    /// A node that was not woken for so long has slept: what it knew of its peer may be over. Must be
+    /// below the time in which a standby takes over.
+    pub nap: Duration,
     /// Bytes of records that are under way to the standby at most.
     pub window: usize,
     /// Whether floating addresses are there: then a takeover needs the Active's silence, too.
@@ -60,6 +65,8 @@ impl Default for Timers {
             solo_boot_wait: Duration::from_secs(3),
             boot_wait: Duration::from_secs(120),
             handover: Duration::from_secs(2),
+            pulse: Duration::from_millis(50),
+            nap: Duration::from_millis(200),
             window: 8 * 1024 * 1024,
             vrrp: true,
             has_peer: true,
@@ -95,8 +102,9 @@ pub enum Operator {
 /// What happens to the machine.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A session with the peer stands. All replica appends of an earlier one are done; `LogState` was
-    /// read after them.
+    /// A session with the peer stands. All that an earlier one asked of the log is done (replica
+    /// appends; a tail that was to be set aside is, and [`Input::SetAsideDone`] came); `LogState` was
+    /// read after that.
     SessionUp(LogState),
     /// It is gone.
     SessionDown,
@@ -104,9 +112,9 @@ pub enum Input {
     Frame(Frame),
     /// An authenticated beacon of the peer came.
     Beacon(Beacon),
-    /// Records up to here are in the log (not yet durable).
+    /// Records up to here are in the log (not yet durable). Never of a tail that was set aside since.
     Appended(Lsn),
-    /// Records up to here are durable.
+    /// Records up to here are durable. Never of a tail that was set aside since.
     Durable(Lsn),
     /// Everything up to here is visible to readers of this node.
     Applied(Lsn),
@@ -224,15 +232,15 @@ pub(super) enum After {
     /// The standby that was told to follow may hear so.
     Follow { epoch: Epoch },
     /// The primary goes on alone.
-    Solo { epoch: Epoch },
+    Solo,
     /// The peer is insync.
-    Admit { epoch: Epoch },
+    Admit,
     /// The standby is insync.
-    Admitted { epoch: Epoch },
+    Admitted,
     /// The standby takes a handover.
-    Reign { epoch: Epoch },
+    Reign,
     /// The old primary follows the new one.
-    Obey { epoch: Epoch },
+    Obey,
 }
 
 /// The part that a node plays.
@@ -262,6 +270,9 @@ pub(super) struct Heard {
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) since: Mono,
+    /// What this node said of itself.
+    pub(super) said: Hello,
+    /// What the peer said of itself.
     pub(super) hello: Option<Hello>,
 }
 
@@ -271,7 +282,6 @@ pub struct Machine {
     pub(super) me: NodeId,
     pub(super) timers: Timers,
     pub(super) now: Mono,
-    pub(super) boot: Mono,
     /// As it will be once the newest [`Output::Persist`] is done.
     pub(super) register: Register,
     /// As it is for certain.
@@ -284,6 +294,7 @@ pub struct Machine {
     pub(super) session_end: Mono,
     pub(super) heard: Heard,
     pub(super) stopping: bool,
+    vrrp: VrrpStand,
     /// The epoch in which this node asked the peer to follow, on this session.
     pub(super) asked: Option<Epoch>,
     persisting: VecDeque<(u64, Register, After)>,
@@ -301,7 +312,6 @@ impl Machine {
             me,
             timers,
             now,
-            boot: now,
             register,
             durable_register: register,
             log,
@@ -311,6 +321,7 @@ impl Machine {
             session_end: now,
             heard: Heard::default(),
             stopping: false,
+            vrrp: VrrpStand::Silent,
             asked: None,
             persisting: VecDeque::new(),
             next_persist: 1,
@@ -319,8 +330,8 @@ impl Machine {
         };
         machine.put(Output::Vrrp(VrrpStand::Silent));
         #[cfg(test)]
-        if machine.broken(Mutant::ResumeOnBoot) && machine.register.holder == me {
-            machine.lead_solo(machine.register.epoch, "resumed");
+        if machine.broken(Mutant::ResumeOnBoot) && register.holder == me && register.epoch.0 > 0 {
+            machine.lead_solo(register, "resumed");
         }
         machine.step();
         machine
@@ -328,7 +339,11 @@ impl Machine {
 
     /// Takes one input at a moment that is not before the last one.
     pub fn handle(&mut self, now: Mono, input: Input) {
+        let slept = self.timers.has_peer && now.since(self.now) >= self.timers.nap;
         self.now = self.now.max(now);
+        if slept {
+            self.slept();
+        }
         match input {
             Input::SessionUp(log) => self.session_up(log),
             Input::SessionDown => self.session_down(),
@@ -346,7 +361,11 @@ impl Machine {
             Input::Revoked(tail) => self.revoked(tail),
             Input::Records { from, last, bytes } => self.records_read(from, last, bytes),
             Input::SetAsideDone(tail) => self.set_aside_done(tail),
-            Input::AppendFailed => self.branch("the peer's records do not continue this log"),
+            Input::AppendFailed => {
+                if matches!(self.phase, Phase::Standby(_)) {
+                    self.branch("the peer's records do not continue this log");
+                }
+            }
             Input::Vrrp(VrrpNews::MasterDown) => self.heard.master_down = true,
             Input::Vrrp(VrrpNews::HeardActive) => {
                 self.heard.master_down = false;
@@ -363,21 +382,23 @@ impl Machine {
         self.outputs.pop_front()
     }
 
-    /// When [`Input::Timeout`] is due.
+    /// When [`Input::Timeout`] is due: always later than the last input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
-        match &self.phase {
-            Phase::Recovering(r) => r.deadline(self),
-            Phase::Primary(p) => p.deadline(self),
-            Phase::Standby(s) => s.deadline(self),
-            Phase::Branched => None,
-        }
+        let pulse = self.timers.has_peer.then(|| self.now.after(self.timers.pulse));
+        let deadlines = match &self.phase {
+            Phase::Recovering(_) => self.recovering_deadlines(),
+            Phase::Primary(p) => p.deadlines(self),
+            Phase::Standby(s) => s.deadlines(self),
+            Phase::Branched => [None; 3],
+        };
+        deadlines.into_iter().chain([pulse]).flatten().filter(|at| *at > self.now).min()
     }
 
     /// What to tell the peer on every path; the driver adds pair, sequence and boot.
     #[must_use]
     pub fn beacon(&self) -> (PhaseName, Epoch, Lsn) {
-        (self.phase_name(), self.register.seen, self.log.durable)
+        (self.phase_name(), self.durable_register.seen, self.log.durable)
     }
 
     /// The truth, for people.
@@ -391,7 +412,7 @@ impl Machine {
         Status {
             node: self.me,
             state,
-            rpo_zero: state == State::Pair,
+            rpo_zero: state == State::Pair && primary.is_none_or(Primary::has_admitted),
             role,
             epoch: primary.map_or(self.register.epoch, |p| p.epoch),
             linked: self.session.is_some(),
@@ -411,19 +432,22 @@ impl Machine {
 
     fn waiting(&self) -> Waiting {
         match &self.phase {
-            Phase::Primary(p) if p.needs_full_copy() => Waiting::FullCopy,
-            Phase::Primary(_) | Phase::Standby(_) => Waiting::Nothing,
             Phase::Branched => Waiting::Operator,
-            Phase::Recovering(_)
-                if self.session.is_none()
-                    && !self.register.solo(self.me)
-                    && self.now.since(self.boot.max(self.session_end)) >= self.timers.boot_wait =>
-            {
-                Waiting::Operator
-            }
+            Phase::Primary(p) if p.branched => Waiting::Operator,
+            Phase::Primary(p) if p.needs_full_copy() => Waiting::FullCopy,
+            Phase::Primary(p) if !p.unsure => Waiting::Nothing,
             Phase::Recovering(r) if r.deadlocked => Waiting::Operator,
-            Phase::Recovering(_) => Waiting::Peer,
+            _ if self.session.is_some() => Waiting::Nothing,
+            Phase::Standby(s) if s.insync && !self.register.stale => Waiting::Nothing,
+            _ if self.may_resume_solo() => Waiting::Peer,
+            _ if self.alone_for() >= self.timers.boot_wait => Waiting::Operator,
+            _ => Waiting::Peer,
         }
+    }
+
+    /// For how long there has been no session.
+    pub(super) fn alone_for(&self) -> Duration {
+        self.now.since(self.session_end)
     }
 
     fn state(&self) -> (State, Role) {
@@ -457,6 +481,16 @@ impl Machine {
         self.outputs.push_back(output);
     }
 
+    /// Tells VRRP where it stands; what it heard in an earlier stand counts no more.
+    pub(super) fn stand(&mut self, stand: VrrpStand) {
+        if self.vrrp == stand {
+            return;
+        }
+        self.vrrp = stand;
+        self.heard.master_down = false;
+        self.put(Output::Vrrp(stand));
+    }
+
     pub(super) fn send(&mut self, frame: Frame) {
         if self.session.is_some() {
             self.put(Output::Send(frame));
@@ -477,6 +511,13 @@ impl Machine {
         !self.persisting.is_empty()
     }
 
+    /// Whether this node has decided to lead, and only the disk is missing.
+    pub(super) fn about_to_lead(&self) -> bool {
+        self.persisting.iter().any(|(_, register, after)| {
+            matches!(after, After::LeadSolo { .. } | After::Reign) && *register == self.register
+        })
+    }
+
     fn persisted(&mut self, number: u64) {
         while let Some((first, register, after)) = self.persisting.front().copied() {
             if first > number {
@@ -484,25 +525,32 @@ impl Machine {
             }
             self.persisting.pop_front();
             self.durable_register = register;
+            let epoch = register.epoch;
+            // Whoever has seen or promised something else since does not act on an old decision.
+            let current = register == self.register;
             match after {
                 After::Nothing => {}
-                After::LeadSolo { reason } => self.lead_solo(register.epoch, reason),
                 After::Follow { epoch } => self.send(Frame::Follow { epoch }),
-                After::Solo { epoch } => self.solo_recorded(epoch),
-                After::Admit { epoch } => self.admit_recorded(epoch),
-                After::Admitted { epoch } => self.send(Frame::Admitted { epoch }),
-                After::Reign { epoch } => self.reign(epoch),
-                After::Obey { epoch } => self.obey(epoch),
+                After::Admitted => self.send(Frame::Admitted { epoch }),
+                After::LeadSolo { reason } if current => self.lead_solo(register, reason),
+                After::Reign if current => self.reign(epoch),
+                After::Solo if current => self.solo_recorded(epoch),
+                After::Admit if current => self.admit_recorded(epoch),
+                After::Obey if current => self.obey(epoch),
+                _ => {}
             }
         }
     }
 
     fn session_up(&mut self, log: LogState) {
-        self.log.tail = log.tail;
-        self.log.durable = self.log.durable.max(log.durable).min(log.tail);
+        if self.session.is_some() {
+            self.session_down();
+        }
+        let behind = if matches!(self.phase, Phase::Primary(_)) { self.log.tail } else { Lsn(0) };
+        self.log.tail = log.tail.max(behind);
+        self.log.durable = self.log.durable.max(log.durable).min(self.log.tail);
         self.log.first = log.first;
         self.log.history = log.history;
-        self.session = Some(Session { since: self.now, hello: None });
         let hello = Hello {
             version: VERSION,
             node: self.me,
@@ -510,6 +558,7 @@ impl Machine {
             register: self.durable_register,
             log: self.log.clone(),
         };
+        self.session = Some(Session { since: self.now, said: hello.clone(), hello: None });
         self.send(Frame::Hello(hello));
     }
 
@@ -521,7 +570,7 @@ impl Machine {
         self.asked = None;
         match &mut self.phase {
             Phase::Primary(p) => p.session_lost(self.now),
-            Phase::Standby(s) => s.session_lost(),
+            Phase::Standby(s) => s.session_lost(self.now),
             Phase::Recovering(r) => *r = Recovering::default(),
             Phase::Branched => {}
         }
@@ -535,25 +584,38 @@ impl Machine {
         if beacon.phase == PhaseName::Primary {
             self.heard.leading = Some(self.now);
         }
-        self.see(beacon.seen);
+        // On a session everything is heard in order; a datagram that overtakes it proves nothing.
+        if self.session.is_none() || matches!(self.phase, Phase::Primary(_)) {
+            let news = beacon.seen > self.register.seen;
+            self.see(beacon.seen);
+            if news && matches!(self.phase, Phase::Standby(_)) {
+                self.grow_stale("the primary went on without this copy");
+            }
+        }
     }
 
     /// Invariant 4: remembers the highest epoch for good; a lower reign ends with it.
     pub(super) fn see(&mut self, epoch: Epoch) {
-        if epoch <= self.register.seen {
-            return;
-        }
         let deposed = matches!(&self.phase, Phase::Primary(p)
             if p.epoch < epoch && p.handing_to() != Some(epoch));
-        let mut register = self.register;
-        register.seen = epoch;
-        match &self.phase {
-            Phase::Standby(_) if !self.never_stale() => register.stale = true,
-            _ => {}
+        if epoch > self.register.seen {
+            self.persist(Register { seen: epoch, ..self.register }, After::Nothing);
         }
-        self.persist(register, After::Nothing);
         if deposed {
             self.step_down("a higher epoch was seen");
+        }
+    }
+
+    /// This node did not run for a while. Its silence may have been taken for death, and the peer's
+    /// news may lie unread: nothing of what it knew of the peer counts any more.
+    fn slept(&mut self) {
+        self.close_session("this node slept");
+        self.session_end = self.now;
+        self.heard = Heard::default();
+        match &mut self.phase {
+            Phase::Primary(p) => p.slept(self.now),
+            Phase::Standby(_) => self.grow_stale("this node slept"),
+            Phase::Recovering(_) | Phase::Branched => {}
         }
     }
 
@@ -573,7 +635,7 @@ impl Machine {
     /// Gives up every part: revoke first, then everything else.
     pub(super) fn step_down(&mut self, reason: &'static str) {
         self.put(Output::Revoke);
-        self.put(Output::Vrrp(VrrpStand::Silent));
+        self.stand(VrrpStand::Silent);
         self.phase = Phase::Recovering(Recovering::default());
         // The peer must hear the new part: both say Hello again.
         self.close_session(reason);
@@ -590,9 +652,13 @@ impl Machine {
 
     /// Two histories: nothing is discarded, nobody goes on here without an operator.
     pub(super) fn branch(&mut self, reason: &'static str) {
+        if matches!(self.phase, Phase::Branched) {
+            return;
+        }
         self.put(Output::Revoke);
-        self.put(Output::Vrrp(VrrpStand::Silent));
+        self.stand(VrrpStand::Silent);
         self.phase = Phase::Branched;
+        self.send(Frame::Branched);
         self.note(reason);
     }
 
@@ -614,13 +680,17 @@ impl Machine {
             Frame::Follow { epoch } => self.followed(epoch),
             Frame::HandoverGo { epoch } => self.handover_go(epoch),
             Frame::Reign { epoch } => self.reigned(epoch),
-            Frame::Refuse { seen } => self.see(seen),
-            Frame::Goodbye => self.goodbye(),
-            Frame::Branched => {
-                if !matches!(self.phase, Phase::Primary(_)) {
-                    self.branch("the peer has committed changes that this log lacks");
+            Frame::Refuse { seen } => {
+                self.see(seen);
+                if self.asked.take().is_some() {
+                    self.close_session("the peer has seen a higher epoch: ask anew");
                 }
             }
+            Frame::Goodbye => self.goodbye(),
+            Frame::Branched => match &mut self.phase {
+                Phase::Primary(p) => p.branched = true,
+                _ => self.branch("each node has committed changes that the other lacks"),
+            },
         }
     }
 
@@ -633,8 +703,12 @@ impl Machine {
         if let Some(session) = &mut self.session {
             session.hello = Some(hello);
         }
-        match &self.phase {
-            Phase::Primary(_) => self.greet_as_primary(),
+        match &mut self.phase {
+            Phase::Primary(p) => {
+                // It has not led since: else its epoch had ended ours.
+                p.unsure = false;
+                self.greet_as_primary();
+            }
             Phase::Recovering(_) | Phase::Standby(_) => self.greet_without_primary(),
             Phase::Branched => {}
         }
@@ -659,23 +733,34 @@ impl Machine {
     fn operator(&mut self, word: Operator) {
         match word {
             Operator::Handover => self.handover(),
-            Operator::ForceSolo if matches!(self.phase, Phase::Primary(_)) => {}
-            Operator::ForceSolo => {
-                let epoch = self.register.seen.max(self.register.epoch).next();
-                let insync = Insync::Only(self.me);
-                let register =
-                    Register { epoch, holder: self.me, insync, seen: epoch, stale: false };
-                self.persist(register, After::LeadSolo { reason: "an operator said so" });
-            }
+            Operator::ForceSolo => match &mut self.phase {
+                Phase::Primary(p) => p.unsure = false,
+                _ => self.record_reign("an operator said so"),
+            },
             Operator::Stop => {
                 self.stopping = true;
                 match &self.phase {
                     Phase::Primary(p) if p.can_hand_over() => self.handover(),
                     Phase::Primary(_) => self.step_down("an orderly stop"),
-                    _ => self.send(Frame::Goodbye),
+                    _ => self.retire(),
                 }
             }
         }
+    }
+
+    /// Plays no part any more, and says so: the primary need not wait for this node's silence.
+    pub(super) fn retire(&mut self) {
+        self.send(Frame::Goodbye);
+        self.stand(VrrpStand::Silent);
+        self.phase = Phase::Recovering(Recovering::default());
+        self.note("an orderly stop");
+    }
+
+    /// The register of this node alone, in the next epoch that it may open.
+    pub(super) fn solo_register(&self) -> Register {
+        let epoch = next_epoch(self.register.seen.max(self.register.epoch), self.me);
+        let insync = Insync::Only(self.me);
+        Register { epoch, holder: self.me, insync, seen: epoch, stale: false }
     }
 
     /// What follows from where things stand; idempotent.

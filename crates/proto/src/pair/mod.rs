@@ -21,6 +21,8 @@ mod machine;
 mod primary;
 mod recovering;
 mod register;
+#[cfg(test)]
+mod sim;
 mod standby;
 mod status;
 

@@ -67,8 +67,19 @@ pub(super) struct Primary {
     pub(super) epoch: Epoch,
     mode: Mode,
     follower: Option<Follower>,
-    /// Since when a standby that is needed is away.
+    /// What the peer was asked for on this session: a log that ends here.
+    offered: Option<Lsn>,
+    /// Since when a standby that is needed is away. Begins anew with the end of each session on
+    /// which it may have believed to be linked: it counts its staleness from the same moment.
     lost_at: Option<Mono>,
+    /// The standby had its time: it is asked again only once SOLO is recorded.
+    giving_up: bool,
+    /// It said goodbye: it will not promote itself.
+    gone: bool,
+    /// This node slept, so the standby may have taken over: not alone before it was heard.
+    pub(super) unsure: bool,
+    /// The peer has committed changes that this log lacks.
+    pub(super) branched: bool,
     /// SOLO is being recorded.
     leaving: bool,
     /// An admission is being recorded.
@@ -89,7 +100,12 @@ impl Primary {
             epoch,
             mode,
             follower: None,
+            offered: None,
             lost_at: None,
+            giving_up: false,
+            gone: false,
+            unsure: false,
+            branched: false,
             leaving: false,
             admitting: false,
             ready: None,
@@ -102,10 +118,10 @@ impl Primary {
 
     pub(super) fn state(&self) -> State {
         match self.mode {
+            _ if self.branched => State::Branched,
             Mode::Solo if self.follower.is_some() => State::Joining,
             Mode::Solo => State::Solo,
             Mode::Joining { .. } => State::Joining,
-            // RPO 0 is claimed only while the standby is there, or the primary stalls for it.
             Mode::Pair => State::Pair,
         }
     }
@@ -118,40 +134,48 @@ impl Primary {
         self.full_copy
     }
 
+    /// RPO 0 is claimed only while the standby is there and knows that it is insync.
+    pub(super) fn has_admitted(&self) -> bool {
+        self.follower.as_ref().is_some_and(|f| f.admitted)
+    }
+
     pub(super) fn handing_to(&self) -> Option<Epoch> {
         self.handing.map(|h| h.epoch)
     }
 
     pub(super) fn can_hand_over(&self) -> bool {
-        let admitted = self.follower.as_ref().is_some_and(|f| f.admitted);
-        self.mode == Mode::Pair && admitted && self.leading && self.handing.is_none()
+        self.mode == Mode::Pair && self.has_admitted() && self.leading && self.handing.is_none()
     }
 
     pub(super) fn session_lost(&mut self, now: Mono) {
         self.follower = None;
         self.full_copy = false;
-        if self.lost_at.is_none() {
+        if self.offered.take().is_some() || self.lost_at.is_none() {
             self.lost_at = Some(now);
         }
     }
 
-    pub(super) fn deadline(&self, machine: &Machine) -> Option<Mono> {
+    /// While this node slept in PAIR, the standby may have taken over.
+    pub(super) fn slept(&mut self, now: Mono) {
+        self.lost_at = Some(now);
+        self.unsure = self.mode == Mode::Pair;
+    }
+
+    /// Since when an answer of the standby is due.
+    fn waiting_since(&self, session: Option<Mono>) -> Option<Mono> {
+        match &self.follower {
+            Some(f) => f.waiting_since,
+            None => session.filter(|_| self.offered.is_some()),
+        }
+    }
+
+    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 3] {
         let timers = &machine.timers;
+        let session = machine.session.as_ref().map(|s| s.since);
         let handing = self.handing.map(|h| h.since.after(timers.handover));
-        let needs_peer = self.mode != Mode::Solo && !self.leaving;
-        let lost = self.lost_at.filter(|_| needs_peer).map(|at| at.after(timers.ack_timeout));
-        let follower = self.follower.as_ref();
-        let stalled = follower
-            .and_then(|f| f.waiting_since)
-            .filter(|_| needs_peer)
-            .map(|at| at.after(timers.ack_timeout));
-        let stable = machine
-            .session
-            .as_ref()
-            .filter(|_| self.mode == Mode::Solo && follower.is_some() && !self.quick)
-            .map(|s| s.since.after(timers.stability))
-            .filter(|at| *at > machine.now);
-        [handing, lost, stalled, stable].into_iter().flatten().min()
+        let lost = self.lost_at.map(|at| at.after(timers.ack_timeout));
+        let stalled = self.waiting_since(session).map(|at| at.after(timers.ack_timeout));
+        [handing, lost, stalled]
     }
 }
 
@@ -174,23 +198,25 @@ impl Machine {
     }
 
     /// Leads alone: the register that says so is durable.
-    pub(super) fn lead_solo(&mut self, epoch: Epoch, reason: &'static str) {
-        if self.register.epoch != epoch {
-            return; // Something newer was recorded behind it.
-        }
-        self.begin_reign(epoch, Mode::Solo, reason);
+    pub(super) fn lead_solo(&mut self, register: Register, reason: &'static str) {
+        self.begin_reign(register.epoch, Mode::Solo, reason);
     }
 
     /// Takes a handover: the register that says so is durable.
     pub(super) fn reign(&mut self, epoch: Epoch) {
-        if self.register.epoch != epoch {
-            return;
-        }
+        let linked = self.standby().is_some_and(|s| s.joined);
+        let tail = self.log.tail;
         self.begin_reign(epoch, Mode::Pair, "handover");
-        self.send(Frame::Reign { epoch });
+        if linked && let Some(p) = self.primary() {
+            p.offered = Some(tail);
+            self.send(Frame::Reign { epoch });
+        }
     }
 
     fn begin_reign(&mut self, epoch: Epoch, mode: Mode, reason: &'static str) {
+        if self.stopping {
+            return;
+        }
         let mut primary = Primary::new(epoch, mode, self.session.is_some());
         if mode != Mode::Solo {
             primary.lost_at = Some(self.now);
@@ -211,9 +237,7 @@ impl Machine {
         if !p.leading {
             p.ready = Some(lsn);
         }
-        if p.follower.is_none() && p.mode == Mode::Solo && self.peer_hello().is_some() {
-            self.greet_as_primary();
-        }
+        self.greet_as_primary();
     }
 
     pub(super) fn step_primary(&mut self) {
@@ -259,7 +283,7 @@ impl Machine {
         p.leading = true;
         let epoch = p.epoch;
         self.put(Output::Lead(epoch));
-        self.put(Output::Vrrp(VrrpStand::Holder));
+        self.stand(VrrpStand::Holder);
     }
 
     fn ship(&mut self) {
@@ -284,6 +308,7 @@ impl Machine {
         }
         f.reading = false;
         if bytes.is_empty() || last < from {
+            self.close_session("the log does not hold any more what the standby lacks");
             return;
         }
         f.next = last.next();
@@ -313,74 +338,79 @@ impl Machine {
     }
 
     /// PAIR or JOINING without answers: record SOLO first, then go on.
+    ///
+    /// The session ends first, and a whole `ack_timeout` passes after that: by then a standby that
+    /// lives knows itself stale, so it does not take over from a primary that acknowledged alone.
     fn leave_when_lost(&mut self) {
-        let (now, limit, me) = (self.now, self.timers.ack_timeout, self.me);
-        let seen = self.register.seen;
+        let (now, limit) = (self.now, self.timers.ack_timeout);
         let recorded_both = self.register.insync == Insync::Both;
+        let session = self.session.as_ref().map(|s| s.since);
         let Some(p) = self.primary() else { return };
         if p.mode == Mode::Solo || p.leaving || p.handing.is_some() {
             return;
         }
-        let lost = p.lost_at.is_some_and(|at| now.since(at) >= limit);
-        let stalled = p
-            .follower
-            .as_ref()
-            .and_then(|f| f.waiting_since)
-            .is_some_and(|at| now.since(at) >= limit);
-        if !lost && !stalled {
-            return;
-        }
-        if !recorded_both {
+        let due = |since: Option<Mono>| since.is_some_and(|at| now.since(at) >= limit);
+        if !recorded_both && (p.follower.is_none() || due(p.waiting_since(session))) {
             // Nothing was promised to the peer yet: the register still says SOLO.
             p.mode = Mode::Solo;
-            self.drop_follower("the standby does not answer");
+            self.close_session("the standby does not answer");
             return;
         }
-        p.leaving = true;
-        let epoch = next_epoch(seen, me);
-        let insync = Insync::Only(me);
-        let register = Register { epoch, holder: me, insync, seen: epoch, stale: false };
-        self.persist(register, After::Solo { epoch });
+        if due(p.waiting_since(session)) && !p.gone {
+            p.giving_up = true;
+            self.close_session("the standby does not answer");
+            return;
+        }
+        if p.gone || (p.offered.is_none() && !p.unsure && due(p.lost_at)) {
+            p.leaving = true;
+            let register = self.solo_register();
+            self.persist(register, After::Solo);
+        }
     }
 
     /// SOLO is durable.
     pub(super) fn solo_recorded(&mut self, epoch: Epoch) {
-        if self.register.epoch != epoch {
-            return;
-        }
         let Some(p) = self.primary() else { return };
-        p.epoch = epoch;
-        p.mode = Mode::Solo;
-        p.leaving = false;
-        p.admitting = false;
-        p.quick = false;
-        p.lost_at = None;
-        self.drop_follower("the standby does not answer");
+        *p = Primary {
+            ready: p.ready,
+            leading: p.leading,
+            branched: p.branched,
+            ..Primary::new(epoch, Mode::Solo, false)
+        };
         self.put(Output::BeginEpoch(epoch));
         self.note("the standby does not answer");
-    }
-
-    /// The session with a standby that does not answer starts anew.
-    fn drop_follower(&mut self, reason: &'static str) {
-        if let Some(p) = self.primary() {
-            p.follower = None;
-        }
-        self.close_session(reason);
     }
 
     /// The peer said Hello and this node is primary.
     pub(super) fn greet_as_primary(&mut self) {
         let Some(hello) = self.peer_hello().cloned() else { return };
+        let Some(p) = self.primary() else { return };
+        if hello.phase == PhaseName::Branched {
+            p.branched = true;
+        }
         if matches!(hello.phase, PhaseName::Primary | PhaseName::Branched) {
             return; // It steps down when it hears our epoch, or waits for an operator.
         }
-        let Phase::Primary(p) = &self.phase else { return };
+        let leaves = p.mode == Mode::Pair && (p.giving_up || p.leaving || p.handing.is_some());
+        if leaves || p.offered.is_some() || p.gone {
+            return;
+        }
         let epoch = p.epoch;
         let fork = History::fork(&self.log, &hello.log);
         let kept = |fork: Lsn| fork.next() >= self.log.first;
         match fork {
-            Some(fork) if self.commits_beyond(&hello, fork) => self.send(Frame::Branched),
-            Some(fork) if kept(fork) => self.send(Frame::Join { epoch, fork }),
+            Some(fork) if self.commits_beyond(&hello, fork) => {
+                if let Some(p) = self.primary() {
+                    p.branched = true;
+                }
+                self.send(Frame::Branched);
+            }
+            Some(fork) if kept(fork) => {
+                if let Some(p) = self.primary() {
+                    p.offered = Some(fork);
+                }
+                self.send(Frame::Join { epoch, fork });
+            }
             _ => {
                 if let Some(p) = self.primary() {
                     p.full_copy = true;
@@ -400,24 +430,20 @@ impl Machine {
 
     /// The standby's log ends at `tail`, durably, and equals ours up to there.
     pub(super) fn joined(&mut self, epoch: Epoch, tail: Lsn) {
-        let reg = self.peer_hello().map(|h| h.register);
-        let log_tail = self.log.tail;
         let Some(p) = self.primary() else { return };
-        if p.epoch != epoch || tail > log_tail {
+        if p.epoch != epoch || p.offered != Some(tail) || p.follower.is_some() {
             return;
         }
-        // A standby that came back before SOLO was recorded is insync as before, if it knows.
-        let admitted = p.mode == Mode::Pair
-            && reg.is_some_and(|r| r.epoch == epoch && r.insync == Insync::Both && !r.stale);
         p.lost_at = None;
+        p.branched = false;
         p.follower = Some(Follower {
             next: tail.next(),
             reading: false,
             under_way: VecDeque::new(),
             durable: tail,
             waiting_since: None,
-            admitted,
-            admit_sent: admitted,
+            admitted: false,
+            admit_sent: false,
         });
     }
 
@@ -436,13 +462,11 @@ impl Machine {
         if !copied {
             return;
         }
-        let epoch = next_epoch(self.register.seen, self.me);
-        let register =
-            Register { epoch, holder: self.me, insync: Insync::Both, seen: epoch, stale: false };
         if let Some(p) = self.primary() {
             p.admitting = true;
         }
-        self.persist(register, After::Admit { epoch });
+        let register = Register { insync: Insync::Both, ..self.solo_register() };
+        self.persist(register, After::Admit);
     }
 
     #[cfg(test)]
@@ -453,7 +477,8 @@ impl Machine {
             && !p.admitting
     }
 
-    /// In PAIR, a standby that has not recorded that it is insync is told so again.
+    /// In PAIR, a standby is told that it is insync once it has everything that is committed: it
+    /// may have marked itself stale since, or never have heard it.
     fn readmit(&mut self) {
         let committed = self.log.committed;
         let Some(p) = self.primary() else { return };
@@ -493,9 +518,6 @@ impl Machine {
 
     /// The admission is durable here: tell the peer.
     pub(super) fn admit_recorded(&mut self, epoch: Epoch) {
-        if self.register.epoch != epoch {
-            return;
-        }
         let now = self.now;
         let away = self.session.is_none();
         let Some(p) = self.primary() else { return };
@@ -526,12 +548,15 @@ impl Machine {
 
     /// The standby stops in good order: no need to wait for its silence.
     pub(super) fn goodbye(&mut self) {
-        let now = self.now;
-        let limit = self.timers.ack_timeout;
-        if let Some(p) = self.primary()
-            && p.mode != Mode::Solo
-        {
-            p.lost_at = Some(Mono(now.0.saturating_sub(Mono(0).after(limit).0)));
+        let Some(p) = self.primary() else { return };
+        p.gone = true;
+        p.follower = None;
+        // It does not take up a handover any more, either; its epoch is passed over.
+        let handed = p.handing.take().map(|h| h.epoch);
+        if let Some(epoch) = handed {
+            p.leading = false;
+            let seen = self.register.seen.max(epoch);
+            self.register.seen = seen;
         }
     }
 
@@ -544,7 +569,7 @@ impl Machine {
         let epoch = next_epoch(seen, peer);
         p.handing = Some(Handing { epoch, since: now, drained: false, sent: false });
         self.put(Output::Revoke);
-        self.put(Output::Vrrp(VrrpStand::Silent));
+        self.stand(VrrpStand::Silent);
     }
 
     /// The lease is revoked and the log ends at `tail`.
@@ -558,12 +583,16 @@ impl Machine {
     fn hand_over_when_drained(&mut self) {
         let (now, limit) = (self.now, self.timers.handover);
         let (tail, durable, committed) = (self.log.tail, self.log.durable, self.log.committed);
-        let linked = self.session.is_some();
+        let (linked, stopping) = (self.session.is_some(), self.stopping);
         let Some(p) = self.primary() else { return };
         let peer_has = p.follower.as_ref().is_some_and(|f| f.durable >= tail);
         let Some(h) = p.handing.as_mut() else { return };
         let over = now.since(h.since) >= limit || !linked;
-        if !h.sent && over {
+        if !h.sent && h.drained && over && stopping {
+            self.step_down("an orderly stop");
+            return;
+        }
+        if !h.sent && h.drained && over {
             // The peer never heard of it: go on as before.
             p.handing = None;
             p.leading = false;
@@ -588,19 +617,26 @@ impl Machine {
         }
         let holder = self.me.peer();
         let register = Register { epoch, holder, insync: Insync::Both, seen: epoch, stale: false };
-        self.persist(register, After::Obey { epoch });
+        self.persist(register, After::Obey);
     }
 
     /// That is recorded here: follow it.
     pub(super) fn obey(&mut self, epoch: Epoch) {
-        if self.register.epoch != epoch || self.session.is_none() {
+        if self.primary().and_then(|p| p.handing_to()) != Some(epoch) {
+            return; // It took too long, and this node has stepped down.
+        }
+        if self.session.is_none() {
             self.step_down("a handover lost its session");
+            return;
+        }
+        if self.stopping {
+            self.retire();
             return;
         }
         self.phase = Phase::Standby(Standby::insync(epoch));
         let tail = self.log.tail;
         self.send(Frame::Joined { epoch, tail });
-        self.put(Output::Vrrp(VrrpStand::Standby));
+        self.stand(VrrpStand::Standby);
         self.note("handover");
     }
 }

@@ -4,11 +4,10 @@
 //! later reign; a node that was SOLO goes on after listening; all else waits for the peer or for an
 //! operator.
 
-use super::frame::{Frame, PhaseName};
+use super::frame::{Frame, Hello, PhaseName};
 use super::history::History;
-use super::machine::{After, Machine, Phase};
+use super::machine::{After, Machine, Phase, VrrpStand};
 use super::primary::next_epoch;
-use super::register::{Insync, Register};
 use crate::id::Epoch;
 use crate::time::Mono;
 
@@ -19,22 +18,12 @@ pub(super) struct Recovering {
     pub(super) deadlocked: bool,
 }
 
-impl Recovering {
-    pub(super) fn deadline(&self, machine: &Machine) -> Option<Mono> {
-        if machine.session.is_some() {
-            return None;
-        }
-        let since = machine.boot.max(machine.session_end);
-        let wait = if machine.may_resume_solo() {
-            machine.timers.solo_boot_wait
-        } else {
-            machine.timers.boot_wait
-        };
-        Some(since.after(wait)).filter(|at| *at > machine.now)
-    }
-}
-
 impl Machine {
+    pub(super) fn recovering_deadlines(&self) -> [Option<Mono>; 3] {
+        let wait = |time| self.session.is_none().then(|| self.session_end.after(time));
+        [wait(self.timers.solo_boot_wait), wait(self.timers.boot_wait), None]
+    }
+
     /// Whether nobody else can have gone on since: this node was alone by its own register, and has
     /// heard of no later reign.
     pub(super) fn may_resume_solo(&self) -> bool {
@@ -46,70 +35,53 @@ impl Machine {
         if self.is_persisting() || self.session.is_some() || self.stopping {
             return;
         }
-        let waited = self.now.since(self.boot.max(self.session_end));
+        let waited = self.alone_for();
         let led = self.heard.leading.is_some_and(|at| self.now.since(at) < self.timers.silence);
         if !self.timers.has_peer {
-            self.lead_from_rest("no peer is configured");
+            self.record_reign("no peer is configured");
         } else if self.may_resume_solo() && waited >= self.timers.solo_boot_wait && !led {
-            self.lead_from_rest("this node was alone before and nobody leads");
+            self.record_reign("this node was alone before and nobody leads");
         }
     }
 
-    fn lead_from_rest(&mut self, reason: &'static str) {
-        let epoch = next_epoch(self.register.seen.max(self.register.epoch), self.me);
-        self.record_reign(epoch, reason);
-    }
-
-    fn record_reign(&mut self, epoch: Epoch, reason: &'static str) {
-        let register = Register {
-            epoch,
-            holder: self.me,
-            insync: Insync::Only(self.me),
-            seen: epoch,
-            stale: false,
-        };
+    pub(super) fn record_reign(&mut self, reason: &'static str) {
+        let register = self.solo_register();
         self.persist(register, After::LeadSolo { reason });
     }
 
     /// The peer said Hello and this node is not primary.
     pub(super) fn greet_without_primary(&mut self) {
-        let Some(hello) = self.peer_hello().cloned() else { return };
-        if hello.phase == PhaseName::Primary || self.stopping {
-            return; // It will ask us to join.
+        let Some(session) = &self.session else { return };
+        let (ours, Some(theirs)) = (&session.said, &session.hello) else { return };
+        if theirs.phase == PhaseName::Primary || self.stopping || self.about_to_lead() {
+            return; // It will ask us to join, or we it.
         }
-        let fork = History::fork(&self.log, &hello.log);
-        let nobody = hello.phase == PhaseName::Branched
-            || (self.register.stale && hello.register.stale)
-            || fork.is_none();
-        if let (Phase::Recovering(r), true) = (&mut self.phase, nobody) {
-            r.deadlocked = true;
+        let fork = History::fork(&self.log, &theirs.log);
+        if theirs.phase == PhaseName::Branched || fork.is_none() {
+            if let Phase::Recovering(r) = &mut self.phase {
+                r.deadlocked = true;
+            }
+            return;
         }
-        let (false, Some(fork)) = (nobody, fork) else { return };
-        // The part of a later reign has at least every acknowledged change; of two equal ones, the
-        // longer log spares a copy; the lower node decides the rest.
-        let mine = (
-            self.durable_register.epoch,
-            !self.durable_register.stale,
-            self.log.history.last(),
-            self.log.tail,
-            self.me.peer(),
-        );
-        let theirs = (
-            hello.register.epoch,
-            !hello.register.stale,
-            hello.log.history.last(),
-            hello.log.tail,
-            hello.node.peer(),
-        );
-        if mine < theirs {
+        // Whoever is insync in the later reign has every acknowledged change: with both registers
+        // on the table, staleness says nothing more. Of two equal ones, the standby that did not go
+        // down leads (a primary that crashes again and again must not get the lead each time);
+        // then the longer log spares a copy; the lower node decides the rest. Both nodes rank what
+        // was said in the two Hellos, so both come to the same end.
+        let rank = |hello: &Hello| {
+            let insync = hello.register.insync.has(hello.node);
+            let stood = hello.phase == PhaseName::Standby;
+            let log = (hello.log.history.last(), hello.log.tail);
+            (hello.register.epoch, insync, stood, log, hello.node.peer())
+        };
+        if rank(ours) < rank(theirs) {
             return; // It will ask us to follow.
         }
-        if self.commits_beyond(&hello, fork) {
-            self.send(Frame::Branched);
+        let (theirs, seen) = (theirs.clone(), self.register.seen.max(theirs.register.seen));
+        if fork.is_some_and(|fork| self.commits_beyond(&theirs, fork)) {
             self.branch("both nodes have committed changes that the other lacks");
             return;
         }
-        let seen = self.register.seen.max(hello.register.seen);
         let epoch = next_epoch(seen, self.me);
         // A standby stays one while it asks: should the peer die first, it may still take over.
         self.asked = Some(epoch);
@@ -119,9 +91,12 @@ impl Machine {
     /// The peer has recorded that it follows.
     pub(super) fn followed(&mut self, epoch: Epoch) {
         let leads = matches!(self.phase, Phase::Primary(_) | Phase::Branched);
-        if !leads && self.asked == Some(epoch) && epoch >= self.register.seen {
+        if !leads && !self.stopping && self.asked == Some(epoch) {
             self.asked = None;
-            self.record_reign(epoch, "elected: it was part of the later reign");
+            // No standby any more: nobody else can lead now, whatever is heard until it is recorded.
+            self.phase = Phase::Recovering(Recovering::default());
+            self.stand(VrrpStand::Silent);
+            self.record_reign("elected: it was part of the later reign");
         }
     }
 }

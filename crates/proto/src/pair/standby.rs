@@ -8,7 +8,6 @@
 use super::Mutant;
 use super::frame::Frame;
 use super::machine::{After, Machine, Output, Phase, VrrpStand};
-use super::primary::next_epoch;
 use super::recovering::Recovering;
 use super::register::{Insync, Register};
 use crate::id::{Epoch, Lsn};
@@ -20,19 +19,29 @@ pub(super) struct Standby {
     pub(super) epoch: Epoch,
     /// The primary counts on this copy.
     pub(super) insync: bool,
+    /// The primary asked for this copy on this session.
+    linked: bool,
+    /// When the last session ended on which it did. The primary counts from there, too.
+    end: Mono,
     /// The primary knows where this log ends.
     pub(super) joined: bool,
     /// A tail is being set aside.
     setting_aside: bool,
     /// How far the primary has committed.
     told: Lsn,
-    /// A promotion is being recorded.
-    promoting: bool,
 }
 
 impl Standby {
     fn new(epoch: Epoch, insync: bool) -> Self {
-        Self { epoch, insync, joined: false, setting_aside: false, told: Lsn(0), promoting: false }
+        Self {
+            epoch,
+            insync,
+            linked: true,
+            end: Mono(0),
+            joined: false,
+            setting_aside: false,
+            told: Lsn(0),
+        }
     }
 
     /// The old primary after a handover: it has everything and is known to.
@@ -40,23 +49,18 @@ impl Standby {
         Self { joined: true, ..Self::new(epoch, true) }
     }
 
-    pub(super) fn session_lost(&mut self) {
+    pub(super) fn session_lost(&mut self, now: Mono) {
+        if self.linked {
+            self.end = now;
+        }
+        self.linked = false;
         self.joined = false;
-        self.setting_aside = false;
     }
 
-    pub(super) fn deadline(&self, machine: &Machine) -> Option<Mono> {
-        if machine.session.is_some() || !self.insync || machine.register.stale || self.promoting {
-            return None;
-        }
+    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 3] {
         let t = &machine.timers;
         let silent = machine.heard.leading.map(|at| at.after(t.silence));
-        let end = machine.session_end;
-        [Some(end.after(t.stale_after)), Some(end.after(t.silence)), silent]
-            .into_iter()
-            .flatten()
-            .filter(|at| *at > machine.now)
-            .min()
+        [Some(self.end.after(t.stale_after)), Some(machine.session_end.after(t.silence)), silent]
     }
 }
 
@@ -83,10 +87,8 @@ impl Machine {
 
     /// A primary wants this node as its standby.
     pub(super) fn join(&mut self, epoch: Epoch, fork: Lsn) {
-        if matches!(self.phase, Phase::Primary(_) | Phase::Branched) || self.refuses(epoch) {
-            return;
-        }
-        if self.standby().is_some_and(|s| s.promoting) {
+        let leads = matches!(self.phase, Phase::Primary(_)) || self.about_to_lead();
+        if leads || self.stopping || matches!(self.phase, Phase::Branched) || self.refuses(epoch) {
             return;
         }
         let r = self.register;
@@ -111,7 +113,7 @@ impl Machine {
             self.put(Output::SetAside(fork.next()));
         }
         self.phase = Phase::Standby(standby);
-        self.put(Output::Vrrp(if insync { VrrpStand::Standby } else { VrrpStand::Silent }));
+        self.stand(if insync { VrrpStand::Standby } else { VrrpStand::Silent });
         self.note("the peer leads");
     }
 
@@ -119,6 +121,7 @@ impl Machine {
         self.log.tail = tail;
         self.log.durable = self.log.durable.min(tail);
         self.log.history.cut(tail);
+        // A node that leads by now has been asked to cut its log by nobody.
         if let Some(s) = self.standby() {
             s.setting_aside = false;
         }
@@ -162,8 +165,12 @@ impl Machine {
         s.epoch = epoch;
         s.insync = true;
         let register = Register { epoch, holder, insync: Insync::Both, seen: epoch, stale: false };
-        self.persist(register, After::Admitted { epoch });
-        self.put(Output::Vrrp(VrrpStand::Standby));
+        if self.durable_register == register && !self.is_persisting() {
+            self.send(Frame::Admitted { epoch });
+            return;
+        }
+        self.persist(register, After::Admitted);
+        self.stand(VrrpStand::Standby);
         self.note("the primary has admitted this copy");
     }
 
@@ -173,15 +180,14 @@ impl Machine {
             return;
         }
         let me = self.me;
-        let ready = self.log.durable == self.log.tail;
+        let ready = self.log.durable == self.log.tail && !self.register.stale;
         let Some(s) = self.standby() else { return };
-        if !s.joined || !s.insync || s.promoting || !ready {
+        if !s.joined || !s.insync || !ready {
             return;
         }
-        s.promoting = true;
         let register =
             Register { epoch, holder: me, insync: Insync::Both, seen: epoch, stale: false };
-        self.persist(register, After::Reign { epoch });
+        self.persist(register, After::Reign);
     }
 
     pub(super) fn step_standby(&mut self) {
@@ -207,29 +213,37 @@ impl Machine {
         let (linked, tail) = (self.session.is_some(), self.log.tail);
         let (durable, persisting) = (self.log.durable >= tail, self.is_persisting());
         let Some(s) = self.standby() else { return };
-        if linked && durable && !persisting && !s.joined && !s.setting_aside && !s.promoting {
+        let asked = linked && s.linked && !s.joined;
+        if asked && durable && !persisting && !s.setting_aside {
             s.joined = true;
             let epoch = s.epoch;
             self.send(Frame::Joined { epoch, tail });
         }
     }
 
-    /// Without a session, but hearing a primary: it will go on alone, so this copy grows old.
+    /// Asked for by nobody, but hearing a primary: it will go on alone, so this copy grows old.
     fn stale_when_led_elsewhere(&mut self) {
-        if self.session.is_some() || self.register.stale || self.never_stale() {
+        let Phase::Standby(s) = &self.phase else { return };
+        if s.linked || self.register.stale {
             return;
         }
-        let Phase::Standby(s) = &self.phase else { return };
-        let end = self.session_end;
-        let echo = end.after(self.timers.echo);
-        let decided = self.now.since(end) >= self.timers.stale_after;
+        let echo = s.end.after(self.timers.echo);
+        let decided = self.now.since(s.end) >= self.timers.stale_after;
         let heard = |at: Option<Mono>| at.is_some_and(|at| at > echo);
-        if !s.promoting && decided && (heard(self.heard.leading) || heard(self.heard.active)) {
-            let register = Register { stale: true, ..self.register };
-            self.persist(register, After::Nothing);
-            self.put(Output::Vrrp(VrrpStand::Silent));
-            self.note("the link is down but the primary is heard");
+        if decided && (heard(self.heard.leading) || heard(self.heard.active)) {
+            self.grow_stale("the link is down but the primary is heard");
         }
+    }
+
+    /// This copy may lack what is acknowledged from now on: it does not promote itself any more. The
+    /// decision counts at once; a node that reboots before it is durable is RECOVERING anyway.
+    pub(super) fn grow_stale(&mut self, reason: &'static str) {
+        if self.register.stale || self.never_stale() {
+            return;
+        }
+        self.persist(Register { stale: true, ..self.register }, After::Nothing);
+        self.stand(VrrpStand::Silent);
+        self.note(reason);
     }
 
     fn promote_when_alone(&mut self) {
@@ -238,7 +252,7 @@ impl Machine {
         let entitled = s.insync && r.insync == Insync::Both && !self.register.stale;
         #[cfg(test)]
         let entitled = entitled || self.broken(Mutant::PromoteUnchecked);
-        if !entitled || s.promoting || self.session.is_some() || self.is_persisting() {
+        if !entitled || s.setting_aside || self.session.is_some() || self.is_persisting() {
             return;
         }
         let t = &self.timers;
@@ -247,18 +261,7 @@ impl Machine {
         if !silent || (t.vrrp && !self.heard.master_down) {
             return;
         }
-        let epoch = next_epoch(self.register.seen, self.me);
-        let register = Register {
-            epoch,
-            holder: self.me,
-            insync: Insync::Only(self.me),
-            seen: epoch,
-            stale: false,
-        };
-        if let Some(s) = self.standby() {
-            s.promoting = true;
-        }
-        self.persist(register, After::LeadSolo { reason: "the primary is gone" });
+        self.record_reign("the primary is gone");
     }
 
     #[cfg(test)]
@@ -279,12 +282,12 @@ impl Machine {
             return;
         }
         let seen = self.register.seen;
-        if epoch <= seen || self.standby().is_some_and(|s| s.promoting) {
+        if epoch <= seen || self.stopping || self.about_to_lead() {
             self.send(Frame::Refuse { seen });
             return;
         }
         self.phase = Phase::Recovering(Recovering::default());
-        self.put(Output::Vrrp(VrrpStand::Silent));
+        self.stand(VrrpStand::Silent);
         let register = Register { seen: epoch, stale: true, ..self.register };
         self.persist(register, After::Follow { epoch });
         self.note("the peer is to lead");

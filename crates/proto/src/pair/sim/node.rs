@@ -1,0 +1,223 @@
+//! One model appliance: the real machine, and a log, a register and a VRRP instance that can fail.
+
+use crate::id::{Epoch, Lsn, NodeId};
+use crate::pair::{History, LogState, Machine, Register, Timers, VrrpStand};
+use crate::time::Mono;
+use std::collections::VecDeque;
+
+/// A random number generator that is the same everywhere.
+pub(super) struct Rng(u64);
+
+impl Rng {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// From `low` up to, but not including, `high`.
+    pub(super) fn range(&mut self, low: u64, high: u64) -> u64 {
+        low + self.next() % (high - low)
+    }
+
+    /// True in `n` of 1000 cases.
+    pub(super) fn chance(&mut self, n: u64) -> bool {
+        self.next() % 1000 < n
+    }
+}
+
+/// A record. Operation 0 is the first record of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rec {
+    pub(super) epoch: u64,
+    pub(super) op: u64,
+    /// Hash of this record and all before it.
+    pub(super) chain: u64,
+}
+
+pub(super) const REC_LEN: usize = 32;
+
+impl Rec {
+    pub(super) fn after(before: u64, epoch: u64, op: u64) -> Self {
+        let mix = before.wrapping_add(epoch << 40).wrapping_add(op);
+        let chain = (mix ^ (mix >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ (mix >> 32);
+        Self { epoch, op, chain }
+    }
+
+    pub(super) fn encode(self, lsn: u64, out: &mut Vec<u8>) {
+        for number in [lsn, self.epoch, self.op, self.chain] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> (u64, Self) {
+        let at = |i: usize| u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap());
+        (at(0), Self { epoch: at(1), op: at(2), chain: at(3) })
+    }
+}
+
+/// A log: what is appended, and how much of it is durable.
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) recs: Vec<Rec>,
+    pub(super) durable: u64,
+    /// First position of each epoch.
+    epochs: Vec<(Epoch, Lsn)>,
+    /// Counts cuts, so that news from before one is known as such.
+    pub(super) cuts: u32,
+    /// What was set aside.
+    pub(super) aside: Vec<Rec>,
+}
+
+impl Log {
+    pub(super) fn tail(&self) -> u64 {
+        self.recs.len() as u64
+    }
+
+    pub(super) fn chain(&self) -> u64 {
+        self.recs.last().map_or(7, |r| r.chain)
+    }
+
+    pub(super) fn push(&mut self, rec: Rec) {
+        self.recs.push(rec);
+        if self.epochs.last().is_none_or(|(e, _)| e.0 != rec.epoch) {
+            self.epochs.push((Epoch(rec.epoch), Lsn(self.tail())));
+        }
+    }
+
+    pub(super) fn cut(&mut self, tail: u64) {
+        self.recs.truncate(usize::try_from(tail).unwrap());
+        self.durable = self.durable.min(tail);
+        self.epochs.retain(|(_, first)| first.0 <= tail);
+        self.cuts += 1;
+    }
+
+    /// Whether `rec` is durable here at that position.
+    pub(super) fn holds(&self, lsn: u64, rec: &Rec) -> bool {
+        lsn <= self.durable && self.recs.get(usize::try_from(lsn).unwrap() - 1) == Some(rec)
+    }
+
+    pub(super) fn state(&self, committed: u64) -> LogState {
+        LogState {
+            tail: Lsn(self.tail()),
+            durable: Lsn(self.durable),
+            committed: Lsn(committed),
+            first: Lsn(1),
+            history: History::new(self.epochs.clone()),
+        }
+    }
+}
+
+/// A model appliance.
+pub(super) struct Node {
+    pub(super) machine: Machine,
+    pub(super) alive: bool,
+    pub(super) frozen: bool,
+    /// Counts starts; news of an earlier life does not arrive.
+    pub(super) life: u32,
+    pub(super) log: Log,
+    /// Commits told to the log, as the process knows.
+    pub(super) committed: u64,
+    /// What of it a restart still knows.
+    pub(super) known_commit: u64,
+    pub(super) applied: u64,
+    pub(super) syncing: bool,
+    /// The register on disk.
+    pub(super) register: Register,
+    /// On its way there.
+    pub(super) writing: VecDeque<(u64, Register)>,
+    pub(super) slow_disk_until: u64,
+    /// Epoch stamped on new records.
+    pub(super) stamp: u64,
+    pub(super) lease: bool,
+    /// Clients that wait: position and operation.
+    pub(super) waiters: VecDeque<(u64, u64)>,
+    /// A tail that is being set aside begins here.
+    pub(super) setting_aside: Option<u64>,
+    pub(super) vrrp: VrrpStand,
+    /// Which Master_Down_Timer counts.
+    pub(super) vrrp_watch: u32,
+    pub(super) heard_advert: u64,
+    pub(super) advertising: bool,
+    pub(super) timer_at: u64,
+    pub(super) beacon_seq: u64,
+    /// Newest beacon of the peer: its life and number.
+    pub(super) beacon_heard: (u32, u64),
+    /// Timeouts at the same moment.
+    pub(super) spins: u32,
+    pub(super) last_spin: u64,
+    pub(super) stopping: bool,
+}
+
+impl Node {
+    pub(super) fn new(n: usize, timers: Timers) -> Self {
+        let me = NodeId(u8::try_from(n).unwrap());
+        let register = Register::formed(me);
+        let log = Log::default();
+        Self {
+            machine: Machine::new(me, timers, register, log.state(0), Mono(0)),
+            alive: false,
+            frozen: false,
+            life: 0,
+            log,
+            committed: 0,
+            known_commit: 0,
+            applied: 0,
+            syncing: false,
+            register,
+            writing: VecDeque::new(),
+            slow_disk_until: 0,
+            stamp: 0,
+            lease: false,
+            waiters: VecDeque::new(),
+            setting_aside: None,
+            vrrp: VrrpStand::Silent,
+            vrrp_watch: 0,
+            heard_advert: 0,
+            advertising: false,
+            timer_at: u64::MAX,
+            beacon_seq: 0,
+            beacon_heard: (0, 0),
+            spins: 0,
+            last_spin: 0,
+            stopping: false,
+        }
+    }
+
+    /// What a process loses when it dies.
+    pub(super) fn die(&mut self) {
+        self.alive = false;
+        self.frozen = false;
+        self.life += 1;
+        self.syncing = false;
+        self.writing.clear();
+        self.lease = false;
+        self.waiters.clear();
+        self.setting_aside = None;
+        self.vrrp = VrrpStand::Silent;
+        self.vrrp_watch += 1;
+        self.advertising = false;
+        self.timer_at = u64::MAX;
+        self.stopping = false;
+        self.log.cuts += 1;
+    }
+
+    /// The process starts on what the disk holds.
+    pub(super) fn start(&mut self, timers: Timers, now: u64) {
+        self.alive = true;
+        self.log.durable = self.log.tail(); // The log is synced when it is opened.
+        self.known_commit = self.known_commit.min(self.log.tail());
+        self.committed = self.known_commit;
+        self.applied = self.known_commit;
+        let me = self.machine.me;
+        self.machine =
+            Machine::new(me, timers, self.register, self.log.state(self.committed), Mono(now));
+        self.beacon_seq = 0;
+        self.beacon_heard = (0, 0);
+    }
+}

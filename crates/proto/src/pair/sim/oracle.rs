@@ -1,0 +1,152 @@
+//! The checker: knows what was acknowledged, and says when a promise is broken.
+
+use super::node::{Node, Rec};
+use crate::pair::Insync;
+
+#[derive(Default)]
+pub(super) struct Oracle {
+    /// Every acknowledged operation, with its position.
+    pub(super) acked: Vec<(u64, Rec)>,
+    /// The committed history: one, as long as nothing was split.
+    committed: Vec<Rec>,
+    /// How many of `acked`, from the first on, are durable on each node.
+    good: [usize; 2],
+    /// Who wrote in an epoch.
+    writers: Vec<Option<usize>>,
+    /// Both nodes lived without any path between them, or an operator chose a side.
+    pub(super) split: bool,
+    /// The first broken promise.
+    pub(super) failure: Option<String>,
+}
+
+impl Oracle {
+    pub(super) fn fail(&mut self, what: impl FnOnce() -> String) {
+        if self.failure.is_none() {
+            self.failure = Some(what());
+        }
+    }
+
+    /// (b) One epoch, one writer.
+    pub(super) fn wrote(&mut self, n: usize, epoch: u64) {
+        let at = usize::try_from(epoch).unwrap();
+        if self.writers.len() <= at {
+            self.writers.resize(at + 1, None);
+        }
+        if *self.writers[at].get_or_insert(n) != n {
+            self.fail(|| format!("both nodes wrote in epoch {epoch}"));
+        }
+    }
+
+    /// (c), (d), (e): node `n` commits `from + 1 ..= to`.
+    pub(super) fn commits(&mut self, nodes: &[Node; 2], n: usize, from: u64, to: u64) {
+        let (me, peer) = (&nodes[n], &nodes[1 - n]);
+        if to > me.log.durable {
+            self.fail(|| format!("node {n} commits {to}, durable up to {}", me.log.durable));
+            return;
+        }
+        if self.split {
+            return;
+        }
+        let primary = me.machine.status().role == crate::pair::Role::Primary;
+        for lsn in from + 1..=to {
+            let i = usize::try_from(lsn).unwrap() - 1;
+            let rec = me.log.recs[i];
+            match self.committed.get(i) {
+                Some(known) if *known == rec => {}
+                Some(_) => self.fail(|| format!("node {n} commits another record {lsn}")),
+                None if !primary => {
+                    self.fail(|| format!("standby {n} commits {lsn} before its primary"));
+                }
+                None => {
+                    let alone = me.register.insync == Insync::Only(me.machine.me)
+                        && me.register.holder == me.machine.me;
+                    if !alone && !peer.log.holds(lsn, &rec) {
+                        self.fail(|| format!("node {n} commits {lsn} that its insync peer lacks"));
+                    }
+                    self.committed.push(rec);
+                }
+            }
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, lsn: u64, rec: Rec) {
+        self.acked.push((lsn, rec));
+    }
+
+    /// (f) Nothing that is put aside was acknowledged.
+    pub(super) fn set_aside(&mut self, n: usize, recs: &[Rec]) {
+        self.lost_tail(n);
+        if self.split {
+            return;
+        }
+        for rec in recs.iter().filter(|r| r.op != 0) {
+            if self.acked.iter().any(|(_, a)| a.op == rec.op) {
+                self.fail(|| format!("node {n} puts acknowledged operation {} aside", rec.op));
+            }
+        }
+    }
+
+    /// A log was cut: count again.
+    pub(super) fn lost_tail(&mut self, n: usize) {
+        self.good[n] = 0;
+    }
+
+    /// (a) and (g), at every step.
+    pub(super) fn check(&mut self, nodes: &[Node; 2]) {
+        if self.split {
+            return;
+        }
+        for n in 0..2 {
+            while let Some((lsn, rec)) = self.acked.get(self.good[n])
+                && nodes[n].log.holds(*lsn, rec)
+            {
+                self.good[n] += 1;
+            }
+        }
+        let all = self.acked.len();
+        let newest = usize::from(nodes[1].register.epoch > nodes[0].register.epoch);
+        for n in 0..2 {
+            if nodes[newest].register.insync.has(nodes[n].machine.me) && self.good[n] < all {
+                let (lsn, rec) = self.acked[self.good[n]];
+                let (op, register) = (rec.op, nodes[newest].register);
+                self.fail(|| {
+                    format!("node {n} is insync in {register:?} and lacks operation {op} ({lsn})")
+                });
+            }
+            let status = nodes[n].machine.status();
+            if nodes[n].alive
+                && !nodes[n].frozen
+                && status.rpo_zero
+                && status.role == crate::pair::Role::Primary
+                && self.good != [all, all]
+            {
+                self.fail(|| format!("node {n} says RPO 0 while an acknowledged change is on one"));
+            }
+        }
+    }
+
+    /// At the end: every acknowledged operation is there exactly once.
+    pub(super) fn final_check(&mut self, nodes: &[Node; 2], branched: bool) {
+        if !branched && nodes[0].log.recs != nodes[1].log.recs {
+            self.fail(|| "the logs differ at the end".to_owned());
+        }
+        let mut all: Vec<(u64, u64)> = Vec::new();
+        for node in nodes {
+            let recs = node
+                .log
+                .recs
+                .iter()
+                .chain(branched.then_some(&node.log.aside).into_iter().flatten());
+            all.extend(recs.filter(|r| r.op != 0).map(|r| (r.op, r.chain)));
+        }
+        all.sort_unstable();
+        all.dedup();
+        if let Some(twice) = all.windows(2).find(|w| w[0].0 == w[1].0) {
+            self.fail(|| format!("operation {} is there twice", twice[0].0));
+        }
+        let lost = self.acked.iter().find(|(_, r)| all.binary_search(&(r.op, r.chain)).is_err());
+        if let Some((lsn, rec)) = lost.copied() {
+            self.fail(|| format!("operation {} ({lsn}) is lost", rec.op));
+        }
+    }
+}

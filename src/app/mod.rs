@@ -1,0 +1,244 @@
+//! The composition root: builds the rooms, wires them, starts and stops them in order.
+//!
+//! ```text
+//! store ─► vrrp ─► pair ──lease──► listeners (smtp, imap), queue
+//!                   │
+//!                   └──status──► report ─► control socket, health, metrics
+//! ```
+//!
+//! Stopping runs the other way: the role is handed over first, then listeners, addresses, store.
+
+mod operator;
+mod report;
+mod services;
+
+use crate::base::secret::Secret;
+use crate::base::{clock, log as logger, task};
+use crate::cli::{Formed, Program};
+use crate::config::{Config, VrrpChecksum};
+use crate::directory::Directory;
+use crate::mail::Mail;
+use crate::ops::request::Failure;
+use crate::ops::{control, health};
+use crate::pair::formation::{self, PairIdentity, Token};
+use crate::pair::{self, Pair};
+use crate::store::disk::RealDisk;
+use crate::store::{Store, StoreOptions};
+use crate::tls;
+use crate::vrrp::{FloatingAddress, GroupConfig, Vrrp};
+use std::fmt::Display;
+use std::sync::Arc;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use understudy_proto::directory::DirectoryRules;
+use understudy_proto::id::NodeId;
+use understudy_proto::mailbox::MailboxRules;
+use understudy_proto::queue::QueueRules;
+use understudy_proto::record::Kind;
+use understudy_proto::rule::Registry;
+use understudy_proto::time::Mono;
+use understudy_proto::vrrp::{Checksum, Interval};
+
+/// Threads of the services: the work is disk and network, and small appliances have two cores.
+const WORKERS: usize = 2;
+
+/// The appliance, as the command line sees it.
+#[derive(Debug)]
+pub struct Appliance;
+
+impl Program for Appliance {
+    fn run(&self, config: Config) -> Result<(), Failure> {
+        logger::init(config.log_level);
+        tls::install();
+        // The pair answers within milliseconds whatever the services do: threads of its own.
+        let (services, pair) = (runtime("services", WORKERS)?, runtime("pair", 1)?);
+        let result = services.block_on(run(config, pair.handle()));
+        pair.shutdown_background();
+        result
+    }
+
+    fn pair_init(&self, config: &Config) -> Result<Formed, Failure> {
+        let addresses = config.pair.as_ref().map(|p| p.listen.clone()).unwrap_or_default();
+        tls::install();
+        make_data_dir(config)?;
+        formation::init(&config.data_dir, &addresses, clock::now_ms())
+            .map_err(|e| failure("the pair was not made", &e))?;
+        formed(config)
+    }
+
+    fn pair_join(&self, config: &Config, token: &Secret<String>) -> Result<Formed, Failure> {
+        tls::install();
+        make_data_dir(config)?;
+        let token = token
+            .expose()
+            .trim()
+            .parse::<Token>()
+            .map_err(|e| failure("the token cannot be used", &e))?;
+        runtime("join", 1)?
+            .block_on(formation::join(&config.data_dir, &token))
+            .map_err(|e| failure("the pair was not joined", &e))?;
+        formed(config)
+    }
+}
+
+fn runtime(name: &str, workers: usize) -> Result<Runtime, Failure> {
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(|e| failure("the system gives no threads", &e))
+}
+
+fn make_data_dir(config: &Config) -> Result<(), Failure> {
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|e| failure(&format!("{} cannot be made", config.data_dir.display()), &e))
+}
+
+fn formed(config: &Config) -> Result<Formed, Failure> {
+    match PairIdentity::load(&config.data_dir) {
+        Ok(Some(id)) => Ok(Formed { pair: id.pair.to_string(), node: id.node.0 }),
+        Ok(None) => Err(Failure::new("the pair's file is not there", "Form the pair again.")),
+        Err(e) => Err(failure("the pair's file cannot be read", &e)),
+    }
+}
+
+/// A failure whose text already says what to do, or leaves only one thing.
+fn failure(what: &str, why: &impl Display) -> Failure {
+    Failure::new(format!("{what}: {why}"), "See the log and docs/runbook for what to do.")
+}
+
+/// Everything that runs, for those who report and administer.
+#[derive(Clone)]
+struct Rooms {
+    started: Mono,
+    config: Arc<Config>,
+    store: Store,
+    vrrp: Option<Arc<Vrrp>>,
+    pair: Pair,
+    directory: Directory,
+    mail: Mail,
+    board: Arc<health::Board>,
+}
+
+async fn run(config: Config, threads: &Handle) -> Result<(), Failure> {
+    let started = clock::mono();
+    make_data_dir(&config)?;
+    let identity = PairIdentity::load(&config.data_dir)
+        .map_err(|e| failure("the pair's file cannot be read", &e))?;
+    let control = control::bind(&config.data_dir)
+        .map_err(|e| failure("the control socket cannot be opened", &e))?;
+    let node = identity.map_or(NodeId(0), |id| id.node);
+    let store = open_store(&config, node)?;
+    let vrrp = start_vrrp(&config)?;
+    let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
+    let (listening, listening_out) = watch::channel(false);
+    let pair_threads = threads.enter();
+    let pair = Pair::start(pair::Options {
+        store: store.clone(),
+        disk: Arc::new(RealDisk),
+        data_dir: config.data_dir.clone(),
+        pair: config.pair.clone(),
+        vrrp: vrrp.clone(),
+        listening: listening_out,
+        fatal: StoreOptions::new(&config.data_dir, node).fatal,
+        promoted: promoted(store.clone(), mail.clone()),
+    })
+    .map_err(|e| failure("the pair cannot be started", &e))?;
+    drop(pair_threads);
+    let config = Arc::new(config);
+    let board = Arc::new(health::Board::default());
+    let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board };
+
+    let services = services::start(&rooms)?;
+    listening.send_replace(true);
+    health::serve(rooms.config.management.address, rooms.board.clone())
+        .map_err(|e| failure("health cannot be served", &e))?;
+    drop(task::spawn_critical("heartbeat", health::heartbeat(rooms.board.clone())));
+    drop(task::spawn_critical("board", report::keep_board(rooms.clone())));
+    let desk = Arc::new(operator::Desk(rooms.clone()));
+    drop(task::spawn_critical("control-socket", control.serve(desk)));
+    log::info!(data_dir:% = rooms.config.data_dir.display(); "understudy runs");
+
+    wait_for_signal().await?;
+    log::info!("stopping: handing over first");
+    if let Err(e) = rooms.pair.stop().await {
+        log::warn!(err:% = e; "the pair did not stop in good order");
+    }
+    services.stop();
+    if let Some(vrrp) = &rooms.vrrp {
+        vrrp.stop();
+    }
+    rooms.store.close();
+    log::info!("stopped");
+    Ok(())
+}
+
+fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {
+    let mut options = StoreOptions::new(&config.data_dir, node);
+    options.segment_len = config.store.segment_len;
+    options.log_keep_bytes = config.store.log_keep_bytes;
+    options.checkpoint_every = config.store.checkpoint_every;
+    // One budget over all open indexes (DESIGN.md 2).
+    let views = usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX)
+        / options.cache_bytes.max(1);
+    options.open_views_max = views.max(4);
+    let registry = Registry::default().with(DirectoryRules).with(MailboxRules).with(QueueRules);
+    Store::open(Arc::new(RealDisk), options, registry)
+        .map_err(|e| failure("the store cannot be opened", &e))
+}
+
+fn start_vrrp(config: &Config) -> Result<Option<Arc<Vrrp>>, Failure> {
+    if config.vrrp.is_empty() {
+        return Ok(None);
+    }
+    let mut groups = Vec::with_capacity(config.vrrp.len());
+    for group in &config.vrrp {
+        let interval = Interval::from_duration(group.advert)
+            .ok_or_else(|| Failure::new("advert_ms cannot be used", "Use 10 to 40950, in tens."))?;
+        groups.push(GroupConfig {
+            interface: group.interface.clone(),
+            vrid: group.vrid,
+            addresses: group
+                .addresses
+                .iter()
+                .map(|a| FloatingAddress { address: a.address, prefix_len: a.prefix })
+                .collect(),
+            interval,
+            checksum: match group.checksum {
+                VrrpChecksum::Keepalived => Checksum::WithPseudoHeader,
+                VrrpChecksum::Rfc9568 => Checksum::MessageOnly,
+            },
+        });
+    }
+    let vrrp = Vrrp::start(groups).map_err(|e| failure("VRRP cannot be started", &e))?;
+    Ok(Some(Arc::new(vrrp)))
+}
+
+/// How many of the last records before a promotion are looked through for transactions whose answer
+/// may never have left the old primary. Committed ones count, too: it may have died between the
+/// commit and the answer.
+const REMEMBERED_RECORDS: u64 = 5_000;
+
+fn promoted(store: Store, mail: Mail) -> pair::Promoted {
+    Arc::new(move |tail| {
+        let after = understudy_proto::id::Lsn(tail.0.saturating_sub(REMEMBERED_RECORDS));
+        match store.changes(Kind::MAILBOX, after, tail) {
+            Ok(changes) => {
+                mail.remember(changes.iter().filter_map(|(_, c)| MailboxRules::transaction(c)));
+            }
+            Err(e) => log::warn!(err:% = e; "repeated transactions cannot be recognised"),
+        }
+    })
+}
+
+async fn wait_for_signal() -> Result<(), Failure> {
+    let open = |kind| signal(kind).map_err(|e| failure("signals cannot be received", &e));
+    let (mut term, mut int) = (open(SignalKind::terminate())?, open(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! What operators ask over the control socket, done with the real rooms.
+
+use super::{Rooms, failure, report};
+use crate::base::clock;
+use crate::base::secret::Secret;
+use crate::directory::DirectoryError;
+use crate::ops::request::{
+    AccountEntry, AliasEntry, CredentialEntry, DomainEntry, Failure, MadePassword, Operator,
+    Outcome, QueueEntry, TenantEntry, Token,
+};
+use crate::ops::status::StatusReport;
+use crate::pair::formation;
+use crate::store::PrimaryLease;
+use std::collections::BTreeMap;
+use understudy_proto::directory::{PASSWORD, Tenant};
+use understudy_proto::id::TenantId;
+
+/// Most rows of a list.
+const ROWS_MAX: usize = 10_000;
+
+/// Where operators are served.
+pub(super) struct Desk(pub(super) Rooms);
+
+impl Desk {
+    /// The lease: changes are made on the primary.
+    fn lease(&self) -> Outcome<PrimaryLease> {
+        self.0.pair.lease().ok_or_else(|| {
+            Failure::new(
+                "this appliance is not primary, so it changes nothing",
+                "Give the command on the primary: `understudy status` says who it is.",
+            )
+        })
+    }
+
+    /// The named tenant, or all.
+    fn tenants(&self, name: Option<&str>) -> Outcome<Vec<Tenant>> {
+        match name {
+            Some(name) => Ok(vec![self.0.directory.find_tenant(name).map_err(refused)?]),
+            None => self.0.directory.tenants().map_err(refused),
+        }
+    }
+
+    fn names(&self) -> Outcome<BTreeMap<TenantId, String>> {
+        Ok(self.tenants(None)?.into_iter().map(|t| (t.id, t.name)).collect())
+    }
+}
+
+fn refused(e: DirectoryError) -> Failure {
+    let advice = match &e {
+        DirectoryError::Refused(_) | DirectoryError::Address(_) | DirectoryError::Hash(_) => {
+            "Nothing was changed. Correct it and try again."
+        }
+        DirectoryError::NotWritten(_) | DirectoryError::Busy => {
+            "Try again; `understudy status` says whether this appliance may write."
+        }
+        DirectoryError::Store(_) | DirectoryError::Row(_) => {
+            "The log of this appliance says more; see docs/runbook/disk-failure.md."
+        }
+    };
+    Failure::new(e.to_string(), advice)
+}
+
+impl Operator for Desk {
+    async fn status(&self) -> Outcome<StatusReport> {
+        Ok(report::report(&self.0))
+    }
+
+    async fn tenant_create(&self, name: &str) -> Outcome<()> {
+        self.0.directory.create_tenant(&self.lease()?, name).await.map_err(refused)?;
+        Ok(())
+    }
+
+    async fn tenant_list(&self) -> Outcome<Vec<TenantEntry>> {
+        let domains = self.0.directory.domains().map_err(refused)?;
+        let mut entries = Vec::new();
+        for tenant in self.tenants(None)?.into_iter().take(ROWS_MAX) {
+            let accounts = self.0.directory.accounts(tenant.id).map_err(refused)?;
+            entries.push(TenantEntry {
+                id: tenant.id.0,
+                domains: count(domains.iter().filter(|(_, owner)| *owner == tenant.id).count()),
+                accounts: count(accounts.iter().filter(|a| !a.closed).count()),
+                name: tenant.name,
+            });
+        }
+        Ok(entries)
+    }
+
+    async fn domain_add(&self, tenant: &str, domain: &str) -> Outcome<()> {
+        let tenant = self.0.directory.find_tenant(tenant).map_err(refused)?;
+        self.0.directory.add_domain(&self.lease()?, tenant.id, domain).await.map_err(refused)
+    }
+
+    async fn domain_list(&self, tenant: Option<&str>) -> Outcome<Vec<DomainEntry>> {
+        let names: BTreeMap<TenantId, String> =
+            self.tenants(tenant)?.into_iter().map(|t| (t.id, t.name)).collect();
+        let domains = self.0.directory.domains().map_err(refused)?;
+        Ok(domains
+            .into_iter()
+            .filter_map(|(domain, owner)| {
+                Some(DomainEntry { domain, tenant: names.get(&owner)?.clone() })
+            })
+            .take(ROWS_MAX)
+            .collect())
+    }
+
+    async fn domain_remove(&self, domain: &str) -> Outcome<()> {
+        self.0.directory.remove_domain(&self.lease()?, domain).await.map_err(refused)
+    }
+
+    async fn account_create(&self, address: &str) -> Outcome<()> {
+        let name = address.split_once('@').map_or(address, |(local, _)| local);
+        self.0.directory.create_account(&self.lease()?, address, name).await.map_err(refused)?;
+        Ok(())
+    }
+
+    async fn account_list(&self, tenant: Option<&str>) -> Outcome<Vec<AccountEntry>> {
+        let mut entries = Vec::new();
+        for tenant in self.tenants(tenant)? {
+            let accounts = self.0.directory.accounts(tenant.id).map_err(refused)?;
+            let open = accounts.into_iter().filter(|a| !a.closed);
+            entries.extend(
+                open.map(|a| AccountEntry { address: a.address, tenant: tenant.name.clone() }),
+            );
+        }
+        entries.truncate(ROWS_MAX);
+        Ok(entries)
+    }
+
+    async fn account_remove(&self, address: &str) -> Outcome<()> {
+        self.0.directory.close_account(&self.lease()?, address).await.map_err(refused)
+    }
+
+    async fn alias_add(&self, alias: &str, account: &str) -> Outcome<()> {
+        self.0.directory.add_alias(&self.lease()?, alias, account).await.map_err(refused)
+    }
+
+    async fn alias_remove(&self, alias: &str) -> Outcome<()> {
+        self.0.directory.remove_alias(&self.lease()?, alias).await.map_err(refused)
+    }
+
+    async fn alias_list(&self, tenant: Option<&str>) -> Outcome<Vec<AliasEntry>> {
+        let mut entries = Vec::new();
+        for tenant in self.tenants(tenant)? {
+            let aliases = self.0.directory.aliases(tenant.id).map_err(refused)?;
+            entries
+                .extend(aliases.into_iter().map(|(alias, account)| AliasEntry { alias, account }));
+        }
+        entries.truncate(ROWS_MAX);
+        Ok(entries)
+    }
+
+    async fn credential_password(&self, account: &str, password: &Secret<String>) -> Outcome<()> {
+        self.0
+            .directory
+            .set_password(&self.lease()?, account, password.clone())
+            .await
+            .map_err(refused)
+    }
+
+    async fn credential_app_password(&self, account: &str, label: &str) -> Outcome<MadePassword> {
+        let made = self
+            .0
+            .directory
+            .add_app_password(&self.lease()?, account, label)
+            .await
+            .map_err(refused)?;
+        Ok(MadePassword { id: made.id.into(), password: made.plain })
+    }
+
+    async fn credential_list(&self, account: &str) -> Outcome<Vec<CredentialEntry>> {
+        let credentials = self.0.directory.credentials(account).map_err(refused)?;
+        Ok(credentials
+            .into_iter()
+            .map(|c| CredentialEntry {
+                id: c.id.into(),
+                kind: if c.id == PASSWORD { "password" } else { "app-password" }.to_owned(),
+                label: c.label,
+                created_ms: c.created.0,
+            })
+            .collect())
+    }
+
+    async fn credential_revoke(&self, account: &str, id: u64) -> Outcome<()> {
+        let id = u32::try_from(id).unwrap_or(u32::MAX);
+        self.0.directory.revoke_credential(&self.lease()?, account, id).await.map_err(refused)
+    }
+
+    async fn queue_list(&self) -> Outcome<Vec<QueueEntry>> {
+        let names = self.names()?;
+        let items =
+            self.0.mail.queue(ROWS_MAX).map_err(|e| failure("the queue cannot be read", &e))?;
+        let mut entries = Vec::new();
+        for (tenant, item) in items {
+            let tenant = names.get(&tenant).cloned().unwrap_or_else(|| tenant.to_string());
+            entries.extend(item.to.iter().map(|to| QueueEntry {
+                id: item.id.0,
+                tenant: tenant.clone(),
+                from: item.from.clone(),
+                to: to.clone(),
+                size: item.size,
+                accepted_ms: item.created.0,
+                attempts: item.attempts,
+                next_ms: item.next.0,
+                last_answer: Some(item.reason.clone()).filter(|r| !r.is_empty()),
+            }));
+        }
+        entries.truncate(ROWS_MAX);
+        Ok(entries)
+    }
+
+    async fn handover(&self) -> Outcome<()> {
+        self.0
+            .pair
+            .handover()
+            .await
+            .map_err(|e| Failure::new(e.to_string(), "`understudy status` says what is missing."))
+    }
+
+    async fn pair_token(&self) -> Outcome<Token> {
+        let pair = self.0.config.pair.as_ref().ok_or_else(|| {
+            Failure::new("this appliance has no [pair] section", "Write one and form the pair.")
+        })?;
+        let now = clock::now_ms();
+        let token = formation::token(&self.0.config.data_dir, &pair.listen, now)
+            .map_err(|e| failure("no token was made", &e))?;
+        let valid_s = token.expires().0.saturating_sub(now.0) / 1_000;
+        Ok(Token { token: Secret::new(token.to_string()), valid_s })
+    }
+
+    async fn pair_force_solo(&self) -> Outcome<()> {
+        log::warn!("an operator says that the peer is gone: this appliance is to serve alone");
+        self.0
+            .pair
+            .force_solo()
+            .await
+            .map_err(|e| Failure::new(e.to_string(), "`understudy status` says more."))
+    }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,242 @@
+//! What is true now, gathered from the rooms: for `status`, health and metrics.
+//!
+//! Absent: remembering. Every report is made afresh from what the rooms publish.
+
+use super::Rooms;
+use crate::base::{clock, limit, metric};
+use crate::ops::health::{Duty, Facts};
+use crate::ops::status::{
+    AddressReport, Holder, Lag, Move, MoveKind, PathReport, ProblemReport, Role, Sessions, State,
+    StatusReport, VrrpState,
+};
+use crate::pair::{PairStatus, PathStatus};
+use crate::vrrp::GroupStatus;
+use std::time::Duration;
+use understudy_proto::pair::{self as machine, Waiting};
+use understudy_proto::vrrp;
+
+/// How often health's facts and the gauges are renewed.
+const BOARD_EVERY: Duration = Duration::from_millis(100);
+/// How often the queue is counted for the gauge: it reads every tenant's.
+const QUEUE_EVERY: u32 = 50;
+/// A path on which nothing was heard for so long is shown as silent.
+const PATH_SILENCE: Duration = Duration::from_secs(1);
+
+/// The whole report.
+pub(super) fn report(rooms: &Rooms) -> StatusReport {
+    let pair = rooms.pair.status().borrow().clone();
+    let now = clock::now_ms();
+    let log = rooms.store.log();
+    let groups = rooms.vrrp.as_ref().map(|v| v.status()).unwrap_or_default();
+    let tenants = rooms.directory.tenants().map_or(0, |t| t.len());
+    let queue = rooms.mail.queue(usize::MAX).map_or(0, |q| q.len());
+    let m = &pair.pair;
+    StatusReport {
+        hostname: rooms.config.hostname.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: now,
+        uptime_s: clock::mono().since(rooms.started).as_secs(),
+        state: state(&pair),
+        rpo_zero: m.rpo_zero,
+        role: role(m.role),
+        node: rooms.config.pair.as_ref().map(|_| m.node.0),
+        epoch: m.epoch.0,
+        insync: pair.insync.iter().map(|n| n.0).collect(),
+        committed: log.committed().0,
+        applied: log.applied().0,
+        durable: log.durable().borrow().0,
+        lag: m.peer_durable.map(|d| Lag { records: log.last().lsn.0.saturating_sub(d.0) }),
+        paths: paths(&pair),
+        addresses: groups.iter().flat_map(addresses).collect(),
+        queue_depth: count(queue),
+        sessions: Sessions {
+            smtp: limit::SMTP_SESSIONS.used(),
+            submission: limit::SUBMISSION_SESSIONS.used(),
+            imap: limit::IMAP_SESSIONS.used(),
+        },
+        tenants: count(tenants),
+        last_move: pair.last_promotion.as_ref().map(|entry| Move {
+            at: entry.at,
+            kind: if entry.reason == "handover" { MoveKind::Handover } else { MoveKind::Takeover },
+            to: entry.node.0,
+            epoch: entry.epoch.0,
+            took_ms: entry.took_ms,
+            reason: entry.reason.clone(),
+        }),
+        waiting_for: waiting(&pair),
+        problems: problems(rooms, &pair, &groups),
+    }
+}
+
+fn state(pair: &PairStatus) -> State {
+    match pair.pair.state {
+        _ if pair.standalone => State::Standalone,
+        machine::State::Pair => State::Pair,
+        machine::State::Joining => State::Joining,
+        machine::State::Solo => State::Solo,
+        machine::State::Recovering => State::Recovering,
+        machine::State::Branched => State::Branched,
+    }
+}
+
+fn role(role: machine::Role) -> Role {
+    match role {
+        machine::Role::Primary => Role::Primary,
+        machine::Role::Standby => Role::Standby,
+        machine::Role::None => Role::None,
+    }
+}
+
+fn paths(pair: &PairStatus) -> Vec<PathReport> {
+    pair.paths
+        .iter()
+        .map(|path| PathReport {
+            peer: path.peer.to_string(),
+            reachable: age(path).is_some_and(|t| t < PATH_SILENCE),
+            heard_ms_ago: age(path).map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+            session: path.session,
+        })
+        .collect()
+}
+
+fn age(path: &PathStatus) -> Option<Duration> {
+    path.heard.map(|at| clock::mono().since(at))
+}
+
+fn addresses(group: &GroupStatus) -> Vec<AddressReport> {
+    let state = match group.state {
+        vrrp::State::Initialize => VrrpState::Initialize,
+        vrrp::State::Backup => VrrpState::Backup,
+        vrrp::State::Active => VrrpState::Active,
+    };
+    let holder = match (group.state, group.holder) {
+        (vrrp::State::Active, _) => Holder::Here,
+        (_, Some(other)) => Holder::Other(other.to_string()),
+        (_, None) => Holder::Nobody,
+    };
+    group
+        .addresses
+        .iter()
+        .map(|address| AddressReport {
+            address: address.to_string(),
+            interface: group.interface.clone(),
+            vrid: group.vrid,
+            vrrp: state,
+            holder: holder.clone(),
+        })
+        .collect()
+}
+
+fn waiting(pair: &PairStatus) -> Option<String> {
+    let text = match pair.pair.waiting {
+        Waiting::Nothing => return None,
+        Waiting::Peer => "the peer, which may know more than this appliance",
+        Waiting::Operator => {
+            "an operator: may this appliance serve with what it has? \
+             understudy pair force-solo --confirm"
+        }
+        Waiting::FullCopy => {
+            "the peer, which lacks more of the log than is kept: it needs a full copy"
+        }
+    };
+    Some(text.to_owned())
+}
+
+fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<ProblemReport> {
+    let mut found = Vec::new();
+    let mut add = |what: String, runbook: &str| {
+        found.push(ProblemReport { what, runbook: runbook.to_owned() });
+    };
+    let m = &pair.pair;
+    match m.state {
+        machine::State::Branched => {
+            add(
+                "two histories: this appliance holds changes that the peer lacks".into(),
+                "branched",
+            );
+        }
+        machine::State::Recovering => add("who may serve is not decided yet".into(), "recovering"),
+        machine::State::Solo if !pair.standalone => {
+            add(
+                "the peer is missing: what is acknowledged now is on one disk only".into(),
+                "peer-lost",
+            );
+        }
+        machine::State::Joining => {
+            add("the copy on the peer is not complete yet".into(), "joining")
+        }
+        machine::State::Solo | machine::State::Pair => {}
+    }
+    for path in pair.paths.iter().filter(|p| m.linked && age(p).is_none_or(|t| t >= PATH_SILENCE)) {
+        add(format!("the path to {} is silent", path.peer), "peer-lost");
+    }
+    for what in &pair.problems {
+        add(what.clone(), "peer-lost");
+    }
+    for group in groups {
+        if let Some(fault) = &group.fault {
+            add(format!("vrid {} on {}: {fault}", group.vrid, group.interface), "address-missing");
+        }
+    }
+    if rooms.store.log().is_stopped() {
+        add("the store has stopped after a disk failure".into(), "disk-failure");
+    }
+    found
+}
+
+/// Keeps health's facts and the gauges true, for as long as the process runs.
+pub(super) async fn keep_board(rooms: Rooms) {
+    let mut round = 0_u32;
+    loop {
+        let pair = rooms.pair.status().borrow().clone();
+        let groups = rooms.vrrp.as_ref().map(|v| v.status()).unwrap_or_default();
+        rooms.board.set(facts(&rooms, &pair, &groups));
+        gauges(&rooms, &pair, &groups);
+        if round.is_multiple_of(QUEUE_EVERY)
+            && let Ok(queue) = rooms.mail.queue(usize::MAX)
+        {
+            metric::QUEUE_DEPTH.set(count(queue.len()));
+        }
+        round = round.wrapping_add(1);
+        tokio::time::sleep(BOARD_EVERY).await;
+    }
+}
+
+fn facts(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Facts {
+    let m = &pair.pair;
+    let held = groups.iter().filter(|g| g.state == vrrp::State::Active).count();
+    Facts {
+        duty: match m.role {
+            machine::Role::Primary => Duty::Primary,
+            machine::Role::Standby => Duty::Standby,
+            machine::Role::None => Duty::Recovering,
+        },
+        rpo_zero: m.rpo_zero,
+        lease: rooms.pair.lease().is_some(),
+        // A listener that ends takes the process along: while this runs, all are up.
+        listeners_up: true,
+        addresses_missing: groups.len().saturating_sub(held),
+        linked: m.linked,
+        insync: m.state == machine::State::Pair,
+        sync_failed: rooms.store.log().is_stopped(),
+    }
+}
+
+fn gauges(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) {
+    let (m, log) = (&pair.pair, rooms.store.log());
+    metric::LSN_DURABLE.set(log.durable().borrow().0);
+    metric::LSN_COMMITTED.set(log.committed().0);
+    metric::LSN_APPLIED.set(log.applied().0);
+    metric::EPOCH.set(m.epoch.0);
+    metric::PRIMARY.set(u64::from(m.role == machine::Role::Primary));
+    metric::RPO_ZERO.set(u64::from(m.rpo_zero));
+    metric::INSYNC_NODES.set(count(pair.insync.len()));
+    let lag = m.peer_durable.map_or(0, |d| log.last().lsn.0.saturating_sub(d.0));
+    metric::PEER_LAG_RECORDS.set(lag);
+    let held = groups.iter().filter(|g| g.state == vrrp::State::Active);
+    metric::ADDRESSES_HELD.set(count(held.map(|g| g.addresses.len()).sum()));
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,114 @@
+//! The services behind their listeners: they serve while this node holds the lease.
+
+use super::{Failure, Rooms, failure};
+use crate::base::{clock, task};
+use crate::imap::{self, Imap};
+use crate::net::{self, Sessions, Stop, StopControl};
+use crate::smtp::{Port, Smtp};
+use crate::store::PrimaryLease;
+use crate::tls::{Names, Service};
+use tokio::sync::watch;
+
+/// The running services; dropping it stops them.
+pub(super) struct Services(StopControl);
+
+impl Services {
+    /// Closes every session and listener.
+    pub(super) fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+/// Opens all listeners and starts the queue's worker.
+pub(super) fn start(rooms: &Rooms) -> Result<Services, Failure> {
+    let tls = certificate(rooms)?;
+    let (control, stop) = net::stop();
+    let config = &rooms.config;
+    let (directory, mail) = (rooms.directory.clone(), rooms.mail.clone());
+    let smtp = Smtp::new(
+        &config.hostname,
+        config.smtp.clone(),
+        directory.clone(),
+        mail.clone(),
+        tls.clone(),
+    );
+    let submission = Sessions::new(Smtp::limits(Port::Submission));
+    let smtp_ports = [
+        (config.listen.smtp, Port::Mx, Sessions::new(Smtp::limits(Port::Mx))),
+        (config.listen.submission, Port::Submission, submission),
+        (
+            config.listen.submissions,
+            Port::Submissions,
+            Sessions::new(Smtp::limits(Port::Submissions)),
+        ),
+    ];
+    for (number, port, sessions) in smtp_ports {
+        for listener in listen(rooms, number)? {
+            let (smtp, gate) = (smtp.clone(), rooms.pair.gate());
+            let serve = net::serve(listener, sessions.clone(), gate, stop.clone(), move |s| {
+                smtp.clone().session(port, s.stream, s.peer, s.pass)
+            });
+            drop(task::spawn_critical("smtp-listener", until_stopped(serve, stop.clone())));
+        }
+    }
+    let imap =
+        Imap::new(directory, mail, tls.config(), config.imap.clone(), config.smtp.message_size_max);
+    let sessions = Sessions::new(imap::LIMITS);
+    for (number, implicit_tls) in [(config.listen.imap, false), (config.listen.imaps, true)] {
+        for listener in listen(rooms, number)? {
+            let (imap, gate) = (imap.clone(), rooms.pair.gate());
+            let serve = net::serve(listener, sessions.clone(), gate, stop.clone(), move |s| {
+                imap.clone().serve(s, implicit_tls)
+            });
+            drop(task::spawn_critical("imap-listener", until_stopped(serve, stop.clone())));
+        }
+    }
+    drop(task::spawn_critical("queue", drain(smtp, rooms.pair.watch_lease())));
+    Ok(Services(control))
+}
+
+/// A listener ends with the process's orderly stop only; ended earlier, it takes the process along.
+async fn until_stopped(serve: impl Future<Output = ()>, stop: Stop) {
+    serve.await;
+    if stop.is_stopped() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Drains the outbound queue under each lease.
+async fn drain(smtp: Smtp, mut leases: watch::Receiver<Option<PrimaryLease>>) {
+    loop {
+        let lease = leases.borrow_and_update().clone().filter(PrimaryLease::valid);
+        if let Some(lease) = lease {
+            smtp.clone().drain_queue(lease).await;
+        }
+        if leases.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn listen(rooms: &Rooms, port: Option<u16>) -> Result<Vec<net::Listener>, Failure> {
+    let Some(port) = port else { return Ok(Vec::new()) };
+    net::listen(&rooms.config.listen.addresses, port)
+        .map_err(|e| failure("a service cannot listen", &e))
+}
+
+fn certificate(rooms: &Rooms) -> Result<Service, Failure> {
+    let config = &rooms.config;
+    let made = match &config.tls.own {
+        Some(files) => Service::from_files(&files.certificate, &files.key),
+        None => {
+            let names = Names {
+                hosts: vec![config.hostname.clone()],
+                addresses: config.listen.addresses.clone(),
+            };
+            Service::own(&config.data_dir.join("tls"), &names, clock::now_ms())
+        }
+    };
+    let service = made.map_err(|e| failure("there is no certificate to show", &e))?;
+    if let Some(authority) = service.authority_fingerprint() {
+        log::info!(sha256 = authority; "certificate of our own authority");
+    }
+    Ok(service)
+}

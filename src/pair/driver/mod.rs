@@ -1,0 +1,373 @@
+//! Binds the pair's machine to the world: store, link, VRRP, register, operator.
+//!
+//! ```text
+//!            link: sessions, frames, beacons ─┐        ┌─► link: frames, beacons
+//!   store: appended, durable, applied ────────┤        ├─► store: append, commit, read, set aside
+//!   vrrp: MasterDown, HeardActive ────────────┼─► one ─┼─► vrrp: stand, pulse
+//!   register: durable ────────────────────────┤  task  ├─► register, journal
+//!   operator: handover, force-solo, stop ─────┘        └─► lease: mint, revoke · status
+//! ```
+//!
+//! Invariants: outputs are carried out in the machine's order; the lease is minted only on `Lead`
+//! and revoked before anything else; nothing in the one task waits for a disk or for the peer
+//! (workers do, and report). Absent on purpose: any decision.
+
+mod run;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use super::formation::{FormationError, PairIdentity};
+use super::journal::{self, Entry};
+use super::link::{self, Link, LinkError};
+use super::register::{self, RegisterError};
+use crate::base::{clock, task};
+use crate::config;
+use crate::net::{Gate, Pass};
+use crate::store::disk::Disk;
+use crate::store::{FatalHook, PrimaryLease, Store};
+use crate::vrrp::Vrrp;
+use run::Driver;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use understudy_proto::id::{Lsn, NodeId};
+use understudy_proto::pair::{Insync, Machine, Register, Status, Timers};
+use understudy_proto::time::{Mono, UnixMs};
+
+/// Commands that wait for the driver.
+const COMMANDS_MAX: usize = 8;
+/// Silence on the session after which it is dead, in heartbeats.
+const SESSION_SILENCE_HEARTBEATS: u32 = 12;
+/// Between two looks at what needs looking at when there is no pair to heartbeat for.
+const TICK_ALONE: Duration = Duration::from_millis(100);
+
+/// What the driver is built from.
+pub struct Options {
+    /// The open store.
+    pub store: Store,
+    /// The disk that it lies on.
+    pub disk: Arc<dyn Disk>,
+    /// The data directory: `pair/` in it is the driver's.
+    pub data_dir: PathBuf,
+    /// The `[pair]` section; `None` for an appliance alone.
+    pub pair: Option<config::Pair>,
+    /// The floating addresses; `None` without any.
+    pub vrrp: Option<Arc<Vrrp>>,
+    /// Whether the service listeners are up: the addresses are held only while they are.
+    pub listening: watch::Receiver<bool>,
+    /// Called when the pair must stop: the register cannot be made durable.
+    pub fatal: FatalHook,
+    /// Called at each promotion, before the lease, with the last record that is promoted.
+    pub promoted: Promoted,
+}
+
+/// See [`Options::promoted`]. The takeover waits for it: milliseconds at most.
+pub type Promoted = Arc<dyn Fn(Lsn) + Send + Sync>;
+
+/// Why the pair could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `[pair]` is there, the pair is not.
+    #[error(
+        "[pair] is configured, but this appliance is in no pair yet: run `understudy pair init` on \
+         the first one and `understudy pair join` on the second, or leave [pair] out"
+    )]
+    NotFormed,
+    /// The pair is there, `[pair]` is not.
+    #[error(
+        "this appliance is node {0} of a pair, but the config file has no [pair] section; alone it \
+         could go on without its peer's changes"
+    )]
+    NotConfigured(NodeId),
+    /// Files of the formation.
+    #[error(transparent)]
+    Formation(#[from] FormationError),
+    /// The register.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// The link.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The journal.
+    #[error("the journal in {path} cannot be read: {source}")]
+    Journal {
+        /// Its folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why an operator's word was not followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// A handover starts at the primary.
+    #[error("this appliance is not primary; say it on the other one")]
+    NotPrimary,
+    /// Nobody to hand over to.
+    #[error("the standby does not have everything (the pair is {0}); wait until it does")]
+    NoStandby(String),
+    /// It was tried and did not come about.
+    #[error("the other appliance did not take over in time; see the log of both")]
+    NotTaken,
+    /// The peer lives: nobody needs to be forced.
+    #[error("the other appliance is heard; stop it, or let the two settle it")]
+    PeerIsThere,
+    /// It leads already.
+    #[error("this appliance leads already")]
+    AlreadyPrimary,
+    /// Too many words at once, or the process is stopping.
+    #[error("the pair is busy or stopping; try again")]
+    Busy,
+}
+
+/// What an operator asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Handover,
+    ForceSolo,
+    Stop,
+}
+
+type Reply = oneshot::Sender<Result<(), CommandError>>;
+
+/// One path to the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathStatus {
+    /// The peer's address on it.
+    pub peer: SocketAddr,
+    /// When the last beacon arrived on it.
+    pub heard: Option<Mono>,
+    /// Whether the session runs over it.
+    pub session: bool,
+}
+
+/// What a new primary promoted without knowing whether the old one had answered for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// Everything up to here was known to be committed.
+    pub after: Lsn,
+    /// The last record that was promoted.
+    pub last: Lsn,
+    /// When.
+    pub at: UnixMs,
+}
+
+/// The truth about the pair (invariant 13), as this node knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairStatus {
+    /// What the machine says.
+    pub pair: Status,
+    /// Whether no peer is configured.
+    pub standalone: bool,
+    /// Whether this node holds the lease: services run.
+    pub serving: bool,
+    /// Everything up to here is visible to readers.
+    pub applied: Lsn,
+    /// Nodes that every acknowledged change is durable on, as far as this node knows.
+    pub insync: Vec<NodeId>,
+    /// Paths to the peer, in the order of the configuration.
+    pub paths: Vec<PathStatus>,
+    /// What was promoted unconfirmed at the last takeover of this process.
+    pub unconfirmed: Option<Unconfirmed>,
+    /// When the peer's or our link certificate expires, whichever comes first. The pair does not
+    /// mind; people may.
+    pub certificate_expires: Option<UnixMs>,
+    /// What is wrong, in sentences.
+    pub problems: Vec<String>,
+    /// The newest promotion that the journal knows.
+    pub last_promotion: Option<Entry>,
+}
+
+/// The pair, running. Clones are the same; dropping the last one ends it like a power cut.
+#[derive(Clone)]
+pub struct Pair(Arc<Handle>);
+
+struct Handle {
+    commands: mpsc::Sender<(Command, Reply)>,
+    lease: watch::Receiver<Option<PrimaryLease>>,
+    status: watch::Receiver<PairStatus>,
+    journal: watch::Receiver<Arc<Vec<Entry>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Opens services while this node holds the lease.
+#[derive(Clone)]
+pub struct LeaseGate(watch::Receiver<Option<PrimaryLease>>);
+
+impl Gate for LeaseGate {
+    type Pass = PrimaryLease;
+
+    fn current(&self) -> Option<PrimaryLease> {
+        self.0.borrow().clone().filter(PrimaryLease::valid)
+    }
+}
+
+impl Pass for PrimaryLease {
+    async fn revoked(&self) {
+        Self::revoked(self).await;
+    }
+}
+
+impl Pair {
+    /// Starts the driver; the node is RECOVERING until the machine says otherwise.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let dir = options.data_dir.join("pair");
+        let found = register::read(options.disk.as_ref(), &dir)?;
+        let identity = PairIdentity::load(&options.data_dir)?;
+        let (link, timers, node) = match (&options.pair, identity) {
+            (None, None) => (None, timers_alone(), NodeId(0)),
+            (None, Some(id)) => return Err(StartError::NotConfigured(id.node)),
+            (Some(_), None) => return Err(StartError::NotFormed),
+            (Some(config), Some(id)) => {
+                let timers = timers_of(config, options.vrrp.is_some());
+                let node = id.node;
+                let link = Link::start(link_options(config, &options.data_dir), id.clone())?;
+                (Some((link, id)), timers, node)
+            }
+        };
+        let log = options.store.log();
+        let register = found.unwrap_or_else(|| {
+            let founded = link.as_ref().is_none_or(|(_, id)| id.founded);
+            first_register(node, founded, link.is_none() || log.last().lsn == Lsn(0))
+        });
+        let entries = journal::read(&dir)
+            .map_err(|source| StartError::Journal { path: dir.clone(), source })?;
+        let machine = Machine::new(node, timers, register, run::log_state(log), clock::mono());
+        let (commands, commands_out) = mpsc::channel(COMMANDS_MAX);
+        let tick = options.pair.as_ref().map_or(TICK_ALONE, |pair| pair.heartbeat);
+        let (driver, watches) =
+            Driver::new(options, machine, link, dir, entries, commands_out, tick, timers);
+        let task = task::spawn_critical("pair", driver.run());
+        Ok(Self(Arc::new(Handle {
+            commands,
+            lease: watches.lease,
+            status: watches.status,
+            journal: watches.journal,
+            task,
+        })))
+    }
+
+    /// For [`crate::net::serve`].
+    #[must_use]
+    pub fn gate(&self) -> LeaseGate {
+        LeaseGate(self.0.lease.clone())
+    }
+
+    /// The lease, while this node holds it.
+    #[must_use]
+    pub fn lease(&self) -> Option<PrimaryLease> {
+        self.gate().current()
+    }
+
+    /// Follows the lease: `Some` while this node leads.
+    #[must_use]
+    pub fn watch_lease(&self) -> watch::Receiver<Option<PrimaryLease>> {
+        self.0.lease.clone()
+    }
+
+    /// The pair's state: at once when it changes, positions within a heartbeat.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<PairStatus> {
+        self.0.status.clone()
+    }
+
+    /// The last role changes, oldest first.
+    #[must_use]
+    pub fn journal(&self) -> Arc<Vec<Entry>> {
+        Arc::clone(&self.0.journal.borrow())
+    }
+
+    /// Moves the primary role to the peer; returns when the peer has it.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub async fn handover(&self) -> Result<(), CommandError> {
+        self.command(Command::Handover).await
+    }
+
+    /// Leads with what is here, because an operator has confirmed that the peer is gone; returns
+    /// when this node leads.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub async fn force_solo(&self) -> Result<(), CommandError> {
+        self.command(Command::ForceSolo).await
+    }
+
+    /// Stops in good order: the peer takes over at once where it can. The lease is revoked and the
+    /// link closed when this returns; the store may be closed then.
+    ///
+    /// # Errors
+    /// The driver is gone already.
+    pub async fn stop(&self) -> Result<(), CommandError> {
+        self.command(Command::Stop).await
+    }
+
+    async fn command(&self, command: Command) -> Result<(), CommandError> {
+        let (reply, answer) = oneshot::channel();
+        if self.0.commands.try_send((command, reply)).is_err() {
+            return Err(CommandError::Busy);
+        }
+        answer.await.unwrap_or(Err(CommandError::Busy))
+    }
+}
+
+/// What a node is taken for that has no register yet.
+fn first_register(node: NodeId, founded: bool, fresh: bool) -> Register {
+    let register = Register::formed(node);
+    if founded && fresh {
+        return Register { holder: node, insync: Insync::Only(node), stale: false, ..register };
+    }
+    // A node that joined has nothing; one that lost its register knows nothing.
+    let holder = node.peer();
+    Register { holder, insync: Insync::Only(holder), stale: true, ..register }
+}
+
+fn timers_alone() -> Timers {
+    Timers { has_peer: false, solo_boot_wait: Duration::ZERO, vrrp: false, ..Timers::default() }
+}
+
+fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
+    let default = Timers::default();
+    let silence = config.heartbeat * config.heartbeats_missed_max;
+    Timers {
+        ack_timeout: config.ack_timeout,
+        stability: config.stability,
+        silence,
+        echo: silence,
+        // A standby must know that it is stale well before the primary goes on alone.
+        stale_after: default.stale_after.min(config.ack_timeout / 4),
+        solo_boot_wait: default.solo_boot_wait.min(config.boot_wait),
+        boot_wait: config.boot_wait,
+        vrrp,
+        has_peer: true,
+        ..default
+    }
+}
+
+fn link_options(config: &config::Pair, data_dir: &std::path::Path) -> link::Options {
+    link::Options {
+        listen: config.listen.clone(),
+        peer: config.peer.clone(),
+        heartbeat: config.heartbeat,
+        silence: config.heartbeat * SESSION_SILENCE_HEARTBEATS,
+        connect_timeout: config.connect_timeout,
+        reconnect: config.reconnect,
+        data_dir: data_dir.to_owned(),
+    }
+}

@@ -1,0 +1,882 @@
+//! The one task that holds the machine.
+
+use super::tasks::{self, Done, LogQueue};
+use super::{
+    Command, CommandError, Entry, Options, PairStatus, PathStatus, Reply, Unconfirmed, journal,
+};
+use crate::base::{clock, task};
+use crate::pair::formation::PairIdentity;
+use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
+use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
+use crate::tls;
+use crate::vrrp::{self, Priority, Stand, VrrpEvent};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use understudy_proto::id::{Epoch, Lsn, NodeId};
+use understudy_proto::pair::{
+    Frame, History, Input, LogState, Machine, Note, Operator, Output, Register, Role, State,
+    Timers, VrrpNews, VrrpStand,
+};
+use understudy_proto::record;
+use understudy_proto::time::Mono;
+
+/// How long one pulse lets the addresses stay.
+const PULSE: Duration = Duration::from_millis(500);
+/// Pause between two pulses.
+const PULSE_EVERY: Duration = Duration::from_millis(100);
+/// A timer that fires later than this tells that the process stood still.
+const STALL: Duration = Duration::from_millis(50);
+/// After a standstill, what has arrived meanwhile is heard for so long before time counts.
+const STALL_GRACE: Duration = Duration::from_millis(20);
+/// Least time between two timeouts of the machine: a deadline in the past must not spin.
+const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
+/// Records behind the tail from which on reading goes to a thread: it may have to ask the disk.
+const READ_INLINE_RECORDS: u64 = 4_096;
+/// Pause before the log is read again where it had nothing.
+const READ_PAUSE: Duration = Duration::from_millis(5);
+/// Most time for an operator's word beyond the machine's own limit.
+const COMMAND_GRACE: Duration = Duration::from_secs(2);
+/// Most time for the last frames to leave at an orderly stop.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
+/// A loss of the session longer ago than this did not bring a promotion about.
+const CAUSE_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// What the world follows.
+pub(super) struct Watches {
+    pub(super) lease: watch::Receiver<Option<PrimaryLease>>,
+    pub(super) status: watch::Receiver<PairStatus>,
+    pub(super) journal: watch::Receiver<Arc<Vec<Entry>>>,
+}
+
+pub(super) struct Driver {
+    options: Options,
+    log: Log,
+    machine: Machine,
+    timers: Timers,
+    tick: Duration,
+    link: Option<Link>,
+    certificate_expires: Option<understudy_proto::time::UnixMs>,
+    session: Option<Session>,
+    /// A session that waits until the log's queue is empty.
+    coming: Option<Session>,
+    /// The peer's keyring is being taken in: frames after it wait.
+    importing: bool,
+    /// Inputs that follow from outputs.
+    inputs: VecDeque<Input>,
+    jobs: LogQueue,
+    done: mpsc::Sender<Done>,
+    done_out: mpsc::Receiver<Done>,
+    commands: mpsc::Receiver<(Command, Reply)>,
+    asked: Option<(Command, Reply, Mono)>,
+    registers: watch::Sender<Option<(u64, Register)>>,
+    control: Option<LeaseControl>,
+    lease: watch::Sender<Option<PrimaryLease>>,
+    status: watch::Sender<PairStatus>,
+    journal: watch::Sender<Arc<Vec<Entry>>>,
+    vrrp_events: Option<mpsc::Receiver<VrrpEvent>>,
+    groups: Vec<Group>,
+    stand: VrrpStand,
+    pulsed: Mono,
+    /// When a beacon last arrived, per path.
+    heard: Vec<Option<Mono>>,
+    lost_at: Option<Mono>,
+    role: Role,
+    unconfirmed: Option<Unconfirmed>,
+    problems: BTreeMap<&'static str, String>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+struct Session {
+    id: SessionId,
+    peer: SocketAddr,
+    queue: Queue,
+    /// The newest version of our keyring that went out on it.
+    keyring_sent: u64,
+}
+
+/// What is known of a virtual router.
+#[derive(Default)]
+struct Group {
+    down: bool,
+    adverts: u64,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            worker.abort();
+        }
+    }
+}
+
+impl Driver {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the one who owns all of them")]
+    pub(super) fn new(
+        options: Options,
+        machine: Machine,
+        link: Option<(Link, PairIdentity)>,
+        dir: PathBuf,
+        entries: Vec<Entry>,
+        commands: mpsc::Receiver<(Command, Reply)>,
+        tick: Duration,
+        timers: Timers,
+    ) -> (Self, Watches) {
+        let log = options.store.log().clone();
+        let (done, done_out) = mpsc::channel(tasks::DONE_MAX);
+        let jobs = LogQueue::default();
+        let (registers, registers_out) = watch::channel(None);
+        let (journal, journal_out) = watch::channel(Arc::new(entries));
+        let (lease, lease_out) = watch::channel(None);
+        let disk = Arc::clone(&options.disk);
+        let workers = vec![
+            tasks::log_worker(jobs.clone(), log.clone(), done.clone()),
+            tasks::register_worker(registers_out, disk, dir.clone(), done.clone()),
+            tasks::journal_worker(journal_out.clone(), dir),
+        ];
+        let vrrp = options.vrrp.as_ref();
+        let groups = vrrp.map_or(0, |v| v.status().len());
+        let paths = options.pair.as_ref().map_or(0, |pair| pair.peer.len());
+        let (link, certificate_expires) = match link {
+            Some((link, id)) => (Some(link), certificate_expires(&id)),
+            None => (None, None),
+        };
+        let first = PairStatus {
+            pair: machine.status(),
+            standalone: link.is_none(),
+            serving: false,
+            applied: log.applied(),
+            insync: Vec::new(),
+            paths: Vec::new(),
+            unconfirmed: None,
+            certificate_expires,
+            problems: Vec::new(),
+            last_promotion: None,
+        };
+        let (status, status_out) = watch::channel(first);
+        let driver = Self {
+            vrrp_events: vrrp.and_then(|v| v.events()),
+            groups: (0..groups).map(|_| Group::default()).collect(),
+            options,
+            log,
+            machine,
+            timers,
+            tick,
+            link,
+            certificate_expires,
+            session: None,
+            coming: None,
+            importing: false,
+            inputs: VecDeque::new(),
+            jobs,
+            done,
+            done_out,
+            commands,
+            asked: None,
+            registers,
+            control: None,
+            lease,
+            status,
+            journal,
+            stand: VrrpStand::Silent,
+            pulsed: Mono(0),
+            heard: vec![None; paths],
+            lost_at: None,
+            role: Role::None,
+            unconfirmed: None,
+            problems: BTreeMap::new(),
+            workers,
+        };
+        (driver, Watches { lease: lease_out, status: status_out, journal: journal_out })
+    }
+
+    /// Runs until the process ends.
+    pub(super) async fn run(mut self) {
+        let mut durable = self.log.durable();
+        let mut appended = self.log.appended();
+        let mut applied = self.log.watch_applied();
+        let mut keyring = self.options.store.keyring().newest();
+        let mut ticks = tokio::time::interval(self.tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut timeout_at = clock::mono();
+        // What the store did before we looked counts, too.
+        self.feed(Input::Durable(*durable.borrow_and_update()));
+        self.feed(Input::Applied(*applied.borrow_and_update()));
+        loop {
+            self.settle();
+            if self.stop_is_through() {
+                return self.finish().await;
+            }
+            let deadline = self.machine.poll_timeout().map(|at| at.max(timeout_at));
+            let quiet = self.coming.is_none() && !self.importing;
+            // What has arrived is heard before the clock: hence the order, and `biased`.
+            tokio::select! {
+                biased;
+                Some(done) = self.done_out.recv() => self.done(done),
+                Some((command, reply)) = self.commands.recv() => self.command(command, reply),
+                Ok(()) = durable.changed() => {
+                    let lsn = *durable.borrow_and_update();
+                    self.feed(Input::Durable(lsn));
+                }
+                Ok(()) = appended.changed() => {
+                    let lsn = *appended.borrow_and_update();
+                    self.feed(Input::Appended(lsn));
+                }
+                Ok(()) = applied.changed() => {
+                    let lsn = *applied.borrow_and_update();
+                    self.feed(Input::Applied(lsn));
+                }
+                news = next_of_link(&mut self.link, quiet) => match news {
+                    News::Event(event) => self.event(event),
+                    News::Beacon(heard) => self.beacon(heard),
+                },
+                Some(event) = next_vrrp(&mut self.vrrp_events) => self.vrrp_event(event),
+                Ok(()) = keyring.changed() => { keyring.borrow_and_update(); }
+                _ = ticks.tick() => self.on_tick(),
+                () = sleep_until(deadline) => timeout_at = self.timeout(deadline),
+            }
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.inputs.push_back(input);
+    }
+
+    /// Feeds what waits and carries out what follows, until nothing is left; then tells the world.
+    fn settle(&mut self) {
+        self.drain();
+        while let Some(input) = self.inputs.pop_front() {
+            self.machine.handle(clock::mono(), input);
+            self.drain();
+        }
+        if self.log.is_stopped() && !self.problems.contains_key("store") {
+            let why = "the store has stopped: a disk failed; see the log";
+            self.problems.insert("store", why.to_owned());
+            self.revoke();
+            self.take_stand(VrrpStand::Silent);
+        }
+        self.settle_keyring();
+        if let Some(link) = &self.link {
+            link.say(self.machine.beacon());
+        }
+        self.answer_command();
+        self.publish(false);
+    }
+
+    fn drain(&mut self) {
+        // Invariant 13: whoever gets an answer that rests on a new state can also see that state.
+        self.publish(false);
+        while let Some(output) = self.machine.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send(frame) => self.send(&frame),
+            Output::CloseSession(reason) => self.close_session(reason),
+            Output::Read { from, max } => self.read(from, max),
+            Output::Append(bytes) => self.jobs.append(bytes),
+            Output::SetAside(from) => self.jobs.set_aside(from),
+            Output::Persist { number, register } => {
+                self.registers.send_replace(Some((number, register)));
+            }
+            Output::BeginEpoch(epoch) => self.begin_epoch(epoch),
+            Output::Commit(lsn) => self.log.commit(lsn),
+            Output::Unconfirmed { after, tail } => {
+                let unconfirmed = Unconfirmed { after, last: tail, at: clock::now_ms() };
+                self.unconfirmed = (tail > after).then_some(unconfirmed);
+                // Before the lease: nobody may repeat a transaction that is not yet remembered.
+                (self.options.promoted)(tail);
+            }
+            Output::Lead(epoch) => {
+                if !self.log.is_stopped() {
+                    let (lease, control) = PrimaryLease::mint(epoch);
+                    self.control = Some(control);
+                    self.lease.send_replace(Some(lease));
+                }
+            }
+            Output::Revoke => {
+                self.revoke();
+                self.jobs.tail();
+            }
+            Output::Vrrp(stand) => self.take_stand(stand),
+            Output::Note(note) => self.note(&note),
+        }
+    }
+
+    fn revoke(&mut self) {
+        if let Some(control) = self.control.take() {
+            control.revoke();
+        }
+        self.lease.send_replace(None);
+    }
+
+    fn send(&mut self, frame: &Frame) {
+        // The keys of records go before them on the same stream, and the standby takes keys in
+        // durably before it reads on: whatever it acknowledges, it can open.
+        if matches!(frame, Frame::Join { .. } | Frame::Records { .. }) {
+            self.send_keyring();
+        }
+        let Some(session) = &self.session else { return };
+        if let Err(e) = session.queue.send(frame) {
+            log::warn!(err:% = e; "a frame cannot be sent to the peer");
+            self.lose_session("a frame could not be sent");
+        }
+    }
+
+    fn send_keyring(&mut self) {
+        let keyring = self.options.store.keyring();
+        let version = keyring.version();
+        let Some(session) = self.session.as_mut().filter(|s| s.keyring_sent < version) else {
+            return;
+        };
+        let frame = Frame::Keyring { version, keys: keyring.export() };
+        session.keyring_sent = version;
+        if let Err(e) = session.queue.send(&frame) {
+            log::warn!(err:% = e; "the keyring cannot be sent to the peer");
+            self.lose_session("the keyring could not be sent");
+        }
+    }
+
+    /// Tells who waits for a key that it is durable wherever it must be.
+    fn settle_keyring(&mut self) {
+        if self.role != Role::Primary {
+            return;
+        }
+        if self.machine.status().state == State::Pair {
+            self.send_keyring();
+        } else {
+            let keyring = self.options.store.keyring();
+            keyring.mark_replicated(keyring.version());
+        }
+    }
+
+    /// The machine has ended it already.
+    fn close_session(&mut self, reason: &'static str) {
+        let Some(session) = self.session.take() else { return };
+        log::info!(reason; "pair session closed");
+        self.lost_at = Some(clock::mono());
+        if let Some(link) = &self.link {
+            link.close(session.id);
+        }
+    }
+
+    /// It is over for us: the machine is told.
+    fn lose_session(&mut self, reason: &'static str) {
+        if self.session.is_some() {
+            self.close_session(reason);
+            self.feed(Input::SessionDown);
+        }
+    }
+
+    fn read(&mut self, from: Lsn, max: usize) {
+        let behind = self.log.last().lsn.0.saturating_sub(from.0);
+        if behind <= READ_INLINE_RECORDS {
+            match read(&self.log, from, max) {
+                Ok(input) if !is_empty(&input) => self.feed(input),
+                Ok(input) => self.feed_later(input),
+                Err(e) => self.unreadable(&e),
+            }
+            return;
+        }
+        let (log, done) = (self.log.clone(), self.done.clone());
+        self.helper(async move {
+            let answer = match tokio::task::spawn_blocking(move || read(&log, from, max)).await {
+                Ok(Ok(input)) => Done::Input(input),
+                Ok(Err(e)) => Done::Unreadable(e),
+                Err(e) => Done::Fatal(e.to_string()),
+            };
+            // The driver is gone only when the process ends.
+            done.send(answer).await.unwrap_or_default();
+        });
+    }
+
+    fn feed_later(&mut self, input: Input) {
+        let done = self.done.clone();
+        self.helper(async move {
+            tokio::time::sleep(READ_PAUSE).await;
+            done.send(Done::Input(input)).await.unwrap_or_default();
+        });
+    }
+
+    /// The peer needs what the log does not hold: on the next session the machine sees so.
+    fn unreadable(&mut self, e: &StoreError) {
+        log::error!(err:% = e, runbook = "pair-full-copy"; "the log cannot be read for the peer");
+        self.problems.insert("log", format!("the log cannot be read for the peer: {e}"));
+        self.lose_session("the log cannot be read");
+    }
+
+    fn begin_epoch(&mut self, epoch: Epoch) {
+        let (log, done) = (self.log.clone(), self.done.clone());
+        // The call queues the record when first polled: that must happen before the lease is
+        // minted, so here, not in the task.
+        let mut begun = Box::pin(async move { log.begin_epoch(epoch).await });
+        let mut waker = std::task::Context::from_waker(std::task::Waker::noop());
+        if let std::task::Poll::Ready(outcome) = begun.as_mut().poll(&mut waker) {
+            return self.epoch_begun(epoch, outcome);
+        }
+        self.helper(async move {
+            match begun.await {
+                Ok(lsn) => {
+                    let input = Input::EpochBegun { epoch, lsn };
+                    done.send(Done::Input(input)).await.unwrap_or_default();
+                }
+                Err(e) => log::error!(err:% = e, runbook = "disk-failure"; "no epoch can begin"),
+            }
+        });
+    }
+
+    fn epoch_begun(&mut self, epoch: Epoch, outcome: Result<Lsn, StoreError>) {
+        match outcome {
+            Ok(lsn) => self.feed(Input::EpochBegun { epoch, lsn }),
+            Err(e) => log::error!(err:% = e, runbook = "disk-failure"; "no epoch can begin"),
+        }
+    }
+
+    /// A short task whose answer comes as [`Done`].
+    fn helper(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+        self.workers.retain(|worker| !worker.is_finished());
+        self.workers.push(task::spawn("pair-helper", future));
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Input(input) => self.feed(input),
+            Done::Log(input) => {
+                self.feed(input);
+                self.jobs.answered();
+                self.welcome();
+            }
+            Done::Unreadable(e) => self.unreadable(&e),
+            Done::Keyring(version, Ok(())) => {
+                self.importing = false;
+                self.problems.remove("keyring");
+                self.send(&Frame::KeyringAck { version });
+            }
+            Done::Keyring(_, Err(e)) => {
+                self.importing = false;
+                log::error!(err:% = e, runbook = "pair-keyring"; "the peer's keyring is refused");
+                self.problems.insert("keyring", format!("the peer's keyring is refused: {e}"));
+                self.lose_session("the peer's keyring is refused");
+            }
+            Done::Fatal(why) => {
+                // Invariant 11: what could not be made durable is not tried again.
+                log::error!(reason = why, runbook = "disk-failure"; "the pair must stop");
+                self.revoke();
+                self.take_stand(VrrpStand::Silent);
+                self.problems.insert("register", why.clone());
+                (self.options.fatal)(&why);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Up { session: id, peer, queue } => {
+                self.lose_session("a newer session took its place");
+                log::info!(peer:% = peer; "pair session up");
+                self.coming = Some(Session { id, peer, queue, keyring_sent: 0 });
+                self.welcome();
+            }
+            Event::Frame { session, frame } => {
+                if self.session.as_ref().is_some_and(|s| s.id == session) {
+                    self.frame(frame);
+                }
+            }
+            Event::Down { session, reason } => {
+                self.coming.take_if(|s| s.id == session);
+                if self.session.take_if(|s| s.id == session).is_some() {
+                    log::warn!(reason; "pair session lost");
+                    self.lost_at = Some(clock::mono());
+                    self.feed(Input::SessionDown);
+                }
+            }
+            Event::Joined(id) => {
+                log::info!(node = id.node.peer().0; "a new peer is admitted");
+                self.certificate_expires = certificate_expires(&id);
+            }
+        }
+    }
+
+    /// Lets a session in once the log's queue is empty: what an earlier one brought is in the log.
+    fn welcome(&mut self) {
+        if self.jobs.is_idle()
+            && let Some(session) = self.coming.take()
+        {
+            self.session = Some(session);
+            self.feed(Input::SessionUp(log_state(&self.log)));
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) {
+        match frame {
+            Frame::Keyring { version, keys } => {
+                self.importing = true;
+                let (store, done) = (self.options.store.clone(), self.done.clone());
+                self.helper(async move {
+                    let import = move || store.keyring().import(&keys).map(drop);
+                    let answer = match tokio::task::spawn_blocking(import).await {
+                        Ok(outcome) => Done::Keyring(version, outcome),
+                        Err(e) => Done::Fatal(e.to_string()),
+                    };
+                    done.send(answer).await.unwrap_or_default();
+                });
+            }
+            Frame::KeyringAck { version } => {
+                if self.session.as_ref().is_some_and(|s| version <= s.keyring_sent) {
+                    self.options.store.keyring().mark_replicated(version);
+                }
+            }
+            other => self.feed(Input::Frame(other)),
+        }
+    }
+
+    fn beacon(&mut self, heard: Heard) {
+        if let Some(slot) = self.heard.get_mut(heard.path) {
+            *slot = Some(clock::mono());
+        }
+        self.feed(Input::Beacon(heard.beacon));
+    }
+
+    fn vrrp_event(&mut self, event: VrrpEvent) {
+        let Some(group) = self.groups.get_mut(event.group) else { return };
+        match event.kind {
+            vrrp::Event::MasterDown => {
+                group.down = true;
+                if self.groups.iter().all(|g| g.down) {
+                    self.feed(Input::Vrrp(VrrpNews::MasterDown));
+                }
+            }
+            vrrp::Event::HeardActive { .. } | vrrp::Event::Outranked { .. } => {
+                group.down = false;
+                self.feed(Input::Vrrp(VrrpNews::HeardActive));
+            }
+            vrrp::Event::Lapsed => {
+                log::warn!(group = event.group; "the addresses lapsed: this node was too slow");
+            }
+            vrrp::Event::Entered(_)
+            | vrrp::Event::ActiveReleased { .. }
+            | vrrp::Event::Fault
+            | vrrp::Event::FaultOver => {}
+        }
+    }
+
+    fn take_stand(&mut self, stand: VrrpStand) {
+        self.stand = stand;
+        if let Some(vrrp) = &self.options.vrrp {
+            vrrp.stand(match stand {
+                VrrpStand::Silent => Stand::Silent,
+                VrrpStand::Standby => Stand::Standby { priority: Priority::STANDBY },
+                VrrpStand::Holder => Stand::Holder { priority: Priority::HOLDER },
+            });
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let now = clock::mono();
+        self.pulse(now);
+        self.hear_adverts();
+        self.ask_again(now);
+        let status = self.machine.status();
+        let peer = status.peer_durable.filter(|_| status.linked);
+        self.log.keep_for_peer(peer);
+        self.publish(true);
+    }
+
+    /// Invariant 8: the addresses stay only while this node can serve.
+    fn pulse(&mut self, now: Mono) {
+        let can = self.control.is_some()
+            && self.stand == VrrpStand::Holder
+            && *self.options.listening.borrow()
+            && !self.log.is_stopped();
+        if can && now.since(self.pulsed) >= PULSE_EVERY {
+            self.pulsed = now;
+            if let Some(vrrp) = &self.options.vrrp {
+                vrrp.serving_pulse(now.after(PULSE));
+            }
+        }
+    }
+
+    /// An Active is reported once when it is first heard. A standby whose session is gone must know
+    /// whether it is *still* heard: adverts are counted.
+    fn hear_adverts(&mut self) {
+        if self.session.is_some() || self.role == Role::Primary {
+            return;
+        }
+        let Some(vrrp) = &self.options.vrrp else { return };
+        let mut more = false;
+        for (group, status) in self.groups.iter_mut().zip(vrrp.status()) {
+            more |= status.adverts_received > group.adverts;
+            group.adverts = status.adverts_received;
+        }
+        if more {
+            self.feed(Input::Vrrp(VrrpNews::HeardActive));
+        }
+    }
+
+    /// Returns the earliest moment for the next timeout.
+    fn timeout(&mut self, deadline: Option<Mono>) -> Mono {
+        let now = clock::mono();
+        if deadline.is_some_and(|at| now.since(at) > STALL) {
+            log::warn!("the process stood still; what came meanwhile is heard first");
+            return now.after(STALL_GRACE);
+        }
+        self.feed(Input::Timeout);
+        now.after(TIMEOUT_PAUSE)
+    }
+
+    fn note(&mut self, note: &Note) {
+        let now = clock::mono();
+        let took = self.lost_at.map(|at| now.since(at)).filter(|age| *age <= CAUSE_AGE_MAX);
+        let entry = Entry {
+            at: clock::now_ms(),
+            node: self.machine.status().node,
+            from: note.from,
+            to: note.to,
+            role_from: std::mem::replace(&mut self.role, note.role),
+            role: note.role,
+            epoch: note.epoch,
+            reason: note.reason.to_owned(),
+            took_ms: took.and_then(|age| u64::try_from(age.as_millis()).ok()),
+        };
+        let (from, to, role) = (note.from, note.to, note.role);
+        let (epoch, reason) = (note.epoch, note.reason);
+        if to == State::Branched {
+            log::error!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook = "pair-branched"; "the pair has branched");
+        } else if from == State::Pair {
+            log::warn!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason; "the pair has changed");
+        } else {
+            log::info!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason; "the pair has changed");
+        }
+        self.journal.send_modify(|entries| {
+            let mut new = entries.as_ref().clone();
+            new.push(entry);
+            journal::keep_newest(&mut new);
+            *entries = Arc::new(new);
+        });
+    }
+
+    fn command(&mut self, command: Command, reply: Reply) {
+        let status = self.machine.status();
+        let now = clock::mono();
+        let refusal = match command {
+            Command::Stop => None,
+            _ if self.asked.is_some() => Some(CommandError::Busy),
+            Command::Handover if status.role != Role::Primary => Some(CommandError::NotPrimary),
+            Command::Handover if status.state != State::Pair || !status.linked => {
+                Some(CommandError::NoStandby(format!("{:?}", status.state).to_uppercase()))
+            }
+            Command::ForceSolo if status.role == Role::Primary => {
+                Some(CommandError::AlreadyPrimary)
+            }
+            Command::ForceSolo if status.linked || self.peer_is_heard(now) => {
+                Some(CommandError::PeerIsThere)
+            }
+            Command::Handover | Command::ForceSolo => None,
+        };
+        if let Some(refusal) = refusal {
+            return tell(reply, Err(refusal));
+        }
+        log::info!(command:? = command; "an operator speaks");
+        self.feed(Input::Operator(match command {
+            Command::Handover => Operator::Handover,
+            Command::ForceSolo => Operator::ForceSolo,
+            Command::Stop => Operator::Stop,
+        }));
+        let deadline = now.after(self.timers.handover + COMMAND_GRACE);
+        if let Some((_, earlier, _)) = self.asked.replace((command, reply, deadline)) {
+            tell(earlier, Err(CommandError::Busy));
+        }
+    }
+
+    fn peer_is_heard(&self, now: Mono) -> bool {
+        let silence = self.timers.silence.max(Duration::from_secs(1));
+        self.heard.iter().flatten().any(|at| now.since(*at) < silence)
+    }
+
+    /// Answers an operator whose word has come true, or whose time is over.
+    fn answer_command(&mut self) {
+        let Some((command, _, deadline)) = &self.asked else { return };
+        let status = self.machine.status();
+        let through = match command {
+            Command::Handover => status.role == Role::Standby,
+            Command::ForceSolo => status.role == Role::Primary && self.control.is_some(),
+            Command::Stop => return,
+        };
+        let over = clock::mono() >= *deadline;
+        if (through || over)
+            && let Some((_, reply, _)) = self.asked.take()
+        {
+            tell(reply, if through { Ok(()) } else { Err(CommandError::NotTaken) });
+        }
+    }
+
+    /// A standby that was just admitted may not have said so yet: then the machine does nothing.
+    fn ask_again(&mut self, now: Mono) {
+        let limit = self.timers.handover;
+        if let Some((Command::Handover, _, deadline)) = &self.asked
+            && now.after(limit) < *deadline
+            && self.control.is_some()
+        {
+            self.feed(Input::Operator(Operator::Handover));
+        }
+    }
+
+    fn stop_is_through(&self) -> bool {
+        let Some((Command::Stop, _, deadline)) = &self.asked else { return false };
+        self.machine.stopped() || clock::mono() >= *deadline
+    }
+
+    /// The end of an orderly stop. The task then only waits to be aborted: to return would mean
+    /// that something critical ended by itself.
+    async fn finish(mut self) {
+        self.revoke();
+        self.take_stand(VrrpStand::Silent);
+        if let Some(session) = &self.session {
+            let flushed = async {
+                while !session.queue.is_empty() {
+                    session.queue.drained().await;
+                }
+            };
+            if tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.is_err() {
+                log::debug!("the last frames did not reach the peer");
+            }
+        }
+        if let Some(link) = self.link.take() {
+            link.stop().await;
+        }
+        self.publish(true);
+        if let Some((_, reply, _)) = self.asked.take() {
+            tell(reply, Ok(()));
+        }
+        std::future::pending().await
+    }
+
+    /// Tells the world where things stand: at once what matters, positions with `all`.
+    fn publish(&self, all: bool) {
+        let pair = self.machine.status();
+        let serving = self.control.is_some();
+        let urgent = {
+            let old = self.status.borrow();
+            let key = |s: &PairStatus| {
+                let p = &s.pair;
+                (p.state, p.role, p.epoch, p.linked, p.waiting, s.serving, s.problems.len())
+            };
+            let problems = self.problems.len();
+            key(&old)
+                != (pair.state, pair.role, pair.epoch, pair.linked, pair.waiting, serving, problems)
+        };
+        if !all && !urgent {
+            return;
+        }
+        let insync = match (pair.state, pair.role) {
+            (State::Pair, _) => vec![NodeId(0), NodeId(1)],
+            (_, Role::Primary) => vec![pair.node],
+            (_, Role::Standby) => vec![pair.node.peer()],
+            (_, Role::None) => Vec::new(),
+        };
+        let peers = self.options.pair.as_ref().map_or(&[][..], |p| &p.peer);
+        let over = self.session.as_ref().map(|s| s.peer.ip());
+        let paths = peers.iter().zip(&self.heard).map(|(peer, heard)| PathStatus {
+            peer: *peer,
+            heard: *heard,
+            session: over == Some(peer.ip()),
+        });
+        let last = self.journal.borrow().iter().rev().find(|e| e.is_promotion()).cloned();
+        let status = PairStatus {
+            pair,
+            standalone: self.options.pair.is_none(),
+            serving,
+            applied: self.log.applied(),
+            insync,
+            paths: paths.collect(),
+            unconfirmed: self.unconfirmed,
+            certificate_expires: self.certificate_expires,
+            problems: self.problems.values().cloned().collect(),
+            last_promotion: last,
+        };
+        self.status.send_if_modified(|old| {
+            let new = *old != status;
+            if new {
+                *old = status;
+            }
+            new
+        });
+    }
+}
+
+/// What the log holds, for the machine.
+pub(super) fn log_state(log: &Log) -> LogState {
+    LogState {
+        tail: log.last().lsn,
+        durable: *log.durable().borrow(),
+        committed: log.committed(),
+        first: log.first(),
+        history: History::new(log.epochs()),
+    }
+}
+
+fn read(log: &Log, from: Lsn, max: usize) -> Result<Input, StoreError> {
+    let bytes = log.read_from(from, max)?;
+    let mut last = Lsn(from.0.saturating_sub(1));
+    let mut rest = bytes.as_slice();
+    while let Ok((header, _, whole)) = record::decode(rest) {
+        last = header.lsn;
+        rest = rest.get(whole..).unwrap_or_default();
+    }
+    Ok(Input::Records { from, last, bytes })
+}
+
+fn is_empty(input: &Input) -> bool {
+    matches!(input, Input::Records { bytes, .. } if bytes.is_empty())
+}
+
+fn certificate_expires(id: &PairIdentity) -> Option<understudy_proto::time::UnixMs> {
+    let peer = id.peer_certificate_pem.as_deref();
+    [Some(id.certificate_pem.as_str()), peer]
+        .into_iter()
+        .flatten()
+        .filter_map(tls::not_after_pem)
+        .min()
+}
+
+fn tell(reply: Reply, answer: Result<(), CommandError>) {
+    if reply.send(answer).is_err() {
+        log::debug!("whoever asked the pair has gone");
+    }
+}
+
+enum News {
+    Event(Event),
+    Beacon(Heard),
+}
+
+/// The next thing on the link; of its session only where `events` may be taken.
+async fn next_of_link(link: &mut Option<Link>, events: bool) -> News {
+    let Some(link) = link else { return std::future::pending().await };
+    tokio::select! {
+        biased;
+        Some(event) = link.events.recv(), if events => News::Event(event),
+        Some(heard) = link.beacons.recv() => News::Beacon(heard),
+        else => std::future::pending().await,
+    }
+}
+
+async fn next_vrrp(events: &mut Option<mpsc::Receiver<VrrpEvent>>) -> Option<VrrpEvent> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<Mono>) {
+    match deadline {
+        Some(at) => clock::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,187 @@
+//! What the driver's one task must not wait for: the log's answers, the register, the journal.
+
+use super::super::journal::{self, Entry};
+use super::super::register;
+use crate::base::task;
+use crate::store::disk::Disk;
+use crate::store::{Log, StoreError};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use understudy_proto::id::Lsn;
+use understudy_proto::pair::{Input, Register};
+
+/// Answers that wait for the driver; workers wait with them.
+pub(super) const DONE_MAX: usize = 64;
+/// Consecutive appends are put together up to so many bytes.
+const APPEND_LEN_MAX: usize = 4 << 20;
+
+/// What a worker reports.
+pub(super) enum Done {
+    /// For the machine.
+    Input(Input),
+    /// A job of the log's queue is done.
+    Log(Input),
+    /// The log cannot be read for the peer.
+    Unreadable(StoreError),
+    /// The peer's keyring of that version was taken in, or refused.
+    Keyring(u64, Result<(), StoreError>),
+    /// The process must end: why.
+    Fatal(String),
+}
+
+/// What the log is asked, strictly in this order.
+enum Job {
+    Append(Vec<u8>),
+    SetAside(Lsn),
+    /// Where does the log end once everything queued is in it?
+    Tail,
+}
+
+/// The log's jobs. Bounded by the sender's window: what is queued here is not acknowledged yet.
+#[derive(Clone, Default)]
+pub(super) struct LogQueue(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    jobs: Mutex<Jobs>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    /// Whether the worker has one in hand, or its answer is not taken yet.
+    busy: bool,
+}
+
+impl LogQueue {
+    pub(super) fn append(&self, bytes: Vec<u8>) {
+        let mut jobs = self.lock();
+        match jobs.waiting.back_mut() {
+            // One append, one sync: what has come while the disk was busy goes together.
+            Some(Job::Append(last)) if last.len() + bytes.len() <= APPEND_LEN_MAX => {
+                last.extend_from_slice(&bytes);
+            }
+            _ => jobs.waiting.push_back(Job::Append(bytes)),
+        }
+        drop(jobs);
+        self.0.filled.notify_one();
+    }
+
+    pub(super) fn set_aside(&self, from: Lsn) {
+        self.push(Job::SetAside(from));
+    }
+
+    pub(super) fn tail(&self) {
+        self.push(Job::Tail);
+    }
+
+    /// Whether everything asked has been answered, and the answers taken by the driver.
+    pub(super) fn is_idle(&self) -> bool {
+        let jobs = self.lock();
+        jobs.waiting.is_empty() && !jobs.busy
+    }
+
+    /// The driver has taken the answer to a job.
+    pub(super) fn answered(&self) {
+        self.lock().busy = false;
+        self.0.filled.notify_one();
+    }
+
+    fn push(&self, job: Job) {
+        self.lock().waiting.push_back(job);
+        self.0.filled.notify_one();
+    }
+
+    async fn next(&self) -> Job {
+        loop {
+            {
+                let mut jobs = self.lock();
+                if !jobs.busy
+                    && let Some(job) = jobs.waiting.pop_front()
+                {
+                    jobs.busy = true;
+                    return job;
+                }
+            }
+            self.0.filled.notified().await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Jobs> {
+        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Carries the log's jobs out, one after the other.
+pub(super) fn log_worker(queue: LogQueue, log: Log, done: mpsc::Sender<Done>) -> JoinHandle<()> {
+    task::spawn("pair-log", async move {
+        loop {
+            let outcome = match queue.next().await {
+                Job::Append(bytes) => log.append_replica(bytes).await.map(Input::Appended),
+                Job::SetAside(from) => {
+                    let cut = log.set_aside(from).await;
+                    cut.map(|_count| Input::SetAsideDone(log.last().lsn))
+                }
+                // An empty append is answered after everything queued before it.
+                Job::Tail => log.append_replica(Vec::new()).await.map(Input::Revoked),
+            };
+            let answer = match outcome {
+                Ok(input) => Done::Log(input),
+                Err(StoreError::Stopped) => return,
+                Err(e) => {
+                    log::error!(err:% = e, runbook = "pair-branched"; "the peer's log does not fit ours");
+                    Done::Log(Input::AppendFailed)
+                }
+            };
+            if done.send(answer).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Makes registers durable; of several that wait, only the newest.
+pub(super) fn register_worker(
+    mut registers: watch::Receiver<Option<(u64, Register)>>,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    done: mpsc::Sender<Done>,
+) -> JoinHandle<()> {
+    task::spawn("pair-register", async move {
+        while registers.changed().await.is_ok() {
+            let Some((number, register)) = *registers.borrow_and_update() else { continue };
+            let (disk, dir) = (Arc::clone(&disk), dir.clone());
+            let write = move || register::write(disk.as_ref(), &dir, &register);
+            let answer = match tokio::task::spawn_blocking(write).await {
+                Ok(Ok(())) => Done::Input(Input::Persisted(number)),
+                Ok(Err(e)) => Done::Fatal(e.to_string()),
+                Err(e) => Done::Fatal(e.to_string()),
+            };
+            if done.send(answer).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Writes the journal whenever it has changed.
+pub(super) fn journal_worker(
+    mut entries: watch::Receiver<Arc<Vec<Entry>>>,
+    dir: PathBuf,
+) -> JoinHandle<()> {
+    task::spawn("pair-journal", async move {
+        while entries.changed().await.is_ok() {
+            let now = Arc::clone(&entries.borrow_and_update());
+            let dir = dir.clone();
+            match tokio::task::spawn_blocking(move || journal::write(&dir, &now)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => log::warn!(err:% = e; "the pair's journal cannot be written"),
+                Err(e) => log::warn!(err:% = e; "the pair's journal was not written"),
+            }
+        }
+    })
+}

@@ -1,0 +1,330 @@
+//! Two nodes in one process: real stores, real links over loopback, no floating addresses.
+
+use super::*;
+use crate::pair::formation;
+use crate::pair::testing::{free, soon};
+use crate::store::disk::RealDisk;
+use crate::store::{StoreOptions, WriteError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
+use understudy_proto::id::TenantId;
+use understudy_proto::keys::{Keys, KeysMut};
+use understudy_proto::pair::{Role, State};
+use understudy_proto::record::Kind;
+use understudy_proto::rule::{
+    Apply, ApplyError, Command as Rule, DecideError, Decision, Moment, Position, Registry,
+};
+
+const KIND: Kind = Kind(900);
+
+/// "Set this key": the smallest kind of change.
+struct Set(String);
+
+impl Rule for Set {
+    const KIND: Kind = KIND;
+    type Answer = ();
+    type Refusal = ();
+
+    fn decide(&self, _: &dyn Keys, _: Moment) -> Result<Decision<()>, DecideError<()>> {
+        Ok(Decision { change: Some(self.0.clone().into_bytes()), answer: () })
+    }
+}
+
+struct Setting;
+
+impl Apply for Setting {
+    fn kind(&self) -> Kind {
+        KIND
+    }
+
+    fn apply(&self, keys: &mut dyn KeysMut, _: Position, key: &[u8]) -> Result<(), ApplyError> {
+        // Counted, so that a change that were applied twice would show.
+        let times = keys.get(key)?.and_then(|v| v.first().copied()).unwrap_or(0);
+        Ok(keys.put(key, &[times + 1])?)
+    }
+}
+
+/// An appliance: its folder and addresses outlive its process.
+struct Appliance {
+    dir: TempDir,
+    at: SocketAddr,
+    peer: SocketAddr,
+    fatal: Arc<AtomicBool>,
+}
+
+/// Its process.
+struct Process {
+    store: Store,
+    pair: Pair,
+    _listening: watch::Sender<bool>,
+}
+
+impl Appliance {
+    fn pair() -> (Self, Self) {
+        let (a, b) = (free(), free());
+        let new =
+            |at, peer| Self { dir: tempfile::tempdir().unwrap(), at, peer, fatal: Arc::default() };
+        (new(a, b), new(b, a))
+    }
+
+    fn config(&self) -> config::Pair {
+        config::Pair {
+            listen: vec![self.at],
+            peer: vec![self.peer],
+            heartbeat: Duration::from_millis(25),
+            heartbeats_missed_max: 12,
+            lease: Duration::from_millis(75),
+            ack_timeout: Duration::from_millis(1_500),
+            stability: Duration::from_millis(50),
+            boot_wait: Duration::from_millis(300),
+            connect_timeout: Duration::from_secs(1),
+            reconnect: Duration::from_millis(20),
+        }
+    }
+
+    fn boot(&self) -> Process {
+        self.start(Some(self.config())).unwrap()
+    }
+
+    fn start(&self, pair: Option<config::Pair>) -> Result<Process, StartError> {
+        let fatal = Arc::clone(&self.fatal);
+        let fatal: FatalHook = Arc::new(move |_| fatal.store(true, Ordering::Relaxed));
+        let disk = Arc::new(RealDisk);
+        let mut options = StoreOptions::new(self.dir.path(), NodeId(0));
+        options.segment_len = 1 << 20;
+        options.fatal = Arc::clone(&fatal);
+        let registry = Registry::default().with(Setting);
+        let store = Store::open(disk.clone(), options, registry).unwrap();
+        let (listening, listening_out) = watch::channel(true);
+        let pair = Pair::start(Options {
+            store: store.clone(),
+            disk,
+            data_dir: self.dir.path().to_owned(),
+            pair,
+            vrrp: None,
+            listening: listening_out,
+            fatal,
+        })?;
+        Ok(Process { store, pair, _listening: listening })
+    }
+}
+
+impl Process {
+    async fn until(&self, what: &str, is: impl FnMut(&PairStatus) -> bool) {
+        let mut status = self.pair.status();
+        let waited =
+            tokio::time::timeout(Duration::from_secs(20), status.wait_for(is)).await.is_ok();
+        assert!(waited, "never {what}: {:#?}\n{:#?}", self.pair.status(), self.pair.journal());
+    }
+
+    async fn serving(&self) {
+        self.until("serving", |s| s.serving).await;
+    }
+
+    async fn paired(&self) {
+        self.until("in a pair", |s| s.pair.rpo_zero && s.pair.linked).await;
+    }
+
+    async fn set(&self, key: &str) {
+        let lease = self.pair.lease().expect("primary");
+        let set = self.store.write(&lease, TenantId::SYSTEM, Set(key.to_owned()));
+        soon(set).await.unwrap();
+    }
+
+    async fn shows(&self, key: &str) {
+        self.shows_in(TenantId::SYSTEM, key).await;
+    }
+
+    /// Waits until `key` is there, exactly once.
+    async fn shows_in(&self, tenant: TenantId, key: &str) {
+        soon(async {
+            loop {
+                let found = self.store.read(tenant).map(|view| view.get(key.as_bytes()));
+                if let Ok(Ok(Some(times))) = found {
+                    assert_eq!(times, [1], "{key}");
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Ends it like SIGKILL: nobody says goodbye.
+    async fn kill(self) {
+        let Self { store, pair, .. } = self;
+        let task = Arc::downgrade(&pair.0);
+        drop(pair);
+        while task.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
+        // Sockets close when the aborted tasks have gone.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::task::spawn_blocking(move || store.close()).await.unwrap();
+    }
+}
+
+/// A formed pair whose first node has run alone.
+async fn formed() -> (Appliance, Process, Appliance, Process) {
+    let (zero, one) = Appliance::pair();
+    let token = formation::init(zero.dir.path(), &[zero.at], clock::now_ms()).unwrap();
+    let a = zero.boot();
+    a.serving().await;
+    a.set("alone").await;
+    soon(formation::join(one.dir.path(), &token)).await.unwrap();
+    let b = one.boot();
+    a.paired().await;
+    b.paired().await;
+    (zero, a, one, b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_appliance_alone_leads_and_leads_again() {
+    let (alone, _) = Appliance::pair();
+    for round in 0..2 {
+        let process = alone.start(None).unwrap();
+        process.serving().await;
+        process.set(&format!("round {round}")).await;
+        process.shows("round 0").await;
+        let status = process.pair.status().borrow().clone();
+        assert_eq!((status.pair.state, status.pair.rpo_zero), (State::Solo, false));
+        assert!(status.standalone && status.insync == [NodeId(0)]);
+        assert_eq!(
+            process.pair.handover().await.unwrap_err().to_string(),
+            "the standby does not have everything (the pair is SOLO); wait until it does"
+        );
+        if round == 0 {
+            process.pair.stop().await.unwrap();
+            assert!(process.pair.lease().is_none());
+        }
+        process.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn config_and_formation_must_agree() {
+    let (zero, _) = Appliance::pair();
+    assert!(matches!(zero.start(Some(zero.config())), Err(StartError::NotFormed)));
+    formation::init(zero.dir.path(), &[zero.at], clock::now_ms()).unwrap();
+    assert!(matches!(zero.start(None), Err(StartError::NotConfigured(NodeId(0)))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_is_on_the_standby() {
+    let (_zero, a, _one, b) = formed().await;
+    b.shows("alone").await;
+    for n in 0..50 {
+        a.set(&format!("key {n}")).await;
+        // Acknowledged means durable there, before it is visible there.
+        let lsn = a.store.log().committed();
+        assert!(*b.store.log().durable().borrow() >= lsn);
+    }
+    b.shows("key 49").await;
+    assert!(b.pair.lease().is_none());
+    assert_eq!(b.pair.handover().await, Err(CommandError::NotPrimary));
+    assert_eq!(b.pair.force_solo().await, Err(CommandError::PeerIsThere));
+    assert_eq!(a.pair.force_solo().await, Err(CommandError::AlreadyPrimary));
+    let status = b.pair.status().borrow().clone();
+    assert_eq!((status.pair.role, status.insync.len()), (Role::Standby, 2));
+    assert!(status.paths.iter().all(|p| p.heard.is_some() && p.session), "{status:?}");
+    assert!(status.certificate_expires.is_some() && status.problems.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_standby_takes_over_and_the_dead_returns() {
+    let (zero, a, _one, b) = formed().await;
+    a.set("before").await;
+    a.kill().await;
+    b.serving().await;
+    b.shows("before").await;
+    b.set("meanwhile").await;
+    let last = b.pair.status().borrow().last_promotion.clone().unwrap();
+    assert_eq!((last.node, last.role_from), (NodeId(1), Role::Standby));
+    assert!(last.took_ms.is_some());
+    let a = zero.boot();
+    a.paired().await;
+    b.paired().await;
+    for key in ["alone", "before", "meanwhile"] {
+        a.shows(key).await;
+    }
+    b.set("after").await;
+    a.shows("after").await;
+    // And back again.
+    b.kill().await;
+    a.serving().await;
+    a.shows("after").await;
+    a.set("again").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_primary_goes_on_alone_and_the_standby_catches_up() {
+    let (_zero, a, one, b) = formed().await;
+    b.kill().await;
+    // Stalls until SOLO is recorded, and is then acknowledged.
+    a.set("stalled").await;
+    assert_eq!(a.pair.status().borrow().pair.state, State::Solo);
+    for n in 0..300 {
+        a.set(&format!("alone {n}")).await;
+    }
+    let b = one.boot();
+    a.paired().await;
+    b.paired().await;
+    b.shows("stalled").await;
+    b.shows("alone 299").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handover_moves_the_role_and_loses_nothing() {
+    let (_zero, a, _one, b) = formed().await;
+    let lease = a.pair.lease().unwrap();
+    a.set("here").await;
+    a.pair.handover().await.unwrap();
+    b.serving().await;
+    assert!(!lease.valid());
+    let late = a.store.write(&lease, TenantId::SYSTEM, Set("late".to_owned())).await;
+    assert!(matches!(late, Err(WriteError::NotPrimary)));
+    b.set("there").await;
+    a.shows("there").await;
+    a.paired().await;
+    b.pair.handover().await.unwrap();
+    a.serving().await;
+    a.set("home").await;
+    b.shows("home").await;
+    // An orderly stop is a handover, too.
+    a.pair.stop().await.unwrap();
+    b.serving().await;
+    b.shows("home").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_tenants_key_is_on_the_standby_before_its_data() {
+    let (_zero, a, _one, b) = formed().await;
+    let tenant = TenantId(7);
+    let version = a.store.add_tenant_key(tenant).unwrap();
+    soon(a.store.keyring().replicated(version)).await;
+    assert!(b.store.keyring().has(tenant));
+    let lease = a.pair.lease().unwrap();
+    soon(a.store.write(&lease, tenant, Set("mine".to_owned()))).await.unwrap();
+    b.shows_in(tenant, "mine").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_survivor_is_forced_to_lead() {
+    let (zero, a, one, b) = formed().await;
+    // The standby dies, the primary goes on alone, then dies, too: only the stale one returns.
+    b.kill().await;
+    a.set("only here").await;
+    a.kill().await;
+    let b = one.boot();
+    b.until("waiting for the operator", |s| {
+        s.pair.waiting == understudy_proto::pair::Waiting::Operator
+    })
+    .await;
+    assert!(b.pair.lease().is_none());
+    b.pair.force_solo().await.unwrap();
+    b.set("forced").await;
+    // The other one has what this one lacks: nobody discards anything.
+    let a = zero.boot();
+    a.until("branched", |s| s.pair.state == State::Branched).await;
+    a.shows("only here").await;
+}

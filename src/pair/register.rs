@@ -1,0 +1,145 @@
+//! The register on disk: `<data_dir>/pair/register`, replaced atomically.
+//!
+//! ```text
+//! "USG1" ‖ crc32c u32 (over all that follows) ‖ format u16 ‖ postcard of proto::pair::Register
+//! ```
+//! Invariant: after a power cut the old or the new one is there, whole. A damaged one is an error,
+//! never a guess: it is what keeps a stale copy from leading.
+
+use crate::store::disk::{Disk, Open};
+use std::io;
+use std::path::{Path, PathBuf};
+use understudy_proto::codec;
+use understudy_proto::pair::Register;
+
+const MAGIC: &[u8; 4] = b"USG1";
+const FORMAT: u16 = 1;
+const HEAD_LEN: usize = 10;
+/// Longest register in bytes; a longer file is damage.
+const LEN_MAX: u64 = 1_024;
+const NAME: &str = "register";
+
+/// The register cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The system refused.
+    #[error("cannot {what} {}: {source}; check the disk, its space and its permissions", path.display())]
+    Io {
+        /// A verb.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not what was written.
+    #[error(
+        "{} is damaged ({why}); without it this appliance cannot know whether its copy is current: \
+         keep the disk, and let it join its peer anew",
+        path.display()
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Reads the register in `dir`; `None` where none was ever written.
+pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Register>, RegisterError> {
+    let path = dir.join(NAME);
+    disk.create_dir(dir).map_err(io_error("make", dir))?;
+    let names = disk.list(dir).map_err(io_error("list", dir))?;
+    if !names.iter().any(|name| name == NAME) {
+        return Ok(None);
+    }
+    let file = disk.open(&path, Open::Existing).map_err(io_error("open", &path))?;
+    let len = file.len().map_err(io_error("measure", &path))?;
+    let damaged = |why: &str| RegisterError::Damaged { path: path.clone(), why: why.to_owned() };
+    if len > LEN_MAX {
+        return Err(damaged("it is too long"));
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    file.read_at(0, &mut bytes).map_err(io_error("read", &path))?;
+    decode(&bytes).map(Some).map_err(|why| damaged(&why))
+}
+
+/// Makes `register` the one in `dir`. Returns once it is durable.
+pub(super) fn write(disk: &dyn Disk, dir: &Path, register: &Register) -> Result<(), RegisterError> {
+    let (path, new) = (dir.join(NAME), dir.join("register.new"));
+    let file = disk.open(&new, Open::Create).map_err(io_error("create", &new))?;
+    file.write_at(0, &encode(register)).map_err(io_error("write", &new))?;
+    file.sync_data().map_err(io_error("sync", &new))?;
+    disk.rename(&new, &path).map_err(io_error("rename", &new))?;
+    disk.sync_dir(dir).map_err(io_error("sync", dir))
+}
+
+fn encode(register: &Register) -> Vec<u8> {
+    let mut body = FORMAT.to_le_bytes().to_vec();
+    body.extend_from_slice(&codec::encode(register));
+    let mut out = MAGIC.to_vec();
+    out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+    out.extend_from_slice(&body);
+    out
+}
+
+fn decode(bytes: &[u8]) -> Result<Register, String> {
+    if bytes.len() < HEAD_LEN {
+        return Err("it is too short".to_owned());
+    }
+    let rest = bytes.strip_prefix(MAGIC).ok_or("it is no register")?;
+    let (crc, body) = rest.split_first_chunk::<4>().ok_or("it is too short")?;
+    if u32::from_le_bytes(*crc) != crc32c::crc32c(body) {
+        return Err("the checksum is wrong".to_owned());
+    }
+    let (format, register) = body.split_first_chunk::<2>().ok_or("it is too short")?;
+    match u16::from_le_bytes(*format) {
+        FORMAT => codec::decode("the pair's register", register).map_err(|e| e.to_string()),
+        other => Err(format!("format {other} belongs to another release")),
+    }
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RegisterError {
+    let path = path.to_owned();
+    move |source| RegisterError::Io { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::disk::RealDisk;
+    use proptest::prelude::*;
+    use understudy_proto::id::{Epoch, NodeId};
+    use understudy_proto::pair::Insync;
+
+    fn register(epoch: u64) -> Register {
+        Register { epoch: Epoch(epoch), insync: Insync::Both, ..Register::formed(NodeId(1)) }
+    }
+
+    #[test]
+    fn a_register_is_read_as_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("pair");
+        assert_eq!(read(&RealDisk, &dir).unwrap(), None);
+        for epoch in [1, u64::MAX] {
+            write(&RealDisk, &dir, &register(epoch)).unwrap();
+            assert_eq!(read(&RealDisk, &dir).unwrap(), Some(register(epoch)));
+        }
+        std::fs::write(dir.join(NAME), b"").unwrap();
+        assert!(matches!(read(&RealDisk, &dir), Err(RegisterError::Damaged { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_noticed(epoch: u64, at in any::<prop::sample::Index>(), bit in 0u8..8, cut in any::<prop::sample::Index>()) {
+            let whole = encode(&register(epoch));
+            prop_assert_eq!(decode(&whole), Ok(register(epoch)));
+            let mut flipped = whole.clone();
+            flipped[at.index(whole.len())] ^= 1 << bit;
+            prop_assert!(decode(&flipped).is_err());
+            prop_assert!(decode(&whole[..cut.index(whole.len())]).is_err());
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A running `understudy`, alone, on loopback ports of its own, with two accounts.
+
+use super::wire::{Lines, tls};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take before the test gives up; the machine may be busy.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) const HOSTNAME: &str = "mx.here.example";
+pub(crate) const BOB: &str = "bob@here.example";
+pub(crate) const ALICE: &str = "alice@here.example";
+pub(crate) const PASSWORD: &str = "correct-horse-battery";
+
+pub(crate) struct Appliance {
+    dir: TempDir,
+    process: Child,
+    pub(crate) smtp: u16,
+    pub(crate) submission: u16,
+    pub(crate) submissions: u16,
+    imaps: u16,
+}
+
+impl Appliance {
+    pub(crate) fn start() -> Self {
+        Self::with("message_size_max = 1048576")
+    }
+
+    /// `smtp` is what stands in the configuration's `[smtp]`.
+    pub(crate) fn with(smtp: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ports: [u16; 6] = free_ports();
+        let config = format!(
+            "data_dir = \"{data}\"\nhostname = \"{HOSTNAME}\"\nlog_level = \"debug\"\n\
+             [listen]\naddresses = [\"127.0.0.1\"]\nsmtp = {}\nsubmission = {}\n\
+             submissions = {}\nimap = {}\nimaps = {}\n\
+             [management]\naddress = \"127.0.0.1:{}\"\n\
+             [store]\nsegment_mib = 16\nreserve_mib = 64\n[smtp]\n{smtp}\n",
+            ports[0],
+            ports[1],
+            ports[2],
+            ports[3],
+            ports[4],
+            ports[5],
+            data = dir.path().join("data").display(),
+        );
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        std::fs::write(dir.path().join("understudy.toml"), config).unwrap();
+        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let process =
+            command(dir.path()).arg("run").stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        let appliance = Self {
+            dir,
+            process,
+            smtp: ports[0],
+            submission: ports[1],
+            submissions: ports[2],
+            imaps: ports[4],
+        };
+        appliance.wait_for_greeting();
+        appliance.tell(&["tenant", "create", "acme"], "");
+        appliance.tell(&["domain", "add", "acme", "here.example"], "");
+        for account in [BOB, ALICE] {
+            appliance.tell(&["account", "create", account], "");
+            appliance.tell(&["credential", "password", account], PASSWORD);
+        }
+        appliance
+    }
+
+    fn wait_for_greeting(&self) {
+        let end = Instant::now() + LONG;
+        loop {
+            if let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.smtp)) {
+                stream.set_read_timeout(Some(LONG)).unwrap();
+                let mut greeting = [0; 4];
+                if stream.read_exact(&mut greeting).is_ok() && &greeting == b"220 " {
+                    return;
+                }
+            }
+            assert!(Instant::now() < end, "no greeting:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Runs a subcommand, as an operator would.
+    fn tell(&self, words: &[&str], input: &str) {
+        let mut child = command(self.dir.path())
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}\n{}", self.log());
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// A connection to port 25, after its greeting.
+    pub(crate) fn mx(&self) -> Lines {
+        let mut lines = Lines::plain(self.smtp);
+        lines.expect("220 mx.here.example ESMTP");
+        lines
+    }
+
+    /// Everything in the account's INBOX, by IMAP.
+    pub(crate) fn inbox(&self, account: &str) -> Vec<String> {
+        let mut imap = Lines::over(tls(self.imaps));
+        imap.expect("* OK");
+        imap.say(&format!("a LOGIN {account} {PASSWORD}"));
+        imap.until("a OK");
+        imap.say("b SELECT INBOX");
+        if !imap.until("b OK").iter().any(|line| line == "* 0 EXISTS") {
+            imap.say("c FETCH 1:* BODY.PEEK[]");
+            return imap.literals("c OK");
+        }
+        Vec::new()
+    }
+
+    /// Waits until the account's INBOX has `count` messages.
+    pub(crate) fn wait_for(&self, account: &str, count: usize) -> Vec<String> {
+        let end = Instant::now() + LONG;
+        loop {
+            let inbox = self.inbox(account);
+            if inbox.len() >= count || Instant::now() > end {
+                assert_eq!(inbox.len(), count, "{inbox:#?}\n{}", self.log());
+                return inbox;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        if std::thread::panicking() {
+            eprintln!("--- log of the appliance\n{}", self.log());
+        }
+    }
+}
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_understudy"));
+    command.arg("--config").arg(dir.join("understudy.toml"));
+    command
+}
+
+/// Ports that were free a moment ago.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    let open = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listeners: Vec<_> = (0..N).map(|_| open()).collect();
+    std::array::from_fn(|n| listeners[n].local_addr().unwrap().port())
+}
