@@ -530,8 +530,8 @@ impl Machine {
             let current = register == self.register;
             match after {
                 After::Nothing => {}
-                After::Follow { epoch } => self.send(Frame::Follow { epoch }),
-                After::Admitted => self.send(Frame::Admitted { epoch }),
+                After::Follow { epoch } if current => self.send(Frame::Follow { epoch }),
+                After::Admitted if current => self.send(Frame::Admitted { epoch }),
                 After::LeadSolo { reason } if current => self.lead_solo(register, reason),
                 After::Reign if current => self.reign(epoch),
                 After::Solo if current => self.solo_recorded(epoch),
