@@ -64,14 +64,18 @@ impl History {
         if ours.tail.0 == 0 || theirs.tail.0 == 0 {
             return Some(Lsn(0));
         }
-        ours.history.0.iter().enumerate().rev().find_map(|(i, (epoch, first))| {
+        let common = ours.history.0.iter().enumerate().rev().find_map(|(i, (epoch, first))| {
             let at = theirs.history.0.iter().position(|e| e == &(*epoch, *first))?;
             let end = |log: &LogState, i: usize| {
                 let next = log.history.0.get(i.saturating_add(1));
                 next.map_or(log.tail, |(_, first)| Lsn(first.0.saturating_sub(1)))
             };
             Some(end(ours, i).min(end(theirs, at)))
-        })
+        });
+        let whole =
+            |log: &LogState| log.history.0.first().is_some_and(|(_, first)| *first == Lsn(1));
+        // Two whole histories without a common epoch share nothing.
+        common.or_else(|| (whole(ours) && whole(theirs)).then_some(Lsn(0)))
     }
 }
 
@@ -94,6 +98,7 @@ mod tests {
             (log(15, &[(1, 1), (2, 10)]), Some(15)),
             (log(25, &[(1, 1), (3, 12)]), Some(9)),
             (log(0, &[]), Some(0)),
+            (log(25, &[(3, 1)]), Some(0)),
             (log(25, &[(3, 12)]), None),
         ] {
             assert_eq!(History::fork(&ours, &theirs), fork.map(Lsn), "{theirs:?}");

@@ -339,10 +339,10 @@ impl Machine {
 
     /// Takes one input at a moment that is not before the last one.
     pub fn handle(&mut self, now: Mono, input: Input) {
-        let slept = self.timers.has_peer && now.since(self.now) >= self.timers.nap;
-        self.now = self.now.max(now);
-        if slept {
-            self.slept();
+        let before = self.now;
+        self.now = before.max(now);
+        if self.timers.has_peer && now.since(before) >= self.timers.nap {
+            self.slept(before);
         }
         match input {
             Input::SessionUp(log) => self.session_up(log),
@@ -530,8 +530,8 @@ impl Machine {
             let current = register == self.register;
             match after {
                 After::Nothing => {}
-                After::Follow { epoch } => self.send(Frame::Follow { epoch }),
-                After::Admitted => self.send(Frame::Admitted { epoch }),
+                After::Follow { epoch } if current => self.send(Frame::Follow { epoch }),
+                After::Admitted if current => self.send(Frame::Admitted { epoch }),
                 After::LeadSolo { reason } if current => self.lead_solo(register, reason),
                 After::Reign if current => self.reign(epoch),
                 After::Solo if current => self.solo_recorded(epoch),
@@ -612,19 +612,28 @@ impl Machine {
 
     /// This node did not run for a while. Its silence may have been taken for death, and the peer's
     /// news may lie unread: nothing of what it knew of the peer counts any more.
-    fn slept(&mut self) {
+    fn slept(&mut self, since: Mono) {
         #[cfg(test)]
         if self.broken(Mutant::SleepIgnored) {
             return;
         }
-        self.close_session("this node slept");
-        self.session_end = self.now;
         self.heard = Heard::default();
         match &mut self.phase {
             Phase::Primary(p) => p.slept(self.now),
-            Phase::Standby(_) => self.grow_stale("this node slept"),
+            Phase::Standby(s) => {
+                // Had it been awake, it would have decided by now whether it hears its primary.
+                let linked = s.linked_until(since);
+                if self.now.since(linked) >= self.timers.stale_after.saturating_mul(2) {
+                    self.grow_stale("this node slept");
+                } else if self.vrrp == VrrpStand::Standby {
+                    self.stand(VrrpStand::Silent); // Starts the Master_Down_Timer anew.
+                    self.stand(VrrpStand::Standby);
+                }
+            }
             Phase::Recovering(_) | Phase::Branched => {}
         }
+        self.close_session("this node slept");
+        self.session_end = self.now;
     }
 
     pub(super) fn never_stale(&self) -> bool {
@@ -713,8 +722,6 @@ impl Machine {
         }
         match &mut self.phase {
             Phase::Primary(p) => {
-                // It has not led since: else its epoch had ended ours.
-                p.unsure = false;
                 p.gone = false;
                 self.greet_as_primary();
             }

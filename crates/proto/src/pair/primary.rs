@@ -393,7 +393,8 @@ impl Machine {
         if matches!(hello.phase, PhaseName::Primary | PhaseName::Branched) {
             return; // It steps down when it hears our epoch, or waits for an operator.
         }
-        let leaves = p.mode == Mode::Pair && (p.giving_up || p.leaving || p.handing.is_some());
+        let leaves = p.mode == Mode::Pair
+            && (p.leaving || p.handing.is_some() || (p.giving_up && !p.unsure));
         if leaves || p.offered.is_some() || p.gone {
             return;
         }
@@ -436,6 +437,10 @@ impl Machine {
         if p.epoch != epoch || p.offered != Some(tail) || p.follower.is_some() {
             return;
         }
+        // It answers what was asked of it just now: it has not led since. (A Hello does not prove
+        // that; it may have waited, unread, while this node slept.)
+        p.unsure = false;
+        p.giving_up = false;
         p.lost_at = None;
         p.branched = false;
         p.follower = Some(Follower {
@@ -550,6 +555,9 @@ impl Machine {
 
     /// The standby stops in good order: no need to wait for its silence.
     pub(super) fn goodbye(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.hello = None; // What it said of itself is over, too.
+        }
         let Some(p) = self.primary() else { return };
         p.gone = true;
         p.follower = None;

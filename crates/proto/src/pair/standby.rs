@@ -57,6 +57,11 @@ impl Standby {
         self.joined = false;
     }
 
+    /// Until when the primary counted on this copy for sure, seen from `now`.
+    pub(super) fn linked_until(&self, now: Mono) -> Mono {
+        if self.linked { now } else { self.end }
+    }
+
     pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 3] {
         let t = &machine.timers;
         let silent = machine.heard.leading.map(|at| at.after(t.silence));

@@ -207,7 +207,7 @@ impl Story {
                 self.feed(n, Input::SessionUp(log));
             }
         }
-        if both && self.now % (25 * MS) == 0 && (self.cross || self.service) {
+        if both && self.now.is_multiple_of(25 * MS) && (self.cross || self.service) {
             for n in 0..2 {
                 let (phase, seen, durable) = self.sides[n].machine.beacon();
                 let node = NodeId(u8::try_from(n).unwrap());
@@ -216,7 +216,7 @@ impl Story {
                 self.feed(1 - n, Input::Beacon(beacon));
             }
         }
-        if self.now % (100 * MS) == 0 {
+        if self.now.is_multiple_of(100 * MS) {
             for n in 0..2 {
                 let heard = self.service && self.sides[1 - n].up;
                 let active = heard && self.sides[1 - n].vrrp == VrrpStand::Holder;

@@ -61,6 +61,11 @@ impl Rec {
     }
 }
 
+/// Where the record of that position is in a list.
+pub(super) fn index(lsn: u64) -> usize {
+    usize::try_from(lsn).unwrap() - 1
+}
+
 /// A log: what is appended, and how much of it is durable.
 #[derive(Default)]
 pub(super) struct Log {
@@ -99,7 +104,7 @@ impl Log {
 
     /// Whether `rec` is durable here at that position.
     pub(super) fn holds(&self, lsn: u64, rec: &Rec) -> bool {
-        lsn <= self.durable && self.recs.get(usize::try_from(lsn).unwrap() - 1) == Some(rec)
+        lsn <= self.durable && self.recs.get(index(lsn)) == Some(rec)
     }
 
     pub(super) fn state(&self, committed: u64) -> LogState {

@@ -1,6 +1,6 @@
 //! The checker: knows what was acknowledged, and says when a promise is broken.
 
-use super::node::{Node, Rec};
+use super::node::{Node, Rec, index};
 use crate::pair::Insync;
 
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Oracle {
         }
         let primary = me.machine.status().role == crate::pair::Role::Primary;
         for lsn in from + 1..=to {
-            let i = usize::try_from(lsn).unwrap() - 1;
+            let i = index(lsn);
             let rec = me.log.recs[i];
             match self.committed.get(i) {
                 Some(known) if *known == rec => {}
@@ -96,26 +96,26 @@ impl Oracle {
         if self.split {
             return;
         }
-        for n in 0..2 {
+        for (n, node) in nodes.iter().enumerate() {
             while let Some((lsn, rec)) = self.acked.get(self.good[n])
-                && nodes[n].log.holds(*lsn, rec)
+                && node.log.holds(*lsn, rec)
             {
                 self.good[n] += 1;
             }
         }
         let all = self.acked.len();
         let newest = usize::from(nodes[1].register.epoch > nodes[0].register.epoch);
-        for n in 0..2 {
-            if nodes[newest].register.insync.has(nodes[n].machine.me) && self.good[n] < all {
+        for (n, node) in nodes.iter().enumerate() {
+            if nodes[newest].register.insync.has(node.machine.me) && self.good[n] < all {
                 let (lsn, rec) = self.acked[self.good[n]];
                 let (op, register) = (rec.op, nodes[newest].register);
                 self.fail(|| {
                     format!("node {n} is insync in {register:?} and lacks operation {op} ({lsn})")
                 });
             }
-            let status = nodes[n].machine.status();
-            if nodes[n].alive
-                && !nodes[n].frozen
+            let status = node.machine.status();
+            if node.alive
+                && !node.frozen
                 && status.rpo_zero
                 && status.role == crate::pair::Role::Primary
                 && self.good != [all, all]

@@ -2,9 +2,9 @@
 //!
 //! The driver here carries out every [`Output`] in order, as `src/pair` does.
 
-use super::node::{Log, Node, REC_LEN, Rec, Rng};
+use super::node::{Log, Node, REC_LEN, Rec, Rng, index};
 use super::oracle::Oracle;
-use crate::id::{Epoch, Lsn, NodeId};
+use crate::id::{Epoch, Lsn};
 use crate::pair::{
     Beacon, Frame, Input, Mutant, Note, Operator, Output, Role, State, Status, Timers, VrrpNews,
     VrrpStand, Waiting,
@@ -70,7 +70,7 @@ enum Event {
     Restart(usize),
     Thaw(usize),
     Die(usize),
-    Mend(u8),
+    Mend(usize),
     EndFaults,
     Look,
 }
@@ -528,11 +528,12 @@ impl World {
 
     fn read(&mut self, n: usize, from: u64, max: usize) {
         let log = &self.nodes[n].log;
-        let most = (max / REC_LEN).min(1 + (from as usize % 17)) as u64;
+        let most = (max / REC_LEN) as u64;
+        let most = most.min(1 + from % 17);
         let last = log.tail().min(from + most - 1);
         let mut bytes = Vec::new();
         for lsn in from..=last {
-            log.recs[lsn as usize - 1].encode(lsn, &mut bytes);
+            log.recs[index(lsn)].encode(lsn, &mut bytes);
         }
         self.feed(n, Input::Records { from: Lsn(from), last: Lsn(last), bytes });
     }
@@ -540,7 +541,7 @@ impl World {
     fn set_aside(&mut self, n: usize) -> bool {
         let Some(from) = self.nodes[n].setting_aside.take() else { return false };
         let node = &mut self.nodes[n];
-        let tail: Vec<Rec> = node.log.recs[from as usize - 1..].to_vec();
+        let tail: Vec<Rec> = node.log.recs[index(from)..].to_vec();
         node.log.cut(from - 1);
         node.waiters.retain(|(lsn, _)| *lsn < from);
         node.log.aside.extend_from_slice(&tail);
@@ -619,7 +620,7 @@ impl World {
             && at <= lsn
         {
             node.waiters.pop_front();
-            self.oracle.acknowledged(at, node.log.recs[at as usize - 1]);
+            self.oracle.acknowledged(at, node.log.recs[index(at)]);
         }
         self.news(n, 0, 5 * MS, News::Applied(lsn));
     }
@@ -773,7 +774,7 @@ impl World {
         let (phase, seen, durable) = self.nodes[n].machine.beacon();
         self.nodes[n].beacon_seq += 1;
         let sequence = self.nodes[n].beacon_seq;
-        let node = NodeId(n as u8);
+        let node = self.nodes[n].machine.me;
         let beacon = Beacon { pair: [0; 16], node, phase, seen, durable, sequence, boot: [0; 8] };
         let to = 1 - n;
         if !self.nodes[to].alive || self.deaf[to] || !(self.cross || self.service) {
@@ -905,7 +906,7 @@ impl World {
             60..66 => {
                 self.say(|| format!("node {n} is deaf for beacons"));
                 self.deaf[n] = true;
-                self.after(time, Event::Mend(2 + n as u8));
+                self.after(time, Event::Mend(2 + n));
             }
             66..72 => self.burst_until = self.now + time.min(400 * MS),
             72..79 if alive && self.plan.freezes && !self.nodes[n].frozen => {
@@ -1014,11 +1015,11 @@ impl World {
         }
     }
 
-    fn mend(&mut self, what: u8) {
+    fn mend(&mut self, what: usize) {
         match what {
             0 => self.cross = true,
             1 => self.service = true,
-            n => self.deaf[usize::from(n) - 2] = false,
+            n => self.deaf[n - 2] = false,
         }
         self.say(|| format!("mended {what}"));
     }
