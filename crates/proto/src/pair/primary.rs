@@ -165,7 +165,10 @@ impl Primary {
     fn waiting_since(&self, session: Option<Mono>) -> Option<Mono> {
         match &self.follower {
             Some(f) => f.waiting_since,
-            None => session.filter(|_| self.offered.is_some()),
+            // A session may be older than the reign that began on it by a handover.
+            None => session
+                .filter(|_| self.offered.is_some())
+                .map(|since| self.lost_at.map_or(since, |at| since.max(at))),
         }
     }
 

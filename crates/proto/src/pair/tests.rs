@@ -337,6 +337,18 @@ fn an_operator_moves_the_primary_role() {
     assert_eq!(story.sides[0].log.committed, story.sides[1].log.tail);
 }
 
+/// A handover on a session that had stood for longer than `ack_timeout` closed that session at once,
+/// and the new primary went SOLO after a second of silence.
+#[test]
+fn a_handover_on_an_old_session_keeps_it() {
+    let mut story = Story::pair();
+    story.run(5_000);
+    story.feed(0, Input::Operator(Operator::Handover));
+    story.run(100);
+    assert_eq!(story.roles(), [Role::Standby, Role::Primary]);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+}
+
 #[test]
 fn a_handover_whose_frames_are_lost_still_ends_in_one_primary() {
     for lose in [(|f| matches!(f, Frame::HandoverGo { .. })) as fn(&Frame) -> bool, |f| {
