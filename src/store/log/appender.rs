@@ -316,7 +316,11 @@ impl Appender {
         let file = inner.disk.open(&temporary, Open::Create).context("create", &temporary)?;
         let (mut next, mut offset, mut epoch) = (from, 0, None);
         while next <= self.tail.lsn {
-            let bytes = self.log.read_from(next, 1 << 20)?;
+            // All batches are flushed, and the tail no longer counts as durable: read what is there.
+            let bytes = self.log.read_up_to(next, 1 << 20, self.tail.lsn)?;
+            if bytes.is_empty() {
+                return Err(StoreError::damaged(&temporary, offset, "the tail cannot be read"));
+            }
             let mut rest = bytes.as_slice();
             while let Ok((header, _, whole)) = record::decode(rest) {
                 epoch.get_or_insert(header.epoch);

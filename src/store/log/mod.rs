@@ -246,6 +246,12 @@ impl Log {
     /// Whole encoded records from `lsn` on: at least one if there is one, and no more than
     /// `max_bytes` unless the first is longer. Empty past the log's end; an error before its start.
     pub fn read_from(&self, lsn: Lsn, max_bytes: usize) -> Result<Vec<u8>, StoreError> {
+        let durable = *self.0.durable.borrow();
+        self.read_up_to(lsn, max_bytes, durable)
+    }
+
+    /// [`Log::read_from`], with `in_file`: the last record that is whole in the segments' files.
+    fn read_up_to(&self, lsn: Lsn, max_bytes: usize, in_file: Lsn) -> Result<Vec<u8>, StoreError> {
         let blocks: Vec<Arc<Block>> = {
             let state = lock(&self.0.state);
             let first = state.segments.front().map_or(Lsn(1), |s| s.first);
@@ -269,7 +275,7 @@ impl Log {
             }
         };
         if blocks.is_empty() {
-            return self.read_segments(lsn, max_bytes);
+            return self.read_segments(lsn, max_bytes, in_file);
         }
         let mut out = Vec::new();
         for block in blocks {
@@ -505,17 +511,21 @@ impl Log {
     }
 
     /// Reads from the segments on disk. Two segments at most are touched in one call.
-    fn read_segments(&self, lsn: Lsn, max_bytes: usize) -> Result<Vec<u8>, StoreError> {
+    fn read_segments(
+        &self,
+        lsn: Lsn,
+        max_bytes: usize,
+        in_file: Lsn,
+    ) -> Result<Vec<u8>, StoreError> {
         let (path, first, last, place) = {
             let state = lock(&self.0.state);
             let n = state.segments.partition_point(|s| s.first <= lsn).saturating_sub(1);
             let Some(segment) = state.segments.get(n) else { return Ok(Vec::new()) };
             // What is not durable may not be in the file yet; `recent` has it.
-            let durable = *self.0.durable.borrow();
             let last = state
                 .segments
                 .get(n + 1)
-                .map_or(durable, |next| Lsn(next.first.0.saturating_sub(1)));
+                .map_or(in_file, |next| Lsn(next.first.0.saturating_sub(1)));
             let cached = state.reader.filter(|(s, p)| *s == segment.first && p.next == lsn);
             let place = cached.map_or_else(|| segment.place(lsn), |(_, place)| place);
             (segment.path.clone(), segment.first, last, place)

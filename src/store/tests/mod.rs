@@ -370,3 +370,31 @@ async fn a_session_that_panics_takes_nothing_with_it() {
     });
     assert!(last.await.is_err());
 }
+
+/// A node that came back set its tail aside from the segments, not from memory; what it had just
+/// declared no longer durable it then could not read, and tried without end.
+#[tokio::test]
+async fn a_tail_is_set_aside_after_a_restart() {
+    let disk = SimDisk::empty(root());
+    let node = Node::new(disk.clone());
+    let (lease, _control) = node.reign(1).await;
+    let log = node.store.log();
+    log.commit_alone(false);
+    let end = log.last().lsn;
+    for value in [b"1", b"2"] {
+        let mut write = Box::pin(node.store.write(&lease, T1, Put::new(b"k", value)));
+        assert!(waits(&mut write).await);
+    }
+    let mut durable = log.durable();
+    durable.wait_for(|lsn| *lsn >= Lsn(end.0 + 2)).await.unwrap();
+    node.store.close();
+    drop(node);
+
+    let node = Node::new(disk.clone());
+    let log = node.store.log();
+    assert_eq!(log.last().lsn, Lsn(end.0 + 2));
+    assert_eq!(log.set_aside(end.next()).await.unwrap(), 2);
+    assert_eq!(log.last().lsn, end);
+    let aside = disk.list(&root().join("log/aside")).unwrap();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+}
