@@ -180,6 +180,7 @@ fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {
     let mut options = StoreOptions::new(&config.data_dir, node);
     options.segment_len = config.store.segment_len;
     options.log_keep_bytes = config.store.log_keep_bytes;
+    options.reserve_bytes = config.store.reserve_bytes;
     options.checkpoint_every = config.store.checkpoint_every;
     // One budget over all open indexes (DESIGN.md 2).
     let views = usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX)

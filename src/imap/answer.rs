@@ -88,6 +88,11 @@ pub(super) fn refused(why: &MailError, missing: &'static str) -> Done {
             MailboxRefusal::TooMany(_) => Done::no("LIMIT", &text),
             MailboxRefusal::NoSuchAccount => Done::no("AUTHORIZATIONFAILED", &text),
         },
+        // RFC 9051 7.1.
+        Class::Full => {
+            log::warn!(err:% = text; "an IMAP command could not be carried out");
+            Done::no("LIMIT", "There is no room for new messages now")
+        }
         // What is wrong inside is not the client's business; the log has it.
         Class::Temporary => {
             log::warn!(err:% = text; "an IMAP command could not be carried out");

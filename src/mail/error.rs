@@ -25,6 +25,8 @@ pub enum MailError {
 pub enum Class {
     /// The command breaks a rule: it will be refused again.
     Refused(MailboxRefusal),
+    /// The disk reserve is reached.
+    Full,
     /// It may work later; nothing is lost.
     Temporary,
 }
@@ -35,6 +37,7 @@ impl MailError {
     pub fn class(&self) -> Class {
         match self {
             Self::Refused(why) => Class::Refused(why.clone()),
+            Self::Store(StoreError::NoRoom { .. }) => Class::Full,
             Self::NotWritten(_) | Self::Store(_) | Self::Row(_) => Class::Temporary,
         }
     }

@@ -102,6 +102,11 @@ fn refusal(id: &str, e: &MailError) -> Answer {
             warn!(queue_id:% = id, err:% = e; "message does not fit");
             Answer::Full
         }
+        // RFC 5321 4.2.2: 452, insufficient system storage.
+        Class::Full => {
+            warn!(queue_id:% = id, err:% = e; "message does not fit");
+            Answer::Full
+        }
         Class::Refused(_) => {
             error!(queue_id:% = id, err:% = e, runbook = "mail-refused"; "message was refused");
             Answer::Temporary

@@ -48,6 +48,7 @@ impl Store {
     ) -> Result<BodyWriter, StoreError> {
         let inner = self.inner();
         inner.enter(lease).await?;
+        inner.check_room()?;
         Ok(BodyWriter {
             slot: inner.known_slot(tenant)?,
             store: Arc::clone(inner),

@@ -125,6 +125,14 @@ pub enum StoreError {
         /// The last committed record.
         committed: Lsn,
     },
+    /// The disk reserve is reached: new bodies are refused before the disk is full.
+    #[error("the disk has {free} bytes left and {reserve} are reserved; free or add space")]
+    NoRoom {
+        /// Bytes free.
+        free: u64,
+        /// Bytes that stay free.
+        reserve: u64,
+    },
     /// This node is not primary (any more).
     #[error("this appliance is not primary")]
     NotPrimary,
@@ -147,6 +155,7 @@ impl StoreError {
             | Self::View { .. }
             | Self::NotNext { .. }
             | Self::NotInLog { .. }
+            | Self::NoRoom { .. }
             | Self::NotPrimary
             | Self::Stopped => Class::Temporary,
             Self::Damaged { .. }

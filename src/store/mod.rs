@@ -59,6 +59,8 @@ pub struct StoreOptions {
     pub segment_len: u64,
     /// Bytes of log that are kept for an absent peer.
     pub log_keep_bytes: u64,
+    /// Bytes of the disk that stay free: new bodies are refused before.
+    pub reserve_bytes: u64,
     /// A view is checkpointed at the latest this long after its first change.
     pub checkpoint_every: Duration,
     /// A view is checkpointed at the latest after this many changes.
@@ -82,6 +84,7 @@ impl StoreOptions {
             node,
             segment_len: 64 << 20,
             log_keep_bytes: 8 << 30,
+            reserve_bytes: 1 << 30,
             checkpoint_every: Duration::from_millis(1_500),
             checkpoint_changes: 10_000,
             cache_bytes: 1 << 20,
@@ -135,6 +138,15 @@ struct Inner {
     /// The lease that decides, and what must be applied before it does.
     reign: Mutex<Option<(PrimaryLease, Lsn)>>,
     closing: AtomicBool,
+}
+
+impl Inner {
+    /// DESIGN.md 3, invariant 12: new mail is put off while there is still room for all else.
+    fn check_room(&self) -> Result<(), StoreError> {
+        let (dir, reserve) = (&self.options.dir, self.options.reserve_bytes);
+        let free = self.views.disk.free(dir).context("ask for the free space of", dir)?;
+        if free < reserve { Err(StoreError::NoRoom { free, reserve }) } else { Ok(()) }
+    }
 }
 
 /// What the store keeps of a tenant while it runs.

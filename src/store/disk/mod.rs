@@ -44,6 +44,8 @@ pub trait Disk: Send + Sync + Debug {
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// Makes a folder's names durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that are free for us where `path` lies.
+    fn free(&self, path: &Path) -> io::Result<u64>;
     /// Takes an exclusive lock; `None` when another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
     /// Told right before writers up to `lsn` get their answer: tests prove a sync in between.

@@ -65,6 +65,11 @@ impl Disk for RealDisk {
         File::open(path)?.sync_all()
     }
 
+    fn free(&self, path: &Path) -> io::Result<u64> {
+        let stat = nix::sys::statvfs::statvfs(path)?;
+        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let file = OpenOptions::new()
             .read(true)

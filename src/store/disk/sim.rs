@@ -481,6 +481,10 @@ impl Disk for SimDisk {
         self.state().sync(Event::SyncDir(path.to_owned()))
     }
 
+    fn free(&self, _path: &Path) -> io::Result<u64> {
+        Ok(1 << 40)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let mut state = self.state();
         if !state.locked.insert(path.to_owned()) {

@@ -398,3 +398,12 @@ async fn a_tail_is_set_aside_after_a_restart() {
     let aside = disk.list(&root().join("log/aside")).unwrap();
     assert_eq!(aside.len(), 1, "{aside:?}");
 }
+
+#[tokio::test]
+async fn the_reserve_refuses_new_bodies_and_nothing_else() {
+    let node = Node::with(SimDisk::empty(root()), |o| o.reserve_bytes = u64::MAX);
+    let (lease, _control) = node.reign(1).await;
+    let refused = node.store.begin_body(&lease, T1).await;
+    assert!(matches!(refused, Err(StoreError::NoRoom { .. })), "{:?}", refused.err());
+    assert_eq!(node.store.write(&lease, T1, Put::new(b"k", b"1")).await.unwrap().answer, 1);
+}
