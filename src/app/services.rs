@@ -53,8 +53,12 @@ pub(super) fn start(rooms: &Rooms) -> Result<Services, Failure> {
     }
     let imap =
         Imap::new(directory, mail, tls.config(), config.imap.clone(), config.smtp.message_size_max);
-    let sessions = Sessions::new(imap::LIMITS);
-    for (number, implicit_tls) in [(config.listen.imap, false), (config.listen.imaps, true)] {
+    // Nobody can read a plain refusal where TLS begins with the first byte.
+    let silent = net::Limits { refusal: b"", ..imap::LIMITS };
+    for (number, implicit_tls, limits) in
+        [(config.listen.imap, false, imap::LIMITS), (config.listen.imaps, true, silent)]
+    {
+        let sessions = Sessions::new(limits);
         for listener in listen(rooms, number)? {
             let (imap, gate) = (imap.clone(), rooms.pair.gate());
             let serve = net::serve(listener, sessions.clone(), gate, stop.clone(), move |s| {
