@@ -47,10 +47,11 @@ impl Desk {
 
 fn refused(e: DirectoryError) -> Failure {
     let advice = match &e {
-        DirectoryError::Refused(_) | DirectoryError::Address(_) | DirectoryError::Hash(_) => {
-            "Nothing was changed. Correct it and try again."
-        }
-        DirectoryError::NotWritten(_) | DirectoryError::Busy => {
+        DirectoryError::Refused(_)
+        | DirectoryError::Address(_)
+        | DirectoryError::DomainInUse(_)
+        | DirectoryError::PasswordLength { .. } => "Nothing was changed. Correct it and try again.",
+        DirectoryError::NotWritten(_) | DirectoryError::Busy | DirectoryError::Hash(_) => {
             "Try again; `understudy status` says whether this appliance may write."
         }
         DirectoryError::Store(_) | DirectoryError::Row(_) => {
@@ -218,7 +219,10 @@ impl Operator for Desk {
 
     async fn pair_token(&self) -> Outcome<Token> {
         let pair = self.0.config.pair.as_ref().ok_or_else(|| {
-            Failure::new("this appliance has no [pair] section", "Write one and form the pair.")
+            Failure::new(
+                "this appliance has no [pair] section",
+                "`understudy config example` shows one; then: understudy pair init",
+            )
         })?;
         let now = clock::now_ms();
         let token = formation::token(&self.0.config.data_dir, &pair.listen, now)

@@ -55,7 +55,7 @@ pub(super) fn report(rooms: &Rooms) -> StatusReport {
             imap: limit::IMAP_SESSIONS.used(),
         },
         tenants: count(tenants),
-        last_move: pair.last_promotion.as_ref().map(|entry| Move {
+        last_move: pair.last_promotion.as_ref().filter(|_| !pair.standalone).map(|entry| Move {
             at: entry.at,
             kind: if entry.reason == "handover" { MoveKind::Handover } else { MoveKind::Takeover },
             to: entry.node.0,
@@ -132,7 +132,7 @@ fn waiting(pair: &PairStatus) -> Option<String> {
         Waiting::Nothing => return None,
         Waiting::Peer => "the peer, which may know more than this appliance",
         Waiting::Operator => {
-            "an operator: may this appliance serve with what it has? \
+            "an operator: choose who serves, stop the other, then here: \
              understudy pair force-solo --confirm"
         }
         Waiting::FullCopy => {

@@ -18,11 +18,11 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: Option<String>,
     },
-    /// Remove an account with all its mail.
+    /// Close an account: nobody can open it and mail to it is refused; its mail is kept.
     Remove {
         /// Its address.
         address: String,
-        /// Yes, with all its mail.
+        /// Yes, close it.
         #[arg(long)]
         confirm: bool,
     },
@@ -38,7 +38,7 @@ pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
             client::tell(config, &Request::AccountRemove(Named { name: address }))
         }
         Command::Remove { address, confirm: false } => Err(CliError::Usage(format!(
-            "this removes {address} with all its mail, for good.\n  \
+            "this closes {address}: its addresses and passwords go, its mail is kept.\n  \
              If that is meant: understudy account remove {address} --confirm"
         ))),
     }

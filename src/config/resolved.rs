@@ -155,6 +155,11 @@ pub struct Pair {
     pub reconnect: Duration,
 }
 
+impl Pair {
+    /// Silence on the session after which it is dead, in heartbeats.
+    pub const SILENCE_HEARTBEATS: u32 = 12;
+}
+
 /// A group of floating addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vrrp {
@@ -190,6 +195,8 @@ pub enum VrrpChecksum {
 
 /// Most addresses to listen on.
 const LISTEN_ADDRESSES_MAX: usize = 64;
+/// How long a standby without a session takes to know that it is stale.
+const STALE_TIME: Duration = Duration::from_millis(350);
 /// Most paths between the two appliances.
 const PATHS_MAX: usize = 4;
 /// Most floating addresses in one group, so that an advert fits every MTU.
@@ -487,6 +494,21 @@ impl Resolver<'_> {
                     format_args!("has {theirs}, which is this appliance's own address"),
                 );
             }
+        }
+        // docs/design/takeover.md: a standby must know that it is stale before the primary
+        // acknowledges alone.
+        let least = pair.heartbeat.saturating_mul(Pair::SILENCE_HEARTBEATS) + STALE_TIME;
+        if pair.ack_timeout <= least {
+            self.problem(
+                "ack_timeout_ms",
+                format_args!(
+                    "must be more than {} ms: {} heartbeats, and {} ms in \
+                     which a standby notices that it is left behind",
+                    least.as_millis(),
+                    Pair::SILENCE_HEARTBEATS,
+                    STALE_TIME.as_millis()
+                ),
+            );
         }
         if pair.lease < pair.heartbeat {
             self.problem("lease_ms", "must be at least `heartbeat_ms`: heartbeats renew the lease");

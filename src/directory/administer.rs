@@ -69,6 +69,18 @@ impl Directory {
         lease: &PrimaryLease,
         domain: &str,
     ) -> Result<(), DirectoryError> {
+        let canonical = directory::canonical_domain(domain)?;
+        let owner = directory::domain_owner(&self.store.read(TenantId::SYSTEM)?, &canonical)?;
+        if let Some(owner) = owner {
+            let ours = |address: &str| address.ends_with(&format!("@{canonical}"));
+            let accounts = self.accounts(owner)?.into_iter().filter(|a| !a.closed);
+            let mut used = accounts
+                .map(|a| a.address)
+                .chain(self.aliases(owner)?.into_iter().map(|(alias, _)| alias));
+            if let Some(address) = used.find(|address| ours(address)) {
+                return Err(DirectoryError::DomainInUse(address));
+            }
+        }
         self.write(lease, TenantId::SYSTEM, RemoveDomain { domain: domain.to_owned() }).await
     }
 
@@ -151,9 +163,10 @@ impl Directory {
     ) -> Result<(), DirectoryError> {
         let len = plain.expose().len();
         if plain.expose().chars().count() < PASSWORD_LEN_MIN || len > PASSWORD_LEN_MAX {
-            return Err(DirectoryError::Hash(format!(
-                "it needs at least {PASSWORD_LEN_MIN} characters and at most {PASSWORD_LEN_MAX} bytes"
-            )));
+            return Err(DirectoryError::PasswordLength {
+                min: PASSWORD_LEN_MIN,
+                max: PASSWORD_LEN_MAX,
+            });
         }
         let (tenant, account) = self.find_account(address)?;
         let secret = run_hash(move || password::hash(&plain))

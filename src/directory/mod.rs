@@ -56,6 +56,17 @@ pub enum DirectoryError {
     /// A row cannot be read.
     #[error(transparent)]
     Row(#[from] RowError),
+    /// The domain has addresses.
+    #[error("{0} is in this domain; remove it first")]
+    DomainInUse(String),
+    /// A password is too short or too long.
+    #[error("a password has at least {min} characters and at most {max} bytes")]
+    PasswordLength {
+        /// Fewest characters.
+        min: usize,
+        /// Most bytes.
+        max: usize,
+    },
     /// Hashing a password failed.
     #[error("the password could not be hashed: {0}")]
     Hash(String),
@@ -91,10 +102,17 @@ impl Directory {
             return Ok(Resolved::NotLocal);
         };
         let view = self.store.read(tenant)?;
-        Ok(match directory::address(&view, &canonical)? {
-            Some(found) => Resolved::Account { tenant, account: found.account },
-            None => Resolved::UnknownAccount,
-        })
+        if let Some(found) = directory::address(&view, &canonical)? {
+            return Ok(Resolved::Account { tenant, account: found.account });
+        }
+        // RFC 5321 4.5.1: every domain has a postmaster. Until an alias says who, it is the tenant's
+        // first account.
+        let postmaster = canonical.strip_prefix("postmaster@").is_some();
+        let first = if postmaster { directory::accounts(&view)? } else { Vec::new() };
+        Ok(first
+            .iter()
+            .find(|a| !a.closed)
+            .map_or(Resolved::UnknownAccount, |a| Resolved::Account { tenant, account: a.id }))
     }
 
     /// Whether the account may write in the name of `from`: its own addresses, and the null

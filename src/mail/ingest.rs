@@ -15,6 +15,9 @@ use understudy_proto::message::{Scanner, Summary};
 use understudy_proto::queue::NewItem;
 use understudy_proto::time::UnixMs;
 
+/// Most remote recipients of one queue item: with their addresses a change stays within a record.
+const REMOTE_PER_CHANGE_MAX: usize = 50;
+
 /// Who sends what to whom.
 #[derive(Clone, Debug, Default)]
 pub struct Envelope {
@@ -72,18 +75,25 @@ impl Mail {
             local.entry(tenant).or_default().insert(account);
         }
         let sender = envelope.sender.as_ref().filter(|_| !envelope.remote.is_empty());
+        // Should a later change fail, the sender tries again: these are not taken twice.
+        let mut committed: Vec<[u8; 16]> = Vec::new();
         for (tenant, writer) in bodies {
             let accounts: Vec<_> = local.remove(&tenant).unwrap_or_default().into_iter().collect();
-            let mut outbound = sender.filter(|login| login.tenant == tenant).map(|login| NewItem {
+            let outbound = sender.filter(|login| login.tenant == tenant).map(|login| NewItem {
                 from: envelope.from.clone(),
                 to: envelope.remote.clone(),
                 account: Some(login.account),
             });
-            let chunks = accounts.chunks(RECIPIENTS_PER_CHANGE_MAX).count().max(1);
+            let remote =
+                outbound.as_ref().map_or(0, |o| o.to.len().div_ceil(REMOTE_PER_CHANGE_MAX));
+            let chunks = accounts.chunks(RECIPIENTS_PER_CHANGE_MAX).count().max(remote).max(1);
             let mut commands = Vec::with_capacity(chunks);
             for i in 0..chunks {
                 let part = accounts.chunks(RECIPIENTS_PER_CHANGE_MAX).nth(i).unwrap_or_default();
-                let outbound = outbound.take();
+                let outbound = outbound.as_ref().and_then(|all| {
+                    let to = all.to.chunks(REMOTE_PER_CHANGE_MAX).nth(i)?.to_vec();
+                    Some(NewItem { to, ..all.clone() })
+                });
                 let id = transaction(tenant, &envelope.from, part, outbound.as_ref(), &content);
                 commands.push((id, part.to_vec(), outbound));
             }
@@ -92,7 +102,13 @@ impl Mail {
             if commands.is_empty() {
                 continue; // Dropping the writer abandons the upload.
             }
-            let body = writer.finish().await?;
+            let body = match writer.finish().await {
+                Ok(body) => body,
+                Err(e) => {
+                    committed.iter().for_each(|id| self.repeats.keep(*id));
+                    return Err(e.into());
+                }
+            };
             let last = commands.len().saturating_sub(1);
             for (i, (transaction, accounts, outbound)) in commands.into_iter().enumerate() {
                 let to = accounts
@@ -108,7 +124,11 @@ impl Mail {
                     flags: Flags::default(),
                     last: i == last,
                 };
-                self.store.write(lease, tenant, command).await?;
+                if let Err(e) = self.store.write(lease, tenant, command).await {
+                    committed.iter().for_each(|id| self.repeats.keep(*id));
+                    return Err(e.into());
+                }
+                committed.push(transaction);
             }
         }
         Ok(())

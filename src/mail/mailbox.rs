@@ -2,7 +2,7 @@
 
 use super::{Mail, MailError};
 use crate::directory::Login;
-use crate::store::PrimaryLease;
+use crate::store::{PrimaryLease, ReadView};
 use understudy_proto::id::{MailboxId, ModSeq, Uid};
 use understudy_proto::mailbox::{
     self, Copy, CreateMailbox, DeleteMailbox, Entry, Expunge, Flags, FlagsOp, INBOX, Mailbox,
@@ -11,6 +11,8 @@ use understudy_proto::mailbox::{
 
 /// How often a mailbox is emptied again when mail arrives while it is being deleted.
 const EMPTY_TRIES_MAX: usize = 16;
+/// Most messages that one change copies: each brings a row with its whole summary.
+const COPIES_PER_CHANGE_MAX: usize = 100;
 const ALL: (Uid, Uid) = (Uid(0), Uid(u32::MAX));
 
 /// What changed in a mailbox since a modseq.
@@ -22,6 +24,11 @@ pub struct Changes {
     pub changed: Vec<Entry>,
     /// Messages that went, ascending.
     pub expunged: Vec<Uid>,
+}
+
+/// The account's count of changes in `view`.
+fn now(view: &ReadView, login: &Login) -> Result<ModSeq, MailError> {
+    Ok(mailbox::account_state(view, login.account)?.ok_or(MailboxRefusal::NoSuchAccount)?.modseq)
 }
 
 impl Mail {
@@ -40,9 +47,11 @@ impl Mail {
         id: MailboxId,
     ) -> Result<(Mailbox, Vec<Entry>), MailError> {
         let view = self.store.read(login.tenant)?;
-        let row =
+        let mut row =
             mailbox::mailbox(&view, login.account, id)?.ok_or(MailboxRefusal::NoSuchMailbox)?;
         let entries = mailbox::entries_range(&view, login.account, id, ALL)?;
+        // What is known is known as of the account's count: the next look begins there.
+        row.modseq = now(&view, login)?;
         Ok((row, entries))
     }
 
@@ -54,9 +63,10 @@ impl Mail {
         since: ModSeq,
     ) -> Result<Changes, MailError> {
         let view = self.store.read(login.tenant)?;
-        let mailbox =
+        let mut mailbox =
             mailbox::mailbox(&view, login.account, id)?.ok_or(MailboxRefusal::NoSuchMailbox)?;
-        if mailbox.modseq <= since {
+        let changed_at = std::mem::replace(&mut mailbox.modseq, now(&view, login)?);
+        if changed_at <= since {
             return Ok(Changes { mailbox, changed: Vec::new(), expunged: Vec::new() });
         }
         let touched = mailbox::touched_since(&view, login.account, id, since)?;
@@ -120,7 +130,7 @@ impl Mail {
         remove: bool,
     ) -> Result<Vec<(Uid, Uid)>, MailError> {
         let mut pairs = Vec::with_capacity(uids.len());
-        for uids in uids.chunks(UIDS_PER_CHANGE_MAX) {
+        for uids in uids.chunks(COPIES_PER_CHANGE_MAX) {
             let command = Copy { account: login.account, from, uids: uids.to_vec(), to, remove };
             pairs.extend(self.write(lease, login.tenant, command).await?);
         }

@@ -26,7 +26,8 @@ use understudy_proto::record::Kind;
 use understudy_proto::rule::Command;
 
 /// How many of the log's last records are looked through at a promotion.
-const REMEMBERED_RECORDS: u64 = 10_000;
+/// The unanswered ones are among the very last; bodies count, so this bounds the bytes, too.
+const REMEMBERED_RECORDS: u64 = 2_000;
 
 /// All tenants' mail. Cheap to clone.
 #[derive(Clone)]
@@ -51,11 +52,13 @@ impl Mail {
         // The handle is not needed: deliveries wait for the outcome.
         drop(task::thread("repeats", move || {
             let after = Lsn(tail.0.saturating_sub(REMEMBERED_RECORDS));
-            let changes = mail.store.changes(Kind::MAILBOX, after, tail).unwrap_or_else(|e| {
-                log::warn!(err:% = e; "repeated transactions cannot be recognised");
-                Vec::new()
+            let mut found = Vec::new();
+            let looked = mail.store.changes(Kind::MAILBOX, after, tail, |_, change| {
+                found.extend(MailboxRules::transaction(change));
             });
-            let found = changes.iter().filter_map(|(_, c)| MailboxRules::transaction(c));
+            if let Err(e) = looked {
+                log::warn!(err:% = e; "not all repeated transactions can be recognised");
+            }
             mail.repeats.remember(found);
         }));
     }

@@ -4,10 +4,9 @@ use super::{Mail, MailError};
 use crate::store::{PrimaryLease, WriteError};
 use std::ops::Range;
 use understudy_proto::directory;
-use understudy_proto::id::TenantId;
+use understudy_proto::id::{QueueId, TenantId};
 use understudy_proto::keys::BodyAddress;
 use understudy_proto::queue::{self, Item, NoSuchItem, Settle};
-use understudy_proto::time::UnixMs;
 
 /// Most items of one tenant that are looked at in one pass.
 const ITEMS_MAX: usize = 10_000;
@@ -27,12 +26,9 @@ impl Mail {
         Ok(all)
     }
 
-    /// Items that are due at `now`.
-    pub fn queue_due(&self, now: UnixMs, limit: usize) -> Result<Vec<(TenantId, Item)>, MailError> {
-        let mut due = self.queue(usize::MAX)?;
-        due.retain(|(_, item)| item.next <= now);
-        due.truncate(limit);
-        Ok(due)
+    /// One item as it is now; `None` when it was settled.
+    pub fn queue_item(&self, tenant: TenantId, id: QueueId) -> Result<Option<Item>, MailError> {
+        Ok(queue::item(&self.store.read(tenant)?, id)?)
     }
 
     /// Records what an attempt achieved. An item that is gone has been settled before.

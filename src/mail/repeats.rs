@@ -51,6 +51,12 @@ impl Repeats {
         self.looking.send_modify(|n| *n = n.saturating_sub(1));
     }
 
+    /// A transaction of several changes broke off after this one: the sender will try again.
+    pub(super) fn keep(&self, transaction: [u8; 16]) {
+        self.begin();
+        self.remember([transaction]);
+    }
+
     /// Returns once no look is under way.
     pub(super) async fn loaded(&self) {
         // The sender lives in `self`, so that the wait ends only with the looks.

@@ -253,16 +253,16 @@ impl Store {
         &self.inner().keyring
     }
 
-    /// The changes of one kind with `after < lsn <= last`, unsealed, as far as the log still has
-    /// them. For what a new primary must know of its predecessor's last moments.
+    /// Shows the changes of one kind with `after < lsn <= last`, unsealed, as far as the log still
+    /// has them and they open. For what a new primary must know of its predecessor's last moments.
     pub fn changes(
         &self,
         kind: Kind,
         after: Lsn,
         last: Lsn,
-    ) -> Result<Vec<(TenantId, Vec<u8>)>, StoreError> {
+        mut show: impl FnMut(TenantId, &[u8]),
+    ) -> Result<(), StoreError> {
         let inner = self.inner();
-        let mut changes = Vec::new();
         let mut next = after.next().max(inner.log.first());
         while next <= last {
             let bytes = inner.log.read_from(next, CHANGES_READ_LEN)?;
@@ -270,8 +270,10 @@ impl Store {
             while let Ok((header, payload, whole)) = record::decode(rest) {
                 if header.kind == kind && header.lsn <= last {
                     let aad = seal::record_aad(header.tenant, kind, header.flags, &[]);
-                    let cipher = inner.keyring.cipher(header.tenant)?;
-                    changes.push((header.tenant, cipher.open(&header.nonce, &aad, payload)?));
+                    let cipher = inner.keyring.cipher(header.tenant);
+                    if let Ok(plain) = cipher.and_then(|c| c.open(&header.nonce, &aad, payload)) {
+                        show(header.tenant, &plain);
+                    }
                 }
                 next = header.lsn.next();
                 rest = rest.get(whole..).unwrap_or_default();
@@ -280,7 +282,7 @@ impl Store {
                 break;
             }
         }
-        Ok(changes)
+        Ok(())
     }
 
     /// The log. Only `pair` calls what changes it.

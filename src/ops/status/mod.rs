@@ -340,7 +340,7 @@ fn trouble(screen: &mut Screen, r: &StatusReport, w: &Words) {
     }
     for (i, p) in r.problems.iter().take(PROBLEMS_SHOWN).enumerate() {
         let label = if i == 0 { w.problems } else { "" };
-        screen.painted_row(Paint::Bad, label, format!("{} [runbook {}]", p.what, p.runbook));
+        screen.painted_row(Paint::Bad, label, format!("[{}] {}", p.runbook, p.what));
     }
     screen.more(r.problems.len(), PROBLEMS_SHOWN, w);
 }

@@ -40,8 +40,6 @@ use understudy_proto::time::{Mono, UnixMs};
 
 /// Commands that wait for the driver.
 const COMMANDS_MAX: usize = 8;
-/// Silence on the session after which it is dead, in heartbeats.
-const SESSION_SILENCE_HEARTBEATS: u32 = 12;
 /// Between two looks at what needs looking at when there is no pair to heartbeat for.
 const TICK_ALONE: Duration = Duration::from_millis(100);
 
@@ -109,6 +107,9 @@ pub enum CommandError {
     /// A handover starts at the primary.
     #[error("this appliance is not primary; say it on the other one")]
     NotPrimary,
+    /// There is no other appliance.
+    #[error("this appliance stands alone: there is no [pair] to hand over to")]
+    NoPeer,
     /// Nobody to hand over to.
     #[error("the standby does not have everything (the pair is {0}); wait until it does")]
     NoStandby(String),
@@ -383,7 +384,7 @@ fn link_options(config: &config::Pair, data_dir: &Path) -> link::Options {
         listen: config.listen.clone(),
         peer: config.peer.clone(),
         heartbeat: config.heartbeat,
-        silence: config.heartbeat * SESSION_SILENCE_HEARTBEATS,
+        silence: config.heartbeat * config::Pair::SILENCE_HEARTBEATS,
         connect_timeout: config.connect_timeout,
         reconnect: config.reconnect,
         data_dir: data_dir.to_owned(),

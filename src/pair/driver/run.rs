@@ -608,7 +608,8 @@ impl Driver {
         let Some(vrrp) = &self.options.vrrp else { return };
         let mut more = false;
         for (group, status) in self.groups.iter_mut().zip(vrrp.status()) {
-            more |= status.adverts_received > group.adverts;
+            // After a MasterDown, an Active that is heard again is an event of its own.
+            more |= !group.down && status.adverts_received > group.adverts;
             group.adverts = status.adverts_received;
         }
         if more && self.session.is_none() && self.role != Role::Primary {
@@ -665,6 +666,7 @@ impl Driver {
             Command::Stop => None,
             _ if self.asked.is_some() => Some(CommandError::Busy),
             Command::Handover if status.role != Role::Primary => Some(CommandError::NotPrimary),
+            Command::Handover if !self.timers.has_peer => Some(CommandError::NoPeer),
             Command::Handover if status.state != State::Pair || !status.linked => {
                 Some(CommandError::NoStandby(format!("{:?}", status.state).to_uppercase()))
             }

@@ -39,7 +39,7 @@ pub struct Token {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not a token at all.
-    #[error("this is no join token; it starts with \"{PREFIX}\" and comes from `pair init`")]
+    #[error("this is no join token; it starts with \"{PREFIX}\" and comes from `pair token`")]
     NotAToken,
     /// Letters are missing or changed.
     #[error("the join token is damaged; copy all of it, on one line or several")]

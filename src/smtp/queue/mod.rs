@@ -39,6 +39,11 @@ const RETRY_MAX: Duration = Duration::from_hours(6);
 /// Octets read from a body at once.
 const READ_MAX: u64 = 262_144;
 
+/// Longest time for one domain of one item: a tarpit holds its place no longer.
+const DOMAIN_TIME_MAX: Duration = Duration::from_mins(30);
+/// Pause before an outcome that could not be recorded is recorded again; ends with the lease.
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
+
 /// Items that an attempt is under way for.
 type Busy = Arc<Mutex<HashSet<(TenantId, QueueId)>>>;
 
@@ -93,6 +98,11 @@ impl Smtp {
             }
             let claim = Claim { busy: Arc::clone(busy), key };
             let Ok(place) = Arc::clone(places).acquire_owned().await else { return Ok(()) };
+            // It may have been settled by the attempt whose place this is.
+            let Some(item) = self.0.mail.queue_item(tenant, item.id)? else { continue };
+            if item.next > now {
+                continue;
+            }
             let router = router.get_or_insert_with(|| Router::new(&self.0)).clone();
             let (smtp, lease) = (self.clone(), lease.clone());
             // The attempt ends by itself, with its last timeout or with the lease.
@@ -109,20 +119,28 @@ impl Smtp {
 
     /// One attempt for one item: all its recipients, and what follows.
     async fn attempt(&self, lease: &PrimaryLease, router: &Router, tenant: TenantId, item: Item) {
-        let mut outcomes = Vec::new();
-        match self.cargo(tenant, &item) {
-            Ok(cargo) => {
-                for (domain, to) in by_domain(&item.to, router.relays()) {
-                    outcomes.extend(bring(router, &domain, to, &cargo).await);
+        let deferred = |to: &[String], why: &str| {
+            to.iter().map(|to| (to.clone(), Outcome::Deferred(why.to_owned()))).collect()
+        };
+        let mut domains = by_domain(&item.to, router.relays()).into_iter().peekable();
+        // Each domain's outcome is recorded at once: what is delivered is not delivered again when
+        // the next one hangs, or the lease ends.
+        while let Some((domain, to)) = domains.next() {
+            let all = to.clone();
+            let outcomes = match self.cargo(tenant, &item) {
+                Ok(cargo) => {
+                    let bring = bring(router, &domain, to, &cargo);
+                    tokio::time::timeout(DOMAIN_TIME_MAX, bring)
+                        .await
+                        .unwrap_or_else(|_| deferred(&all, "the attempt took too long"))
                 }
+                Err(e) => deferred(&all, &e.to_string()),
+            };
+            let over = domains.peek().is_none();
+            while let Err(e) = self.settle(lease, tenant, &item, outcomes.clone(), over).await {
+                warn!(tenant:% = tenant, queue_id:% = item.id, err:% = e; "attempt cannot be recorded, trying again");
+                tokio::time::sleep(SETTLE_PAUSE).await;
             }
-            Err(e) => {
-                let why = |to: &String| (to.clone(), Outcome::Deferred(e.to_string()));
-                outcomes = item.to.iter().map(why).collect();
-            }
-        }
-        if let Err(e) = self.settle(lease, tenant, &item, outcomes).await {
-            warn!(tenant:% = tenant, queue_id:% = item.id, err:% = e; "attempt cannot be recorded");
         }
     }
 
@@ -148,6 +166,7 @@ impl Smtp {
         tenant: TenantId,
         item: &Item,
         outcomes: Vec<(String, Outcome)>,
+        over: bool,
     ) -> Result<(), MailError> {
         let now = clock::now_ms();
         let give_up = item.created.0.saturating_add(millis(self.0.config.queue_give_up)) <= now.0;
@@ -175,7 +194,7 @@ impl Smtp {
         }
         let pause = retry_after(self.0.config.queue_retry, item.attempts);
         let next = UnixMs(now.0.saturating_add(millis(pause)));
-        let settle = Settle { id: item.id, done, next, reason: verdict.reason };
+        let settle = Settle { id: item.id, done, next, reason: verdict.reason, over };
         self.0.mail.queue_settle(lease, tenant, settle).await
     }
 

@@ -394,7 +394,12 @@ impl Appender {
                 let free = next.is_some_and(|next| {
                     next.0 <= floor.0.saturating_add(1)
                         && match peer {
-                            Some(peer) => next.0 <= peer.0.saturating_add(1),
+                            // Nobody will ever ask for it.
+                            Some(Lsn(u64::MAX)) => true,
+                            // A replaced peer begins anew: it needs the log's start while it can be kept.
+                            Some(peer) => {
+                                next.0 <= peer.0.saturating_add(1) && kept > settings.keep_bytes
+                            }
                             None => kept > settings.keep_bytes,
                         }
                 });

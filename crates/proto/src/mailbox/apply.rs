@@ -294,7 +294,7 @@ fn create(
             id,
             name,
             role,
-            uid_validity,
+            uid_validity: uid_validity.saturating_add(id.0),
             uid_next: Uid(1),
             modseq,
             exists: 0,

@@ -377,7 +377,7 @@ impl Command for CreateMailbox {
     type Answer = MailboxId;
     type Refusal = MailboxRefusal;
 
-    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<MailboxId> {
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<MailboxId> {
         let state = state(keys, self.account)?;
         let all = rows::mailboxes(keys, self.account)?;
         let name = canonical_name(&self.name)?;
@@ -402,7 +402,7 @@ impl Command for CreateMailbox {
         let change = Change::Create {
             account: self.account,
             modseq: state.modseq.next(),
-            uid_validity: uid_validity(moment.now),
+            uid_validity: uid_validity(keys, self.account)?,
             new,
         };
         Ok(decided(&change, id))
@@ -425,7 +425,7 @@ impl Command for RenameMailbox {
     type Answer = ();
     type Refusal = MailboxRefusal;
 
-    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<()> {
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
         let state = state(keys, self.account)?;
         let old = open(keys, self.account, self.mailbox)?;
         if old.id == super::INBOX {
@@ -469,7 +469,7 @@ impl Command for RenameMailbox {
             modseq: state.modseq.next(),
             names,
             parents,
-            uid_validity: uid_validity(moment.now),
+            uid_validity: uid_validity(keys, self.account)?,
         };
         Ok(decided(&change, ()))
     }
@@ -536,10 +536,11 @@ impl Command for Subscribe {
     }
 }
 
-/// RFC 9051 2.3.1.1: seconds since 1970 never repeat for a name that is deleted and created again
-/// in another second; ids never repeat, and no mailbox is created twice under one id.
-pub(crate) fn uid_validity(now: UnixMs) -> u32 {
-    u32::try_from(now.0 / 1_000).unwrap_or(u32::MAX).max(1)
+/// RFC 9051 2.3.1.1: the account's base, to which each mailbox adds its id. Ids are never given
+/// again, so neither is a mailbox's UIDVALIDITY, whatever is renamed into its name.
+fn uid_validity(keys: &dyn Keys, account: AccountId) -> Result<u32, DecideError<MailboxRefusal>> {
+    let inbox = open(keys, account, super::INBOX)?;
+    Ok(inbox.uid_validity.saturating_sub(super::INBOX.0))
 }
 
 /// INBOX is matched without regard to case (RFC 9051 5.1); all other names are taken literally.

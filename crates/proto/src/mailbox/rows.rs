@@ -360,7 +360,7 @@ pub fn create_account_rows(
             id,
             name: name.to_owned(),
             role: Some(role),
-            uid_validity,
+            uid_validity: uid_validity.saturating_add(id.0),
             uid_next: Uid(1),
             modseq: ModSeq(1),
             exists: 0,

@@ -225,10 +225,15 @@ impl Machine {
             primary.lost_at = Some(self.now);
         }
         self.phase = Phase::Primary(primary);
-        let (after, tail) = (self.log.committed, self.log.tail);
-        self.put(Output::Unconfirmed { after, tail });
+        self.unconfirmed();
         self.put(Output::BeginEpoch(epoch));
         self.note(reason);
+    }
+
+    /// Before each lease: what is in the log may have been sent by somebody who got no answer.
+    fn unconfirmed(&mut self) {
+        let (after, tail) = (self.log.committed, self.log.tail);
+        self.put(Output::Unconfirmed { after, tail });
     }
 
     /// The epoch's first record is in the log.
@@ -570,6 +575,7 @@ impl Machine {
             p.leading = false;
             let seen = self.register.seen.max(epoch);
             self.register.seen = seen;
+            self.unconfirmed();
         }
     }
 
@@ -606,9 +612,10 @@ impl Machine {
             return;
         }
         if !h.sent && h.drained && over {
-            // The peer never heard of it: go on as before.
+            // The peer never heard of it: go on as before. Whoever waited got no answer.
             p.handing = None;
             p.leading = false;
+            self.unconfirmed();
             return;
         }
         if h.sent && over {

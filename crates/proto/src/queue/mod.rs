@@ -115,6 +115,11 @@ pub fn items(keys: &dyn Keys, limit: usize) -> Result<Vec<Item>, RowError> {
     failed.map_or(Ok(items), |e| Err(e.into()))
 }
 
+/// One item, if it is there.
+pub fn item(keys: &dyn Keys, id: QueueId) -> Result<Option<Item>, RowError> {
+    Ok(keys.get(&key_item(id))?.map(|row| codec::decode("queue item", &row)).transpose()?)
+}
+
 /// What an attempt achieved: recipients that need no further attempt (delivered, or given up and
 /// bounced), and when to try the rest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,6 +132,8 @@ pub struct Settle {
     pub next: UnixMs,
     /// What the attempt said of what remains.
     pub reason: String,
+    /// Whether the attempt is over; else more of its recipients are being tried.
+    pub over: bool,
 }
 
 /// The item is not there (any more): somebody settled it before.
@@ -180,9 +187,13 @@ impl Apply for QueueRules {
         if item.to.is_empty() {
             keys.delete(&key)?;
         } else {
-            item.attempts = item.attempts.saturating_add(1);
-            item.next = settle.next;
-            item.reason = settle.reason;
+            if settle.over {
+                item.attempts = item.attempts.saturating_add(1);
+                item.next = settle.next;
+            }
+            if !settle.reason.is_empty() {
+                item.reason = settle.reason;
+            }
             keys.put(&key, &codec::encode(&item))?;
         }
         Ok(())
@@ -209,7 +220,8 @@ mod tests {
         let at = Position { lsn: Lsn(1), epoch: Epoch(1) };
         let moment = Moment { now: UnixMs(9), random: [0; 32] };
         let mut settle = |done: &str, next| {
-            let s = Settle { id, done: vec![done.into()], next, reason: "451".into() };
+            let (done, reason) = (vec![done.into()], "451".into());
+            let s = Settle { id, done, next, reason, over: true };
             let change = s.decide(&keys, moment).unwrap().change.unwrap();
             QueueRules.apply(&mut keys, at, &change).unwrap();
             items(&keys, 10).unwrap()
