@@ -59,8 +59,9 @@ fn what_must_not_come_in_does_not() {
     lines.ask("MAIL FROM:<carol@far.example>", "250 2.1.0");
     lines.ask("RCPT TO:<nobody@here.example>", "550 5.1.1");
     lines.ask("RCPT TO:<dan@elsewhere.example>", "554 5.7.1");
-    lines.ask("RCPT TO:<postmaster>", "550 5.1.1");
     lines.ask("DATA", "554 5.5.1");
+    // RFC 5321 4.5.1: there is always a postmaster.
+    lines.ask("RCPT TO:<postmaster>", "250 2.1.5");
     lines.ask(&format!("RCPT TO:<{BOB}>"), "250 2.1.5");
     lines.ask("DATA", "354 ");
     // SMTP smuggling: CVE-2023-51764 and its kin.

@@ -74,7 +74,7 @@ Sessions    smtp 3, submission 0, imap 12
 Queue       2 messages wait for others; 4 tenants
 Last move   takeover 2026-07-27 12:00:00 UTC, to node 0, epoch 7, 231 ms
             why: no heartbeat on any path and master-down
-Problems    path 10.0.0.2:7400 is silent [runbook peer-lost]
+Problems    [peer-lost] path 10.0.0.2:7400 is silent
 "
     );
 }

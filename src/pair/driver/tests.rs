@@ -192,7 +192,7 @@ async fn an_appliance_alone_leads_and_leads_again() {
         assert!(status.standalone && status.insync == [NodeId(0)]);
         assert_eq!(
             process.pair.handover().await.unwrap_err().to_string(),
-            "the standby does not have everything (the pair is SOLO); wait until it does"
+            "this appliance stands alone: there is no [pair] to hand over to"
         );
         if round == 0 {
             process.pair.stop().await.unwrap();
