@@ -2,18 +2,23 @@
 
 use super::{Directory, DirectoryError, Resolved, password};
 use crate::base::secret::Secret;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use crate::base::task;
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use tokio::sync::{Semaphore, oneshot};
 use understudy_proto::directory::{self, PASSWORD, Secret as Proof};
 use understudy_proto::id::{AccountId, TenantId};
 
-/// Password hashes that are computed at once: each takes a core and 19 MiB.
-const HASHES_MAX: usize = 2;
 /// Sign-ins that may wait for a hash; more are told to come again.
 const WAITING_MAX: usize = 200;
 
-static HASHES: Semaphore = Semaphore::const_new(HASHES_MAX);
 static WAITING: Semaphore = Semaphore::const_new(WAITING_MAX);
+
+/// Hashes are computed one after the other on one thread: each takes a core for tens of milliseconds
+/// and 19 MiB, which the allocator keeps for every thread that ever asked for them.
+static HASHER: OnceLock<SyncSender<Job>> = OnceLock::new();
+
+type Job = Box<dyn FnOnce() + Send>;
 
 /// Who is signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +58,7 @@ impl Directory {
     }
 }
 
-/// Compares under the semaphore. Without a proof the same work is done for nothing, so that time
+/// Compares on the thread for hashes. Without a proof the same work is done for nothing, so that time
 /// does not tell which names exist.
 async fn hash_and_compare(
     proof: Option<Proof>,
@@ -67,11 +72,19 @@ async fn hash_and_compare(
     .map_err(|e| DirectoryError::Hash(e.to_string()))
 }
 
-/// Runs one hash off the async threads, at most [`HASHES_MAX`] at once.
+/// Runs one hash on the thread for hashes.
 pub(super) async fn run_hash<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, DirectoryError> {
     let _waiting = WAITING.try_acquire().map_err(|_full| DirectoryError::Busy)?;
-    let _turn = HASHES.acquire().await.map_err(|_closed| DirectoryError::Busy)?;
-    spawn_blocking(work).await.map_err(|e| DirectoryError::Hash(e.to_string()))
+    let (done, outcome) = oneshot::channel();
+    // Whoever hung up meanwhile needs no answer.
+    let job = Box::new(move || drop(done.send(work())));
+    let hasher = HASHER.get_or_init(|| {
+        let (jobs, queue) = sync_channel::<Job>(WAITING_MAX);
+        drop(task::thread("password-hash", move || queue.into_iter().for_each(|job| job())));
+        jobs
+    });
+    hasher.try_send(job).map_err(|_full| DirectoryError::Busy)?;
+    outcome.await.map_err(|e| DirectoryError::Hash(e.to_string()))
 }
