@@ -25,8 +25,8 @@ usage() {
   soak [ARGS]        faults at random for as long as it is told
   image              the flashable image (comes with a later issue)
 
-Environment: PEERS=required makes a missing test peer (postfix, mutt, …) an error;
-SOAK_ROUNDS, FUZZ_MUTATIONS lengthen what they name.
+Environment: SOAK_ROUNDS, FUZZ_MUTATIONS, SIM_SEEDS lengthen what they name. A missing test peer
+(postfix, mutt, …) is an error.
 END
 }
 
