@@ -358,6 +358,7 @@ impl Log {
         self.call_viewer();
     }
 
+    /// For a store without a pair around it (tests, tools): the pair itself calls [`Log::commit`].
     /// While `alone`, whatever is durable here is committed at once: this node is the only member
     /// of `insync` (SOLO, durably recorded first) or has no peer at all.
     pub fn commit_alone(&self, alone: bool) {
