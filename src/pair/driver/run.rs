@@ -305,6 +305,8 @@ impl Driver {
                 self.jobs.tail();
             }
             Output::Vrrp(stand) => self.take_stand(stand),
+            // The machine asks no witness yet, and grants no lease.
+            Output::Witness { .. } | Output::Lease(_) => {}
             Output::Note(note) => self.note(&note),
         }
     }

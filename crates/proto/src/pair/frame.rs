@@ -146,6 +146,14 @@ pub enum Frame {
         /// Of that version.
         version: u64,
     },
+    /// What else travels between the two appliances (snapshots, branches, what makes clients come
+    /// back quickly). The machine does not see it.
+    Side {
+        /// What it is about; the driver's table.
+        topic: u8,
+        /// Of that topic.
+        bytes: Vec<u8>,
+    },
 }
 
 /// Bytes that are no frame. The session is closed.

@@ -13,6 +13,7 @@ use super::recovering::Recovering;
 use super::register::{Insync, Register};
 use super::standby::Standby;
 use super::status::{Role, State, Status, Waiting};
+use super::witness::{WitnessAnswer, WitnessAsk};
 use crate::id::{Epoch, Lsn, NodeId};
 use crate::time::Mono;
 use std::collections::VecDeque;
@@ -144,6 +145,13 @@ pub enum Input {
     AppendFailed,
     /// News of the service network.
     Vrrp(VrrpNews),
+    /// The witness's answer to [`Output::Witness`] of that number.
+    Witness {
+        /// Which question.
+        number: u64,
+        /// The answer.
+        answer: WitnessAnswer,
+    },
     /// An operator speaks.
     Operator(Operator),
     /// Time passes.
@@ -203,6 +211,16 @@ pub enum Output {
     Revoke,
     /// What VRRP shall do.
     Vrrp(VrrpStand),
+    /// Ask the witness: [`Input::Witness`], always, [`WitnessAnswer::Lost`] at the latest when the
+    /// driver's time for an answer is over. A newer question takes the place of an older one.
+    Witness {
+        /// Its number.
+        number: u64,
+        /// The question.
+        ask: WitnessAsk,
+    },
+    /// Readers may be served until then (CLOCK_BOOTTIME); `u64::MAX` is without limit.
+    Lease(Mono),
     /// For the journal and the log.
     Note(Note),
 }
@@ -372,7 +390,7 @@ impl Machine {
                 self.heard.active = Some(self.now);
             }
             Input::Operator(word) => self.operator(word),
-            Input::Timeout => {}
+            Input::Witness { .. } | Input::Timeout => {}
         }
         self.step();
     }
@@ -685,7 +703,8 @@ impl Machine {
         }
         match frame {
             Frame::Hello(hello) => self.hello(hello),
-            Frame::Ping | Frame::Keyring { .. } | Frame::KeyringAck { .. } => {}
+            Frame::Ping | Frame::Side { .. } | Frame::Keyring { .. } | Frame::KeyringAck { .. } => {
+            }
             Frame::Join { epoch, fork } => self.join(epoch, fork),
             Frame::Joined { epoch, tail } => self.joined(epoch, tail),
             Frame::Records { epoch, commit, bytes } => self.records(epoch, commit, bytes),

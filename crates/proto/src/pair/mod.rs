@@ -27,6 +27,7 @@ mod standby;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod witness;
 
 pub use frame::{Beacon, Frame, FrameError, Hello, PhaseName};
 pub use history::{History, LogState};

@@ -160,6 +160,7 @@ impl Story {
                 inputs.push_back(Input::Revoked(side.log.tail));
             }
             Output::Vrrp(stand) => side.vrrp = stand,
+            Output::Witness { .. } | Output::Lease(_) => {}
             Output::Note(note) => side.notes.push(note),
             Output::Unconfirmed { .. } => {}
         }

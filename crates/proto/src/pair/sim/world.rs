@@ -478,6 +478,7 @@ impl World {
                 self.news(n, 0, 2 * MS, News::Revoked);
             }
             Output::Vrrp(stand) => self.vrrp(n, stand),
+            Output::Witness { .. } | Output::Lease(_) => {}
             Output::Note(note) => self.note(&note),
         }
     }
