@@ -234,8 +234,7 @@ mod tests {
     #[test]
     fn of_two_who_swap_the_same_reign_one_gets_it() {
         let held = Some(register(4, 0));
-        let swap =
-            |holder| WitnessAsk::Swap { expect: Some(Epoch(4)), new: register(5, holder) };
+        let swap = |holder| WitnessAsk::Swap { expect: Some(Epoch(4)), new: register(5, holder) };
         assert_eq!(decide(held, swap(0)), Verdict::Hold(register(5, 0)));
         let held = Some(register(5, 0));
         assert_eq!(decide(held, swap(1)), Verdict::Answer(WitnessAnswer::Refused(held)));
