@@ -7,6 +7,7 @@ use super::{
 use crate::base::{clock, task};
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
+use crate::pair::witness::Client;
 use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
 use crate::tls;
 use crate::vrrp::{self, Priority, Stand, VrrpEvent};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::id::{Epoch, Lsn, NodeId};
+use understudy_proto::pair::witness::{WitnessAnswer, WitnessAsk};
 use understudy_proto::pair::{
     Frame, History, Input, LogState, Machine, Note, Operator, Output, Register, Role, State,
     Timers, VrrpNews, VrrpStand,
@@ -76,6 +78,9 @@ pub(super) struct Driver {
     registers: watch::Sender<Option<(u64, Register)>>,
     control: Option<LeaseControl>,
     lease: watch::Sender<Option<PrimaryLease>>,
+    /// Until when readers may be answered; the machine says so before and after it leads.
+    lease_until: Mono,
+    witness: Option<Client>,
     status: watch::Sender<PairStatus>,
     journal: watch::Sender<Arc<Vec<Entry>>>,
     vrrp_events: Option<mpsc::Receiver<VrrpEvent>>,
@@ -120,6 +125,7 @@ impl Driver {
         options: Options,
         machine: Machine,
         link: Option<(Link, PairIdentity)>,
+        witness: Option<Client>,
         dir: PathBuf,
         entries: Vec<Entry>,
         commands: mpsc::Receiver<(Command, Reply)>,
@@ -156,6 +162,7 @@ impl Driver {
             certificate_expires,
             problems: Vec::new(),
             last_promotion: None,
+            witness: witness.as_ref().map(Client::status),
         };
         let (status, status_out) = watch::channel(first);
         let driver = Self {
@@ -180,6 +187,9 @@ impl Driver {
             registers,
             control: None,
             lease,
+            // Until the machine grants leases, readers are served as long as this node leads.
+            lease_until: Mono(u64::MAX),
+            witness,
             status,
             journal,
             stand: VrrpStand::Silent,
@@ -234,6 +244,9 @@ impl Driver {
                     News::Event(event) => self.event(event),
                     News::Beacon(heard) => self.beacon(heard),
                 },
+                Some((number, answer)) = next_answer(&mut self.witness) => {
+                    self.feed(Input::Witness { number, answer });
+                }
                 Some(event) = next_vrrp(&mut self.vrrp_events) => self.vrrp_event(event),
                 Ok(()) = keyring.changed() => { keyring.borrow_and_update(); }
                 _ = ticks.tick() => self.on_tick(),
@@ -296,6 +309,7 @@ impl Driver {
             Output::Lead(epoch) => {
                 if !self.log.is_stopped() {
                     let (lease, control) = PrimaryLease::mint(epoch);
+                    control.extend(self.lease_until);
                     self.control = Some(control);
                     self.lease.send_replace(Some(lease));
                 }
@@ -305,9 +319,20 @@ impl Driver {
                 self.jobs.tail();
             }
             Output::Vrrp(stand) => self.take_stand(stand),
-            // The machine asks no witness yet, and grants no lease.
-            Output::Witness { .. } | Output::Lease(_) => {}
+            Output::Lease(until) => {
+                self.lease_until = until;
+                if let Some(control) = &self.control {
+                    control.extend(until);
+                }
+            }
+            Output::Witness { number, ask } => self.ask_witness(number, ask),
             Output::Note(note) => self.note(&note),
+        }
+    }
+
+    fn ask_witness(&mut self, number: u64, ask: WitnessAsk) {
+        if !self.witness.as_ref().is_some_and(|witness| witness.ask(number, ask)) {
+            self.feed(Input::Witness { number, answer: WitnessAnswer::Lost });
         }
     }
 
@@ -800,6 +825,7 @@ impl Driver {
             certificate_expires: self.certificate_expires,
             problems: self.problems.values().cloned().collect(),
             last_promotion: last,
+            witness: self.witness.as_ref().map(Client::status),
         };
         self.status.send_if_modified(|old| {
             let new = *old != status;
@@ -865,6 +891,13 @@ async fn next_of_link(link: &mut Option<Link>, events: bool) -> News {
         Some(event) = link.events.recv(), if events => News::Event(event),
         Some(heard) = link.beacons.recv() => News::Beacon(heard),
         else => std::future::pending().await,
+    }
+}
+
+async fn next_answer(witness: &mut Option<Client>) -> Option<(u64, WitnessAnswer)> {
+    match witness {
+        Some(witness) => witness.answer().await,
+        None => std::future::pending().await,
     }
 }
 
