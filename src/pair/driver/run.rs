@@ -25,10 +25,8 @@ use understudy_proto::pair::{
 use understudy_proto::record;
 use understudy_proto::time::Mono;
 
-/// How long one pulse lets the addresses stay.
-const PULSE: Duration = Duration::from_millis(500);
 /// Pause between two pulses.
-const PULSE_EVERY: Duration = Duration::from_millis(100);
+const PULSE_EVERY: Duration = Duration::from_millis(20);
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -298,6 +296,7 @@ impl Driver {
                     let (lease, control) = PrimaryLease::mint(epoch);
                     self.control = Some(control);
                     self.lease.send_replace(Some(lease));
+                    self.pulse(clock::mono());
                 }
             }
             Output::Revoke => {
@@ -577,6 +576,9 @@ impl Driver {
                 VrrpStand::Holder => Stand::Holder { priority: Priority::HOLDER },
             });
         }
+        // The word alone brings no address: at once, where we can serve.
+        self.pulsed = Mono(0);
+        self.pulse(clock::mono());
     }
 
     fn on_tick(&mut self) {
@@ -599,7 +601,7 @@ impl Driver {
         if can && now.since(self.pulsed) >= PULSE_EVERY {
             self.pulsed = now;
             if let Some(vrrp) = &self.options.vrrp {
-                vrrp.serving_pulse(now.after(PULSE));
+                vrrp.serving_pulse(now.after(vrrp::PULSE_MAX));
             }
         }
     }
