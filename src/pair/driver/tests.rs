@@ -1,5 +1,8 @@
 //! Two nodes in one process: real stores, real links over loopback, no floating addresses.
 
+#[path = "storm.rs"]
+mod storm;
+
 use super::*;
 use crate::pair::formation;
 use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
@@ -89,9 +92,16 @@ impl Appliance {
     }
 
     fn start(&self, pair: Option<config::Pair>) -> Result<Process, StartError> {
+        self.start_on(Arc::new(RealDisk), pair)
+    }
+
+    fn start_on(
+        &self,
+        disk: Arc<dyn Disk>,
+        pair: Option<config::Pair>,
+    ) -> Result<Process, StartError> {
         let fatal = Arc::clone(&self.fatal);
         let fatal: FatalHook = Arc::new(move |_| fatal.store(true, Ordering::Relaxed));
-        let disk = Arc::new(RealDisk);
         let mut options = StoreOptions::new(self.dir.path(), NodeId(0));
         options.segment_len = 1 << 20;
         options.fatal = Arc::clone(&fatal);
