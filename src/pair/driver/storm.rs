@@ -1,7 +1,7 @@
 //! Random histories over the real store, link and driver of two nodes whose disks can lose power.
 //!
 //! Each seed chooses faults (SIGKILL, power cut with unsynced writes lost or torn, both at once, a
-//! failing fsync, handover, orderly stop) while writers write; then both nodes are brought up, and
+//! failing fsync, a full or slow disk, handover, orderly stop) while writers write; then both nodes are brought up, and
 //! every acknowledged change must be there exactly once, on both, and nothing else must differ.
 //! Absent: cut links and frozen nodes (`proto::pair::sim` and the lab's chaos have those).
 //! `STORM_FROM`, `STORM_SEEDS` and `STORM_STEPS` choose other histories.
@@ -75,6 +75,17 @@ impl Node {
         }
     }
 
+    /// The disk is full for a while. A process that stops over it is ended, as the real one ends.
+    async fn full_for(&mut self, time: Duration, how: Cut) {
+        self.appliance.fatal.store(false, Ordering::Relaxed);
+        self.disk.fill(true);
+        tokio::time::sleep(time).await;
+        self.disk.fill(false);
+        if self.appliance.fatal.load(Ordering::Relaxed) {
+            self.end(how).await;
+        }
+    }
+
     fn lease(&self) -> Option<(Store, PrimaryLease)> {
         let process = self.process.as_ref()?;
         Some((process.store.clone(), process.pair.lease()?))
@@ -143,6 +154,12 @@ async fn fault(nodes: &Nodes, dice: &mut Dice, what: u64) -> String {
             nodes[victim].end(torn).await;
         }
         6 => nodes[victim].stop().await,
+        7 => nodes[victim].full_for(Duration::from_millis(dice.below(1_500)), torn).await,
+        8 => {
+            nodes[victim].disk.slow_syncs(Duration::from_millis(dice.below(300)));
+            tokio::time::sleep(Duration::from_millis(dice.below(2_000))).await;
+            nodes[victim].disk.slow_syncs(Duration::ZERO);
+        }
         _ => {
             let leads = nodes.iter().find(|node| node.lease().is_some());
             if let Some(process) = leads.and_then(|node| node.process.as_ref()) {
@@ -189,7 +206,7 @@ async fn history(seed: u64, steps: u64, lying: bool) -> (usize, u64) {
     whole(&nodes, &told).await;
     for step in 0..steps {
         tokio::time::sleep(Duration::from_millis(30 + dice.below(300))).await;
-        let what = if lying && step == 0 { BOTH } else { dice.below(8) };
+        let what = if lying && step == 0 { BOTH } else { dice.below(10) };
         told.push(fault(&nodes, &mut dice, what).await);
         tokio::time::sleep(Duration::from_millis(dice.below(2_500))).await;
         for node in nodes.lock().await.iter_mut() {
