@@ -21,6 +21,7 @@ use crate::mail::Mail;
 use crate::ops::request::Failure;
 use crate::ops::{control, health};
 use crate::pair::formation::{self, PairIdentity, Token};
+use crate::pair::side::Side;
 use crate::pair::{self, Pair};
 use crate::store::disk::RealDisk;
 use crate::store::{Store, StoreOptions};
@@ -169,6 +170,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             let mail = mail.clone();
             Arc::new(move |tail| mail.promoted(tail))
         },
+        side: Side::new(),
     })
     .map_err(|e| failure("the pair cannot be started", &e))?;
     drop(pair_threads);

@@ -360,6 +360,7 @@ impl Driver {
     /// The machine has ended it already.
     fn close_session(&mut self, reason: &'static str) {
         let Some(session) = self.session.take() else { return };
+        self.options.side.down();
         log::info!(reason; "pair session closed");
         self.lost_at = Some(clock::mono());
         if let Some(link) = &self.link {
@@ -492,6 +493,7 @@ impl Driver {
             Event::Down { session, reason } => {
                 self.coming.take_if(|s| s.id == session);
                 if self.session.take_if(|s| s.id == session).is_some() {
+                    self.options.side.down();
                     log::warn!(reason; "pair session lost");
                     self.lost_at = Some(clock::mono());
                     self.feed(Input::SessionDown);
@@ -509,6 +511,7 @@ impl Driver {
         if self.jobs.is_idle()
             && let Some(session) = self.coming.take()
         {
+            self.options.side.up(session.queue.clone());
             self.session = Some(session);
             self.feed(Input::SessionUp(log_state(&self.log)));
         }
@@ -531,6 +534,11 @@ impl Driver {
             Frame::KeyringAck { version } => {
                 if self.session.as_ref().is_some_and(|s| version <= s.keyring_sent) {
                     self.options.store.keyring().mark_replicated(version);
+                }
+            }
+            Frame::Side { topic, bytes } => {
+                if !self.options.side.arrived(topic, bytes) {
+                    self.lose_session("what came beside the log was not taken in time");
                 }
             }
             other => self.feed(Input::Frame(other)),

@@ -5,13 +5,14 @@
 //! unless `sync_dir` came after it. `lie` makes every sync do nothing: the control that must fail.
 //! A recording keeps every event, so that one run gives an image for a cut at each of them.
 //!
-//! Deliberately absent: latency, bit rot and running out of space.
+//! A disk may also be slow to sync, fail to, or be full. Deliberately absent: bit rot.
 
 use super::{Disk, DiskFile, Lock, Open};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use understudy_proto::id::Lsn;
 
 /// Unsynced writes are torn at multiples of this many bytes.
@@ -273,6 +274,8 @@ struct State {
     dead: bool,
     operations: u64,
     sync_fails: bool,
+    sync_takes: Duration,
+    full: bool,
     lie: bool,
     locked: BTreeSet<PathBuf>,
 }
@@ -293,6 +296,15 @@ impl State {
 
     fn alive(&self) -> io::Result<()> {
         if self.dead { Err(io::Error::other("the power is gone")) } else { Ok(()) }
+    }
+
+    /// An error where a file would grow to `len` on a full disk.
+    fn room(&self, inode: u64, len: u64) -> io::Result<()> {
+        let has = self.live.get(&inode).map_or(0, |bytes| bytes.len() as u64);
+        if self.full && len > has {
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        Ok(())
     }
 
     fn happen(&mut self, event: Event) {
@@ -374,6 +386,16 @@ impl SimDisk {
         self.state().sync_fails = fail;
     }
 
+    /// Makes every sync take so long.
+    pub fn slow_syncs(&self, takes: Duration) {
+        self.state().sync_takes = takes;
+    }
+
+    /// Lets no file grow.
+    pub fn fill(&self, full: bool) {
+        self.state().full = full;
+    }
+
     /// Makes every sync do nothing and say that it did.
     pub fn lie(&self) {
         self.state().lie = true;
@@ -385,6 +407,14 @@ impl SimDisk {
         let mut state = self.state();
         state.dead = true;
         state.replay.cut(how)
+    }
+
+    fn sync(&self, event: Event) -> io::Result<()> {
+        let takes = self.state().sync_takes;
+        if !takes.is_zero() {
+            std::thread::sleep(takes);
+        }
+        self.state().sync(event)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -478,11 +508,11 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.state().sync(Event::SyncDir(path.to_owned()))
+        self.sync(Event::SyncDir(path.to_owned()))
     }
 
     fn free(&self, _path: &Path) -> io::Result<u64> {
-        Ok(1 << 40)
+        Ok(if self.state().full { 0 } else { 1 << 40 })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
@@ -545,6 +575,7 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.room(self.inode, offset.saturating_add(data.len() as u64))?;
         let powered = state.tick();
         // The write that the power cut hits may reach the medium, too.
         if powered.is_ok() || state.budget == Some(0) {
@@ -562,6 +593,7 @@ impl DiskFile for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.room(self.inode, len)?;
         state.tick()?;
         self.set(&mut state, len);
         Ok(())
@@ -572,13 +604,14 @@ impl DiskFile for SimFile {
         if state.live.get(&self.inode).map_or(0, |b| b.len() as u64) >= len {
             return state.alive();
         }
+        state.room(self.inode, len)?;
         state.tick()?;
         self.set(&mut state, len);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.state().sync(Event::Sync(self.inode))
+        self.disk.sync(Event::Sync(self.inode))
     }
 }
 
