@@ -11,11 +11,12 @@
 mod operator;
 mod report;
 mod services;
+mod witness;
 
 use crate::base::secret::Secret;
 use crate::base::{clock, log as logger, task};
-use crate::cli::{Formed, Part, Program};
-use crate::config::{Config, VrrpChecksum};
+use crate::cli::{Formed, PairFacts, Part, Program};
+use crate::config::{self, Config, VrrpChecksum};
 use crate::directory::Directory;
 use crate::mail::Mail;
 use crate::ops::request::Failure;
@@ -29,6 +30,7 @@ use crate::tls;
 use crate::vrrp::guardian::{self, Guardian};
 use crate::vrrp::{FloatingAddress, GroupConfig, Vrrp};
 use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -88,6 +90,22 @@ impl Program for Appliance {
             .block_on(formation::join(&config.data_dir, &token))
             .map_err(|e| failure("the pair was not joined", &e))?;
         formed(config)
+    }
+
+    fn pair_show(&self, config: &Config) -> Result<PairFacts, Failure> {
+        witness::pair_facts(&config.data_dir)
+    }
+
+    fn witness(&self, config: config::Witness) -> Result<(), Failure> {
+        logger::init(config.log_level);
+        tls::install();
+        witness::run(config)
+    }
+
+    fn witness_init(&self, dir: &Path) -> Result<String, Failure> {
+        tls::install();
+        let pin = pair::witness::init(dir).map_err(|e| failure("no key was made", &e))?;
+        Ok(pin.to_string())
     }
 }
 
