@@ -16,6 +16,7 @@ mod keyring;
 mod lease;
 mod log;
 mod seal;
+pub mod swap;
 #[cfg(test)]
 mod tests;
 mod view;
