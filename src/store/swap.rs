@@ -13,7 +13,7 @@
 
 use super::disk::{Disk, Open};
 use super::error::{Context, StoreError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The folders that make up a node's data.
 const PARTS: [&str; 3] = ["log", "system", "tenants"];
@@ -283,11 +283,6 @@ fn clean(id: &str) -> String {
 fn is_clean(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '/')
         && Path::new(text).components().all(|c| matches!(c, std::path::Component::Normal(_)))
-}
-
-/// Where a copy is received.
-pub(super) fn incoming(dir: &Path) -> PathBuf {
-    dir.join(INCOMING)
 }
 
 #[cfg(test)]
