@@ -25,7 +25,7 @@ use crate::pair::formation::{self, PairIdentity, Token};
 use crate::pair::side::Side;
 use crate::pair::{self, Pair};
 use crate::store::disk::RealDisk;
-use crate::store::{Store, StoreOptions};
+use crate::store::{Store, StoreOptions, swap};
 use crate::tls;
 use crate::vrrp::guardian::{self, Guardian};
 use crate::vrrp::{FloatingAddress, GroupConfig, Vrrp};
@@ -167,6 +167,9 @@ struct Rooms {
 async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Result<(), Failure> {
     let started = clock::mono();
     make_data_dir(&config)?;
+    // A full copy that is complete takes its place before anything is opened.
+    swap::at_boot(&RealDisk, &config.data_dir)
+        .map_err(|e| failure("the copy of the peer's data cannot be put in place", &e))?;
     let node = pair::who(&config.data_dir, config.pair.as_ref())
         .map_err(|e| failure("this appliance cannot start", &e))?;
     let control = control::bind(&config.data_dir)
