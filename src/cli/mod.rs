@@ -38,8 +38,8 @@ const CONFIG_DEFAULT: &str = "/etc/understudy/understudy.toml";
 
 /// What the composition root does for the command line.
 pub trait Program {
-    /// Runs the appliance until it is told to end.
-    fn run(&self, config: Config) -> Result<(), Failure>;
+    /// Runs the appliance, or the part of it, until it is told to end.
+    fn run(&self, config: Config, part: Part) -> Result<ExitCode, Failure>;
     /// Makes a new pair, with this appliance as its first node.
     fn pair_init(&self, config: &Config) -> Result<Formed, Failure>;
     /// Joins the pair whose running first node made `token`.
@@ -63,6 +63,15 @@ pub struct PairFacts {
     pub pin: String,
     /// The pin of the peer's; `None` until one has joined.
     pub peer_pin: Option<String>,
+}
+
+/// What of the appliance a process is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything, in as many processes as it takes.
+    Whole,
+    /// The main process; its guardian has started it.
+    Guarded,
 }
 
 /// A pair that this appliance belongs to now.
@@ -91,7 +100,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Run this appliance.
-    Run,
+    Run(run::Args),
     /// Show everything about this appliance on one screen.
     Status(status::Args),
     /// Say whether this appliance can do what its role demands (exit code 0 or 5).
@@ -139,7 +148,7 @@ pub fn main(program: &dyn Program) -> ExitCode {
         }
     };
     match args.perform(program) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             output::complain(&e.to_string());
             ExitCode::from(e.code())
@@ -148,10 +157,10 @@ pub fn main(program: &dyn Program) -> ExitCode {
 }
 
 impl Args {
-    fn perform(self, program: &dyn Program) -> Result<(), CliError> {
+    fn perform(self, program: &dyn Program) -> Result<ExitCode, CliError> {
         let path = self.config;
-        match self.command {
-            Command::Run => run::perform(program, &path),
+        let done = match self.command {
+            Command::Run(args) => return run::perform(program, args, &path),
             Command::Status(args) => status::perform(&args, &path),
             Command::Health => health::perform(&path),
             Command::Tenant(command) => tenant::perform(command, &path),
@@ -164,7 +173,8 @@ impl Args {
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
             Command::Config(command) => config::perform(&command, &path),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod formation;
 mod journal;
 pub mod link;
 mod register;
+pub mod side;
 #[cfg(test)]
 mod testing;
 pub mod witness;
