@@ -10,10 +10,12 @@ use crate::store::disk::{Disk, Open};
 use std::io;
 use std::path::{Path, PathBuf};
 use understudy_proto::codec;
-use understudy_proto::pair::Register;
+use understudy_proto::pair::{Arbitration, Register};
 
 const MAGIC: &[u8; 4] = b"USG1";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
+/// Without the arbitration: releases before there was a witness.
+const FORMAT_UNARBITRATED: u16 = 1;
 const HEAD_LEN: usize = 10;
 /// Longest register in bytes; a longer file is damage.
 const LEN_MAX: u64 = 1_024;
@@ -97,6 +99,10 @@ fn decode(bytes: &[u8]) -> Result<Register, String> {
     let (format, register) = body.split_first_chunk::<2>().ok_or("it is too short")?;
     match u16::from_le_bytes(*format) {
         FORMAT => codec::decode("the pair's register", register).map_err(|e| e.to_string()),
+        FORMAT_UNARBITRATED => {
+            let whole = [register, &codec::encode(&Arbitration::None)].concat();
+            codec::decode("the pair's register", &whole).map_err(|e| e.to_string())
+        }
         other => Err(format!("format {other} belongs to another release")),
     }
 }
@@ -129,6 +135,17 @@ mod tests {
         }
         std::fs::write(dir.join(NAME), b"").unwrap();
         assert!(matches!(read(&RealDisk, &dir), Err(RegisterError::Damaged { .. })));
+    }
+
+    /// As written by a release that knew no witness.
+    #[test]
+    fn a_register_of_the_first_format_is_read() {
+        let mut body = FORMAT_UNARBITRATED.to_le_bytes().to_vec();
+        let known = register(7);
+        let old = (known.epoch, known.holder, known.insync, known.seen, known.stale);
+        body.extend_from_slice(&codec::encode(&old));
+        let crc = crc32c::crc32c(&body).to_le_bytes();
+        assert_eq!(decode(&[MAGIC, crc.as_slice(), &body].concat()), Ok(known));
     }
 
     proptest! {
