@@ -12,6 +12,7 @@ mod register;
 pub mod side;
 #[cfg(test)]
 mod testing;
+mod vital;
 pub mod witness;
 
 pub use driver::{
@@ -20,3 +21,4 @@ pub use driver::{
 };
 pub use journal::Entry;
 pub use register::RegisterError;
+pub use vital::{DISK_HANG, DISK_HANG_MAX, Hang, SERVICES_HANG, Vital};

@@ -22,6 +22,7 @@ use super::journal::{self, Entry};
 use super::link::{self, Link, LinkError};
 use super::register::{self, RegisterError};
 use super::side::Side;
+use super::vital::Vital;
 use super::witness::{Client, ClientOptions, WitnessStatus};
 use crate::base::{clock, task};
 use crate::config;
@@ -66,6 +67,8 @@ pub struct Options {
     pub promoted: Promoted,
     /// What else travels on the session.
     pub side: Side,
+    /// The services' sign of life: without it the addresses go.
+    pub services: Vital,
 }
 
 /// See [`Options::promoted`]. The takeover waits for it: milliseconds at most.

@@ -7,6 +7,7 @@ use super::{
 use crate::base::{clock, task};
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
+use crate::pair::vital::{DISK_HANG_MAX, Hang};
 use crate::pair::witness::Client;
 use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
 use crate::tls;
@@ -29,6 +30,8 @@ use understudy_proto::time::Mono;
 
 /// Pause between two pulses.
 const PULSE_EVERY: Duration = Duration::from_millis(20);
+/// How long one pulse lets the addresses stay at least.
+const PULSE_LEAST: Duration = Duration::from_millis(200);
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -87,6 +90,8 @@ pub(super) struct Driver {
     pulsed: Mono,
     /// When a beacon last arrived, per path.
     heard: Vec<Option<Mono>>,
+    /// What keeps this node from making progress.
+    hang: Option<Hang>,
     lost_at: Option<Mono>,
     role: Role,
     unconfirmed: Option<Unconfirmed>,
@@ -185,14 +190,14 @@ impl Driver {
             registers,
             control: None,
             lease,
-            // Until the machine grants leases, readers are served as long as this node leads.
-            lease_until: Mono(u64::MAX),
+            lease_until: Mono(0),
             witness,
             status,
             journal,
             stand: VrrpStand::Silent,
             pulsed: Mono(0),
             heard: vec![None; paths],
+            hang: None,
             lost_at: None,
             role: Role::None,
             unconfirmed: None,
@@ -336,6 +341,8 @@ impl Driver {
     }
 
     fn revoke(&mut self) {
+        // The next reign says anew how long its readers may be served.
+        self.lease_until = Mono(0);
         if let Some(control) = self.control.take() {
             control.revoke();
         }
@@ -616,6 +623,7 @@ impl Driver {
 
     fn on_tick(&mut self) {
         let now = clock::mono();
+        self.watch_progress(now);
         self.pulse(now);
         self.hear_adverts();
         self.ask_again(now);
@@ -625,17 +633,63 @@ impl Driver {
         self.publish(true);
     }
 
-    /// Invariant 8: the addresses stay only while this node can serve.
+    /// Invariant 8: the addresses stay only while this node can serve, and no longer than its lease.
     fn pulse(&mut self, now: Mono) {
         let can = self.control.is_some()
             && self.stand == VrrpStand::Holder
             && *self.options.listening.borrow()
-            && !self.log.is_stopped();
+            && !self.log.is_stopped()
+            && self.hang.is_none()
+            && now < self.lease_until;
         if can && now.since(self.pulsed) >= PULSE_EVERY {
             self.pulsed = now;
             if let Some(vrrp) = &self.options.vrrp {
-                vrrp.serving_pulse(now.after(vrrp::PULSE_MAX));
+                // A lease is renewed with every heartbeat; one that comes a little late must not make
+                // the addresses go and come.
+                vrrp.serving_pulse(self.lease_until.max(now.after(PULSE_LEAST)));
             }
+        }
+    }
+
+    /// A node that only looks alive must not keep the addresses, nor its peer from serving.
+    fn watch_progress(&mut self, now: Mono) {
+        let hang = self.options.services.hang(self.log.disk_since(), now);
+        if hang.is_some() == self.hang.is_some() {
+            return self.end_if_hung_for_good(now);
+        }
+        self.hang = hang;
+        match hang {
+            None => {
+                self.problems.remove("hang");
+                log::info!("this node makes progress again");
+            }
+            Some(Hang::Disk(_)) => {
+                let why = "the disk hangs: nothing is acknowledged, and the addresses are let go";
+                self.problems.insert("hang", why.to_owned());
+                log::error!(runbook = "disk-failure"; "the disk hangs, the addresses are let go");
+            }
+            Some(Hang::Services(_)) => {
+                let why = "the services hang: the addresses are let go";
+                self.problems.insert("hang", why.to_owned());
+                log::error!(runbook = "runtime-stuck"; "the services hang, the addresses are let go");
+                // The pair itself is well: a standby that has everything takes over at once.
+                if self.role == Role::Primary && self.machine.status().state == State::Pair {
+                    self.feed(Input::Operator(Operator::Handover));
+                }
+            }
+        }
+    }
+
+    /// With a hung disk no handover can be recorded. Where the standby has everything, this process
+    /// ends, as it would had the disk said no (invariant 11), and the standby takes over.
+    fn end_if_hung_for_good(&mut self, now: Mono) {
+        if let Some(Hang::Disk(since)) = self.hang
+            && now.since(since) > DISK_HANG_MAX
+            && self.role == Role::Primary
+            && self.machine.status().state == State::Pair
+            && !self.problems.contains_key("register")
+        {
+            self.done(Done::Fatal("the disk hangs, and the standby has everything".to_owned()));
         }
     }
 

@@ -120,6 +120,7 @@ impl Appliance {
             fatal,
             promoted: Arc::new(|_last| ()),
             side: side.clone(),
+            services: Vital::default(),
         })?;
         Ok(Process { store, pair, side, _listening: listening })
     }
