@@ -11,11 +11,12 @@
 mod operator;
 mod report;
 mod services;
+mod witness;
 
 use crate::base::secret::Secret;
 use crate::base::{clock, log as logger, task};
-use crate::cli::{Formed, Part, Program};
-use crate::config::{Config, VrrpChecksum};
+use crate::cli::{Formed, PairFacts, Part, Program};
+use crate::config::{self, Config, VrrpChecksum};
 use crate::directory::Directory;
 use crate::mail::Mail;
 use crate::ops::request::Failure;
@@ -24,11 +25,12 @@ use crate::pair::formation::{self, PairIdentity, Token};
 use crate::pair::side::Side;
 use crate::pair::{self, Pair};
 use crate::store::disk::RealDisk;
-use crate::store::{Store, StoreOptions};
+use crate::store::{Store, StoreOptions, swap};
 use crate::tls;
 use crate::vrrp::guardian::{self, Guardian};
 use crate::vrrp::{FloatingAddress, GroupConfig, Vrrp};
 use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -88,6 +90,22 @@ impl Program for Appliance {
             .block_on(formation::join(&config.data_dir, &token))
             .map_err(|e| failure("the pair was not joined", &e))?;
         formed(config)
+    }
+
+    fn pair_show(&self, config: &Config) -> Result<PairFacts, Failure> {
+        witness::pair_facts(&config.data_dir)
+    }
+
+    fn witness(&self, config: config::Witness) -> Result<(), Failure> {
+        logger::init(config.log_level);
+        tls::install();
+        witness::run(config)
+    }
+
+    fn witness_init(&self, dir: &Path) -> Result<String, Failure> {
+        tls::install();
+        let pin = pair::witness::init(dir).map_err(|e| failure("no key was made", &e))?;
+        Ok(pin.to_string())
     }
 }
 
@@ -149,6 +167,9 @@ struct Rooms {
 async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Result<(), Failure> {
     let started = clock::mono();
     make_data_dir(&config)?;
+    // A full copy that is complete takes its place before anything is opened.
+    swap::at_boot(&RealDisk, &config.data_dir)
+        .map_err(|e| failure("the copy of the peer's data cannot be put in place", &e))?;
     let node = pair::who(&config.data_dir, config.pair.as_ref())
         .map_err(|e| failure("this appliance cannot start", &e))?;
     let control = control::bind(&config.data_dir)

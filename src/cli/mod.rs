@@ -21,15 +21,18 @@ mod queue;
 mod run;
 mod status;
 mod tenant;
+mod witness;
 
 use crate::base::secret::Secret;
-use crate::config::Config;
+use crate::config::{Config, Witness};
 use crate::ops::request::Failure;
 use clap::{Parser, Subcommand};
 use error::CliError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Where a witness keeps its configuration.
+const WITNESS_CONFIG_DEFAULT: &str = "/etc/understudy/witness.toml";
 /// Where an appliance keeps its configuration.
 const CONFIG_DEFAULT: &str = "/etc/understudy/understudy.toml";
 
@@ -41,6 +44,25 @@ pub trait Program {
     fn pair_init(&self, config: &Config) -> Result<Formed, Failure>;
     /// Joins the pair whose running first node made `token`.
     fn pair_join(&self, config: &Config, token: &Secret<String>) -> Result<Formed, Failure>;
+    /// Who this appliance is in its pair.
+    fn pair_show(&self, config: &Config) -> Result<PairFacts, Failure>;
+    /// Runs a witness until it is told to end.
+    fn witness(&self, config: Witness) -> Result<(), Failure>;
+    /// Makes the key of a witness in `dir`, or finds it there; returns its pin.
+    fn witness_init(&self, dir: &Path) -> Result<String, Failure>;
+}
+
+/// Who this appliance is in its pair, for a witness's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairFacts {
+    /// The pair's id.
+    pub pair: String,
+    /// This node: 0 or 1.
+    pub node: u8,
+    /// The pin of this node's key.
+    pub pin: String,
+    /// The pin of the peer's; `None` until one has joined.
+    pub peer_pin: Option<String>,
 }
 
 /// What of the appliance a process is to be.
@@ -106,6 +128,8 @@ enum Command {
     /// The two appliances of a pair.
     #[command(subcommand)]
     Pair(pair::Command),
+    /// Run a witness for pairs, on a third machine.
+    Witness(witness::Args),
     /// The configuration file.
     #[command(subcommand)]
     Config(config::Command),
@@ -147,6 +171,7 @@ impl Args {
             Command::Queue(command) => queue::perform(&command, &path),
             Command::Handover => handover::perform(&path),
             Command::Pair(command) => pair::perform(program, command, &path),
+            Command::Witness(args) => witness::perform(program, args, &path),
             Command::Config(command) => config::perform(&command, &path),
         };
         done.map(|()| ExitCode::SUCCESS)
@@ -191,7 +216,10 @@ mod tests {
             "pair init",
             "pair join",
             "pair token",
+            "pair show",
             "pair force-solo --confirm",
+            "witness --config /tmp/witness.toml",
+            "witness init --dir /tmp/witness",
         ] {
             let words = std::iter::once("understudy").chain(line.split(' '));
             assert!(Args::try_parse_from(words).is_ok(), "{line}");

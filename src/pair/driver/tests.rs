@@ -84,6 +84,7 @@ impl Appliance {
             boot_wait: Duration::from_millis(300),
             connect_timeout: Duration::from_secs(1),
             reconnect: Duration::from_millis(20),
+            witness: None,
         }
     }
 

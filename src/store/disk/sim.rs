@@ -31,8 +31,10 @@ pub enum Event {
     Link(PathBuf, u64),
     /// A name was removed.
     Unlink(PathBuf),
-    /// A name was changed.
+    /// A name was changed, that of a folder with all that is in it.
     Rename(PathBuf, PathBuf),
+    /// An empty folder was removed.
+    Rmdir(PathBuf),
     /// A folder was made.
     Mkdir(PathBuf),
     /// A folder was synced.
@@ -89,6 +91,11 @@ impl Names {
                 if let Some(inode) = self.files.remove(from) {
                     self.files.insert(to.clone(), inode);
                 }
+                self.move_folder(from, to);
+            }
+            Event::Rmdir(path) => {
+                // It was empty: what is still known in it had been removed before.
+                self.dirs.retain(|dir| !dir.starts_with(path));
             }
             Event::Mkdir(path) => {
                 self.dirs.insert(path.clone());
@@ -96,6 +103,26 @@ impl Names {
             _ => {}
         }
     }
+
+    fn move_folder(&mut self, from: &Path, to: &Path) {
+        if !self.dirs.contains(from) {
+            return;
+        }
+        let moved = |path: &Path| path.strip_prefix(from).ok().map(|rest| join(to, rest));
+        self.files = std::mem::take(&mut self.files)
+            .into_iter()
+            .map(|(path, inode)| (moved(&path).unwrap_or(path), inode))
+            .collect();
+        self.dirs = std::mem::take(&mut self.dirs)
+            .into_iter()
+            .map(|path| moved(&path).unwrap_or(path))
+            .collect();
+    }
+}
+
+/// [`Path::join`] without a slash at the end where nothing is added.
+fn join(dir: &Path, rest: &Path) -> PathBuf {
+    if rest.as_os_str().is_empty() { dir.to_owned() } else { dir.join(rest) }
 }
 
 impl Replay {
@@ -127,14 +154,23 @@ impl Replay {
             Event::Link(path, _)
             | Event::Unlink(path)
             | Event::Rename(path, _)
+            | Event::Rmdir(path)
             | Event::Mkdir(path) => {
                 let dir = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
                 self.unsynced_names.entry(dir).or_default().push(event.clone());
             }
             Event::SyncDir(dir) => {
                 for event in self.unsynced_names.remove(dir).unwrap_or_default() {
-                    // A rename that is durable before the file's first name was: the file is there.
-                    self.names.apply(&event);
+                    match &event {
+                        // Between two folders: both must be synced, the new one last.
+                        Event::Rename(_, to) if to.parent() != Some(dir) => {
+                            let dir = to.parent().unwrap_or_else(|| Path::new("")).to_owned();
+                            self.unsynced_names.entry(dir).or_default().push(event);
+                        }
+                        // A rename that is durable before the file's first name was: the file is
+                        // there.
+                        _ => self.names.apply(&event),
+                    }
                 }
             }
             Event::Acknowledged(_) => {}
@@ -456,8 +492,13 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.tick()?;
-        if !state.names.files.contains_key(from) {
+        let known = state.names.files.contains_key(from) || state.names.dirs.contains(from);
+        let room = to.parent().is_some_and(|dir| state.names.dirs.contains(dir));
+        if !known || !room {
             return Err(io::ErrorKind::NotFound.into());
+        }
+        if state.names.dirs.contains(to) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         let event = Event::Rename(from.to_owned(), to.to_owned());
         state.names.apply(&event);
@@ -475,6 +516,28 @@ impl Disk for SimDisk {
         state.names.apply(&event);
         state.happen(event);
         Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.tick()?;
+        let mut all = state.names.files.keys().chain(&state.names.dirs);
+        if all.any(|p| p.parent() == Some(path)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        if !state.names.dirs.contains(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let event = Event::Rmdir(path.to_owned());
+        state.names.apply(&event);
+        state.happen(event);
+        Ok(())
+    }
+
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        state.alive()?;
+        Ok(state.names.dirs.contains(path))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
