@@ -7,6 +7,7 @@
 //! in through [`Program`], so that the command line knows no room but `ops` and `config`.
 
 mod account;
+mod address;
 mod alias;
 mod client;
 mod config;
@@ -92,6 +93,11 @@ enum Command {
     /// Mail that waits for delivery to others.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Floating addresses; without a word, a list of them.
+    Address {
+        #[command(subcommand)]
+        command: Option<address::Command>,
+    },
     /// Move the primary role to the peer.
     Handover,
     /// The two appliances of a pair.
@@ -136,6 +142,7 @@ impl Args {
             Command::Alias(command) => alias::perform(command, &path),
             Command::Credential(command) => credential::perform(command, &path),
             Command::Queue(command) => queue::perform(&command, &path),
+            Command::Address { command } => address::perform(command, &path),
             Command::Handover => handover::perform(&path),
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Config(command) => config::perform(&command, &path),
@@ -174,6 +181,11 @@ mod tests {
             "credential list anna@acme.example",
             "credential revoke anna@acme.example 3",
             "queue list",
+            "address",
+            "address list",
+            "address claim shop",
+            "address claim shop --force",
+            "address release shop",
             "config check /tmp/a.toml",
             "config example",
             "handover",

@@ -17,7 +17,7 @@ mod tests;
 pub use check::{ConfigError, Problem};
 pub use resolved::{
     Cidr, Config, Imap, Listen, Management, Pair, Relay, Smtp, Store, Tls, TlsFiles, Vrrp,
-    VrrpChecksum,
+    VrrpChecksum, VrrpOrigin, VrrpTakeover, VrrpTrack,
 };
 
 use std::io::Read;
