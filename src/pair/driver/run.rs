@@ -98,9 +98,9 @@ struct Session {
 }
 
 /// What is known of a virtual router.
-#[derive(Default)]
 struct Group {
     down: bool,
+    origin: bool,
     adverts: u64,
 }
 
@@ -137,7 +137,13 @@ impl Driver {
             tasks::journal_worker(journal_out.clone(), dir),
         ];
         let vrrp = options.vrrp.as_ref();
-        let groups = vrrp.map_or(0, |v| v.status().len());
+        // An origin's group says nothing about the peer: it counts as down for good.
+        let groups = vrrp.map(|v| v.status()).unwrap_or_default();
+        let groups = groups.iter().map(|g| Group {
+            down: g.kind.is_origin(),
+            origin: g.kind.is_origin(),
+            adverts: 0,
+        });
         let paths = options.pair.as_ref().map_or(0, |pair| pair.peer.len());
         let (link, certificate_expires) = match link {
             Some((link, id)) => (Some(link), certificate_expires(&id)),
@@ -158,7 +164,7 @@ impl Driver {
         let (status, status_out) = watch::channel(first);
         let driver = Self {
             vrrp_events: vrrp.and_then(|v| v.events()),
-            groups: (0..groups).map(|_| Group::default()).collect(),
+            groups: groups.collect(),
             options,
             log,
             machine,
@@ -568,10 +574,13 @@ impl Driver {
             vrrp::Event::Lapsed => {
                 log::warn!(group = event.group; "the addresses lapsed: this node was too slow");
             }
+            // Who is deaf knows nothing of the Active; a MasterDown of its own follows the fault.
+            vrrp::Event::Fault => group.down = false,
             vrrp::Event::Entered(_)
             | vrrp::Event::ActiveReleased { .. }
-            | vrrp::Event::Fault
-            | vrrp::Event::FaultOver => {}
+            | vrrp::Event::FaultOver
+            | vrrp::Event::Held
+            | vrrp::Event::Conflict { .. } => {}
         }
     }
 
@@ -621,7 +630,7 @@ impl Driver {
         let mut more = false;
         for (group, status) in self.groups.iter_mut().zip(vrrp.status()) {
             // After a MasterDown, an Active that is heard again is an event of its own.
-            more |= !group.down && status.adverts_received > group.adverts;
+            more |= !group.down && !group.origin && status.adverts_received > group.adverts;
             group.adverts = status.adverts_received;
         }
         if more && self.session.is_none() && self.role != Role::Primary {
