@@ -192,6 +192,11 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             Arc::new(move |tail| mail.promoted(tail))
         },
         side: Side::new(),
+        restart: Arc::new(|| {
+            let e = swap::exec_self();
+            log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
+            std::process::exit(1);
+        }),
     })
     .map_err(|e| failure("the pair cannot be started", &e))?;
     drop(pair_threads);

@@ -237,6 +237,9 @@ section! {
         connect_timeout_ms: i64 = 1_000;
         /// Pause between two attempts to connect, in milliseconds.
         reconnect_ms: i64 = 25;
+        /// Most that a full copy for the peer takes of disk and link, in MiB a second; a quarter of
+        /// it while clients are busy.
+        resync_mib_per_s: i64 = 50;
     }
     sections {
         witness: Option<PairWitness> = Optional PairWitness;

@@ -153,6 +153,8 @@ pub struct Pair {
     pub connect_timeout: Duration,
     /// Pause between two attempts to connect.
     pub reconnect: Duration,
+    /// Most bytes a second of a full copy for the peer.
+    pub resync_bytes_per_s: u64,
     /// The third vote, if there is one.
     pub witness: Option<PairWitness>,
 }
@@ -551,6 +553,7 @@ impl Resolver<'_> {
             boot_wait: self.ms("boot_wait_ms", file.boot_wait_ms, 0..=3_600_000),
             connect_timeout: self.ms("connect_timeout_ms", file.connect_timeout_ms, 50..=60_000),
             reconnect: self.ms("reconnect_ms", file.reconnect_ms, 10..=60_000),
+            resync_bytes_per_s: self.mib("resync_mib_per_s", file.resync_mib_per_s, 1..=10_000),
             witness: None,
         };
         if pair.listen.len() != pair.peer.len() {

@@ -7,6 +7,7 @@ use super::{
 use crate::base::{clock, task};
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
+use crate::pair::resync::CopyStatus;
 use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
 use crate::tls;
 use crate::vrrp::{self, Priority, Stand, VrrpEvent};
@@ -76,6 +77,7 @@ pub(super) struct Driver {
     lease: watch::Sender<Option<PrimaryLease>>,
     status: watch::Sender<PairStatus>,
     journal: watch::Sender<Arc<Vec<Entry>>>,
+    copy: watch::Receiver<Option<CopyStatus>>,
     vrrp_events: Option<mpsc::Receiver<VrrpEvent>>,
     groups: Vec<Group>,
     stand: VrrpStand,
@@ -123,6 +125,7 @@ impl Driver {
         commands: mpsc::Receiver<(Command, Reply)>,
         tick: Duration,
         timers: Timers,
+        copy: watch::Receiver<Option<CopyStatus>>,
     ) -> (Self, Watches) {
         let log = options.store.log().clone();
         let (done, done_out) = mpsc::channel(tasks::DONE_MAX);
@@ -160,6 +163,7 @@ impl Driver {
             certificate_expires,
             problems: Vec::new(),
             last_promotion: None,
+            copy: None,
         };
         let (status, status_out) = watch::channel(first);
         let driver = Self {
@@ -186,6 +190,7 @@ impl Driver {
             lease,
             status,
             journal,
+            copy,
             stand: VrrpStand::Silent,
             pulsed: Mono(0),
             heard: vec![None; paths],
@@ -819,6 +824,7 @@ impl Driver {
             certificate_expires: self.certificate_expires,
             problems: self.problems.values().cloned().collect(),
             last_promotion: last,
+            copy: self.copy.borrow().clone(),
         };
         self.status.send_if_modified(|old| {
             let new = *old != status;
@@ -831,7 +837,7 @@ impl Driver {
 }
 
 /// What the log holds, for the machine.
-pub(super) fn log_state(log: &Log) -> LogState {
+pub(in crate::pair) fn log_state(log: &Log) -> LogState {
     LogState {
         tail: log.last().lsn,
         durable: *log.durable().borrow(),
