@@ -9,6 +9,7 @@ pub mod formation;
 mod journal;
 pub mod link;
 mod register;
+mod resync;
 pub mod side;
 #[cfg(test)]
 mod testing;
@@ -16,9 +17,10 @@ mod vital;
 pub mod witness;
 
 pub use driver::{
-    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, StartError,
+    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, Restart, StartError,
     Unconfirmed, who,
 };
 pub use journal::Entry;
 pub use register::RegisterError;
+pub use resync::CopyStatus;
 pub use vital::{DISK_HANG, DISK_HANG_MAX, Hang, SERVICES_HANG, Vital};

@@ -7,6 +7,7 @@ use super::{
 use crate::base::{clock, task};
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
+use crate::pair::resync::CopyStatus;
 use crate::pair::vital::{DISK_HANG_MAX, Hang};
 use crate::pair::witness::Client;
 use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
@@ -84,6 +85,7 @@ pub(super) struct Driver {
     witness: Option<Client>,
     status: watch::Sender<PairStatus>,
     journal: watch::Sender<Arc<Vec<Entry>>>,
+    copy: watch::Receiver<Option<CopyStatus>>,
     vrrp_events: Option<mpsc::Receiver<VrrpEvent>>,
     groups: Vec<Group>,
     stand: VrrpStand,
@@ -108,9 +110,9 @@ struct Session {
 }
 
 /// What is known of a virtual router.
-#[derive(Default)]
 struct Group {
     down: bool,
+    origin: bool,
     adverts: u64,
 }
 
@@ -134,6 +136,7 @@ impl Driver {
         commands: mpsc::Receiver<(Command, Reply)>,
         tick: Duration,
         timers: Timers,
+        copy: watch::Receiver<Option<CopyStatus>>,
     ) -> (Self, Watches) {
         let log = options.store.log().clone();
         let (done, done_out) = mpsc::channel(tasks::DONE_MAX);
@@ -148,7 +151,13 @@ impl Driver {
             tasks::journal_worker(journal_out.clone(), dir),
         ];
         let vrrp = options.vrrp.as_ref();
-        let groups = vrrp.map_or(0, |v| v.status().len());
+        // An origin's group says nothing about the peer: it counts as down for good.
+        let groups = vrrp.map(|v| v.status()).unwrap_or_default();
+        let groups = groups.iter().map(|g| Group {
+            down: g.kind.is_origin(),
+            origin: g.kind.is_origin(),
+            adverts: 0,
+        });
         let paths = options.pair.as_ref().map_or(0, |pair| pair.peer.len());
         let (link, certificate_expires) = match link {
             Some((link, id)) => (Some(link), certificate_expires(&id)),
@@ -166,11 +175,12 @@ impl Driver {
             problems: Vec::new(),
             last_promotion: None,
             witness: witness.as_ref().map(Client::status),
+            copy: None,
         };
         let (status, status_out) = watch::channel(first);
         let driver = Self {
             vrrp_events: vrrp.and_then(|v| v.events()),
-            groups: (0..groups).map(|_| Group::default()).collect(),
+            groups: groups.collect(),
             options,
             log,
             machine,
@@ -194,6 +204,7 @@ impl Driver {
             witness,
             status,
             journal,
+            copy,
             stand: VrrpStand::Silent,
             pulsed: Mono(0),
             heard: vec![None; paths],
@@ -600,10 +611,13 @@ impl Driver {
             vrrp::Event::Lapsed => {
                 log::warn!(group = event.group; "the addresses lapsed: this node was too slow");
             }
+            // Who is deaf knows nothing of the Active; a MasterDown of its own follows the fault.
+            vrrp::Event::Fault => group.down = false,
             vrrp::Event::Entered(_)
             | vrrp::Event::ActiveReleased { .. }
-            | vrrp::Event::Fault
-            | vrrp::Event::FaultOver => {}
+            | vrrp::Event::FaultOver
+            | vrrp::Event::Held
+            | vrrp::Event::Conflict { .. } => {}
         }
     }
 
@@ -700,7 +714,7 @@ impl Driver {
         let mut more = false;
         for (group, status) in self.groups.iter_mut().zip(vrrp.status()) {
             // After a MasterDown, an Active that is heard again is an event of its own.
-            more |= !group.down && status.adverts_received > group.adverts;
+            more |= !group.down && !group.origin && status.adverts_received > group.adverts;
             group.adverts = status.adverts_received;
         }
         if more && self.session.is_none() && self.role != Role::Primary {
@@ -890,6 +904,7 @@ impl Driver {
             problems: self.problems.values().cloned().collect(),
             last_promotion: last,
             witness: self.witness.as_ref().map(Client::status),
+            copy: self.copy.borrow().clone(),
         };
         self.status.send_if_modified(|old| {
             let new = *old != status;
@@ -902,7 +917,7 @@ impl Driver {
 }
 
 /// What the log holds, for the machine.
-pub(super) fn log_state(log: &Log) -> LogState {
+pub(in crate::pair) fn log_state(log: &Log) -> LogState {
     LogState {
         tail: log.last().lsn,
         durable: *log.durable().borrow(),
