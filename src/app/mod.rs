@@ -215,6 +215,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             Arc::new(move |tail| mail.promoted(tail))
         },
         side: Side::new(),
+        agreement: config.agreement(),
         services: vital.clone(),
         restart: Arc::new(|| {
             let e = swap::exec_self();

@@ -17,6 +17,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+use super::agreement::Agreement;
 use super::formation::{FormationError, PairIdentity};
 use super::journal::{self, Entry};
 use super::link::{self, Link, LinkError};
@@ -41,7 +42,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::id::{Lsn, NodeId};
-use understudy_proto::pair::{Insync, Machine, Register, Status, Timers};
+use understudy_proto::pair::{Arbitration, Insync, Machine, Register, Status, Timers};
 use understudy_proto::time::{Mono, UnixMs};
 
 /// Commands that wait for the driver.
@@ -69,6 +70,8 @@ pub struct Options {
     pub promoted: Promoted,
     /// What else travels on the session.
     pub side: Side,
+    /// The settings that the peer must have alike; compared before it is talked to.
+    pub agreement: Agreement,
     /// The services' sign of life: without it the addresses go.
     pub services: Vital,
     /// Starts the program anew, to use a copy of the peer's data that has become complete.
@@ -443,9 +446,15 @@ fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
         echo: silence,
         lease: config.lease,
         // A standby must know that it is stale well before the primary goes on alone.
-        stale_after: default.stale_after.min(config.ack_timeout / 4),
-        solo_boot_wait: default.solo_boot_wait.min(config.boot_wait),
+        stale_after: config.stale_after.min(config.ack_timeout / 4),
+        solo_after: config.solo_after,
+        nap: config.nap,
+        handover: config.handover,
+        solo_boot_wait: config.solo_boot_wait.min(config.boot_wait),
         boot_wait: config.boot_wait,
+        arbitration: config.witness.map_or(Arbitration::None, |_| Arbitration::Witness),
+        witness_gone: config.witness.map_or(default.witness_gone, |witness| witness.gone),
+        witness_look: config.witness.map_or(default.witness_look, |witness| witness.look),
         vrrp,
         has_peer: true,
         ..default

@@ -5,6 +5,7 @@ use super::{
     Command, CommandError, Entry, Options, PairStatus, PathStatus, Reply, Unconfirmed, journal,
 };
 use crate::base::{clock, task};
+use crate::pair::agreement::disagreement;
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
 use crate::pair::resync::CopyStatus;
@@ -66,6 +67,8 @@ pub(super) struct Driver {
     link: Option<Link>,
     certificate_expires: Option<understudy_proto::time::UnixMs>,
     session: Option<Session>,
+    /// A session on which the peer has not said yet what its file says, or says something else.
+    meeting: Option<Session>,
     /// A session that waits until the log's queue is empty.
     coming: Option<Session>,
     /// The peer's keyring is being taken in: frames after it wait.
@@ -189,6 +192,7 @@ impl Driver {
             link,
             certificate_expires,
             session: None,
+            meeting: None,
             coming: None,
             importing: false,
             inputs: VecDeque::new(),
@@ -525,15 +529,17 @@ impl Driver {
             Event::Up { session: id, peer, queue } => {
                 self.lose_session("a newer session took its place");
                 log::info!(peer:% = peer; "pair session up");
-                self.coming = Some(Session { id, peer, queue, keyring_sent: 0 });
-                self.welcome();
+                self.meet(Session { id, peer, queue, keyring_sent: 0 });
             }
             Event::Frame { session, frame } => {
                 if self.session.as_ref().is_some_and(|s| s.id == session) {
                     self.frame(frame);
+                } else if self.meeting.as_ref().is_some_and(|s| s.id == session) {
+                    self.first_frame(frame);
                 }
             }
             Event::Down { session, reason } => {
+                self.meeting.take_if(|s| s.id == session);
                 self.coming.take_if(|s| s.id == session);
                 if self.session.take_if(|s| s.id == session).is_some() {
                     self.options.side.down();
@@ -547,6 +553,30 @@ impl Driver {
                 self.certificate_expires = certificate_expires(&id);
             }
         }
+    }
+
+    /// Says what our file says, before anything else; the peer does the same.
+    fn meet(&mut self, session: Session) {
+        let settings = self.options.agreement.clone();
+        if let Err(e) = session.queue.send(&Frame::Config { settings }) {
+            log::debug!(err:% = e; "a session ended before it began");
+        }
+        (self.meeting, self.coming) = (Some(session), None);
+    }
+
+    /// A peer whose file disagrees is not admitted. The session stays, so that both say why; a new
+    /// file comes with a new session.
+    fn first_frame(&mut self, frame: Frame) {
+        let Frame::Config { settings } = frame else { return };
+        let Some(why) = disagreement(&self.options.agreement, &settings) else {
+            self.problems.remove("config");
+            self.coming = self.meeting.take();
+            return self.welcome();
+        };
+        if self.problems.get("config") != Some(&why) {
+            log::error!(reason = why, runbook = "pair-config-differs"; "the peer is not admitted");
+        }
+        self.problems.insert("config", why);
     }
 
     /// Lets a session in once the log's queue is empty: what an earlier one brought is in the log.

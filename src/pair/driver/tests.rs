@@ -86,6 +86,11 @@ impl Appliance {
             ack_timeout: Duration::from_millis(1_500),
             stability: Duration::from_millis(50),
             boot_wait: Duration::from_millis(300),
+            solo_boot_wait: Duration::from_millis(300),
+            stale_after: Duration::from_millis(250),
+            solo_after: Duration::from_millis(250),
+            nap: Duration::from_millis(200),
+            handover: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
             reconnect: Duration::from_millis(20),
             resync_bytes_per_s: 1 << 30,
@@ -129,6 +134,7 @@ impl Appliance {
             fatal,
             promoted: Arc::new(|_last| ()),
             side: side.clone(),
+            agreement: Vec::new(),
             services: Vital::default(),
             restart: {
                 let restart = Arc::clone(&self.restart);

@@ -776,8 +776,11 @@ impl Machine {
         }
         match frame {
             Frame::Hello(hello) => self.hello(hello),
-            Frame::Ping | Frame::Side { .. } | Frame::Keyring { .. } | Frame::KeyringAck { .. } => {
-            }
+            Frame::Ping
+            | Frame::Config { .. }
+            | Frame::Side { .. }
+            | Frame::Keyring { .. }
+            | Frame::KeyringAck { .. } => {}
             Frame::Join { epoch, fork } => self.join(epoch, fork),
             Frame::Joined { epoch, tail } => self.joined(epoch, tail),
             Frame::Records { epoch, commit, bytes } => self.records(epoch, commit, bytes),
