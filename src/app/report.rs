@@ -197,8 +197,8 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
                     have seeded it anew";
         add(what.into(), "witness-distrusted");
     }
-    for what in &pair.problems {
-        add(what.clone(), "peer-lost");
+    for problem in &pair.problems {
+        add(problem.what.clone(), problem.runbook);
     }
     for group in groups {
         if let Some(fault) = &group.fault {

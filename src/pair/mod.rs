@@ -19,8 +19,8 @@ pub mod witness;
 
 pub use agreement::Agreement;
 pub use driver::{
-    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, Restart, StartError,
-    Unconfirmed, who,
+    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Problem, Promoted, Restart,
+    StartError, Unconfirmed, who,
 };
 pub use journal::Entry;
 pub use register::RegisterError;

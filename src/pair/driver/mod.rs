@@ -177,6 +177,15 @@ pub struct Unconfirmed {
     pub at: UnixMs,
 }
 
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What, in a sentence.
+    pub what: String,
+    /// `docs/runbook/<name>.md`
+    pub runbook: &'static str,
+}
+
 /// The truth about the pair (invariant 13), as this node knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairStatus {
@@ -197,8 +206,8 @@ pub struct PairStatus {
     /// When the peer's or our link certificate expires, whichever comes first. The pair does not
     /// mind; people may.
     pub certificate_expires: Option<UnixMs>,
-    /// What is wrong, in sentences.
-    pub problems: Vec<String>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
     /// The newest promotion that the journal knows.
     pub last_promotion: Option<Entry>,
     /// The third vote, where one is configured.

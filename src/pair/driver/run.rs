@@ -2,7 +2,8 @@
 
 use super::tasks::{self, Done, LogQueue};
 use super::{
-    Command, CommandError, Entry, Options, PairStatus, PathStatus, Reply, Unconfirmed, journal,
+    Command, CommandError, Entry, Options, PairStatus, PathStatus, Problem, Reply, Unconfirmed,
+    journal,
 };
 use crate::base::{clock, task};
 use crate::pair::agreement::disagreement;
@@ -567,8 +568,15 @@ impl Driver {
     /// A peer whose file disagrees is not admitted. The session stays, so that both say why; a new
     /// file comes with a new session.
     fn first_frame(&mut self, frame: Frame) {
-        let Frame::Config { settings } = frame else { return };
-        let Some(why) = disagreement(&self.options.agreement, &settings) else {
+        let why = match frame {
+            Frame::Config { settings } => disagreement(&self.options.agreement, &settings),
+            _ => Some(
+                "the other appliance runs another release and does not say what its file says: \
+                 bring both to the same"
+                    .to_owned(),
+            ),
+        };
+        let Some(why) = why else {
             self.problems.remove("config");
             self.coming = self.meeting.take();
             return self.welcome();
@@ -931,7 +939,7 @@ impl Driver {
             paths: paths.collect(),
             unconfirmed: self.unconfirmed,
             certificate_expires: self.certificate_expires,
-            problems: self.problems.values().cloned().collect(),
+            problems: self.problems.iter().map(|(kind, what)| problem(kind, what)).collect(),
             last_promotion: last,
             witness: self.witness.as_ref().map(Client::status),
             copy: self.copy.borrow().clone(),
@@ -944,6 +952,19 @@ impl Driver {
             new
         });
     }
+}
+
+/// The page that helps with a problem of that kind.
+fn problem(kind: &str, what: &str) -> Problem {
+    let runbook = match kind {
+        "config" => "pair-config-differs",
+        "hang" => "runtime-stuck",
+        "keyring" => "pair-keyring",
+        "log" => "pair-full-copy",
+        "register" | "store" => "disk-failure",
+        _ => "peer-lost",
+    };
+    Problem { what: what.to_owned(), runbook }
 }
 
 /// What the log holds, for the machine.
