@@ -316,13 +316,12 @@ fn our_main(guardian: Guardian) {
     let stage = std::env::var(STAGE).unwrap_or_default();
     let vrrp = Vrrp::start_guarded(
         guardian,
-        vec![GroupConfig {
-            interface: INTERFACE.to_owned(),
-            vrid: 51,
-            addresses: vec![format!("{VIP}/24").parse().unwrap()],
-            interval: Interval::from_duration(Duration::from_millis(100)).unwrap(),
-            checksum: Checksum::default(),
-        }],
+        vec![GroupConfig::new(
+            INTERFACE,
+            51,
+            vec![format!("{VIP}/24").parse().unwrap()],
+            Interval::from_duration(Duration::from_millis(100)).unwrap(),
+        )],
     )
     .unwrap();
     let priority = if stage == "2" {
