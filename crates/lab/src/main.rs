@@ -6,17 +6,22 @@
 
 mod appliance;
 mod chaos;
+mod clerk;
 mod count;
 mod demo;
 mod desk;
+mod fault;
+mod ghost;
 mod imap;
 mod interrupt;
 mod inventory;
 mod keepalived;
+mod ledger;
 mod mime;
 mod net;
 mod probe;
 mod smtp;
+mod spread;
 mod stage;
 mod stay;
 mod stream;
@@ -109,8 +114,8 @@ understudy-lab demo [--stay] [--quick] [--keep DIR]
     the pair accepts mail, loses its primary, hands over, loses its link; then everything is counted
 understudy-lab takeover [--rounds N] [--json] [--keep DIR]
     SIGKILL of the primary until the first SMTP banner on the floating address, against keepalived
-understudy-lab chaos [--rounds N] [--seed N] [--keep DIR]
-    kills, freezes and cut links at random moments of the stream; then everything is counted
+understudy-lab chaos [--rounds N] [--seed N] [--split] [--verbose] [--keep DIR]
+    faults at random moments of the stream, books after each; then everything is counted
 All take --binary PATH (default: beside this program).";
 
 /// What the command line says.
@@ -119,6 +124,8 @@ pub(crate) struct Options {
     pub(crate) stay: bool,
     pub(crate) quick: bool,
     pub(crate) json: bool,
+    pub(crate) split: bool,
+    pub(crate) verbose: bool,
     pub(crate) rounds: Option<usize>,
     pub(crate) seed: Option<u64>,
     pub(crate) binary: PathBuf,
@@ -157,6 +164,8 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--stay" => options.stay = true,
             "--quick" => options.quick = true,
             "--json" => options.json = true,
+            "--split" => options.split = true,
+            "--verbose" => options.verbose = true,
             "--rounds" => options.rounds = Some(value()?.parse().context("--rounds")?),
             "--seed" => options.seed = Some(value()?.parse().context("--seed")?),
             "--binary" => options.binary = value()?.into(),

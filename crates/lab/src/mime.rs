@@ -81,6 +81,15 @@ pub(crate) fn message(n: u32) -> String {
     m
 }
 
+/// A small message that a client files by itself.
+pub(crate) fn note(n: u32) -> String {
+    format!(
+        "From: clerk@customer.example\r\nSubject: Note {n}\r\n\
+         Date: Sun, 22 Nov 2026 09:14:00 +0100\r\nMessage-ID: <note.{n}@customer.example>\r\n\
+         {ID_HEADER}: {n}\r\n\r\nA note.\r\n"
+    )
+}
+
 /// A short text for a count of bytes.
 pub(crate) fn bytes(n: u64) -> String {
     match n {
@@ -96,7 +105,12 @@ pub(crate) struct Rng(u64);
 impl Rng {
     /// From a seed; near seeds give far streams.
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        let mut rng = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        // The first numbers of near seeds are near.
+        for _ in 0..8 {
+            rng.next();
+        }
+        rng
     }
 
     /// The next number.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How many mail servers send at once.
 pub(crate) const SENDERS: u32 = 4;
-/// Pause of a sender between two messages.
-const PAUSE: Duration = Duration::from_millis(90);
+/// Pause of a sender between two messages, where nothing else is asked for.
+pub(crate) const PACE: Duration = Duration::from_millis(90);
 /// Pause before the next attempt.
 const RETRY: Duration = Duration::from_millis(50);
 /// How long senders may go on trying after the stream was stopped.
@@ -55,13 +55,14 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Starts the senders.
-    pub(crate) fn start() -> Result<Self> {
+    /// Starts the senders; each pauses for `pace` between two messages.
+    pub(crate) fn start(pace: Duration) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let mut threads = Vec::new();
         for n in 0..SENDERS {
             let shared = Arc::clone(&shared);
-            threads.push(net::thread(Host::Sender, &format!("sender {n}"), move || work(&shared))?);
+            let body = move || work(&shared, pace);
+            threads.push(net::thread(Host::Sender, &format!("sender {n}"), body)?);
         }
         Ok(Self { shared, threads })
     }
@@ -81,6 +82,11 @@ impl Stream {
         self.shared.in_flight.load(Relaxed)
     }
 
+    /// The books as they are now.
+    pub(crate) fn records(&self) -> Records {
+        lock(&self.shared.records).clone()
+    }
+
     /// Lets each sender finish its message; gives the books and the bytes that were accepted.
     ///
     /// # Errors
@@ -95,12 +101,12 @@ impl Stream {
     }
 }
 
-fn work(shared: &Shared) {
+fn work(shared: &Shared, pace: Duration) {
     let mut session = None;
     while !shared.stopping.load(Relaxed) {
         let n = shared.next.fetch_add(1, Relaxed).saturating_add(1);
         deliver(shared, n, &mut session);
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pace);
     }
 }
 

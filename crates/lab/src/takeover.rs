@@ -5,7 +5,7 @@
 //! of the dead can be taken for one of the living. The kernel of the dead owns the address for a
 //! while and refuses connections: that counts as silence, too.
 
-use crate::appliance::Pair;
+use crate::appliance::{Pair, Setup};
 use crate::keepalived::Rivals;
 use crate::net::{self, Host};
 use crate::probe::{BANNER, CONNECT};
@@ -55,7 +55,7 @@ fn measure_ours(
     tale: &Timeline,
 ) -> Result<Vec<Duration>> {
     tale.say(Tone::Head, format!("{rounds} times: SIGKILL of the primary until the first banner"));
-    let formed = Pair::form(options, work.path(), STABILITY_MS, tale);
+    let formed = Pair::form(options, work.path(), &Setup::calm(STABILITY_MS), tale);
     let measured = formed.and_then(|mut pair| {
         let times = (0..rounds).map(|round| ours(&mut pair, round, tale)).collect();
         if let Err(e) = &times {

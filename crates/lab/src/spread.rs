@@ -1,0 +1,62 @@
+//! Least, middle and most of some durations.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// In milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Spread {
+    /// The least.
+    pub(crate) least: f64,
+    /// The median.
+    pub(crate) middle: f64,
+    /// The most.
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    /// Of these; zeros when there are none.
+    pub(crate) fn of(times: &[Duration]) -> Self {
+        let mut sorted: Vec<f64> = times.iter().map(|t| millis(*t)).collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |i: usize| sorted.get(i).copied().unwrap_or_default();
+        let n = sorted.len();
+        let middle = if n.is_multiple_of(2) {
+            f64::midpoint(at((n / 2).saturating_sub(1)), at(n / 2))
+        } else {
+            at(n / 2)
+        };
+        Self { least: at(0), middle, most: at(n.saturating_sub(1)) }
+    }
+}
+
+/// Milliseconds, to a tenth.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// For machines.
+pub(crate) fn figures(times: &[Duration]) -> Value {
+    let spread = Spread::of(times);
+    let all: Vec<f64> = times.iter().map(|t| millis(*t)).collect();
+    json!({
+        "min_ms": spread.least, "median_ms": spread.middle, "max_ms": spread.most, "all_ms": all,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_is_the_median() {
+        let spread = |ms: &[u64]| {
+            let s = Spread::of(&ms.iter().map(|m| Duration::from_millis(*m)).collect::<Vec<_>>());
+            (s.least, s.middle, s.most)
+        };
+        assert_eq!(spread(&[30, 10, 20]), (10.0, 20.0, 30.0));
+        assert_eq!(spread(&[40, 10, 20, 30]), (10.0, 25.0, 40.0));
+        assert_eq!(spread(&[7]), (7.0, 7.0, 7.0));
+        assert_eq!(spread(&[]), (0.0, 0.0, 0.0));
+    }
+}
