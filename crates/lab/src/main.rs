@@ -24,9 +24,11 @@ mod smtp;
 mod spread;
 mod stage;
 mod stay;
+mod steady;
 mod stream;
 mod takeover;
 mod timeline;
+mod volley;
 mod watch;
 mod workdir;
 
@@ -113,7 +115,7 @@ const USAGE: &str = "\
 understudy-lab demo [--stay] [--quick] [--keep DIR]
     the pair accepts mail, loses its primary, hands over, loses its link; then everything is counted
 understudy-lab takeover [--rounds N] [--json] [--keep DIR]
-    SIGKILL of the primary until the first SMTP banner on the floating address, against keepalived
+    power loss, crash, handover and freeze of the primary, beside keepalived; PAIR against SOLO
 understudy-lab chaos [--rounds N] [--seed N] [--split] [--verbose] [--keep DIR]
     faults at random moments of the stream, books after each; then everything is counted
 All take --binary PATH (default: beside this program).";

@@ -90,6 +90,16 @@ pub(crate) fn note(n: u32) -> String {
     )
 }
 
+/// [`note`], made so long.
+pub(crate) fn note_of(n: u32, len: usize) -> String {
+    let (mut note, mut rng) = (note(n), Rng::new(u64::from(n)));
+    while note.len().saturating_add(78) <= len {
+        note.push_str(&rng.base64_line());
+        note.push_str("\r\n");
+    }
+    note
+}
+
 /// A short text for a count of bytes.
 pub(crate) fn bytes(n: u64) -> String {
     match n {

@@ -10,7 +10,7 @@
 //!   =================+================+====  br-link    10.77.1.0/24  (the pair's cross-link)
 //! ```
 
-use crate::{Context, LabError, Result, fail, interrupt};
+use crate::{Context, LabError, Result, fail, interrupt, now};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Pid, getpid};
@@ -21,7 +21,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
+/// How long a killed process may take to end.
+const END_MAX: Duration = Duration::from_secs(5);
 /// The floating address.
 pub(crate) const FLOATING: &str = "10.77.0.100";
 
@@ -232,6 +235,20 @@ pub(crate) fn processes(host: Host) -> Result<Vec<Pid>> {
         }
     }
     Ok(found)
+}
+
+/// Waits until a process has ended and its sockets are closed, whoever reaps it.
+pub(crate) fn wait_ended(pid: Pid) -> Result<()> {
+    let end = now() + END_MAX;
+    while now() < end {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // proc_pid_stat(5): the state follows the name in parentheses.
+        match stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()) {
+            None | Some('Z' | 'X') => return Ok(()),
+            Some(_) => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+    fail(format!("process {pid} does not end"))
 }
 
 /// Moves the calling thread, and what it starts, into a host.

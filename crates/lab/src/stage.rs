@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// How long the floating address may stay silent before the play is broken off.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// A stream that has accepted nothing for so long stands still.
-const STANDSTILL: Duration = Duration::from_secs(10);
+const STANDSTILL: Duration = Duration::from_secs(30);
 /// How long a kill waits for the stream to be in the middle of something.
 const MIDST_MAX: Duration = Duration::from_secs(3);
 

@@ -20,7 +20,7 @@ pub(crate) const PACE: Duration = Duration::from_millis(90);
 /// Pause before the next attempt.
 const RETRY: Duration = Duration::from_millis(50);
 /// How long senders may go on trying after the stream was stopped.
-const FINISH_MAX: Duration = Duration::from_secs(30);
+const FINISH_MAX: Duration = Duration::from_secs(40);
 
 /// What became of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
