@@ -21,6 +21,7 @@ use super::formation::{FormationError, PairIdentity};
 use super::journal::{self, Entry};
 use super::link::{self, Link, LinkError};
 use super::register::{self, RegisterError};
+use super::side::Side;
 use crate::base::{clock, task};
 use crate::config;
 use crate::net::{Gate, Pass};
@@ -61,6 +62,8 @@ pub struct Options {
     pub fatal: FatalHook,
     /// Called at each promotion, before the lease, with the last record that is promoted.
     pub promoted: Promoted,
+    /// What else travels on the session.
+    pub side: Side,
 }
 
 /// See [`Options::promoted`]. The takeover waits for it: milliseconds at most.

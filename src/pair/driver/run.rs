@@ -25,10 +25,8 @@ use understudy_proto::pair::{
 use understudy_proto::record;
 use understudy_proto::time::Mono;
 
-/// How long one pulse lets the addresses stay.
-const PULSE: Duration = Duration::from_millis(500);
 /// Pause between two pulses.
-const PULSE_EVERY: Duration = Duration::from_millis(100);
+const PULSE_EVERY: Duration = Duration::from_millis(20);
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -298,6 +296,7 @@ impl Driver {
                     let (lease, control) = PrimaryLease::mint(epoch);
                     self.control = Some(control);
                     self.lease.send_replace(Some(lease));
+                    self.pulse(clock::mono());
                 }
             }
             Output::Revoke => {
@@ -361,6 +360,7 @@ impl Driver {
     /// The machine has ended it already.
     fn close_session(&mut self, reason: &'static str) {
         let Some(session) = self.session.take() else { return };
+        self.options.side.down();
         log::info!(reason; "pair session closed");
         self.lost_at = Some(clock::mono());
         if let Some(link) = &self.link {
@@ -493,6 +493,7 @@ impl Driver {
             Event::Down { session, reason } => {
                 self.coming.take_if(|s| s.id == session);
                 if self.session.take_if(|s| s.id == session).is_some() {
+                    self.options.side.down();
                     log::warn!(reason; "pair session lost");
                     self.lost_at = Some(clock::mono());
                     self.feed(Input::SessionDown);
@@ -510,6 +511,7 @@ impl Driver {
         if self.jobs.is_idle()
             && let Some(session) = self.coming.take()
         {
+            self.options.side.up(session.queue.clone());
             self.session = Some(session);
             self.feed(Input::SessionUp(log_state(&self.log)));
         }
@@ -532,6 +534,11 @@ impl Driver {
             Frame::KeyringAck { version } => {
                 if self.session.as_ref().is_some_and(|s| version <= s.keyring_sent) {
                     self.options.store.keyring().mark_replicated(version);
+                }
+            }
+            Frame::Side { topic, bytes } => {
+                if !self.options.side.arrived(topic, bytes) {
+                    self.lose_session("what came beside the log was not taken in time");
                 }
             }
             other => self.feed(Input::Frame(other)),
@@ -577,6 +584,9 @@ impl Driver {
                 VrrpStand::Holder => Stand::Holder { priority: Priority::HOLDER },
             });
         }
+        // The word alone brings no address: at once, where we can serve.
+        self.pulsed = Mono(0);
+        self.pulse(clock::mono());
     }
 
     fn on_tick(&mut self) {
@@ -599,7 +609,7 @@ impl Driver {
         if can && now.since(self.pulsed) >= PULSE_EVERY {
             self.pulsed = now;
             if let Some(vrrp) = &self.options.vrrp {
-                vrrp.serving_pulse(now.after(PULSE));
+                vrrp.serving_pulse(now.after(vrrp::PULSE_MAX));
             }
         }
     }

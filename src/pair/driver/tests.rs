@@ -1,7 +1,11 @@
 //! Two nodes in one process: real stores, real links over loopback, no floating addresses.
 
+#[path = "storm.rs"]
+mod storm;
+
 use super::*;
 use crate::pair::formation;
+use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
 use crate::pair::testing::{free, soon};
 use crate::store::disk::RealDisk;
 use crate::store::{StoreOptions, WriteError};
@@ -56,6 +60,7 @@ struct Appliance {
 struct Process {
     store: Store,
     pair: Pair,
+    side: Side,
     _listening: watch::Sender<bool>,
 }
 
@@ -79,6 +84,7 @@ impl Appliance {
             boot_wait: Duration::from_millis(300),
             connect_timeout: Duration::from_secs(1),
             reconnect: Duration::from_millis(20),
+            witness: None,
         }
     }
 
@@ -87,15 +93,23 @@ impl Appliance {
     }
 
     fn start(&self, pair: Option<config::Pair>) -> Result<Process, StartError> {
+        self.start_on(Arc::new(RealDisk), pair)
+    }
+
+    fn start_on(
+        &self,
+        disk: Arc<dyn Disk>,
+        pair: Option<config::Pair>,
+    ) -> Result<Process, StartError> {
         let fatal = Arc::clone(&self.fatal);
         let fatal: FatalHook = Arc::new(move |_| fatal.store(true, Ordering::Relaxed));
-        let disk = Arc::new(RealDisk);
         let mut options = StoreOptions::new(self.dir.path(), NodeId(0));
         options.segment_len = 1 << 20;
         options.fatal = Arc::clone(&fatal);
         let registry = Registry::default().with(Setting);
         let store = Store::open(disk.clone(), options, registry).unwrap();
         let (listening, listening_out) = watch::channel(true);
+        let side = Side::new();
         let pair = Pair::start(Options {
             store: store.clone(),
             disk,
@@ -105,8 +119,9 @@ impl Appliance {
             listening: listening_out,
             fatal,
             promoted: Arc::new(|_last| ()),
+            side: side.clone(),
         })?;
-        Ok(Process { store, pair, _listening: listening })
+        Ok(Process { store, pair, side, _listening: listening })
     }
 }
 
@@ -177,6 +192,44 @@ async fn formed() -> (Appliance, Process, Appliance, Process) {
     a.paired().await;
     b.paired().await;
     (zero, a, one, b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_beside_the_log_arrive_in_order_or_the_session_is_over() {
+    let (_zero, a, _one, b) = formed().await;
+    let mut shared = b.side.subscribe(Topic::Shared).unwrap();
+    assert!(b.side.subscribe(Topic::Shared).is_none(), "given out once");
+    assert_eq!(shared.recv().await, Some(SideEvent::Up));
+    for number in 0..100_u8 {
+        soon(a.side.send(Topic::Branch, vec![number; 1_000])).await.unwrap(); // Nobody reads those.
+        soon(a.side.send(Topic::Shared, vec![number; MESSAGE_LEN_MAX])).await.unwrap();
+        let event = soon(shared.recv()).await;
+        assert_eq!(event, Some(SideEvent::Message(vec![number; MESSAGE_LEN_MAX])));
+    }
+    a.set("beside the bulk").await;
+    b.shows("beside the bulk").await;
+    let refused = soon(a.side.send(Topic::Shared, vec![0; MESSAGE_LEN_MAX + 1])).await;
+    assert_eq!(refused, Err(SideError::Length(MESSAGE_LEN_MAX + 1)));
+
+    // A reader that stands still ends the session, and finds out.
+    for number in 0..=u8::MAX {
+        if a.side.send(Topic::Shared, vec![number]).await.is_err() {
+            break;
+        }
+    }
+    let mut came = Vec::new();
+    while came.last() != Some(&SideEvent::Down) {
+        came.push(soon(shared.recv()).await.unwrap());
+    }
+    let expected = (0..).map(|number| SideEvent::Message(vec![number]));
+    assert!(came.len() > 32 && came.iter().zip(expected).take(32).all(|(c, e)| *c == e));
+    b.kill().await;
+    soon(async {
+        while a.side.send(Topic::Shared, vec![1]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
