@@ -9,6 +9,7 @@
 
 use crate::net::{self, FLOATING, Host};
 use crate::timeline::{Timeline, Tone};
+use crate::witness::Witness;
 use crate::{Context, LabError, Options, Result, fail, interrupt, now, pause, wait_for};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -25,7 +26,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 /// How long a process may take to begin to answer.
-const START_MAX: Duration = Duration::from_secs(15);
+const START_MAX: Duration = Duration::from_secs(60);
 /// How long the pair may take to stand where it should.
 pub(crate) const PAIR_MAX: Duration = Duration::from_secs(60);
 /// How long an answer on the control socket may take.
@@ -119,12 +120,14 @@ pub(crate) struct Setup {
     pub(crate) store: String,
     /// Who gets a disk whose size can be changed.
     pub(crate) small_disk: Option<Host>,
+    /// Whether a witness arbitrates.
+    pub(crate) witness: bool,
 }
 
 impl Setup {
     /// Nothing special.
     pub(crate) fn calm(stability_ms: u32) -> Self {
-        Self { stability_ms, store: String::new(), small_disk: None }
+        Self { stability_ms, store: String::new(), small_disk: None, witness: false }
     }
 }
 
@@ -474,6 +477,7 @@ impl Drop for Appliance {
 pub(crate) struct Pair {
     pub(crate) a: Appliance,
     pub(crate) b: Appliance,
+    pub(crate) witness: Option<Witness>,
 }
 
 impl Pair {
@@ -489,8 +493,10 @@ impl Pair {
     ) -> Result<Self> {
         let a = Appliance::new(Host::A, dir, &options.binary, setup)?;
         let b = Appliance::new(Host::B, dir, &options.binary, setup)?;
-        let mut pair = Self { a, b };
-        let formed = pair.join(tale);
+        let mut pair = Self { a, b, witness: None };
+        let formed = pair.join(tale).and_then(|()| {
+            if setup.witness { pair.trust_witness(options, dir, tale) } else { Ok(()) }
+        });
         if formed.is_err() {
             pair.report_logs();
         }
@@ -506,6 +512,31 @@ impl Pair {
         tale.say(Tone::Plain, "understudy pair join on B with A's one-time token, then run");
         self.b.start()?;
         self.settle("the pair comes together")
+    }
+
+    /// Gives a formed pair a witness, as an operator does: its pin into both files, the pair's into
+    /// its own, and both started again.
+    fn trust_witness(&mut self, options: &Options, dir: &Path, tale: &Timeline) -> Result<()> {
+        let (mut witness, section) = Witness::init(options, dir)?;
+        witness.admit(&self.a.cli(&["pair", "show"])?)?;
+        witness.start()?;
+        self.witness = Some(witness);
+        tale.say(Tone::Plain, "understudy witness on a third host; both appliances are told of it");
+        for appliance in [&mut self.a, &mut self.b] {
+            let path = appliance.config();
+            let text = fs::read_to_string(&path).context(path.display())?;
+            // Before the first [[vrrp]]: it belongs to [pair].
+            let text = text.replacen("\n[[vrrp]]", &format!("{section}\n[[vrrp]]"), 1);
+            fs::write(&path, text).context(path.display())?;
+        }
+        // The standby first, so that nothing moves but once.
+        let primary = self.primary().unwrap_or(Host::A);
+        for host in [primary.peer(), primary] {
+            self.of_mut(host).stop()?;
+        }
+        self.a.start()?;
+        self.b.start()?;
+        self.settle("the pair comes together with its witness")
     }
 
     /// That appliance.
@@ -533,6 +564,7 @@ impl Pair {
         wait_for(what, PAIR_MAX, || {
             self.a.must_live()?;
             self.b.must_live()?;
+            self.witness.as_mut().map_or(Ok(()), Witness::must_live)?;
             let (a, b) = (self.a.control().status(), self.b.control().status());
             let (Ok(a), Ok(b)) = (a, b) else { return Ok(false) };
             Ok(a.state == "PAIR" && b.state == "PAIR" && a.is_primary() != b.is_primary())

@@ -365,6 +365,11 @@ pub(crate) struct Clerks {
 }
 
 impl Clerks {
+    /// Nobody.
+    pub(crate) fn none(door: &Door) -> Self {
+        Self { shared: Arc::default(), door: door.clone(), threads: Vec::new() }
+    }
+
     /// Makes their mailboxes and lets them begin.
     ///
     /// # Errors
@@ -431,9 +436,10 @@ impl Clerks {
     pub(crate) fn verify(&self) -> Result<()> {
         let (shared, door) = (Arc::clone(&self.shared), self.door.clone());
         let thread = net::thread(Host::Client, "clerk", move || {
+            let clerks = u32::try_from(shared.models.len()).unwrap_or(CLERKS);
             let (mut done, mut last) = (0, String::new());
             let verified = wait_for("the clerks' mailboxes are read", VERIFY_MAX, || {
-                while done < CLERKS {
+                while done < clerks {
                     let read = door.open().and_then(|mut s| look(&mut s, &shared, done));
                     if let Err(e) = read {
                         last = e.to_string();

@@ -8,7 +8,8 @@ use crate::ghost::Ghost;
 use crate::mime::Rng;
 use crate::net::{self, Host};
 use crate::stage::Stage;
-use crate::{Result, fail, now, pause, wait_for};
+use crate::witness::Witness;
+use crate::{LabError, Result, fail, now, pause, wait_for};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -54,6 +55,14 @@ pub(crate) enum Fault {
     KillInHandover(Role),
     /// A standby comes back, and while it is joining this one is killed.
     KillWhileJoining(Role),
+    /// Both networks of this one are gone; only with a witness, for without one both may go on.
+    Isolate(Role),
+    /// SIGKILL of the witness, and a start.
+    Witness,
+    /// SIGKILL of the witness, then of the primary; both come back.
+    WitnessAndKill,
+    /// The appliances hear everybody but each other; only with `--split`.
+    Split,
     /// A disk at its reserve.
     Reserve,
     /// A disk that is full.
@@ -96,13 +105,17 @@ impl Fault {
             Self::Handover => "handover".into(),
             Self::KillInHandover(role) => format!("handover, {} killed in it", role.word()),
             Self::KillWhileJoining(role) => format!("joining, {} killed in it", role.word()),
+            Self::Isolate(role) => format!("{} alone on both networks", role.word()),
+            Self::Witness => "SIGKILL of the witness".into(),
+            Self::WitnessAndKill => "SIGKILL of the witness, then the primary".into(),
+            Self::Split => "split, clients on both sides".into(),
             Self::Reserve => "disk at its reserve".into(),
             Self::FullDisk => "disk full".into(),
         }
     }
 
     /// Every kind once.
-    fn all() -> Vec<Self> {
+    fn all(Extras { witness, split }: Extras) -> Vec<Self> {
         use Part::{All, Main};
         use Role::{Primary, Standby};
         let mut all = Vec::new();
@@ -115,25 +128,43 @@ impl Fault {
         all.extend([Self::Nap(Primary, Main), Self::Nap(Standby, All)]);
         all.extend([Self::CutLink, Self::CutService, Self::Stale, Self::Handover]);
         all.extend([Self::Reserve, Self::FullDisk]);
+        if witness {
+            all.extend([Self::Isolate(Primary), Self::Isolate(Standby)]);
+            all.extend([Self::Witness, Self::WitnessAndKill]);
+        }
+        if split {
+            // Often, for it is what such a run is about.
+            all.extend([Self::Split; 6]);
+        }
         all
     }
+}
+
+/// What not every run draws from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extras {
+    /// There is a witness.
+    pub(crate) witness: bool,
+    /// The pair may be split.
+    pub(crate) split: bool,
 }
 
 /// The faults still to come, in an order that the seed gives.
 pub(crate) struct Deck {
     cards: Vec<Fault>,
+    extras: Extras,
 }
 
 impl Deck {
     /// An empty one: it is filled when it is drawn from.
-    pub(crate) fn new() -> Self {
-        Self { cards: Vec::new() }
+    pub(crate) fn new(extras: Extras) -> Self {
+        Self { cards: Vec::new(), extras }
     }
 
     /// The next fault.
     pub(crate) fn draw(&mut self, rng: &mut Rng) -> Fault {
         if self.cards.is_empty() {
-            let mut all = Fault::all();
+            let mut all = Fault::all(self.extras);
             while !all.is_empty() {
                 let len = u64::try_from(all.len()).unwrap_or(1);
                 let pick = usize::try_from(rng.below(len)).unwrap_or_default();
@@ -218,10 +249,37 @@ pub(crate) fn happen(stage: &mut Stage<'_>, fault: Fault, rng: &mut Rng) -> Resu
             back_after(stage, role.of(primary), span(rng, 0, 2_000))?;
         }
         Fault::KillWhileJoining(role) => kill_while_joining(stage, primary, role, rng)?,
+        Fault::Isolate(role) => {
+            net::cut_off(role.of(primary))?;
+            pause(span(rng, 50, 5_000))?;
+            net::mend_all(role.of(primary))?;
+        }
+        Fault::Witness => {
+            witness(stage)?.kill()?;
+            pause(span(rng, 50, 4_000))?;
+            witness(stage)?.start()?;
+        }
+        Fault::WitnessAndKill => {
+            witness(stage)?.kill()?;
+            pause(span(rng, 0, 500))?;
+            stage.pair.of_mut(primary).kill()?;
+            pause(span(rng, 0, 2_000))?;
+            witness(stage)?.start()?;
+            back_after(stage, primary, span(rng, 0, 2_000))?;
+        }
+        Fault::Split => {
+            net::split(true)?;
+            pause(span(rng, 500, 6_000))?;
+            net::split(false)?;
+        }
         Fault::Reserve => squeeze(stage, RESERVE_KIB, span(rng, 1_500, 4_000))?,
         Fault::FullDisk => squeeze(stage, FULL_KIB, span(rng, 1_500, 4_000))?,
     }
     Ok(Vec::new())
+}
+
+fn witness<'a>(stage: &'a mut Stage<'_>) -> Result<&'a mut Witness> {
+    stage.pair.witness.as_mut().ok_or_else(|| LabError("there is no witness".into()))
 }
 
 fn back_after(stage: &mut Stage<'_>, host: Host, time: Duration) -> Result<()> {
@@ -352,16 +410,18 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    const EXTRAS: Extras = Extras { witness: true, split: false };
+
     #[test]
     fn one_seed_is_one_story_with_every_kind() {
         let draw = |seed| {
-            let (mut deck, mut rng) = (Deck::new(), Rng::new(seed));
-            (0..Fault::all().len()).map(|_| deck.draw(&mut rng)).collect::<Vec<_>>()
+            let (mut deck, mut rng) = (Deck::new(EXTRAS), Rng::new(seed));
+            (0..Fault::all(EXTRAS).len()).map(|_| deck.draw(&mut rng)).collect::<Vec<_>>()
         };
         assert_eq!(draw(3), draw(3));
         assert_ne!(draw(3), draw(4));
         let kinds: BTreeSet<Fault> = draw(3).into_iter().collect();
-        assert_eq!(kinds.len(), Fault::all().len());
+        assert_eq!(kinds.len(), Fault::all(EXTRAS).len());
         let names: BTreeSet<String> = kinds.iter().map(|f| f.name()).collect();
         assert_eq!(names.len(), kinds.len());
     }

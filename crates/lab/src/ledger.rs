@@ -2,7 +2,8 @@
 //!
 //! After each round the mailboxes are read from the primary. What was accepted before the reading
 //! began must be there exactly once; what was there before must be there still, under its UID.
-//! Only new messages are read anew, so that a long run stays linear.
+//! Only new messages are read anew, so that a long run stays linear. A pair that was split and
+//! merged may give a message another UID, above all others; no UID names two messages even then.
 
 use crate::imap::{Item, Reader};
 use crate::mime::{self, PEOPLE, Person};
@@ -24,15 +25,23 @@ struct Folio {
     validity: Option<u32>,
     /// Whom each UID names.
     named: BTreeMap<u32, Option<u32>>,
+    /// Whom each UID named that is gone.
+    gone: BTreeMap<u32, Option<u32>>,
 }
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     folios: BTreeMap<Person, Folio>,
+    merged: bool,
 }
 
 impl Ledger {
+    /// An empty one; of a pair that may be split and merged, or not.
+    pub(crate) fn new(merged: bool) -> Self {
+        Self { merged, ..Self::default() }
+    }
+
     /// Reads the mailboxes and holds them against `records`, which were taken before. Gives what is
     /// wrong.
     ///
@@ -45,7 +54,7 @@ impl Ledger {
             for (person, password) in PEOPLE.iter().zip(&access.passwords) {
                 let mut reader = sign_in(&access, person.address, password)?;
                 let folio = ledger.folios.entry(*person).or_default();
-                folio.read(&mut reader, person.address, &mut wrong)?;
+                wrong.extend(folio.read(&mut reader, person.address, ledger.merged)?);
             }
             Ok((ledger, wrong))
         })?;
@@ -84,7 +93,8 @@ impl Ledger {
 }
 
 impl Folio {
-    fn read(&mut self, reader: &mut Reader, name: &str, wrong: &mut Vec<String>) -> Result<()> {
+    fn read(&mut self, reader: &mut Reader, name: &str, merged: bool) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
         let validity = reader.uid_validity();
         let before = *self.validity.get_or_insert(validity);
         if before != validity {
@@ -93,8 +103,10 @@ impl Folio {
         let next = self.named.last_key_value().map_or(1, |(uid, _)| uid.saturating_add(1));
         let shown = reader.uids()?;
         let items = reader.items(next)?;
+        let gone = self.named.extract_if(.., |uid, _| merged && !shown.contains(uid));
+        self.gone.extend(gone.collect::<Vec<_>>());
         wrong.extend(self.enter(next, &shown, &items).into_iter().map(|w| format!("{name}: {w}")));
-        Ok(())
+        Ok(wrong)
     }
 
     /// Enters what is new; gives what changed among the old.
@@ -107,7 +119,8 @@ impl Folio {
             wrong.push(format!("UID {uid} came below UIDs that were there"));
         }
         for item in items {
-            let before = *self.named.entry(item.uid).or_insert(item.number);
+            let entered = *self.named.entry(item.uid).or_insert(item.number);
+            let before = self.gone.get(&item.uid).copied().unwrap_or(entered);
             if before != item.number {
                 wrong.push(format!("UID {} was {before:?} and is {:?}", item.uid, item.number));
             }
@@ -158,7 +171,7 @@ mod tests {
         let ledger = |items: &[Item]| {
             let mut folio = Folio::default();
             folio.enter(1, &items.iter().map(|i| i.uid).collect(), items);
-            Ledger { folios: [(ada, folio)].into() }
+            Ledger { folios: [(ada, folio)].into(), merged: false }
         };
         let mut records = Records::new();
         records.entry(1).or_default().accepted = Some(now());

@@ -30,6 +30,7 @@ mod takeover;
 mod timeline;
 mod volley;
 mod watch;
+mod witness;
 mod workdir;
 
 use std::fmt::Display;
@@ -116,7 +117,7 @@ understudy-lab demo [--stay] [--quick] [--keep DIR]
     the pair accepts mail, loses its primary, hands over, loses its link; then everything is counted
 understudy-lab takeover [--rounds N] [--json] [--keep DIR]
     power loss, crash, handover and freeze of the primary, beside keepalived; PAIR against SOLO
-understudy-lab chaos [--rounds N] [--seed N] [--split] [--verbose] [--keep DIR]
+understudy-lab chaos [--rounds N] [--seed N] [--arbitration none|witness] [--split] [--verbose] [--keep DIR]
     faults at random moments of the stream, books after each; then everything is counted
 All take --binary PATH (default: beside this program).";
 
@@ -127,6 +128,8 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) json: bool,
     pub(crate) split: bool,
+    /// `--arbitration witness`
+    pub(crate) witness: bool,
     pub(crate) verbose: bool,
     pub(crate) rounds: Option<usize>,
     pub(crate) seed: Option<u64>,
@@ -166,6 +169,13 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--stay" => options.stay = true,
             "--quick" => options.quick = true,
             "--json" => options.json = true,
+            "--arbitration" => {
+                options.witness = match value()?.as_str() {
+                    "none" => false,
+                    "witness" => true,
+                    _ => return fail("--arbitration: none or witness"),
+                }
+            }
             "--split" => options.split = true,
             "--verbose" => options.verbose = true,
             "--rounds" => options.rounds = Some(value()?.parse().context("--rounds")?),
