@@ -277,6 +277,11 @@ impl Appliance {
         self.disk.as_ref()
     }
 
+    /// Whether it is being given a full copy.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.data().join("incoming").is_dir()
+    }
+
     /// Its log.
     pub(crate) fn log(&self) -> PathBuf {
         self.dir.join("log.txt")
@@ -561,7 +566,18 @@ impl Pair {
 
     /// Waits until both say PAIR and one of them is the primary; says which.
     pub(crate) fn settle(&mut self, what: &str) -> Result<()> {
-        wait_for(what, PAIR_MAX, || {
+        self.settle_within(what, PAIR_MAX, |_| {})
+    }
+
+    /// [`Self::settle`] with a limit of one's own, and something to look at meanwhile.
+    pub(crate) fn settle_within(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut look: impl FnMut(&Self),
+    ) -> Result<()> {
+        wait_for(what, limit, || {
+            look(self);
             self.a.must_live()?;
             self.b.must_live()?;
             self.witness.as_mut().map_or(Ok(()), Witness::must_live)?;

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const AGAIN: u32 = 20;
 /// His devices, each with a session of its own.
 const DEVICES: usize = 2;
+/// Most looks whose times are kept.
+const LOOKS_MAX: usize = 500_000;
 /// Most complaints that are kept.
 const COMPLAINTS_MAX: usize = 10;
 
@@ -39,6 +41,8 @@ pub(crate) struct Seen {
     pub(crate) complaints: Vec<String>,
     uid_validity: Option<u32>,
     rounds: Vec<Instant>,
+    /// When each look of any device was over, and how long it took.
+    looks: Vec<(Instant, Duration)>,
 }
 
 impl Seen {
@@ -124,6 +128,13 @@ impl Desk {
         probe::longest_gap(&lock(&self.shared.seen).rounds, from, now())
     }
 
+    /// How long the looks took that ended between the two.
+    pub(crate) fn latencies(&self, from: Instant, until: Instant) -> Vec<Duration> {
+        let seen = lock(&self.shared.seen);
+        let looks = seen.looks.iter().filter(|(at, _)| (from..until).contains(at));
+        looks.map(|(_, took)| *took).collect()
+    }
+
     /// Ends it.
     pub(crate) fn finish(self) -> Result<Seen> {
         self.shared.stopping.store(true, Relaxed);
@@ -149,10 +160,14 @@ fn read(
         let again = if turns.is_multiple_of(AGAIN) { AGAIN } else { 0 };
         let from = below.saturating_sub(again).max(1);
         turns = turns.wrapping_add(1);
+        let at = now();
         session.noop()?;
         let items = session.items(from)?;
         let mut seen = lock(&shared.seen);
         seen.look(from, below, &items);
+        if seen.looks.len() < LOOKS_MAX {
+            seen.looks.push((now(), at.elapsed()));
+        }
         if device == 0 {
             seen.rounds.push(now());
         }

@@ -20,6 +20,7 @@ mod ledger;
 mod mime;
 mod net;
 mod probe;
+mod resync;
 mod smtp;
 mod spread;
 mod stage;
@@ -119,6 +120,8 @@ understudy-lab takeover [--rounds N] [--json] [--keep DIR]
     power loss, crash, handover and freeze of the primary, beside keepalived; PAIR against SOLO
 understudy-lab chaos [--rounds N] [--seed N] [--arbitration none|witness] [--split] [--verbose] [--keep DIR]
     faults at random moments of the stream, books after each; then everything is counted
+understudy-lab resync [--mib N] [--seed N] [--keep DIR]
+    a standby that was away too long gets a full copy under load, and again while both are killed
 All take --binary PATH (default: beside this program).";
 
 /// What the command line says.
@@ -133,6 +136,7 @@ pub(crate) struct Options {
     pub(crate) verbose: bool,
     pub(crate) rounds: Option<usize>,
     pub(crate) seed: Option<u64>,
+    pub(crate) mib: Option<u32>,
     pub(crate) binary: PathBuf,
     pub(crate) keep: Option<PathBuf>,
 }
@@ -147,6 +151,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(&options),
         "takeover" => takeover::run(&options),
         "chaos" => chaos::run(&options),
+        "resync" => resync::run(&options),
         _ => fail(USAGE),
     });
     match result {
@@ -180,6 +185,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--verbose" => options.verbose = true,
             "--rounds" => options.rounds = Some(value()?.parse().context("--rounds")?),
             "--seed" => options.seed = Some(value()?.parse().context("--seed")?),
+            "--mib" => options.mib = Some(value()?.parse().context("--mib")?),
             "--binary" => options.binary = value()?.into(),
             "--keep" => options.keep = Some(value()?.into()),
             _ => return fail(format!("unknown argument {argument}\n{USAGE}")),

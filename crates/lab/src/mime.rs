@@ -25,6 +25,11 @@ pub(crate) fn recipient(n: u32) -> Person {
     if n.is_multiple_of(3) { grace } else { ada }
 }
 
+/// Numbers from here on are of large messages, of 1 MiB of what cannot be compressed.
+pub(crate) const BULK_FROM: u32 = 500_000_000;
+/// Random bytes in a large message: a MiB once they are written in base64.
+const BULK_BYTES: u64 = 1_048_576 / 78 * 57;
+
 /// Message number `n`, CRLF line ends, dot-stuffing not applied.
 pub(crate) fn message(n: u32) -> String {
     let person = recipient(n);
@@ -61,6 +66,7 @@ pub(crate) fn message(n: u32) -> String {
     }
     // Most mail is small; some carries a file; a few carry a large one.
     let bytes = match rng.below(20) {
+        _ if n >= BULK_FROM => BULK_BYTES,
         0..12 => 0,
         12..19 => 2_000 + rng.below(60_000),
         _ => 300_000 + rng.below(500_000),

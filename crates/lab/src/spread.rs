@@ -30,6 +30,14 @@ impl Spread {
     }
 }
 
+/// The least time that so many per cent do not exceed; zero when there are none.
+pub(crate) fn percentile(times: &[Duration], per_cent: usize) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let rank = sorted.len().saturating_mul(per_cent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
 /// Milliseconds, to a tenth.
 pub(crate) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
@@ -47,6 +55,15 @@ pub(crate) fn figures(times: &[Duration]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_them() {
+        let times: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
+        assert_eq!(percentile(&times, 50).as_millis(), 100);
+        assert_eq!(percentile(&times, 99).as_millis(), 198);
+        assert_eq!(percentile(&times[..3], 99).as_millis(), 200);
+        assert_eq!(percentile(&[], 99).as_millis(), 0);
+    }
 
     #[test]
     fn the_middle_is_the_median() {

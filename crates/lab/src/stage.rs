@@ -166,6 +166,16 @@ impl<'a> Stage<'a> {
         self.stream.records()
     }
 
+    /// How long small messages took to be accepted between the two.
+    pub(crate) fn smtp_latency(&self, from: Instant, until: Instant) -> Vec<Duration> {
+        self.stream.latencies(from, until)
+    }
+
+    /// How long the reader's looks took between the two.
+    pub(crate) fn imap_latency(&self, from: Instant, until: Instant) -> Vec<Duration> {
+        self.desk.latencies(from, until)
+    }
+
     /// How many messages were accepted.
     pub(crate) fn accepted(&self) -> u32 {
         self.stream.accepted()

@@ -22,6 +22,11 @@ const RETRY: Duration = Duration::from_millis(50);
 /// How long senders may go on trying after the stream was stopped.
 const FINISH_MAX: Duration = Duration::from_secs(40);
 
+/// Bytes of a small message: their latencies can be compared.
+const SMALL: usize = 8_192;
+/// Most latencies that are kept.
+const LATENCIES_MAX: usize = 500_000;
+
 /// What became of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -46,6 +51,8 @@ struct Shared {
     accepted: AtomicU32,
     bytes: AtomicU64,
     records: Mutex<Records>,
+    /// When each small message was accepted, and how long its transaction took.
+    latencies: Mutex<Vec<(Instant, Duration)>>,
 }
 
 /// The senders at work. Dropping it leaves the threads to the end of the process.
@@ -80,6 +87,12 @@ impl Stream {
     /// How many transactions are under way now.
     pub(crate) fn in_flight(&self) -> u32 {
         self.shared.in_flight.load(Relaxed)
+    }
+
+    /// How long the transactions of small messages took that were accepted between the two.
+    pub(crate) fn latencies(&self, from: Instant, until: Instant) -> Vec<Duration> {
+        let all = lock(&self.shared.latencies);
+        all.iter().filter(|(at, _)| (from..until).contains(at)).map(|(_, took)| *took).collect()
     }
 
     /// The books as they are now.
@@ -152,7 +165,14 @@ fn deliver(shared: &Shared, n: u32, session: &mut Option<Sender>) {
 
 fn attempt(shared: &Shared, mut open: Sender, to: &str, message: &str) -> (Outcome, Sender) {
     shared.in_flight.fetch_add(1, Relaxed);
+    let at = now();
     let outcome = open.send(to, message);
+    if outcome == Outcome::Accepted && message.len() <= SMALL {
+        let mut latencies = lock(&shared.latencies);
+        if latencies.len() < LATENCIES_MAX {
+            latencies.push((now(), at.elapsed()));
+        }
+    }
     shared.in_flight.fetch_sub(1, Relaxed);
     (outcome, open)
 }

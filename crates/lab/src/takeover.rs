@@ -35,6 +35,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 const CALM: Duration = Duration::from_millis(500);
 /// How long after a handover its client goes on.
 const AFTER: Duration = Duration::from_millis(300);
+/// How long a takeover from a frozen primary may take.
+const FROZEN_MAX: Duration = Duration::from_secs(10);
 /// How long a thawed primary is asked.
 const HAUNT: Duration = Duration::from_secs(1);
 /// What is left of the speed of one appliance, at least.
@@ -185,17 +187,24 @@ fn frozen(pair: &mut Pair, lost: Host, case: &mut Case) -> Result<Duration> {
     pause(AFTER)?;
     let at = now();
     pair.of(lost).signal(Signal::SIGSTOP, Part::Main)?;
-    let led = wait_for("the other one leads", SILENCE_MAX, || {
+    let led = wait_for("the other one leads", FROZEN_MAX, || {
         Ok(pair.of(lost.peer()).control().status().is_ok_and(|s| s.is_primary()))
     });
-    let rested = led.and_then(|()| pause(AFTER));
+    // Without a takeover the bench goes on and says so: whoever leads may answer.
+    let led = led.is_ok();
+    let rested = pause(AFTER);
     let gap = volley.gap(at);
-    ghost.count();
+    if led {
+        ghost.count();
+    }
     pair.of(lost).signal(Signal::SIGCONT, Part::Main)?;
     rested?;
     pause(HAUNT)?;
     volley.finish()?;
-    let found = ghost.finish()?;
+    let mut found = ghost.finish()?;
+    if !led {
+        found.answers.push(format!("no takeover within {} s", FROZEN_MAX.as_secs()));
+    }
     if let Some(stains) = &mut case.stains {
         for answer in found.answers {
             *stains.ours.entry(answer).or_default() += 1;
