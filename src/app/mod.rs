@@ -8,6 +8,7 @@
 //!
 //! Stopping runs the other way: the role is handed over first, then listeners, addresses, store.
 
+mod address;
 mod operator;
 mod report;
 mod services;
@@ -16,7 +17,7 @@ mod witness;
 use crate::base::secret::Secret;
 use crate::base::{clock, log as logger, task};
 use crate::cli::{Formed, PairFacts, Part, Program};
-use crate::config::{self, Config, VrrpChecksum};
+use crate::config::{self, Config};
 use crate::directory::Directory;
 use crate::mail::Mail;
 use crate::ops::request::Failure;
@@ -27,8 +28,8 @@ use crate::pair::{self, Pair};
 use crate::store::disk::RealDisk;
 use crate::store::{Store, StoreOptions, swap};
 use crate::tls;
+use crate::vrrp::Vrrp;
 use crate::vrrp::guardian::{self, Guardian};
-use crate::vrrp::{FloatingAddress, GroupConfig, Vrrp};
 use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
@@ -42,7 +43,6 @@ use understudy_proto::mailbox::MailboxRules;
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
 use understudy_proto::time::Mono;
-use understudy_proto::vrrp::{Checksum, Interval};
 
 /// Threads of the services: the work is disk and network, and small appliances have two cores.
 const WORKERS: usize = 2;
@@ -192,6 +192,11 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             Arc::new(move |tail| mail.promoted(tail))
         },
         side: Side::new(),
+        restart: Arc::new(|| {
+            let e = swap::exec_self();
+            log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
+            std::process::exit(1);
+        }),
     })
     .map_err(|e| failure("the pair cannot be started", &e))?;
     drop(pair_threads);
@@ -242,25 +247,7 @@ fn start_vrrp(config: &Config, guardian: Option<Guardian>) -> Result<Option<Arc<
     if config.vrrp.is_empty() {
         return Ok(None);
     }
-    let mut groups = Vec::with_capacity(config.vrrp.len());
-    for group in &config.vrrp {
-        let interval = Interval::from_duration(group.advert)
-            .ok_or_else(|| Failure::new("advert_ms cannot be used", "Use 10 to 40950, in tens."))?;
-        groups.push(GroupConfig {
-            interface: group.interface.clone(),
-            vrid: group.vrid,
-            addresses: group
-                .addresses
-                .iter()
-                .map(|a| FloatingAddress { address: a.address, prefix_len: a.prefix })
-                .collect(),
-            interval,
-            checksum: match group.checksum {
-                VrrpChecksum::Keepalived => Checksum::WithPseudoHeader,
-                VrrpChecksum::Rfc9568 => Checksum::MessageOnly,
-            },
-        });
-    }
+    let groups = config.vrrp.iter().map(address::group).collect::<Result<Vec<_>, _>>()?;
     let vrrp = match guardian {
         Some(guardian) => Vrrp::start_guarded(guardian, groups),
         None => Vrrp::start(groups),

@@ -177,6 +177,10 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
         if let Some(fault) = &group.fault {
             add(format!("vrid {} on {}: {fault}", group.vrid, group.interface), "address-missing");
         }
+        if let Some(problem) = &group.problem {
+            let what = &problem.what;
+            add(format!("vrid {} on {}: {what}", group.vrid, group.interface), &problem.runbook);
+        }
     }
     if rooms.store.log().is_stopped() {
         add("the store has stopped after a disk failure".into(), "disk-failure");
@@ -204,7 +208,9 @@ pub(super) async fn keep_board(rooms: Rooms) {
 
 fn facts(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Facts {
     let m = &pair.pair;
-    let held = groups.iter().filter(|g| g.state == vrrp::State::Active).count();
+    // An origin's address is missing nowhere: its own machine has it.
+    let ours = groups.iter().filter(|g| !g.kind.is_origin());
+    let missing = ours.filter(|g| g.state != vrrp::State::Active).count();
     Facts {
         duty: match m.role {
             machine::Role::Primary => Duty::Primary,
@@ -215,7 +221,7 @@ fn facts(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Facts {
         lease: rooms.pair.lease().is_some(),
         // A listener that ends takes the process along: while this runs, all are up.
         listeners_up: true,
-        addresses_missing: groups.len().saturating_sub(held),
+        addresses_missing: missing,
         linked: m.linked,
         insync: m.state == machine::State::Pair,
         sync_failed: rooms.store.log().is_stopped(),

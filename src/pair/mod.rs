@@ -9,14 +9,16 @@ pub mod formation;
 mod journal;
 pub mod link;
 mod register;
+mod resync;
 pub mod side;
 #[cfg(test)]
 mod testing;
 pub mod witness;
 
 pub use driver::{
-    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, StartError,
+    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, Restart, StartError,
     Unconfirmed, who,
 };
 pub use journal::Entry;
 pub use register::RegisterError;
+pub use resync::CopyStatus;

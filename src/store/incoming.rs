@@ -18,7 +18,7 @@ use super::view::copy::{Builder, Progress, SealedRow, Snapshot};
 use super::view::folder;
 use super::{Inner, Store};
 use crate::base::secret;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use understudy_proto::id::{Epoch, Lsn, TenantId};
@@ -144,6 +144,12 @@ impl Store {
     /// Fails when the disk has no room left for what is kept for a copy.
     pub fn check_room(&self, more: u64) -> Result<(), StoreError> {
         self.inner().check_room_for(more)
+    }
+
+    /// Bytes of a copy that is not complete yet.
+    pub fn incoming_len(&self) -> Result<u64, StoreError> {
+        let inner = self.inner();
+        tree_len(inner.views.disk.as_ref(), &inner.options.dir.join(swap::INCOMING))
     }
 
     /// Begins to receive a copy of `source`'s data, or goes on with one.
@@ -305,7 +311,23 @@ impl std::fmt::Debug for Incoming {
     }
 }
 
-fn read_name(disk: &dyn Disk, path: &std::path::Path) -> Result<Source, StoreError> {
+fn tree_len(disk: &dyn Disk, path: &Path) -> Result<u64, StoreError> {
+    if !disk.is_dir(path).context("look for", path)? {
+        return Ok(0);
+    }
+    let mut len = 0;
+    for name in disk.list(path).context("list", path)? {
+        let path = path.join(name);
+        len += if disk.is_dir(&path).context("look for", &path)? {
+            tree_len(disk, &path)?
+        } else {
+            disk.open(&path, Open::Existing).and_then(|f| f.len()).context("measure", &path)?
+        };
+    }
+    Ok(len)
+}
+
+fn read_name(disk: &dyn Disk, path: &Path) -> Result<Source, StoreError> {
     let file = disk.open(path, Open::Existing).context("open", path)?;
     let mut name = [0; 16];
     file.read_at(0, &mut name).context("read", path)?;

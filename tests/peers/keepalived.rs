@@ -319,13 +319,12 @@ fn our_process() {
     if std::env::var_os(OUR_PROCESS).is_none() {
         return;
     }
-    let vrrp = Vrrp::start(vec![GroupConfig {
-        interface: INTERFACE.to_owned(),
-        vrid: 51,
-        addresses: vec![format!("{VIP}/24").parse().unwrap()],
-        interval: Interval::from_duration(INTERVAL).unwrap(),
-        checksum: Checksum::default(),
-    }])
+    let vrrp = Vrrp::start(vec![GroupConfig::new(
+        INTERFACE,
+        51,
+        vec![format!("{VIP}/24").parse().unwrap()],
+        Interval::from_duration(INTERVAL).unwrap(),
+    )])
     .unwrap();
     let mut events = vrrp.events().unwrap();
     task::thread("our-events", move || {

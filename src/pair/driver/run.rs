@@ -7,6 +7,7 @@ use super::{
 use crate::base::{clock, task};
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
+use crate::pair::resync::CopyStatus;
 use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
 use crate::tls;
 use crate::vrrp::{self, Priority, Stand, VrrpEvent};
@@ -76,6 +77,7 @@ pub(super) struct Driver {
     lease: watch::Sender<Option<PrimaryLease>>,
     status: watch::Sender<PairStatus>,
     journal: watch::Sender<Arc<Vec<Entry>>>,
+    copy: watch::Receiver<Option<CopyStatus>>,
     vrrp_events: Option<mpsc::Receiver<VrrpEvent>>,
     groups: Vec<Group>,
     stand: VrrpStand,
@@ -98,9 +100,9 @@ struct Session {
 }
 
 /// What is known of a virtual router.
-#[derive(Default)]
 struct Group {
     down: bool,
+    origin: bool,
     adverts: u64,
 }
 
@@ -123,6 +125,7 @@ impl Driver {
         commands: mpsc::Receiver<(Command, Reply)>,
         tick: Duration,
         timers: Timers,
+        copy: watch::Receiver<Option<CopyStatus>>,
     ) -> (Self, Watches) {
         let log = options.store.log().clone();
         let (done, done_out) = mpsc::channel(tasks::DONE_MAX);
@@ -137,7 +140,13 @@ impl Driver {
             tasks::journal_worker(journal_out.clone(), dir),
         ];
         let vrrp = options.vrrp.as_ref();
-        let groups = vrrp.map_or(0, |v| v.status().len());
+        // An origin's group says nothing about the peer: it counts as down for good.
+        let groups = vrrp.map(|v| v.status()).unwrap_or_default();
+        let groups = groups.iter().map(|g| Group {
+            down: g.kind.is_origin(),
+            origin: g.kind.is_origin(),
+            adverts: 0,
+        });
         let paths = options.pair.as_ref().map_or(0, |pair| pair.peer.len());
         let (link, certificate_expires) = match link {
             Some((link, id)) => (Some(link), certificate_expires(&id)),
@@ -154,11 +163,12 @@ impl Driver {
             certificate_expires,
             problems: Vec::new(),
             last_promotion: None,
+            copy: None,
         };
         let (status, status_out) = watch::channel(first);
         let driver = Self {
             vrrp_events: vrrp.and_then(|v| v.events()),
-            groups: (0..groups).map(|_| Group::default()).collect(),
+            groups: groups.collect(),
             options,
             log,
             machine,
@@ -180,6 +190,7 @@ impl Driver {
             lease,
             status,
             journal,
+            copy,
             stand: VrrpStand::Silent,
             pulsed: Mono(0),
             heard: vec![None; paths],
@@ -568,10 +579,13 @@ impl Driver {
             vrrp::Event::Lapsed => {
                 log::warn!(group = event.group; "the addresses lapsed: this node was too slow");
             }
+            // Who is deaf knows nothing of the Active; a MasterDown of its own follows the fault.
+            vrrp::Event::Fault => group.down = false,
             vrrp::Event::Entered(_)
             | vrrp::Event::ActiveReleased { .. }
-            | vrrp::Event::Fault
-            | vrrp::Event::FaultOver => {}
+            | vrrp::Event::FaultOver
+            | vrrp::Event::Held
+            | vrrp::Event::Conflict { .. } => {}
         }
     }
 
@@ -621,7 +635,7 @@ impl Driver {
         let mut more = false;
         for (group, status) in self.groups.iter_mut().zip(vrrp.status()) {
             // After a MasterDown, an Active that is heard again is an event of its own.
-            more |= !group.down && status.adverts_received > group.adverts;
+            more |= !group.down && !group.origin && status.adverts_received > group.adverts;
             group.adverts = status.adverts_received;
         }
         if more && self.session.is_none() && self.role != Role::Primary {
@@ -810,6 +824,7 @@ impl Driver {
             certificate_expires: self.certificate_expires,
             problems: self.problems.values().cloned().collect(),
             last_promotion: last,
+            copy: self.copy.borrow().clone(),
         };
         self.status.send_if_modified(|old| {
             let new = *old != status;
@@ -822,7 +837,7 @@ impl Driver {
 }
 
 /// What the log holds, for the machine.
-pub(super) fn log_state(log: &Log) -> LogState {
+pub(in crate::pair) fn log_state(log: &Log) -> LogState {
     LogState {
         tail: log.last().lsn,
         durable: *log.durable().borrow(),

@@ -8,11 +8,11 @@ use crate::pair::formation;
 use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
 use crate::pair::testing::{free, soon};
 use crate::store::disk::RealDisk;
-use crate::store::{StoreOptions, WriteError};
+use crate::store::{StoreOptions, WriteError, swap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use understudy_proto::id::TenantId;
-use understudy_proto::keys::{Keys, KeysMut};
+use understudy_proto::keys::{BodyRef, Keys, KeysMut};
 use understudy_proto::pair::{Role, State};
 use understudy_proto::record::Kind;
 use understudy_proto::rule::{
@@ -54,6 +54,8 @@ struct Appliance {
     at: SocketAddr,
     peer: SocketAddr,
     fatal: Arc<AtomicBool>,
+    /// It asked to be started anew.
+    restart: Arc<AtomicBool>,
 }
 
 /// Its process.
@@ -67,8 +69,10 @@ struct Process {
 impl Appliance {
     fn pair() -> (Self, Self) {
         let (a, b) = (free(), free());
-        let new =
-            |at, peer| Self { dir: tempfile::tempdir().unwrap(), at, peer, fatal: Arc::default() };
+        let new = |at, peer| {
+            let dir = tempfile::tempdir().unwrap();
+            Self { dir, at, peer, fatal: Arc::default(), restart: Arc::default() }
+        };
         (new(a, b), new(b, a))
     }
 
@@ -84,6 +88,7 @@ impl Appliance {
             boot_wait: Duration::from_millis(300),
             connect_timeout: Duration::from_secs(1),
             reconnect: Duration::from_millis(20),
+            resync_bytes_per_s: 1 << 30,
             witness: None,
         }
     }
@@ -105,6 +110,10 @@ impl Appliance {
         let fatal: FatalHook = Arc::new(move |_| fatal.store(true, Ordering::Relaxed));
         let mut options = StoreOptions::new(self.dir.path(), NodeId(0));
         options.segment_len = 1 << 20;
+        options.log_keep_bytes = 2 << 20;
+        options.pack_len = 3 << 20;
+        options.checkpoint_every = Duration::from_millis(100);
+        swap::at_boot(&RealDisk, self.dir.path()).unwrap();
         options.fatal = Arc::clone(&fatal);
         let registry = Registry::default().with(Setting);
         let store = Store::open(disk.clone(), options, registry).unwrap();
@@ -120,6 +129,10 @@ impl Appliance {
             fatal,
             promoted: Arc::new(|_last| ()),
             side: side.clone(),
+            restart: {
+                let restart = Arc::clone(&self.restart);
+                Arc::new(move || restart.store(true, Ordering::Relaxed))
+            },
         })?;
         Ok(Process { store, pair, side, _listening: listening })
     }
@@ -230,6 +243,142 @@ async fn messages_beside_the_log_arrive_in_order_or_the_session_is_over() {
         }
     })
     .await;
+}
+
+impl Appliance {
+    /// With a copy that takes its time.
+    fn boot_slow(&self) -> Process {
+        let config = config::Pair { resync_bytes_per_s: 3 << 20, ..self.config() };
+        self.start(Some(config)).unwrap()
+    }
+
+    async fn asks_for_a_restart(&self) {
+        let asked = async {
+            while !self.restart.swap(false, Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(60), asked).await.is_ok());
+    }
+}
+
+impl Process {
+    /// Leaves a body of so many bytes, and gives what names it.
+    async fn upload(&self, len: usize, seed: u8) -> (BodyRef, Vec<u8>) {
+        let lease = self.pair.lease().expect("primary");
+        let mut content = vec![0; len];
+        blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut content);
+        let mut body = self.store.begin_body(&lease, TenantId::SYSTEM).await.unwrap();
+        soon(body.write(&content)).await.unwrap();
+        (soon(body.finish()).await.unwrap(), content)
+    }
+
+    fn has_body(&self, (body, content): &(BodyRef, Vec<u8>)) {
+        let view = self.store.read(TenantId::SYSTEM).unwrap();
+        let address = view.body(body.upload).unwrap().unwrap();
+        let found = self.store.read_body(TenantId::SYSTEM, &address, 0..body.size).unwrap();
+        assert!(found == *content, "a body of {} bytes differs", body.size);
+    }
+}
+
+/// A standby that was away until the log that it lacks was trimmed, and what it lacks.
+async fn far_behind() -> (Appliance, Process, Appliance, Vec<(BodyRef, Vec<u8>)>) {
+    let (zero, a, one, b) = formed().await;
+    a.set("together").await;
+    b.shows("together").await;
+    b.kill().await;
+    let mut bodies = Vec::new();
+    for n in 0..24 {
+        a.set(&format!("away {n}")).await;
+        bodies.push(a.upload(400_000, n).await);
+    }
+    soon(async {
+        while a.store.log().first() <= Lsn(20) {
+            a.set("again").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    (zero, a, one, bodies)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_was_away_too_long_gets_a_full_copy() {
+    let (zero, a, one, bodies) = far_behind().await;
+    let tenant = TenantId(7);
+    a.store.add_tenant_key(tenant).unwrap();
+    let b = one.boot();
+    // Writes go on meanwhile.
+    let mut n = 0;
+    while !one.restart.load(Ordering::Relaxed) {
+        a.set(&format!("while {n}")).await;
+        n += 1;
+        assert!(n < 20_000, "{:#?} {:#?}", a.pair.status(), b.pair.status());
+    }
+    one.restart.store(false, Ordering::Relaxed);
+    b.kill().await;
+    a.set("before it is back").await;
+    let b = one.boot();
+    assert!(one.dir.path().join("retired").exists());
+    a.paired().await;
+    b.paired().await;
+    a.set("after").await;
+    for key in ["together", "away 0", "away 23", "while 0", "before it is back", "after"] {
+        b.shows(key).await;
+    }
+    b.shows(&format!("while {}", n - 1)).await;
+    for body in &bodies {
+        a.has_body(body);
+        b.has_body(body);
+    }
+    let gone = async {
+        while one.dir.path().join("retired").exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(gone).await;
+    a.until("through with the copy", |s| s.copy.is_none()).await;
+    // It counts: it takes over, and the other one follows it.
+    a.kill().await;
+    b.serving().await;
+    b.set("led by the copy").await;
+    let a = zero.boot();
+    a.paired().await;
+    a.shows("led by the copy").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_copy_goes_on_after_either_node_was_killed() {
+    let (zero, a, one, bodies) = far_behind().await;
+    a.kill().await;
+    let (mut a, mut b) = (zero.boot_slow(), one.boot());
+    let mut before = 0;
+    for round in 0..4 {
+        a.until("sending", |s| s.copy.as_ref().is_some_and(|c| c.bytes_done > before)).await;
+        b.until("receiving", |s| s.copy.as_ref().is_some_and(|c| !c.sending)).await;
+        before = (before + 1_500_000).min(4_000_000);
+        a.set(&format!("round {round}")).await;
+        if round % 2 == 0 {
+            b.kill().await;
+            assert!(!one.restart.load(Ordering::Relaxed));
+            b = one.boot();
+        } else {
+            a.kill().await;
+            a = zero.boot_slow();
+            a.serving().await;
+        }
+    }
+    one.asks_for_a_restart().await;
+    b.kill().await;
+    let b = one.boot();
+    a.paired().await;
+    b.paired().await;
+    for key in ["alone", "away 23", "round 0", "round 3"] {
+        b.shows(key).await;
+    }
+    for body in &bodies {
+        b.has_body(body);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
