@@ -109,11 +109,8 @@ fn vrrp(bytes: &[u8]) {
     if let Some((_, payload)) = vrrp::split_ip(bytes) {
         assert!(payload.len() < bytes.len());
     }
-    let arrives = |source: IpAddr| vrrp::Arrival {
-        source,
-        destination: vrrp::group_of(source),
-        ttl: 255,
-    };
+    let arrives =
+        |source: IpAddr| vrrp::Arrival { source, destination: vrrp::group_of(source), ttl: 255 };
     let v4 = arrives(IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1)));
     let v6 = arrives(IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)));
     for arrival in [v4, v6] {

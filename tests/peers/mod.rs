@@ -1,6 +1,8 @@
 //! Other people's software at the other end of the wire. A missing peer is a failure.
 
+mod capture;
 mod keepalived;
+mod keepalived_origin;
 mod link;
 mod mbsync;
 mod mutt;
