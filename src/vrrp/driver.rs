@@ -28,7 +28,7 @@ use understudy_proto::time::Mono;
 use understudy_proto::vrrp::{Instance, Stand, synchronise};
 
 /// Orders about origins that wait for the thread; the newest are kept.
-const CLAIMS_MAX: usize = 64;
+pub(super) const CLAIMS_MAX: usize = 64;
 
 /// How often the members of a sync group are looked at in one round: one that cannot do what it is
 /// told holds the others.

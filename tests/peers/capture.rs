@@ -1,101 +1,48 @@
 //! What passes on a host's interface, read by a small parser that shares nothing with ours.
-//!
-//! A process of its own (this test binary, started again) listens inside the namespace and prints
-//! each frame in hexadecimal digits.
 
-use super::link::{INTERFACE, Link};
+use super::link::Link;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
 use std::net::IpAddr;
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
-use understudy::base::task;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-const CAPTURE_PROCESS: &str = "UNDERSTUDY_TEST_CAPTURE";
-
+/// A thread that listens in a host's namespace.
 pub(super) struct Capture {
-    child: Child,
-    frames: Arc<Mutex<Vec<Vec<u8>>>>,
-    reader: Option<std::thread::JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Vec<u8>>>,
 }
 
 impl Capture {
     pub(super) fn start(link: &Link, host: usize) -> Self {
-        let binary = std::env::current_exe().unwrap();
-        let mut child = link
-            .command(host, binary.to_str().unwrap())
-            .args(["peers::capture::capture_process", "--exact", "--ignored", "--nocapture"])
-            .env(CAPTURE_PROCESS, "yes")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.starts_with("listening") {
-            line.clear();
-            assert!(output.read_line(&mut line).unwrap() > 0, "no capture");
-        }
-        let frames = Arc::new(Mutex::new(Vec::new()));
-        let taken = frames.clone();
-        let reader = task::thread("capture", move || {
-            for line in output.lines().map_while(Result::ok) {
-                if let Some(hex) = line.strip_prefix("# ") {
-                    taken.lock().unwrap().push(unhex(hex));
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let (ready, listens) = sync_channel(1);
+        let thread = link.inside(host, move || {
+            let all = Protocol::from(i32::from(3_u16.to_be()));
+            let mut socket = Socket::new(Domain::PACKET, Type::RAW, Some(all)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            ready.send(()).unwrap();
+            let mut frames = Vec::new();
+            let mut frame = [0; 2048];
+            while !stopped.load(Ordering::Relaxed) {
+                if let Ok(len) = socket.read(&mut frame) {
+                    frames.push(frame[..len].to_vec());
                 }
             }
+            frames
         });
-        Self { child, frames, reader: Some(reader) }
+        listens.recv().unwrap();
+        Self { stop, thread }
     }
 
-    pub(super) fn stop(mut self) -> Frames {
-        self.end();
-        Frames(std::mem::take(&mut *self.frames.lock().unwrap()))
+    pub(super) fn stop(self) -> Frames {
+        self.stop.store(true, Ordering::Relaxed);
+        Frames(self.thread.join().unwrap())
     }
-
-    fn end(&mut self) {
-        // Both fail for a process that has ended.
-        drop(self.child.kill());
-        drop(self.child.wait());
-        if let Some(reader) = self.reader.take() {
-            reader.join().unwrap();
-        }
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Not a test: what [`Capture`] starts.
-#[test]
-#[ignore = "not a test but the process that the tests of this module start"]
-fn capture_process() {
-    if std::env::var_os(CAPTURE_PROCESS).is_none() {
-        return;
-    }
-    let all = i32::from(3_u16.to_be());
-    let mut socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(all))).unwrap();
-    socket.set_recv_buffer_size(4 << 20).unwrap();
-    socket.bind_device(Some(INTERFACE.as_bytes())).ok();
-    println!("\nlistening");
-    let mut frame = [0; 2048];
-    loop {
-        let len = socket.read(&mut frame).unwrap();
-        let mut line = String::from("# ");
-        for byte in &frame[..len] {
-            write!(line, "{byte:02x}").unwrap();
-        }
-        println!("{line}");
-        std::io::stdout().flush().unwrap();
-    }
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len() / 2).map(|n| u8::from_str_radix(&text[2 * n..2 * n + 2], 16).unwrap()).collect()
 }
 
 pub(super) struct Frames(Vec<Vec<u8>>);

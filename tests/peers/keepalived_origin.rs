@@ -64,7 +64,7 @@ fn what_answers_is_claimed_by_force_only() {
     {
         let setup = origin(setup, Takeover::Never);
         let link = link();
-        link.fix(B, &fixed, true);
+        link.give(B, &fixed);
         let mut ours = Ours::start(&link, A, std::slice::from_ref(&setup.ours));
         ours.tell("holder");
         ours.tell("claim");
@@ -77,7 +77,7 @@ fn what_answers_is_claimed_by_force_only() {
         ours.told("Claim(Idle)", LONG);
         link.wait(A, vip, false, LONG);
 
-        link.fix(B, &fixed, false);
+        link.take(B, &fixed);
         ours.tell("claim");
         ours.told("Claim(Held)", LONG);
         link.wait(A, vip, true, LONG);

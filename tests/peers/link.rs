@@ -1,7 +1,9 @@
 //! A switch with two hosts, each a network namespace of its own. Needs root; cleans up after itself.
 
+use nix::sched::{CloneFlags, setns};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use understudy::base::clock::mono;
 
@@ -52,16 +54,50 @@ impl Link {
         command
     }
 
+    /// Runs `run` in a thread whose network is that of a host.
+    pub(super) fn inside<T: Send + 'static>(
+        &self,
+        host: usize,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        Self::inside_of(self.hosts[host].clone(), run)
+    }
+
+    /// As [`Link::inside`], at the switch, which has `address` then: a third host.
+    pub(super) fn at_switch<T: Send + 'static>(
+        &self,
+        address: &str,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        ip(&["-n", &self.switch, "address", "replace", address, "dev", "br0"]);
+        Self::inside_of(self.switch.clone(), run)
+    }
+
+    fn inside_of<T: Send + 'static>(
+        namespace: String,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        std::thread::spawn(move || {
+            let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            run()
+        })
+    }
+
+    /// Gives a host an address by hand.
+    pub(super) fn give(&self, host: usize, address: &str) {
+        ip(&["-n", &self.hosts[host], "address", "add", address, "dev", INTERFACE]);
+    }
+
     /// Unplugs a host, or plugs it in again.
     pub(super) fn plug(&self, host: usize, plugged: bool) {
         let state = if plugged { "up" } else { "down" };
         ip(&["-n", &self.switch, "link", "set", PORTS[host], state]);
     }
 
-    /// Gives a host an address that no router moves, or takes it.
-    pub(super) fn fix(&self, host: usize, address: &str, has: bool) {
-        let verb = if has { "add" } else { "delete" };
-        ip(&["-n", &self.hosts[host], "address", verb, address, "dev", INTERFACE]);
+    /// Takes an address that was given by hand.
+    pub(super) fn take(&self, host: usize, address: &str) {
+        ip(&["-n", &self.hosts[host], "address", "delete", address, "dev", INTERFACE]);
     }
 
     /// What a shell says on a host, standard error included.

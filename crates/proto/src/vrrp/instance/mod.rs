@@ -112,6 +112,7 @@ impl Config {
 
 /// A priority that is derived, not owned: 1-254. 0 and 255 have meanings of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct Priority(u8);
 
 impl Priority {
@@ -130,6 +131,20 @@ impl Priority {
     #[must_use]
     pub fn get(self) -> u8 {
         self.0
+    }
+}
+
+impl TryFrom<u8> for Priority {
+    type Error = &'static str;
+
+    fn try_from(priority: u8) -> Result<Self, Self::Error> {
+        Self::new(priority).ok_or("a derived priority is 1-254")
+    }
+}
+
+impl From<Priority> for u8 {
+    fn from(priority: Priority) -> Self {
+        priority.0
     }
 }
 
