@@ -19,6 +19,7 @@ use understudy::base::clock;
 use understudy_proto::imap::command::Command;
 use understudy_proto::imap::input::{self as imap_input, Input};
 use understudy_proto::message::Scanner;
+use understudy_proto::pair::witness::{self as witness_wire, WitnessReply, WitnessRequest};
 use understudy_proto::pair::{Beacon, Frame};
 use understudy_proto::smtp::{self, Service};
 use understudy_proto::vrrp;
@@ -34,6 +35,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("pair_frame", pair_frame),
     ("smtp", smtp),
     ("vrrp", vrrp),
+    ("witness", witness),
 ];
 
 /// Longest input that a mutation makes, in bytes.
@@ -129,6 +131,26 @@ fn vrrp(bytes: &[u8]) {
             vrrp::Checksum::MessageOnly,
         );
         assert_eq!(vrrp::decode(&again, arrival, 255).map(|d| d.advert), Ok(decoded.advert));
+    }
+}
+
+/// A node's messages to a witness, one after the other, with what they lead to; and a reply.
+fn witness(bytes: &[u8]) {
+    let (mut rest, mut held) = (bytes, None);
+    while let Ok(Some((request, whole))) = WitnessRequest::decode(rest) {
+        rest = rest.get(whole..).unwrap_or_default();
+        let again = request.encode();
+        assert_eq!(WitnessRequest::decode(&again), Ok(Some((request, again.len()))));
+        if let WitnessRequest::Ask { ask, .. } = request
+            && let witness_wire::Verdict::Hold(new) = witness_wire::decide(held, ask)
+        {
+            assert!(held.is_none_or(|old| old.epoch <= new.epoch));
+            held = Some(new);
+        }
+    }
+    if let Ok(Some((reply, _))) = WitnessReply::decode(bytes) {
+        let again = reply.encode();
+        assert_eq!(WitnessReply::decode(&again), Ok(Some((reply, again.len()))));
     }
 }
 

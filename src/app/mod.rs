@@ -11,22 +11,27 @@
 mod operator;
 mod report;
 mod services;
+mod witness;
 
 use crate::base::secret::Secret;
 use crate::base::{clock, log as logger, task};
-use crate::cli::{Formed, Program};
-use crate::config::{Config, VrrpChecksum};
+use crate::cli::{Formed, PairFacts, Part, Program};
+use crate::config::{self, Config, VrrpChecksum};
 use crate::directory::Directory;
 use crate::mail::Mail;
 use crate::ops::request::Failure;
 use crate::ops::{control, health};
 use crate::pair::formation::{self, PairIdentity, Token};
+use crate::pair::side::Side;
 use crate::pair::{self, Pair};
 use crate::store::disk::RealDisk;
-use crate::store::{Store, StoreOptions};
+use crate::store::{Store, StoreOptions, swap};
 use crate::tls;
+use crate::vrrp::guardian::{self, Guardian};
 use crate::vrrp::{FloatingAddress, GroupConfig, Vrrp};
 use std::fmt::Display;
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,14 +52,21 @@ const WORKERS: usize = 2;
 pub struct Appliance;
 
 impl Program for Appliance {
-    fn run(&self, config: Config) -> Result<(), Failure> {
+    fn run(&self, config: Config, part: Part) -> Result<ExitCode, Failure> {
         logger::init(config.log_level);
+        let guardian = match part {
+            Part::Whole if needs_guardian(&config) => return guard(&config),
+            Part::Whole => None,
+            Part::Guarded => {
+                Some(Guardian::adopt().map_err(|e| failure("there is no guardian", &e))?)
+            }
+        };
         tls::install();
         // The pair answers within milliseconds whatever the services do: threads of its own.
         let (services, pair) = (runtime("services", WORKERS)?, runtime("pair", 1)?);
-        let result = services.block_on(run(config, pair.handle()));
+        let result = services.block_on(run(config, guardian, pair.handle()));
         pair.shutdown_background();
-        result
+        result.map(|()| ExitCode::SUCCESS)
     }
 
     fn pair_init(&self, config: &Config) -> Result<Formed, Failure> {
@@ -79,6 +91,37 @@ impl Program for Appliance {
             .map_err(|e| failure("the pair was not joined", &e))?;
         formed(config)
     }
+
+    fn pair_show(&self, config: &Config) -> Result<PairFacts, Failure> {
+        witness::pair_facts(&config.data_dir)
+    }
+
+    fn witness(&self, config: config::Witness) -> Result<(), Failure> {
+        logger::init(config.log_level);
+        tls::install();
+        witness::run(config)
+    }
+
+    fn witness_init(&self, dir: &Path) -> Result<String, Failure> {
+        tls::install();
+        let pin = pair::witness::init(dir).map_err(|e| failure("no key was made", &e))?;
+        Ok(pin.to_string())
+    }
+}
+
+/// A guardian has floating addresses to remove, and a peer to tell: who has neither runs as one
+/// process.
+fn needs_guardian(config: &Config) -> bool {
+    !config.vrrp.is_empty() || config.pair.is_some()
+}
+
+/// This process becomes the guardian of another that does the work.
+fn guard(config: &Config) -> Result<ExitCode, Failure> {
+    make_data_dir(config)?;
+    let arguments = std::env::args_os().skip(1).chain(["--guarded".into()]);
+    guardian::supervise(arguments, &config.data_dir.join("run"))
+        .map(ExitCode::from)
+        .map_err(|e| failure("the main process cannot be started", &e))
 }
 
 fn runtime(name: &str, workers: usize) -> Result<Runtime, Failure> {
@@ -121,15 +164,18 @@ struct Rooms {
     board: Arc<health::Board>,
 }
 
-async fn run(config: Config, threads: &Handle) -> Result<(), Failure> {
+async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Result<(), Failure> {
     let started = clock::mono();
     make_data_dir(&config)?;
+    // A full copy that is complete takes its place before anything is opened.
+    swap::at_boot(&RealDisk, &config.data_dir)
+        .map_err(|e| failure("the copy of the peer's data cannot be put in place", &e))?;
     let node = pair::who(&config.data_dir, config.pair.as_ref())
         .map_err(|e| failure("this appliance cannot start", &e))?;
     let control = control::bind(&config.data_dir)
         .map_err(|e| failure("the control socket cannot be opened", &e))?;
     let store = open_store(&config, node)?;
-    let vrrp = start_vrrp(&config)?;
+    let vrrp = start_vrrp(&config, guardian.clone())?;
     let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
     let (listening, listening_out) = watch::channel(false);
     let pair_threads = threads.enter();
@@ -145,6 +191,12 @@ async fn run(config: Config, threads: &Handle) -> Result<(), Failure> {
             let mail = mail.clone();
             Arc::new(move |tail| mail.promoted(tail))
         },
+        side: Side::new(),
+        restart: Arc::new(|| {
+            let e = swap::exec_self();
+            log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
+            std::process::exit(1);
+        }),
     })
     .map_err(|e| failure("the pair cannot be started", &e))?;
     drop(pair_threads);
@@ -191,7 +243,7 @@ fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {
         .map_err(|e| failure("the store cannot be opened", &e))
 }
 
-fn start_vrrp(config: &Config) -> Result<Option<Arc<Vrrp>>, Failure> {
+fn start_vrrp(config: &Config, guardian: Option<Guardian>) -> Result<Option<Arc<Vrrp>>, Failure> {
     if config.vrrp.is_empty() {
         return Ok(None);
     }
@@ -214,16 +266,21 @@ fn start_vrrp(config: &Config) -> Result<Option<Arc<Vrrp>>, Failure> {
             },
         });
     }
-    let vrrp = Vrrp::start(groups).map_err(|e| failure("VRRP cannot be started", &e))?;
-    Ok(Some(Arc::new(vrrp)))
+    let vrrp = match guardian {
+        Some(guardian) => Vrrp::start_guarded(guardian, groups),
+        None => Vrrp::start(groups),
+    };
+    Ok(Some(Arc::new(vrrp.map_err(|e| failure("VRRP cannot be started", &e))?)))
 }
 
 async fn wait_for_signal() -> Result<(), Failure> {
     let open = |kind| signal(kind).map_err(|e| failure("signals cannot be received", &e));
     let (mut term, mut int) = (open(SignalKind::terminate())?, open(SignalKind::interrupt())?);
+    let mut hangup = open(SignalKind::hangup())?;
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
+        _ = hangup.recv() => {}
     }
     Ok(())
 }

@@ -9,5 +9,6 @@ pub mod clock;
 pub mod limit;
 pub mod log;
 pub mod metric;
+pub mod privilege;
 pub mod secret;
 pub mod task;

@@ -21,26 +21,57 @@ mod queue;
 mod run;
 mod status;
 mod tenant;
+mod witness;
 
 use crate::base::secret::Secret;
-use crate::config::Config;
+use crate::config::{Config, Witness};
 use crate::ops::request::Failure;
 use clap::{Parser, Subcommand};
 use error::CliError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Where a witness keeps its configuration.
+const WITNESS_CONFIG_DEFAULT: &str = "/etc/understudy/witness.toml";
 /// Where an appliance keeps its configuration.
 const CONFIG_DEFAULT: &str = "/etc/understudy/understudy.toml";
 
 /// What the composition root does for the command line.
 pub trait Program {
-    /// Runs the appliance until it is told to end.
-    fn run(&self, config: Config) -> Result<(), Failure>;
+    /// Runs the appliance, or the part of it, until it is told to end.
+    fn run(&self, config: Config, part: Part) -> Result<ExitCode, Failure>;
     /// Makes a new pair, with this appliance as its first node.
     fn pair_init(&self, config: &Config) -> Result<Formed, Failure>;
     /// Joins the pair whose running first node made `token`.
     fn pair_join(&self, config: &Config, token: &Secret<String>) -> Result<Formed, Failure>;
+    /// Who this appliance is in its pair.
+    fn pair_show(&self, config: &Config) -> Result<PairFacts, Failure>;
+    /// Runs a witness until it is told to end.
+    fn witness(&self, config: Witness) -> Result<(), Failure>;
+    /// Makes the key of a witness in `dir`, or finds it there; returns its pin.
+    fn witness_init(&self, dir: &Path) -> Result<String, Failure>;
+}
+
+/// Who this appliance is in its pair, for a witness's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairFacts {
+    /// The pair's id.
+    pub pair: String,
+    /// This node: 0 or 1.
+    pub node: u8,
+    /// The pin of this node's key.
+    pub pin: String,
+    /// The pin of the peer's; `None` until one has joined.
+    pub peer_pin: Option<String>,
+}
+
+/// What of the appliance a process is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything, in as many processes as it takes.
+    Whole,
+    /// The main process; its guardian has started it.
+    Guarded,
 }
 
 /// A pair that this appliance belongs to now.
@@ -69,7 +100,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Run this appliance.
-    Run,
+    Run(run::Args),
     /// Show everything about this appliance on one screen.
     Status(status::Args),
     /// Say whether this appliance can do what its role demands (exit code 0 or 5).
@@ -97,6 +128,8 @@ enum Command {
     /// The two appliances of a pair.
     #[command(subcommand)]
     Pair(pair::Command),
+    /// Run a witness for pairs, on a third machine.
+    Witness(witness::Args),
     /// The configuration file.
     #[command(subcommand)]
     Config(config::Command),
@@ -115,7 +148,7 @@ pub fn main(program: &dyn Program) -> ExitCode {
         }
     };
     match args.perform(program) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             output::complain(&e.to_string());
             ExitCode::from(e.code())
@@ -124,10 +157,10 @@ pub fn main(program: &dyn Program) -> ExitCode {
 }
 
 impl Args {
-    fn perform(self, program: &dyn Program) -> Result<(), CliError> {
+    fn perform(self, program: &dyn Program) -> Result<ExitCode, CliError> {
         let path = self.config;
-        match self.command {
-            Command::Run => run::perform(program, &path),
+        let done = match self.command {
+            Command::Run(args) => return run::perform(program, args, &path),
             Command::Status(args) => status::perform(&args, &path),
             Command::Health => health::perform(&path),
             Command::Tenant(command) => tenant::perform(command, &path),
@@ -138,8 +171,10 @@ impl Args {
             Command::Queue(command) => queue::perform(&command, &path),
             Command::Handover => handover::perform(&path),
             Command::Pair(command) => pair::perform(program, command, &path),
+            Command::Witness(args) => witness::perform(program, args, &path),
             Command::Config(command) => config::perform(&command, &path),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -181,7 +216,10 @@ mod tests {
             "pair init",
             "pair join",
             "pair token",
+            "pair show",
             "pair force-solo --confirm",
+            "witness --config /tmp/witness.toml",
+            "witness init --dir /tmp/witness",
         ] {
             let words = std::iter::once("understudy").chain(line.split(' '));
             assert!(Args::try_parse_from(words).is_ok(), "{line}");

@@ -1,6 +1,7 @@
 //! `understudy pair`: how two appliances become a pair, and the way out when one is lost.
 //!
-//! `init` on the first, `token` on it once it runs, `join` on the second with that token.
+//! `init` on the first, `token` on it once it runs, `join` on the second with that token; `show`
+//! prints what a witness must know.
 
 use super::credential::read_secret;
 use super::error::CliError;
@@ -19,6 +20,8 @@ pub(super) enum Command {
     Token,
     /// Join a pair as its second node; the token is read from the terminal or from stdin.
     Join,
+    /// Print the pair's id and pins, as a witness's configuration wants them.
+    Show,
     /// Say that the peer is gone and let this appliance serve alone.
     ForceSolo {
         /// Yes, the peer does not run.
@@ -49,6 +52,7 @@ pub(super) fn perform(
             output::say(&format!("Next: understudy run --config {}\n", path.display()))
         }
         Command::Token => token(path),
+        Command::Show => show(program, &config::load(path)?),
         Command::ForceSolo { confirm } => {
             client::tell(path, &Request::PairForceSolo(ForceSolo { confirmed: confirm }))
         }
@@ -77,6 +81,25 @@ fn stopped(path: &Path) -> Result<Config, CliError> {
 
 fn report(formed: &Formed) -> Result<(), CliError> {
     output::say(&format!("This appliance is node {} of pair {}.\n", formed.node, formed.pair))
+}
+
+fn show(program: &dyn Program, config: &Config) -> Result<(), CliError> {
+    let facts = program.pair_show(config)?;
+    let mut text = format!(
+        "Pair    {}\nNode    {}\nPin     {}\nPeer    {}\n\nFor the witness's configuration:\n\n\
+         [[pair]]\nid = \"{}\"\n",
+        facts.pair,
+        facts.node,
+        facts.pin,
+        facts.peer_pin.as_deref().unwrap_or("has not joined yet; show this again when it has"),
+        facts.pair,
+    );
+    let pins: Vec<String> = std::iter::once(facts.pin)
+        .chain(facts.peer_pin)
+        .map(|pin| format!("  \"{pin}\",\n"))
+        .collect();
+    text.push_str(&format!("pins = [\n{}]\n", pins.concat()));
+    output::say(&text)
 }
 
 fn token(path: &Path) -> Result<(), CliError> {

@@ -95,7 +95,11 @@ impl Places<'_> {
         if section.is_empty() {
             return Some(self.place(&find(&self.table, key)?.0));
         }
-        let (span, value) = find(&self.table, section)?;
+        let (outer, inner) = section.split_once('.').map_or((section, None), |(o, i)| (o, Some(i)));
+        let (mut span, mut value) = find(&self.table, outer)?;
+        if let Some(inner) = inner {
+            (span, value) = find(value.as_table()?, inner)?;
+        }
         let (span, value) = match value {
             DeValue::Array(items) => {
                 let item = items.get(index)?;
@@ -139,7 +143,7 @@ impl Check<'_> {
         for (key, value) in table {
             let name: &str = key.get_ref();
             if let Some(section) = File::SECTIONS.iter().find(|s| s.name == name) {
-                self.section(section, key, value);
+                self.section("", section, key, value);
             } else if let Some(doc) = File::KEYS.iter().find(|k| k.name == name) {
                 self.key_type("", doc, value);
             } else {
@@ -150,18 +154,20 @@ impl Check<'_> {
         }
     }
 
+    /// `outer` is the section around it, with its dot; empty at the top.
     fn section(
         &mut self,
+        outer: &str,
         section: &SectionDoc,
         key: &Spanned<toml::de::DeString<'_>>,
         value: &Spanned<DeValue<'_>>,
     ) {
-        let name = section.name;
+        let name = format!("{outer}{}", section.name);
         match (section.times, value.get_ref()) {
             (Times::Many, DeValue::Array(items)) => {
                 for item in items.iter() {
                     match item.get_ref() {
-                        DeValue::Table(table) => self.keys(section, table),
+                        DeValue::Table(table) => self.keys(&name, section, table),
                         _ => self.problem(
                             &item.span(),
                             format!("`{name}` is a list of sections: write [[{name}]] above each"),
@@ -175,7 +181,7 @@ impl Check<'_> {
                     format!("there may be several of `{name}`: write [[{name}]]"),
                 );
             }
-            (_, DeValue::Table(table)) => self.keys(section, table),
+            (_, DeValue::Table(table)) => self.keys(&name, section, table),
             (_, DeValue::Array(_)) => {
                 self.problem(&key.span(), format!("there is only one `{name}`: write [{name}]"));
             }
@@ -183,13 +189,21 @@ impl Check<'_> {
         }
     }
 
-    fn keys(&mut self, section: &SectionDoc, table: &DeTable<'_>) {
-        let shown = header(section.name, section.times);
+    fn keys(&mut self, own: &str, section: &SectionDoc, table: &DeTable<'_>) {
+        let shown = header(own, section.times);
         for (key, value) in table {
             let name: &str = key.get_ref();
+            if let Some(inner) = section.sections.iter().find(|s| s.name == name) {
+                self.section(&format!("{own}."), inner, key, value);
+                continue;
+            }
             match section.keys.iter().find(|k| k.name == name) {
                 Some(doc) => self.key_type(&shown, doc, value),
-                None => self.unknown(&shown, key, false, section.keys.iter().map(|k| k.name)),
+                None => {
+                    let names = section.keys.iter().map(|k| k.name);
+                    let names = names.chain(section.sections.iter().map(|s| s.name));
+                    self.unknown(&shown, key, false, names);
+                }
             }
         }
     }

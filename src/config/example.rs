@@ -22,19 +22,27 @@ pub fn render() -> String {
     let mut text = HEAD.to_owned();
     keys(&mut text, File::KEYS);
     for section in File::SECTIONS {
-        head(&mut text, section);
-        keys(&mut text, section.keys);
+        whole(&mut text, "", section);
     }
     text
 }
 
-fn head(text: &mut String, section: &SectionDoc) {
+fn whole(text: &mut String, outer: &str, section: &SectionDoc) {
+    let name = format!("{outer}{}", section.name);
+    head(text, &name, section);
+    keys(text, section.keys);
+    for inner in section.sections {
+        whole(text, &format!("{name}."), inner);
+    }
+}
+
+fn head(text: &mut String, name: &str, section: &SectionDoc) {
     text.push_str("\n\n");
     comment(text, section.doc);
     if section.times == Times::Many {
         text.push_str("# There may be several of these sections.\n");
     }
-    text.push_str(&header(section.name, section.times));
+    text.push_str(&header(name, section.times));
     text.push('\n');
 }
 

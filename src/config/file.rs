@@ -52,6 +52,8 @@ pub struct SectionDoc {
     pub times: Times,
     /// Its keys, in the order of the example.
     pub keys: &'static [KeyDoc],
+    /// The sections inside it: `[name.inner]`.
+    pub sections: &'static [SectionDoc],
 }
 
 /// Declares a section: the serde type, its defaults, and its description for check and example.
@@ -89,15 +91,14 @@ macro_rules! section {
                     toml::Value::try_from(value).ok()
                 },
             } ),* ];
-            $(
-                /// The sections inside it.
-                pub const SECTIONS: &'static [SectionDoc] = &[ $( SectionDoc {
-                    name: stringify!($section),
-                    doc: $inner::DOC,
-                    times: Times::$times,
-                    keys: $inner::KEYS,
-                } ),* ];
-            )?
+            /// The sections inside it.
+            pub const SECTIONS: &'static [SectionDoc] = &[ $( $( SectionDoc {
+                name: stringify!($section),
+                doc: $inner::DOC,
+                times: Times::$times,
+                keys: $inner::KEYS,
+                sections: $inner::SECTIONS,
+            } ),* )? ];
         }
     };
     (@show) => { Show::Default };
@@ -236,6 +237,26 @@ section! {
         connect_timeout_ms: i64 = 1_000;
         /// Pause between two attempts to connect, in milliseconds.
         reconnect_ms: i64 = 25;
+        /// Most that a full copy for the peer takes of disk and link, in MiB a second; a quarter of
+        /// it while clients are busy.
+        resync_mib_per_s: i64 = 50;
+    }
+    sections {
+        witness: Option<PairWitness> = Optional PairWitness;
+    }
+}
+
+section! {
+    /// The witness: a third machine that decides who serves when the two cannot hear each other. The
+    /// same on both appliances. Leave the section out to do without one: then both may serve while
+    /// every path between them is cut, and what they did is merged afterwards.
+    PairWitness {
+        /// Its address and port.
+        address: String = String::new(), example: "192.0.2.7:7401".into();
+        /// The pin of its key: `understudy witness init` prints it there.
+        pin: String = String::new(), example: "00".repeat(32);
+        /// How long a question may wait for its answer, in milliseconds.
+        answer_timeout_ms: i64 = 200;
     }
 }
 

@@ -13,12 +13,14 @@ pub mod file;
 mod resolved;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub use check::{ConfigError, Problem};
 pub use resolved::{
-    Cidr, Config, Imap, Listen, Management, Pair, Relay, Smtp, Store, Tls, TlsFiles, Vrrp,
-    VrrpChecksum,
+    Cidr, Config, Imap, Listen, Management, Pair, PairWitness, Relay, Smtp, Store, Tls, TlsFiles,
+    Vrrp, VrrpChecksum,
 };
+pub use witness::{Witness, WitnessPair};
 
 use std::io::Read;
 use std::path::Path;
@@ -28,11 +30,23 @@ pub const FILE_LEN_MAX: u64 = 1024 * 1024;
 
 /// Reads and checks the file at `path`.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    parse(&text_of(path)?).map_err(|e| e.in_file(path))
+}
+
+/// Reads and checks the file of a witness at `path`.
+pub fn load_witness(path: &Path) -> Result<Witness, ConfigError> {
+    witness::parse(&text_of(path)?).map_err(|e| e.in_file(path))
+}
+
+fn text_of(path: &Path) -> Result<String, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(read)?;
     file.take(FILE_LEN_MAX + 1).read_to_string(&mut text).map_err(read)?;
-    parse(&text).map_err(|e| e.in_file(path))
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_LEN_MAX {
+        return Err(ConfigError::TooLong);
+    }
+    Ok(text)
 }
 
 /// Checks the text of a configuration file. Pure: touches neither disk nor network.

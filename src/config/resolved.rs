@@ -153,6 +153,21 @@ pub struct Pair {
     pub connect_timeout: Duration,
     /// Pause between two attempts to connect.
     pub reconnect: Duration,
+    /// Most bytes a second of a full copy for the peer.
+    pub resync_bytes_per_s: u64,
+    /// The third vote, if there is one.
+    pub witness: Option<PairWitness>,
+}
+
+/// Where the pair's witness is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairWitness {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// SHA-256 of its certificate.
+    pub pin: [u8; 32],
+    /// How long a question may wait for its answer.
+    pub answer_timeout: Duration,
 }
 
 impl Pair {
@@ -218,7 +233,12 @@ pub(super) fn resolve(file: &File, places: &Places<'_>) -> Result<Config, Config
         smtp: r.within("smtp", |r| r.smtp(&file.smtp)),
         imap: r.within("imap", |r| r.imap(&file.imap)),
         store: r.within("store", |r| r.store(&file.store)),
-        pair: file.pair.as_ref().map(|pair| r.within("pair", |r| r.pair(pair))),
+        pair: file.pair.as_ref().map(|pair| {
+            let resolved = r.within("pair", |r| r.pair(pair));
+            let witness = pair.witness.as_ref();
+            let witness = witness.map(|w| r.within("pair.witness", |r| r.witness(w)));
+            Pair { witness, ..resolved }
+        }),
         vrrp: r.within("vrrp", |r| r.vrrp_groups(&file.vrrp)),
     };
     if r.problems.is_empty() { Ok(config) } else { Err(invalid(r.problems)) }
@@ -476,6 +496,8 @@ impl Resolver<'_> {
             boot_wait: self.ms("boot_wait_ms", file.boot_wait_ms, 0..=3_600_000),
             connect_timeout: self.ms("connect_timeout_ms", file.connect_timeout_ms, 50..=60_000),
             reconnect: self.ms("reconnect_ms", file.reconnect_ms, 10..=60_000),
+            resync_bytes_per_s: self.mib("resync_mib_per_s", file.resync_mib_per_s, 1..=10_000),
+            witness: None,
         };
         if pair.listen.len() != pair.peer.len() {
             self.problem("peer", "must name as many addresses as `listen`, in the same order");
@@ -514,6 +536,25 @@ impl Resolver<'_> {
             self.problem("lease_ms", "must be at least `heartbeat_ms`: heartbeats renew the lease");
         }
         pair
+    }
+
+    fn witness(&mut self, file: &file::PairWitness) -> PairWitness {
+        let pin = hex(&file.pin).unwrap_or_else(|| {
+            self.problem(
+                "pin",
+                format_args!(
+                    "is {:?}: write the 64 hexadecimal digits that `understudy witness init` \
+                     prints on the witness",
+                    file.pin
+                ),
+            );
+            [0; 32]
+        });
+        PairWitness {
+            address: self.socket("address", &file.address),
+            pin,
+            answer_timeout: self.ms("answer_timeout_ms", file.answer_timeout_ms, 10..=10_000),
+        }
     }
 
     fn paths(&mut self, key: &str, texts: &[String]) -> Vec<SocketAddr> {
@@ -628,6 +669,20 @@ impl Resolver<'_> {
         }
         addresses
     }
+}
+
+/// Exactly `N` bytes in hexadecimal digits.
+pub(super) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let digits: Vec<u32> = text.chars().map(|c| c.to_digit(16)).collect::<Option<_>>()?;
+    if digits.len() != N * 2 {
+        return None;
+    }
+    for (to, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        let value = pair.iter().fold(0, |value, digit| value << 4 | digit);
+        *to = u8::try_from(value).ok()?;
+    }
+    Some(bytes)
 }
 
 fn cidr(text: &str) -> Option<Cidr> {

@@ -2,19 +2,23 @@
 //!
 //! `proto::pair` decides; this room drives. Invariants: the primary's lease is made here and nowhere
 //! else; what a decision must survive is durable before the decision acts; only the pinned peer
-//! speaks on the link. Absent on purpose: a witness and merging (later issues).
+//! speaks on the link. Absent on purpose: merging (a later issue).
 
 mod driver;
 pub mod formation;
 mod journal;
 pub mod link;
 mod register;
+mod resync;
+pub mod side;
 #[cfg(test)]
 mod testing;
+pub mod witness;
 
 pub use driver::{
-    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, StartError,
+    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, Restart, StartError,
     Unconfirmed, who,
 };
 pub use journal::Entry;
 pub use register::RegisterError;
+pub use resync::CopyStatus;

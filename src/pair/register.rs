@@ -1,23 +1,41 @@
-//! The register on disk: `<data_dir>/pair/register`, replaced atomically.
+//! The register on disk: `<data_dir>/pair/register`, replaced atomically; and a witness's, one for
+//! each pair.
 //!
 //! ```text
-//! "USG1" ‖ crc32c u32 (over all that follows) ‖ format u16 ‖ postcard of proto::pair::Register
+//! magic [4] ‖ crc32c u32 (over all that follows) ‖ format u16 ‖ postcard of the register
+//! "USG1": proto::pair::Register          "USW1": proto::pair::witness::WitnessRegister
 //! ```
 //! Invariant: after a power cut the old or the new one is there, whole. A damaged one is an error,
 //! never a guess: it is what keeps a stale copy from leading.
 
 use crate::store::disk::{Disk, Open};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
 use understudy_proto::codec;
 use understudy_proto::pair::Register;
+use understudy_proto::pair::witness::WitnessRegister;
 
-const MAGIC: &[u8; 4] = b"USG1";
 const FORMAT: u16 = 1;
 const HEAD_LEN: usize = 10;
 /// Longest register in bytes; a longer file is damage.
 const LEN_MAX: u64 = 1_024;
 const NAME: &str = "register";
+
+/// What can be kept so.
+pub(super) trait Kept: Serialize + DeserializeOwned {
+    /// The first bytes of its file.
+    const MAGIC: &'static [u8; 4];
+}
+
+impl Kept for Register {
+    const MAGIC: &'static [u8; 4] = b"USG1";
+}
+
+impl Kept for WitnessRegister {
+    const MAGIC: &'static [u8; 4] = b"USW1";
+}
 
 /// The register cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +67,24 @@ pub enum RegisterError {
 
 /// Reads the register in `dir`; `None` where none was ever written.
 pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Register>, RegisterError> {
-    let path = dir.join(NAME);
+    read_named(disk, dir, NAME)
+}
+
+/// Makes `register` the one in `dir`. Returns once it is durable.
+pub(super) fn write(disk: &dyn Disk, dir: &Path, register: &Register) -> Result<(), RegisterError> {
+    write_named(disk, dir, NAME, register)
+}
+
+/// Reads what is kept as `name` in `dir`, which is made where it is missing.
+pub(super) fn read_named<T: Kept>(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+) -> Result<Option<T>, RegisterError> {
+    let path = dir.join(name);
     disk.create_dir(dir).map_err(io_error("make", dir))?;
     let names = disk.list(dir).map_err(io_error("list", dir))?;
-    if !names.iter().any(|name| name == NAME) {
+    if !names.iter().any(|found| found == name) {
         return Ok(None);
     }
     let file = disk.open(&path, Open::Existing).map_err(io_error("open", &path))?;
@@ -66,37 +98,42 @@ pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Register>, Regi
     decode(&bytes).map(Some).map_err(|why| damaged(&why))
 }
 
-/// Makes `register` the one in `dir`. Returns once it is durable.
-pub(super) fn write(disk: &dyn Disk, dir: &Path, register: &Register) -> Result<(), RegisterError> {
-    let (path, new) = (dir.join(NAME), dir.join("register.new"));
+/// Makes `kept` what is kept as `name` in `dir`. Returns once it is durable.
+pub(super) fn write_named<T: Kept>(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    kept: &T,
+) -> Result<(), RegisterError> {
+    let (path, new) = (dir.join(name), dir.join(format!("{name}.new")));
     let file = disk.open(&new, Open::Create).map_err(io_error("create", &new))?;
-    file.write_at(0, &encode(register)).map_err(io_error("write", &new))?;
+    file.write_at(0, &encode(kept)).map_err(io_error("write", &new))?;
     file.sync_data().map_err(io_error("sync", &new))?;
     disk.rename(&new, &path).map_err(io_error("rename", &new))?;
     disk.sync_dir(dir).map_err(io_error("sync", dir))
 }
 
-fn encode(register: &Register) -> Vec<u8> {
+fn encode<T: Kept>(kept: &T) -> Vec<u8> {
     let mut body = FORMAT.to_le_bytes().to_vec();
-    body.extend_from_slice(&codec::encode(register));
-    let mut out = MAGIC.to_vec();
+    body.extend_from_slice(&codec::encode(kept));
+    let mut out = T::MAGIC.to_vec();
     out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
     out.extend_from_slice(&body);
     out
 }
 
-fn decode(bytes: &[u8]) -> Result<Register, String> {
+fn decode<T: Kept>(bytes: &[u8]) -> Result<T, String> {
     if bytes.len() < HEAD_LEN {
         return Err("it is too short".to_owned());
     }
-    let rest = bytes.strip_prefix(MAGIC).ok_or("it is no register")?;
+    let rest = bytes.strip_prefix(T::MAGIC).ok_or("it is no register of this kind")?;
     let (crc, body) = rest.split_first_chunk::<4>().ok_or("it is too short")?;
     if u32::from_le_bytes(*crc) != crc32c::crc32c(body) {
         return Err("the checksum is wrong".to_owned());
     }
     let (format, register) = body.split_first_chunk::<2>().ok_or("it is too short")?;
     match u16::from_le_bytes(*format) {
-        FORMAT => codec::decode("the pair's register", register).map_err(|e| e.to_string()),
+        FORMAT => codec::decode("a register", register).map_err(|e| e.to_string()),
         other => Err(format!("format {other} belongs to another release")),
     }
 }
@@ -138,8 +175,9 @@ mod tests {
             prop_assert_eq!(decode(&whole), Ok(register(epoch)));
             let mut flipped = whole.clone();
             flipped[at.index(whole.len())] ^= 1 << bit;
-            prop_assert!(decode(&flipped).is_err());
-            prop_assert!(decode(&whole[..cut.index(whole.len())]).is_err());
+            prop_assert!(decode::<Register>(&flipped).is_err());
+            prop_assert!(decode::<Register>(&whole[..cut.index(whole.len())]).is_err());
+            prop_assert!(decode::<WitnessRegister>(&whole).is_err());
         }
     }
 }

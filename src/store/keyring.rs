@@ -107,6 +107,23 @@ impl Keyring {
         Ok(state.version)
     }
 
+    /// Our keys and `theirs`, theirs where the two differ, in the file's format: for a copy of the
+    /// peer's data.
+    pub(super) fn with(&self, theirs: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let theirs = decode(&self.dir.join("keyring"), theirs)?;
+        let state = lock(&self.state);
+        let mut both = State { version: theirs.version.max(state.version), ..State::default() };
+        both.keys.clone_from(&state.keys);
+        both.keys.extend(theirs.keys);
+        Ok(Zeroizing::new(encode(&both)))
+    }
+
+    /// All tenants that have a key, ascending.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<TenantId> {
+        lock(&self.state).keys.keys().copied().collect()
+    }
+
     /// Gives `tenant` a key unless it has one; returns the version that holds it.
     pub fn add(&self, tenant: TenantId) -> Result<u64, StoreError> {
         let mut state = lock(&self.state);

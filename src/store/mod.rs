@@ -12,20 +12,24 @@ mod body;
 mod decider;
 pub mod disk;
 mod error;
+mod incoming;
 mod keyring;
 mod lease;
 mod log;
 mod seal;
+pub mod swap;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use self::body::BodyWriter;
 pub use self::error::{Class, StoreError, WriteError};
+pub use self::incoming::{Incoming, LogBase, Source};
 pub use self::keyring::Keyring;
 pub use self::lease::{LeaseControl, PrimaryLease};
 pub use self::log::{FatalHook, Log, Tail};
 pub use self::view::ReadView;
+pub use self::view::copy::{Progress, SealedRow, Snapshot};
 
 use self::decider::Pending;
 use self::disk::{Disk, Lock};
@@ -143,7 +147,13 @@ struct Inner {
 impl Inner {
     /// DESIGN.md 3, invariant 12: new mail is put off while there is still room for all else.
     fn check_room(&self) -> Result<(), StoreError> {
-        let (dir, reserve) = (&self.options.dir, self.options.reserve_bytes);
+        self.check_room_for(0)
+    }
+
+    /// Whether `more` bytes leave the reserve untouched.
+    fn check_room_for(&self, more: u64) -> Result<(), StoreError> {
+        let dir = &self.options.dir;
+        let reserve = self.options.reserve_bytes.saturating_add(more);
         let free = self.views.disk.free(dir).context("ask for the free space of", dir)?;
         if free < reserve { Err(StoreError::NoRoom { free, reserve }) } else { Ok(()) }
     }

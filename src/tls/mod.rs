@@ -17,7 +17,10 @@ mod service;
 
 pub use authority::{Authority, Identity, Names};
 pub use der::{not_after, not_after_pem};
-pub use pin::{JOIN_ALPN, LINK_ALPN, LinkTls, Pin, join_client};
+pub use pin::{
+    JOIN_ALPN, LINK_ALPN, LinkTls, Pin, WITNESS_ALPN, join_client, peer_pin, witness_client,
+    witness_server,
+};
 pub use service::Service;
 
 use std::path::PathBuf;

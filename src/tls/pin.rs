@@ -2,12 +2,16 @@
 //!
 //! Each node's link certificate signs itself. Whoever shows exactly that certificate *and* proves
 //! its key is the peer; names, chains and dates are not looked at. TLS 1.3 only.
+//!
+//! A witness lets every client prove its key and looks at the pin afterwards ([`peer_pin`]), so
+//! that it can tell a stranger in a sentence what is wrong.
 
 use super::{Identity, TlsError, install, provider, sha256};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -17,6 +21,7 @@ use tokio_rustls::rustls::crypto::{
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::server::{NoServerSessionStorage, ServerConnection};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
@@ -27,6 +32,8 @@ use tokio_rustls::rustls::{
 pub const LINK_ALPN: &[u8] = b"understudy-pair/1";
 /// ALPN name of a join: the client has no pinned certificate yet, only a token.
 pub const JOIN_ALPN: &[u8] = b"understudy-join/1";
+/// ALPN name of a node's connection to its witness.
+pub const WITNESS_ALPN: &[u8] = b"understudy-witness/1";
 
 /// SHA-256 of a certificate's DER. Written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,7 +116,7 @@ impl LinkTls {
         join.alpn_protocols = vec![JOIN_ALPN.to_vec()];
         let (mut server, mut client) = (None, None);
         if let Some(peer) = peer {
-            let only = Arc::new(Only { pin: peer, provider: provider() });
+            let only = Arc::new(Only { pin: Some(peer), provider: provider() });
             let mut config = ServerConfig::builder_with_provider(provider())
                 .with_protocol_versions(&[&TLS13])?
                 .with_client_cert_verifier(Arc::<Only>::clone(&only))
@@ -135,7 +142,7 @@ impl LinkTls {
 /// The provider refuses TLS 1.3, which it does not.
 pub fn join_client(server: Pin) -> Result<Arc<ClientConfig>, TlsError> {
     install();
-    let only = Arc::new(Only { pin: server, provider: provider() });
+    let only = Arc::new(Only { pin: Some(server), provider: provider() });
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
@@ -161,16 +168,61 @@ fn parts(
     Ok((vec![certificate], key))
 }
 
-/// Accepts one certificate.
+/// TLS of a witness: every client must prove the key of a certificate, whichever that is; whose it
+/// is, [`peer_pin`] says.
+///
+/// # Errors
+/// Certificate and key do not belong together.
+pub fn witness_server(identity: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
+    install();
+    let (chain, key) = parts(identity)?;
+    let any = Arc::new(Only { pin: None, provider: provider() });
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(any)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![WITNESS_ALPN.to_vec()];
+    // A session is held for months: resuming would only cost memory.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// TLS of a node towards the witness whose certificate is `server`.
+///
+/// # Errors
+/// Certificate and key do not belong together.
+pub fn witness_client(identity: &Identity, server: Pin) -> Result<Arc<ClientConfig>, TlsError> {
+    install();
+    let (chain, key) = parts(identity)?;
+    let only = Arc::new(Only { pin: Some(server), provider: provider() });
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(only)
+        .with_client_auth_cert(chain, key)?;
+    config.alpn_protocols = vec![WITNESS_ALPN.to_vec()];
+    config.enable_sni = false;
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// The pin of the certificate that the client has shown and whose key it has proved.
+#[must_use]
+pub fn peer_pin(connection: &ServerConnection) -> Option<Pin> {
+    connection.peer_certificates().and_then(|chain| chain.first()).map(|first| Pin::of(first))
+}
+
+/// Accepts one certificate, or any one where `pin` is `None`; the key is proved in both cases.
 struct Only {
-    pin: Pin,
+    pin: Option<Pin>,
     provider: Arc<CryptoProvider>,
 }
 
 impl Only {
     fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
         // Pins are public: no constant-time comparison is needed.
-        if Pin::of(certificate) == self.pin {
+        if self.pin.is_none_or(|pin| Pin::of(certificate) == pin) {
             Ok(())
         } else {
             Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
@@ -180,7 +232,7 @@ impl Only {
 
 impl fmt::Debug for Only {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Only({})", self.pin)
+        write!(f, "Only({:?})", self.pin)
     }
 }
 

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
+use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 use std::fmt;
 use std::io;
@@ -28,7 +29,7 @@ use std::time::Duration;
 pub(super) const ANSWER_WAIT: Duration = Duration::from_millis(100);
 
 /// A floating address and the length of its network's prefix: `10.0.0.100/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FloatingAddress {
     /// The address.
     pub address: Ipv4Addr,

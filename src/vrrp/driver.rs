@@ -89,7 +89,7 @@ impl Driver {
             .enumerate()
             .map(|(n, config)| Group::new(n, config, floating.clone(), now))
             .collect();
-        let outbox = Outbox { channel: events, waiting: VecDeque::new() };
+        let outbox = Outbox::new(events);
         let driver = Self { shared, netlink, groups, outbox, buffer: Buffer::default() };
         driver.publish();
         driver
@@ -425,13 +425,21 @@ impl Group {
 
 /// Events on their way to the pair. A channel that is full loses nothing that matters: of each kind
 /// and group the latest is kept here, in the order of their happening. Bounded by kinds and groups.
-struct Outbox {
+pub(super) struct Outbox {
     channel: mpsc::Sender<VrrpEvent>,
     waiting: VecDeque<VrrpEvent>,
 }
 
 impl Outbox {
-    fn put(&mut self, event: VrrpEvent) {
+    pub(super) fn new(channel: mpsc::Sender<VrrpEvent>) -> Self {
+        Self { channel, waiting: VecDeque::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn put(&mut self, event: VrrpEvent) {
         let kind = std::mem::discriminant(&event.kind);
         self.waiting
             .retain(|old| old.group != event.group || std::mem::discriminant(&old.kind) != kind);
@@ -439,7 +447,7 @@ impl Outbox {
         self.flush();
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         while let Some(event) = self.waiting.pop_front() {
             match self.channel.try_send(event) {
                 Ok(()) | Err(TrySendError::Closed(_)) => {}
@@ -456,7 +464,7 @@ mod tests {
     #[test]
     fn a_slow_reader_loses_repetitions_but_no_last_word() {
         let (channel, mut reader) = mpsc::channel(1);
-        let mut outbox = Outbox { channel, waiting: VecDeque::new() };
+        let mut outbox = Outbox::new(channel);
         let event = |group, kind, at| VrrpEvent { group, kind, at: Mono(at) };
         let heard = |n| Event::HeardActive { source: Ipv4Addr::new(10, 0, 0, n), priority: 200 };
         outbox.put(event(0, Event::Entered(State::Backup), 0));

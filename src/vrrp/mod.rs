@@ -1,34 +1,34 @@
 //! Floating addresses: the shell around `understudy_proto::vrrp`.
 //!
-//! One OS thread serves all virtual routers of this appliance. It shares nothing with the async
-//! runtime but two short locks, so that adverts go out in time however busy that is. The pair says
-//! where we stand and pulses while it may serve; without a pulse nothing is refreshed, and the
-//! addresses go (DESIGN.md 3, invariant 8).
+//! One OS thread serves all virtual routers of this appliance, in a process of its own, the
+//! [`guardian`]: adverts go out in time however busy the main process is, and its end is noticed. The
+//! pair says where we stand and pulses while it may serve; without a pulse nothing is refreshed, and
+//! the addresses go (DESIGN.md 3, invariant 8).
 //!
 //! ```text
-//!  pair ── stand, pulse ──► Orders ──► thread "vrrp" ◄──► raw socket, one per group
-//!       ◄── VrrpEvent ───── channel ◄─┘      └──► netlink, packet sockets
+//!  pair ── stand, pulse ──► Vrrp ═ socket ═► guardian ─► thread "vrrp" ◄──► raw socket per group
+//!       ◄── VrrpEvent ─────      ◄════════                    └──► netlink, packet sockets
 //! ```
 //!
-//! Deliberately absent: any decision; a process of its own for this (the guardian, later).
+//! Deliberately absent: any decision.
 
 mod address;
 mod announce;
 mod driver;
+mod engine;
+pub mod guardian;
 mod interface;
 mod socket;
 
 pub use address::{AddressError, FloatingAddress, FloatingAddressError};
 pub use understudy_proto::vrrp::{Checksum, Errors, Event, Interval, Priority, Stand, State};
 
-use crate::base::{clock, task};
-use address::Addresses;
-use driver::{Driver, Orders, Shared};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use socket::AdvertSocket;
+use crate::base::clock;
+use engine::Engine;
+use guardian::{Connection, Guardian};
+use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use understudy_proto::time::{Mono, UnixMs};
@@ -43,11 +43,12 @@ pub const ADDRESSES_PER_GROUP_MAX: usize = 64;
 /// slow pair loses repetitions, never the last word.
 pub const EVENTS_MAX: usize = 64;
 
-/// How long the order to stand as Holder counts as a pulse, so that it takes effect at once.
-pub const STAND_PULSE: Duration = Duration::from_millis(500);
+/// How long a pulse counts at most, whatever lease it carries: a primary without a limit (alone)
+/// that stands still loses its addresses, too.
+pub const PULSE_MAX: Duration = Duration::from_millis(500);
 
 /// One virtual router: a `[[vrrp]]` section.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupConfig {
     /// The interface's name in the kernel, 1-15 bytes.
     pub interface: String,
@@ -62,7 +63,7 @@ pub struct GroupConfig {
 }
 
 /// Something that the pair should know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VrrpEvent {
     /// The group's position in the configuration.
     pub group: usize,
@@ -73,7 +74,7 @@ pub struct VrrpEvent {
 }
 
 /// What `status` and the health page show of a virtual router.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupStatus {
     /// The interface's name.
     pub interface: String,
@@ -141,58 +142,69 @@ pub enum VrrpError {
         /// Why.
         source: std::io::Error,
     },
+    /// It says why, or nothing at all.
+    #[error("the guardian: {0}")]
+    Guardian(String),
 }
 
 /// The virtual routers of this appliance. Dropping it is [`Vrrp::stop`].
 #[derive(Debug)]
 pub struct Vrrp {
-    shared: Arc<Shared>,
+    backend: Backend,
     events: Mutex<Option<mpsc::Receiver<VrrpEvent>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where the thread runs.
+#[derive(Debug)]
+enum Backend {
+    Here(Engine),
+    There(Guardian),
 }
 
 impl Vrrp {
-    /// Starts the thread; every group begins silent. An interface that is missing or unfit is no
-    /// error here: it is reported as [`Event::Fault`], looked for again, and shown in the status.
+    /// Starts the thread in this process; every group begins silent. An interface that is missing or
+    /// unfit is no error here: it is reported as [`Event::Fault`], looked for again, and shown in the
+    /// status.
     ///
     /// # Errors
     /// A configuration that cannot work, or a process that may not use raw sockets.
     pub fn start(configs: Vec<GroupConfig>) -> Result<Self, VrrpError> {
-        check(&configs)?;
-        AdvertSocket::probe().map_err(VrrpError::RawSocket)?;
-        let system = |what| move |source| VrrpError::System { what, source };
-        let addresses = Addresses::open().map_err(system("opening netlink"))?;
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|errno| system("eventfd")(errno.into()))?;
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-        let shared = Arc::new(Shared {
-            orders: Mutex::new(Orders::default()),
-            wake,
-            status: Mutex::new(Vec::new()),
-        });
-        let driver = Driver::new(configs, shared.clone(), addresses, sender, clock::mono());
-        let thread = task::thread("vrrp", move || driver.run());
-        Ok(Self { shared, events: Mutex::new(Some(receiver)), thread: Mutex::new(Some(thread)) })
+        let engine = Engine::start(configs, sender)?;
+        Ok(Self { backend: Backend::Here(engine), events: Mutex::new(Some(receiver)) })
     }
 
-    /// Takes the pair's word for all groups, without waiting: as Holder, the addresses are there
-    /// and the first advert is out within a millisecond or two. To be Holder counts as one pulse of
-    /// [`STAND_PULSE`]. Of words that follow each other faster than that, the last one counts.
+    /// As [`Vrrp::start`], in the guardian. Groups of an earlier image of this process end there.
+    ///
+    /// # Errors
+    /// As [`Vrrp::start`], or the guardian does not answer.
+    pub fn start_guarded(guardian: Guardian, configs: Vec<GroupConfig>) -> Result<Self, VrrpError> {
+        check(&configs)?;
+        let receiver = guardian.start(configs)?;
+        Ok(Self { backend: Backend::There(guardian), events: Mutex::new(Some(receiver)) })
+    }
+
+    /// Takes the pair's word for all groups, without waiting. As Holder, the addresses are there and
+    /// the first advert is out within a millisecond or two, if there is a pulse
+    /// ([`Vrrp::serving_pulse`]); otherwise with the first pulse. Of words that follow each other
+    /// faster than that, the last one counts.
     pub fn stand(&self, stand: Stand) {
-        let now = clock::mono();
-        self.shared.order(|orders| {
-            orders.stand = Some(stand);
-            if let Stand::Holder { .. } = stand {
-                orders.lease = orders.lease.max(now.after(STAND_PULSE));
-            }
-        });
+        match &self.backend {
+            Backend::Here(engine) => engine.stand(stand),
+            Backend::There(guardian) => guardian.stand(stand),
+        }
     }
 
-    /// The main process lives and may serve until `deadline`. To be called every 100 ms with
-    /// half a second: when it stops, the addresses are removed at the deadline; when the whole
-    /// process stops, the kernel removes them a second after their last refresh.
+    /// The main process lives, its listeners listen, and it may serve until `deadline`. Counts for
+    /// [`PULSE_MAX`] at most. To be called every 20 ms or so; costs a system call and never waits.
+    /// When it stops, the addresses are removed at the last deadline; when the guardian stops, too,
+    /// the kernel removes them a second after their last refresh.
     pub fn serving_pulse(&self, deadline: Mono) {
-        self.shared.order(|orders| orders.lease = orders.lease.max(deadline));
+        let until = deadline.min(clock::mono().after(PULSE_MAX));
+        match &self.backend {
+            Backend::Here(engine) => engine.pulse(until),
+            Backend::There(guardian) => guardian.pulse(until),
+        }
     }
 
     /// What happens from now on; there is one receiver, given out once.
@@ -201,19 +213,29 @@ impl Vrrp {
         lock(&self.events).take()
     }
 
-    /// One entry for each group, in the configuration's order; at most as old as the last thing
-    /// that happened.
+    /// One entry for each group, in the configuration's order; at most some 25 ms older than the
+    /// last thing that happened.
     #[must_use]
     pub fn status(&self) -> Vec<GroupStatus> {
-        lock(&self.shared.status).clone()
+        match &self.backend {
+            Backend::Here(engine) => engine.status(),
+            Backend::There(guardian) => guardian.status(),
+        }
+    }
+
+    /// Connections that the node which died held, at most 65,536: once their local address is here,
+    /// each client is made to notice that it must connect anew. Without a guardian nothing happens.
+    pub fn tickle(&self, connections: Vec<Connection>) {
+        if let Backend::There(guardian) = &self.backend {
+            guardian.tickle(connections);
+        }
     }
 
     /// Removes the addresses, sends priority 0 and ends the thread. Blocks for a few milliseconds.
     pub fn stop(&self) {
-        self.shared.order(|orders| orders.stop = true);
-        let Some(thread) = lock(&self.thread).take() else { return };
-        if thread.join().is_err() {
-            log::error!(runbook = "process-abort"; "the vrrp thread ended with a panic");
+        match &self.backend {
+            Backend::Here(engine) => engine.stop(),
+            Backend::There(guardian) => guardian.stop(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! A switch with two hosts, each a network namespace of its own. Needs root; cleans up after itself.
 
+use nix::sched::{CloneFlags, setns};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use understudy::base::clock::mono;
 
@@ -44,6 +46,41 @@ impl Link {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.hosts[host], program]);
         command
+    }
+
+    /// Runs `run` in a thread whose network is that of a host.
+    pub(super) fn inside<T: Send + 'static>(
+        &self,
+        host: usize,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        Self::inside_of(self.hosts[host].clone(), run)
+    }
+
+    /// As [`Link::inside`], at the switch, which has `address` then: a third host.
+    pub(super) fn at_switch<T: Send + 'static>(
+        &self,
+        address: &str,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        ip(&["-n", &self.switch, "address", "replace", address, "dev", "br0"]);
+        Self::inside_of(self.switch.clone(), run)
+    }
+
+    fn inside_of<T: Send + 'static>(
+        namespace: String,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        std::thread::spawn(move || {
+            let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            run()
+        })
+    }
+
+    /// Gives a host an address by hand.
+    pub(super) fn give(&self, host: usize, address: &str) {
+        ip(&["-n", &self.hosts[host], "address", "add", address, "dev", INTERFACE]);
     }
 
     /// Unplugs a host, or plugs it in again.

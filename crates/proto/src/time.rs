@@ -10,7 +10,9 @@ use std::time::Duration;
 pub struct UnixMs(pub u64);
 
 /// Monotonic time in microseconds since an arbitrary start (`CLOCK_BOOTTIME` in the appliance).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Mono(pub u64);
 
 impl Mono {

@@ -21,6 +21,8 @@ use super::formation::{FormationError, PairIdentity};
 use super::journal::{self, Entry};
 use super::link::{self, Link, LinkError};
 use super::register::{self, RegisterError};
+use super::resync::{self, CopyStatus};
+use super::side::Side;
 use crate::base::{clock, task};
 use crate::config;
 use crate::net::{Gate, Pass};
@@ -28,6 +30,7 @@ use crate::store::disk::Disk;
 use crate::store::{FatalHook, PrimaryLease, Store};
 use crate::vrrp::Vrrp;
 use run::Driver;
+pub(super) use run::log_state;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +64,14 @@ pub struct Options {
     pub fatal: FatalHook,
     /// Called at each promotion, before the lease, with the last record that is promoted.
     pub promoted: Promoted,
+    /// What else travels on the session.
+    pub side: Side,
+    /// Starts the program anew, to use a copy of the peer's data that has become complete.
+    pub restart: Restart,
 }
+
+/// See [`Options::restart`]. Returns only in tests.
+pub type Restart = Arc<dyn Fn() + Send + Sync>;
 
 /// See [`Options::promoted`]. The takeover waits for it: milliseconds at most.
 pub type Promoted = Arc<dyn Fn(Lsn) + Send + Sync>;
@@ -183,6 +193,8 @@ pub struct PairStatus {
     pub problems: Vec<String>,
     /// The newest promotion that the journal knows.
     pub last_promotion: Option<Entry>,
+    /// A full copy that is under way.
+    pub copy: Option<CopyStatus>,
 }
 
 /// Which node this appliance is: to be asked before anything is opened, so that an appliance that
@@ -216,11 +228,15 @@ struct Handle {
     status: watch::Receiver<PairStatus>,
     journal: watch::Receiver<Arc<Vec<Entry>>>,
     task: JoinHandle<()>,
+    resync: Option<JoinHandle<()>>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some(resync) = &self.resync {
+            resync.abort();
+        }
     }
 }
 
@@ -266,13 +282,18 @@ impl Pair {
         });
         let entries = journal::read(&dir)
             .map_err(|source| StartError::Journal { path: dir.clone(), source })?;
-        let machine = Machine::new(node, timers, register, run::log_state(log), clock::mono());
+        let machine = Machine::new(node, timers, register, log_state(log), clock::mono());
         let (commands, commands_out) = mpsc::channel(COMMANDS_MAX);
         let tick = options.pair.as_ref().map_or(TICK_ALONE, |pair| pair.heartbeat);
+        let (copy, copy_out) = watch::channel(None);
+        let resync = resync_options(&options, copy);
         let (driver, watches) =
-            Driver::new(options, machine, link, dir, entries, commands_out, tick, timers);
+            Driver::new(options, machine, link, dir, entries, commands_out, tick, timers, copy_out);
+        let status = watches.status.clone();
+        let resync = resync.and_then(|options| resync::start(options, status));
         let task = task::spawn_critical("pair", driver.run());
         Ok(Self(Arc::new(Handle {
+            resync,
             commands,
             lease: watches.lease,
             status: watches.status,
@@ -355,6 +376,23 @@ fn first_register(node: NodeId, founded: bool, fresh: bool) -> Register {
     // A node that joined has nothing; one that lost its register knows nothing.
     let holder = node.peer();
     Register { holder, insync: Insync::Only(holder), stale: true, ..register }
+}
+
+/// `None` for an appliance alone.
+fn resync_options(
+    options: &Options,
+    copy: watch::Sender<Option<CopyStatus>>,
+) -> Option<resync::Options> {
+    let pair = options.pair.as_ref()?;
+    Some(resync::Options {
+        store: options.store.clone(),
+        disk: Arc::clone(&options.disk),
+        data_dir: options.data_dir.clone(),
+        side: options.side.clone(),
+        bytes_per_s: pair.resync_bytes_per_s,
+        restart: Arc::clone(&options.restart),
+        copy,
+    })
 }
 
 fn timers_alone() -> Timers {

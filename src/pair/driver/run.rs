@@ -7,6 +7,7 @@ use super::{
 use crate::base::{clock, task};
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
+use crate::pair::resync::CopyStatus;
 use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
 use crate::tls;
 use crate::vrrp::{self, Priority, Stand, VrrpEvent};
@@ -25,10 +26,8 @@ use understudy_proto::pair::{
 use understudy_proto::record;
 use understudy_proto::time::Mono;
 
-/// How long one pulse lets the addresses stay.
-const PULSE: Duration = Duration::from_millis(500);
 /// Pause between two pulses.
-const PULSE_EVERY: Duration = Duration::from_millis(100);
+const PULSE_EVERY: Duration = Duration::from_millis(20);
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -78,6 +77,7 @@ pub(super) struct Driver {
     lease: watch::Sender<Option<PrimaryLease>>,
     status: watch::Sender<PairStatus>,
     journal: watch::Sender<Arc<Vec<Entry>>>,
+    copy: watch::Receiver<Option<CopyStatus>>,
     vrrp_events: Option<mpsc::Receiver<VrrpEvent>>,
     groups: Vec<Group>,
     stand: VrrpStand,
@@ -125,6 +125,7 @@ impl Driver {
         commands: mpsc::Receiver<(Command, Reply)>,
         tick: Duration,
         timers: Timers,
+        copy: watch::Receiver<Option<CopyStatus>>,
     ) -> (Self, Watches) {
         let log = options.store.log().clone();
         let (done, done_out) = mpsc::channel(tasks::DONE_MAX);
@@ -156,6 +157,7 @@ impl Driver {
             certificate_expires,
             problems: Vec::new(),
             last_promotion: None,
+            copy: None,
         };
         let (status, status_out) = watch::channel(first);
         let driver = Self {
@@ -182,6 +184,7 @@ impl Driver {
             lease,
             status,
             journal,
+            copy,
             stand: VrrpStand::Silent,
             pulsed: Mono(0),
             heard: vec![None; paths],
@@ -298,6 +301,7 @@ impl Driver {
                     let (lease, control) = PrimaryLease::mint(epoch);
                     self.control = Some(control);
                     self.lease.send_replace(Some(lease));
+                    self.pulse(clock::mono());
                 }
             }
             Output::Revoke => {
@@ -361,6 +365,7 @@ impl Driver {
     /// The machine has ended it already.
     fn close_session(&mut self, reason: &'static str) {
         let Some(session) = self.session.take() else { return };
+        self.options.side.down();
         log::info!(reason; "pair session closed");
         self.lost_at = Some(clock::mono());
         if let Some(link) = &self.link {
@@ -493,6 +498,7 @@ impl Driver {
             Event::Down { session, reason } => {
                 self.coming.take_if(|s| s.id == session);
                 if self.session.take_if(|s| s.id == session).is_some() {
+                    self.options.side.down();
                     log::warn!(reason; "pair session lost");
                     self.lost_at = Some(clock::mono());
                     self.feed(Input::SessionDown);
@@ -510,6 +516,7 @@ impl Driver {
         if self.jobs.is_idle()
             && let Some(session) = self.coming.take()
         {
+            self.options.side.up(session.queue.clone());
             self.session = Some(session);
             self.feed(Input::SessionUp(log_state(&self.log)));
         }
@@ -532,6 +539,11 @@ impl Driver {
             Frame::KeyringAck { version } => {
                 if self.session.as_ref().is_some_and(|s| version <= s.keyring_sent) {
                     self.options.store.keyring().mark_replicated(version);
+                }
+            }
+            Frame::Side { topic, bytes } => {
+                if !self.options.side.arrived(topic, bytes) {
+                    self.lose_session("what came beside the log was not taken in time");
                 }
             }
             other => self.feed(Input::Frame(other)),
@@ -577,6 +589,9 @@ impl Driver {
                 VrrpStand::Holder => Stand::Holder { priority: Priority::HOLDER },
             });
         }
+        // The word alone brings no address: at once, where we can serve.
+        self.pulsed = Mono(0);
+        self.pulse(clock::mono());
     }
 
     fn on_tick(&mut self) {
@@ -599,7 +614,7 @@ impl Driver {
         if can && now.since(self.pulsed) >= PULSE_EVERY {
             self.pulsed = now;
             if let Some(vrrp) = &self.options.vrrp {
-                vrrp.serving_pulse(now.after(PULSE));
+                vrrp.serving_pulse(now.after(vrrp::PULSE_MAX));
             }
         }
     }
@@ -800,6 +815,7 @@ impl Driver {
             certificate_expires: self.certificate_expires,
             problems: self.problems.values().cloned().collect(),
             last_promotion: last,
+            copy: self.copy.borrow().clone(),
         };
         self.status.send_if_modified(|old| {
             let new = *old != status;
@@ -812,7 +828,7 @@ impl Driver {
 }
 
 /// What the log holds, for the machine.
-pub(super) fn log_state(log: &Log) -> LogState {
+pub(in crate::pair) fn log_state(log: &Log) -> LogState {
     LogState {
         tail: log.last().lsn,
         durable: *log.durable().borrow(),

@@ -1,14 +1,18 @@
 //! Two nodes in one process: real stores, real links over loopback, no floating addresses.
 
+#[path = "storm.rs"]
+mod storm;
+
 use super::*;
 use crate::pair::formation;
+use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
 use crate::pair::testing::{free, soon};
 use crate::store::disk::RealDisk;
-use crate::store::{StoreOptions, WriteError};
+use crate::store::{StoreOptions, WriteError, swap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use understudy_proto::id::TenantId;
-use understudy_proto::keys::{Keys, KeysMut};
+use understudy_proto::keys::{BodyRef, Keys, KeysMut};
 use understudy_proto::pair::{Role, State};
 use understudy_proto::record::Kind;
 use understudy_proto::rule::{
@@ -50,20 +54,25 @@ struct Appliance {
     at: SocketAddr,
     peer: SocketAddr,
     fatal: Arc<AtomicBool>,
+    /// It asked to be started anew.
+    restart: Arc<AtomicBool>,
 }
 
 /// Its process.
 struct Process {
     store: Store,
     pair: Pair,
+    side: Side,
     _listening: watch::Sender<bool>,
 }
 
 impl Appliance {
     fn pair() -> (Self, Self) {
         let (a, b) = (free(), free());
-        let new =
-            |at, peer| Self { dir: tempfile::tempdir().unwrap(), at, peer, fatal: Arc::default() };
+        let new = |at, peer| {
+            let dir = tempfile::tempdir().unwrap();
+            Self { dir, at, peer, fatal: Arc::default(), restart: Arc::default() }
+        };
         (new(a, b), new(b, a))
     }
 
@@ -79,6 +88,8 @@ impl Appliance {
             boot_wait: Duration::from_millis(300),
             connect_timeout: Duration::from_secs(1),
             reconnect: Duration::from_millis(20),
+            resync_bytes_per_s: 1 << 30,
+            witness: None,
         }
     }
 
@@ -87,15 +98,27 @@ impl Appliance {
     }
 
     fn start(&self, pair: Option<config::Pair>) -> Result<Process, StartError> {
+        self.start_on(Arc::new(RealDisk), pair)
+    }
+
+    fn start_on(
+        &self,
+        disk: Arc<dyn Disk>,
+        pair: Option<config::Pair>,
+    ) -> Result<Process, StartError> {
         let fatal = Arc::clone(&self.fatal);
         let fatal: FatalHook = Arc::new(move |_| fatal.store(true, Ordering::Relaxed));
-        let disk = Arc::new(RealDisk);
         let mut options = StoreOptions::new(self.dir.path(), NodeId(0));
         options.segment_len = 1 << 20;
+        options.log_keep_bytes = 2 << 20;
+        options.pack_len = 3 << 20;
+        options.checkpoint_every = Duration::from_millis(100);
+        swap::at_boot(&RealDisk, self.dir.path()).unwrap();
         options.fatal = Arc::clone(&fatal);
         let registry = Registry::default().with(Setting);
         let store = Store::open(disk.clone(), options, registry).unwrap();
         let (listening, listening_out) = watch::channel(true);
+        let side = Side::new();
         let pair = Pair::start(Options {
             store: store.clone(),
             disk,
@@ -105,8 +128,13 @@ impl Appliance {
             listening: listening_out,
             fatal,
             promoted: Arc::new(|_last| ()),
+            side: side.clone(),
+            restart: {
+                let restart = Arc::clone(&self.restart);
+                Arc::new(move || restart.store(true, Ordering::Relaxed))
+            },
         })?;
-        Ok(Process { store, pair, _listening: listening })
+        Ok(Process { store, pair, side, _listening: listening })
     }
 }
 
@@ -177,6 +205,180 @@ async fn formed() -> (Appliance, Process, Appliance, Process) {
     a.paired().await;
     b.paired().await;
     (zero, a, one, b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_beside_the_log_arrive_in_order_or_the_session_is_over() {
+    let (_zero, a, _one, b) = formed().await;
+    let mut shared = b.side.subscribe(Topic::Shared).unwrap();
+    assert!(b.side.subscribe(Topic::Shared).is_none(), "given out once");
+    assert_eq!(shared.recv().await, Some(SideEvent::Up));
+    for number in 0..100_u8 {
+        soon(a.side.send(Topic::Branch, vec![number; 1_000])).await.unwrap(); // Nobody reads those.
+        soon(a.side.send(Topic::Shared, vec![number; MESSAGE_LEN_MAX])).await.unwrap();
+        let event = soon(shared.recv()).await;
+        assert_eq!(event, Some(SideEvent::Message(vec![number; MESSAGE_LEN_MAX])));
+    }
+    a.set("beside the bulk").await;
+    b.shows("beside the bulk").await;
+    let refused = soon(a.side.send(Topic::Shared, vec![0; MESSAGE_LEN_MAX + 1])).await;
+    assert_eq!(refused, Err(SideError::Length(MESSAGE_LEN_MAX + 1)));
+
+    // A reader that stands still ends the session, and finds out.
+    for number in 0..=u8::MAX {
+        if a.side.send(Topic::Shared, vec![number]).await.is_err() {
+            break;
+        }
+    }
+    let mut came = Vec::new();
+    while came.last() != Some(&SideEvent::Down) {
+        came.push(soon(shared.recv()).await.unwrap());
+    }
+    let expected = (0..).map(|number| SideEvent::Message(vec![number]));
+    assert!(came.len() > 32 && came.iter().zip(expected).take(32).all(|(c, e)| *c == e));
+    b.kill().await;
+    soon(async {
+        while a.side.send(Topic::Shared, vec![1]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+impl Appliance {
+    /// With a copy that takes its time.
+    fn boot_slow(&self) -> Process {
+        let config = config::Pair { resync_bytes_per_s: 3 << 20, ..self.config() };
+        self.start(Some(config)).unwrap()
+    }
+
+    async fn asks_for_a_restart(&self) {
+        let asked = async {
+            while !self.restart.swap(false, Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(60), asked).await.is_ok());
+    }
+}
+
+impl Process {
+    /// Leaves a body of so many bytes, and gives what names it.
+    async fn upload(&self, len: usize, seed: u8) -> (BodyRef, Vec<u8>) {
+        let lease = self.pair.lease().expect("primary");
+        let mut content = vec![0; len];
+        blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut content);
+        let mut body = self.store.begin_body(&lease, TenantId::SYSTEM).await.unwrap();
+        soon(body.write(&content)).await.unwrap();
+        (soon(body.finish()).await.unwrap(), content)
+    }
+
+    fn has_body(&self, (body, content): &(BodyRef, Vec<u8>)) {
+        let view = self.store.read(TenantId::SYSTEM).unwrap();
+        let address = view.body(body.upload).unwrap().unwrap();
+        let found = self.store.read_body(TenantId::SYSTEM, &address, 0..body.size).unwrap();
+        assert!(found == *content, "a body of {} bytes differs", body.size);
+    }
+}
+
+/// A standby that was away until the log that it lacks was trimmed, and what it lacks.
+async fn far_behind() -> (Appliance, Process, Appliance, Vec<(BodyRef, Vec<u8>)>) {
+    let (zero, a, one, b) = formed().await;
+    a.set("together").await;
+    b.shows("together").await;
+    b.kill().await;
+    let mut bodies = Vec::new();
+    for n in 0..24 {
+        a.set(&format!("away {n}")).await;
+        bodies.push(a.upload(400_000, n).await);
+    }
+    soon(async {
+        while a.store.log().first() <= Lsn(20) {
+            a.set("again").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    (zero, a, one, bodies)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_was_away_too_long_gets_a_full_copy() {
+    let (zero, a, one, bodies) = far_behind().await;
+    let tenant = TenantId(7);
+    a.store.add_tenant_key(tenant).unwrap();
+    let b = one.boot();
+    // Writes go on meanwhile.
+    let mut n = 0;
+    while !one.restart.load(Ordering::Relaxed) {
+        a.set(&format!("while {n}")).await;
+        n += 1;
+        assert!(n < 20_000, "{:#?} {:#?}", a.pair.status(), b.pair.status());
+    }
+    one.restart.store(false, Ordering::Relaxed);
+    b.kill().await;
+    a.set("before it is back").await;
+    let b = one.boot();
+    assert!(one.dir.path().join("retired").exists());
+    a.paired().await;
+    b.paired().await;
+    a.set("after").await;
+    for key in ["together", "away 0", "away 23", "while 0", "before it is back", "after"] {
+        b.shows(key).await;
+    }
+    b.shows(&format!("while {}", n - 1)).await;
+    for body in &bodies {
+        a.has_body(body);
+        b.has_body(body);
+    }
+    let gone = async {
+        while one.dir.path().join("retired").exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(gone).await;
+    a.until("through with the copy", |s| s.copy.is_none()).await;
+    // It counts: it takes over, and the other one follows it.
+    a.kill().await;
+    b.serving().await;
+    b.set("led by the copy").await;
+    let a = zero.boot();
+    a.paired().await;
+    a.shows("led by the copy").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_copy_goes_on_after_either_node_was_killed() {
+    let (zero, a, one, bodies) = far_behind().await;
+    a.kill().await;
+    let (mut a, mut b) = (zero.boot_slow(), one.boot());
+    let mut before = 0;
+    for round in 0..4 {
+        a.until("sending", |s| s.copy.as_ref().is_some_and(|c| c.bytes_done > before)).await;
+        b.until("receiving", |s| s.copy.as_ref().is_some_and(|c| !c.sending)).await;
+        before = (before + 1_500_000).min(4_000_000);
+        a.set(&format!("round {round}")).await;
+        if round % 2 == 0 {
+            b.kill().await;
+            assert!(!one.restart.load(Ordering::Relaxed));
+            b = one.boot();
+        } else {
+            a.kill().await;
+            a = zero.boot_slow();
+            a.serving().await;
+        }
+    }
+    one.asks_for_a_restart().await;
+    b.kill().await;
+    let b = one.boot();
+    a.paired().await;
+    b.paired().await;
+    for key in ["alone", "away 23", "round 0", "round 3"] {
+        b.shows(key).await;
+    }
+    for body in &bodies {
+        b.has_body(body);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

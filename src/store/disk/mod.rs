@@ -34,10 +34,15 @@ pub trait Lock: Send + Sync {}
 pub trait Disk: Send + Sync + Debug {
     /// Opens a file.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>>;
-    /// Renames a file within its folder, replacing what bears the new name.
+    /// Renames a file, replacing what bears the new name, or a folder with all that is in it. Durable
+    /// once the old folder and then the new one were synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty folder.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Whether there is a folder of that name.
+    fn is_dir(&self, path: &Path) -> io::Result<bool>;
     /// Makes a folder; nothing happens when it exists.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder, sorted.

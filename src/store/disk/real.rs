@@ -42,6 +42,18 @@ impl Disk for RealDisk {
         std::fs::remove_file(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        match std::fs::symlink_metadata(path) {
+            Ok(found) => Ok(found.is_dir()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -149,7 +161,13 @@ mod tests {
         assert_eq!(disk.list(&sub).unwrap(), ["b"]);
         let lock = disk.lock(&sub.join("lock")).unwrap();
         assert!(lock.is_some() && disk.lock(&sub.join("lock")).unwrap().is_none());
+        assert!(disk.is_dir(&sub).unwrap() && !disk.is_dir(&sub.join("b")).unwrap());
+        assert!(!disk.is_dir(&sub.join("none")).unwrap());
         disk.remove(&sub.join("b")).unwrap();
         assert!(disk.open(&sub.join("b"), Open::Existing).is_err());
+        drop(lock);
+        disk.remove(&sub.join("lock")).unwrap();
+        disk.rename(&sub, &dir.path().join("moved")).unwrap();
+        disk.remove_dir(&dir.path().join("moved")).unwrap();
     }
 }

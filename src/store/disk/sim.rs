@@ -5,13 +5,14 @@
 //! unless `sync_dir` came after it. `lie` makes every sync do nothing: the control that must fail.
 //! A recording keeps every event, so that one run gives an image for a cut at each of them.
 //!
-//! Deliberately absent: latency, bit rot and running out of space.
+//! A disk may also be slow to sync, fail to, or be full. Deliberately absent: bit rot.
 
 use super::{Disk, DiskFile, Lock, Open};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use understudy_proto::id::Lsn;
 
 /// Unsynced writes are torn at multiples of this many bytes.
@@ -30,8 +31,10 @@ pub enum Event {
     Link(PathBuf, u64),
     /// A name was removed.
     Unlink(PathBuf),
-    /// A name was changed.
+    /// A name was changed, that of a folder with all that is in it.
     Rename(PathBuf, PathBuf),
+    /// An empty folder was removed.
+    Rmdir(PathBuf),
     /// A folder was made.
     Mkdir(PathBuf),
     /// A folder was synced.
@@ -88,6 +91,11 @@ impl Names {
                 if let Some(inode) = self.files.remove(from) {
                     self.files.insert(to.clone(), inode);
                 }
+                self.move_folder(from, to);
+            }
+            Event::Rmdir(path) => {
+                // It was empty: what is still known in it had been removed before.
+                self.dirs.retain(|dir| !dir.starts_with(path));
             }
             Event::Mkdir(path) => {
                 self.dirs.insert(path.clone());
@@ -95,6 +103,26 @@ impl Names {
             _ => {}
         }
     }
+
+    fn move_folder(&mut self, from: &Path, to: &Path) {
+        if !self.dirs.contains(from) {
+            return;
+        }
+        let moved = |path: &Path| path.strip_prefix(from).ok().map(|rest| join(to, rest));
+        self.files = std::mem::take(&mut self.files)
+            .into_iter()
+            .map(|(path, inode)| (moved(&path).unwrap_or(path), inode))
+            .collect();
+        self.dirs = std::mem::take(&mut self.dirs)
+            .into_iter()
+            .map(|path| moved(&path).unwrap_or(path))
+            .collect();
+    }
+}
+
+/// [`Path::join`] without a slash at the end where nothing is added.
+fn join(dir: &Path, rest: &Path) -> PathBuf {
+    if rest.as_os_str().is_empty() { dir.to_owned() } else { dir.join(rest) }
 }
 
 impl Replay {
@@ -126,14 +154,23 @@ impl Replay {
             Event::Link(path, _)
             | Event::Unlink(path)
             | Event::Rename(path, _)
+            | Event::Rmdir(path)
             | Event::Mkdir(path) => {
                 let dir = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
                 self.unsynced_names.entry(dir).or_default().push(event.clone());
             }
             Event::SyncDir(dir) => {
                 for event in self.unsynced_names.remove(dir).unwrap_or_default() {
-                    // A rename that is durable before the file's first name was: the file is there.
-                    self.names.apply(&event);
+                    match &event {
+                        // Between two folders: both must be synced, the new one last.
+                        Event::Rename(_, to) if to.parent() != Some(dir) => {
+                            let dir = to.parent().unwrap_or_else(|| Path::new("")).to_owned();
+                            self.unsynced_names.entry(dir).or_default().push(event);
+                        }
+                        // A rename that is durable before the file's first name was: the file is
+                        // there.
+                        _ => self.names.apply(&event),
+                    }
                 }
             }
             Event::Acknowledged(_) => {}
@@ -273,6 +310,8 @@ struct State {
     dead: bool,
     operations: u64,
     sync_fails: bool,
+    sync_takes: Duration,
+    full: bool,
     lie: bool,
     locked: BTreeSet<PathBuf>,
 }
@@ -293,6 +332,15 @@ impl State {
 
     fn alive(&self) -> io::Result<()> {
         if self.dead { Err(io::Error::other("the power is gone")) } else { Ok(()) }
+    }
+
+    /// An error where a file would grow to `len` on a full disk.
+    fn room(&self, inode: u64, len: u64) -> io::Result<()> {
+        let has = self.live.get(&inode).map_or(0, |bytes| bytes.len() as u64);
+        if self.full && len > has {
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        Ok(())
     }
 
     fn happen(&mut self, event: Event) {
@@ -374,6 +422,16 @@ impl SimDisk {
         self.state().sync_fails = fail;
     }
 
+    /// Makes every sync take so long.
+    pub fn slow_syncs(&self, takes: Duration) {
+        self.state().sync_takes = takes;
+    }
+
+    /// Lets no file grow.
+    pub fn fill(&self, full: bool) {
+        self.state().full = full;
+    }
+
     /// Makes every sync do nothing and say that it did.
     pub fn lie(&self) {
         self.state().lie = true;
@@ -385,6 +443,14 @@ impl SimDisk {
         let mut state = self.state();
         state.dead = true;
         state.replay.cut(how)
+    }
+
+    fn sync(&self, event: Event) -> io::Result<()> {
+        let takes = self.state().sync_takes;
+        if !takes.is_zero() {
+            std::thread::sleep(takes);
+        }
+        self.state().sync(event)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -426,8 +492,13 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.tick()?;
-        if !state.names.files.contains_key(from) {
+        let known = state.names.files.contains_key(from) || state.names.dirs.contains(from);
+        let room = to.parent().is_some_and(|dir| state.names.dirs.contains(dir));
+        if !known || !room {
             return Err(io::ErrorKind::NotFound.into());
+        }
+        if state.names.dirs.contains(to) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         let event = Event::Rename(from.to_owned(), to.to_owned());
         state.names.apply(&event);
@@ -445,6 +516,28 @@ impl Disk for SimDisk {
         state.names.apply(&event);
         state.happen(event);
         Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.tick()?;
+        let mut all = state.names.files.keys().chain(&state.names.dirs);
+        if all.any(|p| p.parent() == Some(path)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        if !state.names.dirs.contains(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let event = Event::Rmdir(path.to_owned());
+        state.names.apply(&event);
+        state.happen(event);
+        Ok(())
+    }
+
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        state.alive()?;
+        Ok(state.names.dirs.contains(path))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -478,11 +571,11 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.state().sync(Event::SyncDir(path.to_owned()))
+        self.sync(Event::SyncDir(path.to_owned()))
     }
 
     fn free(&self, _path: &Path) -> io::Result<u64> {
-        Ok(1 << 40)
+        Ok(if self.state().full { 0 } else { 1 << 40 })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
@@ -545,6 +638,7 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.room(self.inode, offset.saturating_add(data.len() as u64))?;
         let powered = state.tick();
         // The write that the power cut hits may reach the medium, too.
         if powered.is_ok() || state.budget == Some(0) {
@@ -562,6 +656,7 @@ impl DiskFile for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.room(self.inode, len)?;
         state.tick()?;
         self.set(&mut state, len);
         Ok(())
@@ -572,13 +667,14 @@ impl DiskFile for SimFile {
         if state.live.get(&self.inode).map_or(0, |b| b.len() as u64) >= len {
             return state.alive();
         }
+        state.room(self.inode, len)?;
         state.tick()?;
         self.set(&mut state, len);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.state().sync(Event::Sync(self.inode))
+        self.disk.sync(Event::Sync(self.inode))
     }
 }
 

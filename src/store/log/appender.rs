@@ -388,11 +388,14 @@ impl Appender {
         let peer = *lock(&inner.peer);
         loop {
             let oldest = {
+                // Held until the segment is gone from the table: see `Log::pin`.
+                let pin = lock(&inner.pin);
                 let mut state = lock(&inner.state);
                 let kept = (state.segments.len() as u64).saturating_mul(settings.segment_len);
                 let next = state.segments.get(1).map(|s| s.first);
                 let free = next.is_some_and(|next| {
                     next.0 <= floor.0.saturating_add(1)
+                        && pin.is_none_or(|pin| next <= pin)
                         && match peer {
                             // Nobody will ever ask for it.
                             Some(Lsn(u64::MAX)) => true,

@@ -21,7 +21,7 @@ mod segment;
 mod tests;
 
 pub(super) use appender::spawn;
-pub(super) use recover::{Recovered, recover};
+pub(super) use recover::{Recovered, SegmentBase, begin_at, begins_with, recover};
 
 use self::segment::{Cursor, EPOCHS_MAX, Hints, Place, SEGMENT_HEADER_LEN, Step};
 use super::disk::{Disk, Open};
@@ -162,6 +162,8 @@ struct Inner {
     /// Everything up to here is in checkpointed views.
     floor: AtomicU64,
     peer: Mutex<Option<Lsn>>,
+    /// Records from here on stay, however many they are.
+    pin: Mutex<Option<Lsn>>,
     viewer: Mutex<bool>,
     viewer_called: Condvar,
     stopped: AtomicBool,
@@ -306,6 +308,22 @@ impl Log {
         answer.await.map_err(|oneshot::error::RecvError { .. }| StoreError::Stopped)?
     }
 
+    /// [`Log::append_replica`] for a thread that may block; returns once the records are durable.
+    pub(super) fn append_blocking(&self, records: Vec<u8>) -> Result<Lsn, StoreError> {
+        let (done, answer) = oneshot::channel();
+        self.push(Job::Replica { records, done })?;
+        let last = answer
+            .blocking_recv()
+            .map_err(|oneshot::error::RecvError { .. }| StoreError::Stopped)??;
+        // Setting nothing aside is answered behind the sync of what came before it.
+        let (done, answer) = oneshot::channel();
+        self.push(Job::SetAside { from: Lsn(u64::MAX), done })?;
+        answer
+            .blocking_recv()
+            .map_err(|oneshot::error::RecvError { .. }| StoreError::Stopped)??;
+        Ok(last)
+    }
+
     /// Begins `epoch` with a record of its own and returns its lsn once it is durable here.
     pub async fn begin_epoch(&self, epoch: Epoch) -> Result<Lsn, StoreError> {
         let mut durable = self.durable();
@@ -381,6 +399,19 @@ impl Log {
     /// is absent and `log_keep_bytes` bounds what is kept for it.
     pub fn keep_for_peer(&self, lsn: Option<Lsn>) {
         *lock(&self.0.peer) = lsn;
+    }
+
+    /// Keeps the records from `lsn` on, however many they are, until it is called again: a copy of
+    /// the views is being made that goes on from there. Once this returned, [`Log::first`] says
+    /// whether they are still here.
+    pub fn pin(&self, lsn: Option<Lsn>) {
+        *lock(&self.0.pin) = lsn;
+    }
+
+    /// Whether somebody waits for the log: clients are busy.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !lock(&self.0.waiters).is_empty() || !lock(&self.0.queue).jobs.is_empty()
     }
 
     /// Whether the store has ended.

@@ -76,6 +76,57 @@ pub(in crate::store) fn recover(
     Ok(Recovered { log, file, offset, committed, floor, tenants })
 }
 
+/// Where a log begins that is a copy's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct SegmentBase {
+    pub(in crate::store) first: Lsn,
+    /// Chain before the first record.
+    pub(in crate::store) chain: Chain,
+    pub(in crate::store) epochs: Vec<(Epoch, Lsn)>,
+}
+
+impl SegmentBase {
+    fn header(&self) -> SegmentHeader {
+        let before = before(self.first);
+        SegmentHeader {
+            first: self.first,
+            chain: self.chain,
+            // The copy's views hold everything before it.
+            hints: Hints { committed: before, floor: before },
+            epochs: self.epochs.clone(),
+        }
+    }
+}
+
+/// Whether the log in `dir` begins like that, as far as it has begun.
+pub(in crate::store) fn begins_with(
+    disk: &dyn Disk,
+    dir: &std::path::Path,
+    base: &SegmentBase,
+) -> Result<bool, StoreError> {
+    let names = disk.list(dir).context("list", dir)?;
+    let Some(first) = names.iter().filter_map(|name| segment::first_of(name)).min() else {
+        return Ok(true);
+    };
+    let path = segment::path(dir, first);
+    let file = disk.open(&path, Open::Existing).context("open", &path)?;
+    Ok(segment::read_header(file.as_ref(), &path)? == base.header())
+}
+
+/// Begins a log with `base` in `dir`, unless it has begun.
+pub(in crate::store) fn begin_at(
+    disk: &dyn Disk,
+    dir: &std::path::Path,
+    base: &SegmentBase,
+    segment_len: u64,
+) -> Result<(), StoreError> {
+    let names = disk.list(dir).context("list", dir)?;
+    if !names.iter().any(|name| segment::first_of(name).is_some()) {
+        segment::create(disk, dir, &base.header(), segment_len)?;
+    }
+    Ok(())
+}
+
 struct Scan<'a> {
     disk: &'a dyn Disk,
     settings: &'a Settings,
@@ -230,6 +281,7 @@ fn build(disk: Arc<dyn Disk>, settings: Settings, state: State) -> Log {
         alone: AtomicBool::new(false),
         floor: AtomicU64::new(0),
         peer: Mutex::new(None),
+        pin: Mutex::new(None),
         viewer: Mutex::new(false),
         viewer_called: Condvar::new(),
         stopped: AtomicBool::new(false),

@@ -1,5 +1,6 @@
 //! The store as its callers see it, on disks that keep and disks that lose.
 
+mod copy;
 mod power;
 mod support;
 

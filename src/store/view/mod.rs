@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: compaction of the index, and any meaning of rows.
 
+pub(super) mod copy;
 mod engine;
 mod keys;
 pub(super) mod pack;
@@ -41,6 +42,7 @@ const CHECKPOINT: &str = "checkpoint";
 const META_VERSION: u16 = 1;
 
 /// What views are opened with.
+#[derive(Clone)]
 pub(super) struct ViewSettings {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,

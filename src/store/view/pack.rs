@@ -30,7 +30,7 @@ const FRAME_MAGIC: &[u8; 4] = b"USF1";
 const FRAME_HEADER_LEN: usize = 40;
 const PACK_MAGIC: &[u8; 4] = b"USP1";
 const PACK_VERSION: u16 = 1;
-const PACK_HEADER_LEN: u64 = 32;
+pub(super) const PACK_HEADER_LEN: u64 = 32;
 /// Pack files that a tenant keeps open for reading.
 const READERS_MAX: usize = 3;
 
@@ -116,7 +116,8 @@ pub(super) struct Unsynced {
     pub(super) end: PacksEnd,
 }
 
-fn path(dir: &Path, pack: u32) -> PathBuf {
+/// The file of pack number `pack`.
+pub(super) fn path(dir: &Path, pack: u32) -> PathBuf {
     dir.join(format!("{pack:08x}.pack"))
 }
 
@@ -178,6 +179,11 @@ impl PackWriter {
         };
         self.end.len += frame.len() as u64;
         Ok(part)
+    }
+
+    /// Where they end now.
+    pub(super) fn end(&self) -> PacksEnd {
+        self.end
     }
 
     /// What is not synced yet; the caller syncs it all, or the store stops.

@@ -82,6 +82,11 @@ impl Uploads {
         self.open.get(&id).filter(|u| u.finished).map(|u| &u.address)
     }
 
+    /// All that are open.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&UploadId, &Upload)> {
+        self.open.iter()
+    }
+
     /// What the next checkpoint must store: the upload, or `None` if it is gone.
     pub(super) fn take_changed(&mut self) -> Vec<(UploadId, Option<Upload>)> {
         let changed = std::mem::take(&mut self.changed);

@@ -11,6 +11,7 @@
 //! nothing that [`encode`] could not have made (reserved bits apart). Deliberately absent: version 2
 //! and the HMAC trailer of keepalived 2.4, and any judgement about who sent the advert.
 
+use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ pub struct Advert {
 }
 
 /// Max Advertise Interval: 12 bits of centiseconds, never zero (10 ms to 40.95 s).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Interval(u16);
 
 impl Interval {
@@ -78,10 +80,24 @@ impl Interval {
     }
 }
 
+impl TryFrom<u16> for Interval {
+    type Error = &'static str;
+
+    fn try_from(centis: u16) -> Result<Self, Self::Error> {
+        Self::from_centis(centis).ok_or("an interval is 1-4095 centiseconds")
+    }
+}
+
+impl From<Interval> for u16 {
+    fn from(interval: Interval) -> Self {
+        interval.0
+    }
+}
+
 /// What the checksum of a version 3 advert over IPv4 covers. RFC 5798 could be read either way;
 /// keepalived includes the pseudo-header, RFC 9568 5.2.8 settled on leaving it out. Both are
 /// accepted, and answered in kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Checksum {
     /// Pseudo-header and message: keepalived's default, and ours.
     #[default]

@@ -20,6 +20,7 @@ use super::packet::{
     ADDRESSES_MAX, Advert, Arrival, Checksum, DecodeError, GROUP, Interval, TTL, decode, encode,
 };
 use crate::time::Mono;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -66,7 +67,8 @@ pub struct Config {
 }
 
 /// A priority that is derived, not owned: 1-254. 0 and 255 have meanings of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct Priority(u8);
 
 impl Priority {
@@ -88,8 +90,22 @@ impl Priority {
     }
 }
 
+impl TryFrom<u8> for Priority {
+    type Error = &'static str;
+
+    fn try_from(priority: u8) -> Result<Self, Self::Error> {
+        Self::new(priority).ok_or("a derived priority is 1-254")
+    }
+}
+
+impl From<Priority> for u8 {
+    fn from(priority: Priority) -> Self {
+        priority.0
+    }
+}
+
 /// Where the pair tells the instance to stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stand {
     /// Not fit to serve: listen and report, say nothing.
     Silent,
@@ -106,7 +122,7 @@ pub enum Stand {
 }
 
 /// RFC 9568 6.3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// Takes no part.
     Initialize,
@@ -117,7 +133,7 @@ pub enum State {
 }
 
 /// What the pair should know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The state changed.
     Entered(State),
@@ -192,7 +208,7 @@ pub struct Counters {
 
 /// Adverts that were dropped (RFC 9568 7.1). None of them resets a timer, so each kind, if it goes
 /// on, ends as two Actives: worth an alarm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errors {
     /// TTL below 255.
     pub ttl: u64,

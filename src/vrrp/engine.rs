@@ -1,0 +1,71 @@
+//! The virtual routers in the process that calls: the thread "vrrp" and how it is told things.
+//!
+//! The guardian runs one; so does a process that needs no guardian (tests). Invariant: nothing here
+//! waits, but for the start and the end of the thread.
+
+use super::address::Addresses;
+use super::driver::{Driver, Orders, Shared};
+use super::socket::AdvertSocket;
+use super::{GroupConfig, GroupStatus, Stand, VrrpError, VrrpEvent, check, lock};
+use crate::base::{clock, task};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tokio::sync::mpsc;
+use understudy_proto::time::Mono;
+
+/// A running thread "vrrp". Dropping it is [`Engine::stop`].
+#[derive(Debug)]
+pub(super) struct Engine {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    pub(super) fn start(
+        configs: Vec<GroupConfig>,
+        events: mpsc::Sender<VrrpEvent>,
+    ) -> Result<Self, VrrpError> {
+        check(&configs)?;
+        AdvertSocket::probe().map_err(VrrpError::RawSocket)?;
+        let system = |what| move |source| VrrpError::System { what, source };
+        let addresses = Addresses::open().map_err(system("opening netlink"))?;
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|errno| system("eventfd")(errno.into()))?;
+        let shared = Arc::new(Shared {
+            orders: Mutex::new(Orders::default()),
+            wake,
+            status: Mutex::new(Vec::new()),
+        });
+        let driver = Driver::new(configs, shared.clone(), addresses, events, clock::mono());
+        let thread = task::thread("vrrp", move || driver.run());
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(super) fn stand(&self, stand: Stand) {
+        self.shared.order(|orders| orders.stand = Some(stand));
+    }
+
+    pub(super) fn pulse(&self, until: Mono) {
+        self.shared.order(|orders| orders.lease = orders.lease.max(until));
+    }
+
+    pub(super) fn status(&self) -> Vec<GroupStatus> {
+        lock(&self.shared.status).clone()
+    }
+
+    /// Removes the addresses, sends priority 0 and ends the thread.
+    pub(super) fn stop(&self) {
+        self.shared.order(|orders| orders.stop = true);
+        let Some(thread) = lock(&self.thread).take() else { return };
+        if thread.join().is_err() {
+            log::error!(runbook = "process-abort"; "the vrrp thread ended with a panic");
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
