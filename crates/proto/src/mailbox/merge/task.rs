@@ -340,10 +340,11 @@ fn meet(
     let our_touch = ours.is_some_and(|t| t.touched);
     let what = format!("account {}: message {}/{}", it.ours, base.0, base.1);
     let Some((source, now)) = find(on, it.ours, base, ours)? else {
-        if theirs.place.is_some() && theirs.touched {
+        let Some(place) = theirs.place else { return Ok(()) };
+        if theirs.touched {
             on.note(what, "expunge against change: cannot be restored", String::new(), Lsn(0));
         }
-        return Ok(());
+        return left(on, it, place);
     };
     let mut flags = theirs.ops.on(&now, our_ops);
     match (&source, theirs.place) {
@@ -388,7 +389,8 @@ fn meet(
             it.place(on, source, false, (to, uid), flags)?;
             if uid == place.1 { Ok(()) } else { it.gone(on, (to, place.1)) }
         }
-        _ => Ok(()),
+        (_, Some(place)) => left(on, it, place),
+        (_, None) => Ok(()),
     }
 }
 
