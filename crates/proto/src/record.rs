@@ -45,6 +45,8 @@ impl Kind {
     pub const MAILBOX: Self = Self(17);
     /// The outbound queue.
     pub const QUEUE: Self = Self(18);
+    /// A tenant that comes from another pair.
+    pub const IMPORT: Self = Self(20);
 }
 
 /// The value that links a record to all records before it.
