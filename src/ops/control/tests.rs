@@ -34,14 +34,14 @@ impl Operator for Recorder {
     async fn tenant_export(
         &self,
         _: &str,
-        _: &std::path::Path,
+        _: &Path,
         _: &Secret<String>,
     ) -> Outcome<Carried> {
         no()
     }
     async fn tenant_import(
         &self,
-        _: &std::path::Path,
+        _: &Path,
         _: &Secret<String>,
         _: Option<&str>,
     ) -> Outcome<Carried> {
