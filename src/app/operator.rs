@@ -1,17 +1,18 @@
 //! What operators ask over the control socket, done with the real rooms.
 
 use super::carry::Jobs;
-use super::{Rooms, failure, report};
+use super::{Rooms, address, failure, report};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::DirectoryError;
 use crate::ops::request::{
-    AccountEntry, AliasEntry, Carried, CredentialEntry, DomainEntry, Failure, MadePassword,
-    Operator, Outcome, QueueEntry, TenantEntry, Token,
+    AccountEntry, AddressEntry, AliasEntry, Carried, CredentialEntry, DomainEntry, Failure,
+    MadePassword, Operator, Outcome, QueueEntry, TenantEntry, Token,
 };
 use crate::ops::status::StatusReport;
 use crate::pair::formation;
 use crate::store::PrimaryLease;
+use crate::vrrp::Vrrp;
 use std::collections::BTreeMap;
 use std::path::Path;
 use understudy_proto::directory::{PASSWORD, Tenant};
@@ -232,6 +233,18 @@ impl Operator for Desk {
         }
         entries.truncate(ROWS_MAX);
         Ok(entries)
+    }
+
+    async fn address_list(&self) -> Outcome<Vec<AddressEntry>> {
+        Ok(address::list(self.0.vrrp.as_deref()))
+    }
+
+    async fn address_claim(&self, name: &str, force: bool) -> Outcome<()> {
+        address::order(self.0.vrrp.as_deref(), name, |vrrp, n| vrrp.claim(n, force)).await
+    }
+
+    async fn address_release(&self, name: &str) -> Outcome<()> {
+        address::order(self.0.vrrp.as_deref(), name, Vrrp::release).await
     }
 
     async fn handover(&self) -> Outcome<()> {

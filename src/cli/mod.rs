@@ -7,6 +7,7 @@
 //! in through [`Program`], so that the command line knows no room but `ops` and `config`.
 
 mod account;
+mod address;
 mod alias;
 mod client;
 mod config;
@@ -123,6 +124,11 @@ enum Command {
     /// Mail that waits for delivery to others.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Floating addresses; without a word, a list of them.
+    Address {
+        #[command(subcommand)]
+        command: Option<address::Command>,
+    },
     /// Move the primary role to the peer.
     Handover,
     /// The two appliances of a pair.
@@ -169,6 +175,7 @@ impl Args {
             Command::Alias(command) => alias::perform(command, &path),
             Command::Credential(command) => credential::perform(command, &path),
             Command::Queue(command) => queue::perform(&command, &path),
+            Command::Address { command } => address::perform(command, &path),
             Command::Handover => handover::perform(&path),
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
@@ -209,6 +216,11 @@ mod tests {
             "credential list anna@acme.example",
             "credential revoke anna@acme.example 3",
             "queue list",
+            "address",
+            "address list",
+            "address claim shop",
+            "address claim shop --force",
+            "address release shop",
             "config check /tmp/a.toml",
             "config example",
             "handover",

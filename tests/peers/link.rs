@@ -1,14 +1,16 @@
 //! A switch with two hosts, each a network namespace of its own. Needs root; cleans up after itself.
 
+use nix::sched::{CloneFlags, setns};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use understudy::base::clock::mono;
 
 /// The hosts' interface.
 pub(super) const INTERFACE: &str = "e0";
 
-/// Three namespaces: the switch, and the hosts `a` and `b` with an address each.
+/// Three namespaces: the switch, and the hosts `a` and `b` with an address of each family.
 pub(super) struct Link {
     switch: String,
     hosts: [String; 2],
@@ -24,17 +26,23 @@ impl Link {
         for namespace in link.namespaces() {
             ip(&["netns", "add", namespace]);
             ip(&["-n", namespace, "link", "set", "lo", "up"]);
+            // Addresses of the hosts' own serve at once.
+            let dad = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad";
+            ip(&["netns", "exec", namespace, "sh", "-c", dad]);
         }
         let switch = link.switch.as_str();
         ip(&["-n", switch, "link", "add", "br0", "type", "bridge"]);
         ip(&["-n", switch, "link", "set", "br0", "up"]);
-        for ((host, port), address) in link.hosts.iter().zip(PORTS).zip(addresses) {
+        let all = link.hosts.iter().zip(PORTS).zip(addresses).zip(OWN_V6);
+        for (((host, port), address), v6) in all {
             ip(&[
                 "-n", switch, "link", "add", port, "type", "veth", "peer", INTERFACE, "netns", host,
             ]);
             ip(&["-n", switch, "link", "set", port, "master", "br0", "up"]);
             ip(&["-n", host, "link", "set", INTERFACE, "up"]);
             ip(&["-n", host, "address", "add", address, "dev", INTERFACE]);
+            let v6 = format!("{v6}/64");
+            ip(&["-n", host, "address", "add", &v6, "dev", INTERFACE, "nodad"]);
         }
         link
     }
@@ -46,15 +54,62 @@ impl Link {
         command
     }
 
+    /// Runs `run` in a thread whose network is that of a host.
+    pub(super) fn inside<T: Send + 'static>(
+        &self,
+        host: usize,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        Self::inside_of(self.hosts[host].clone(), run)
+    }
+
+    /// As [`Link::inside`], at the switch, which has `address` then: a third host.
+    pub(super) fn at_switch<T: Send + 'static>(
+        &self,
+        address: &str,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        ip(&["-n", &self.switch, "address", "replace", address, "dev", "br0"]);
+        Self::inside_of(self.switch.clone(), run)
+    }
+
+    fn inside_of<T: Send + 'static>(
+        namespace: String,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        std::thread::spawn(move || {
+            let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            run()
+        })
+    }
+
+    /// Gives a host an address by hand.
+    pub(super) fn give(&self, host: usize, address: &str) {
+        ip(&["-n", &self.hosts[host], "address", "add", address, "dev", INTERFACE]);
+    }
+
     /// Unplugs a host, or plugs it in again.
     pub(super) fn plug(&self, host: usize, plugged: bool) {
         let state = if plugged { "up" } else { "down" };
         ip(&["-n", &self.switch, "link", "set", PORTS[host], state]);
     }
 
-    /// Whether a host's kernel has this address.
+    /// Takes an address that was given by hand.
+    pub(super) fn take(&self, host: usize, address: &str) {
+        ip(&["-n", &self.hosts[host], "address", "delete", address, "dev", INTERFACE]);
+    }
+
+    /// What a shell says on a host, standard error included.
+    pub(super) fn shell(&self, host: usize, script: &str) -> String {
+        let output = self.command(host, "sh").args(["-c", script]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &error
+    }
+
+    /// Whether a host's kernel has this address, on whatever interface.
     pub(super) fn has(&self, host: usize, address: &str) -> bool {
-        let list = ip(&["-n", &self.hosts[host], "-4", "-o", "address", "show", "dev", INTERFACE]);
+        let list = ip(&["-n", &self.hosts[host], "-o", "address", "show"]);
         list.split_whitespace().any(|word| word.split('/').next() == Some(address))
     }
 
@@ -91,3 +146,6 @@ fn ip(arguments: &[&str]) -> String {
 }
 
 const PORTS: [&str; 2] = ["port-a", "port-b"];
+
+/// The hosts' own IPv6 addresses.
+pub(super) const OWN_V6: [&str; 2] = ["fd99::1", "fd99::2"];

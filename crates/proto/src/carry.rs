@@ -71,6 +71,13 @@ pub fn progress(keys: &dyn Keys) -> Result<Option<Progress>, RowError> {
     Ok(keys.get(KEY_IMPORT)?.map(|v| codec::decode("an import", &v)).transpose()?)
 }
 
+/// Whether a row means something in its own pair only: how far an import is, and what branches had
+/// ([`crate::merge`]).
+#[must_use]
+pub fn is_local(key: &[u8]) -> bool {
+    key == KEY_IMPORT || key.first() == Some(&b'B')
+}
+
 /// Whether the view has no row.
 pub fn is_empty(keys: &dyn Keys) -> Result<bool, RowError> {
     let mut empty = true;

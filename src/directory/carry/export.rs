@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use understudy_proto::carry::{self, KEY_IMPORT, Row};
+use understudy_proto::carry::{self, Row};
 use understudy_proto::directory::Tenant;
 use understudy_proto::id::TenantId;
 use understudy_proto::keys::{BodyAddress, Keys};
@@ -72,7 +72,7 @@ impl Directory {
         let (mut rows, mut bodies): (Vec<Row>, Bodies) = (Vec::new(), BTreeMap::new());
         let (mut bytes, mut count, mut failed) = (0, 0_u64, None);
         let mut visit = |key: &[u8], value: &[u8]| {
-            if key == KEY_IMPORT {
+            if carry::is_local(key) {
                 return ControlFlow::Continue(());
             }
             let row = carry::split(key, value).map_err(|_e| CarryError::Format).and_then(|found| {

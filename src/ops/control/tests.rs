@@ -31,12 +31,7 @@ impl Operator for Recorder {
     async fn tenant_list(&self) -> Outcome<Vec<TenantEntry>> {
         Ok(vec![TenantEntry { id: 1, name: "acme".into(), domains: 0, accounts: 0 }])
     }
-    async fn tenant_export(
-        &self,
-        _: &str,
-        _: &Path,
-        _: &Secret<String>,
-    ) -> Outcome<Carried> {
+    async fn tenant_export(&self, _: &str, _: &Path, _: &Secret<String>) -> Outcome<Carried> {
         no()
     }
     async fn tenant_import(
@@ -97,6 +92,15 @@ impl Operator for Recorder {
         panic!("a broken operator")
     }
     async fn pair_token(&self) -> Outcome<Token> {
+        no()
+    }
+    async fn address_list(&self) -> Outcome<Vec<AddressEntry>> {
+        no()
+    }
+    async fn address_claim(&self, _: &str, _: bool) -> Outcome<()> {
+        no()
+    }
+    async fn address_release(&self, _: &str) -> Outcome<()> {
         no()
     }
     async fn pair_force_solo(&self) -> Outcome<()> {

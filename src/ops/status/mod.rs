@@ -62,6 +62,8 @@ pub struct StatusReport {
     pub paths: Vec<PathReport>,
     /// A full copy of one node's data for the other that is under way.
     pub copy: Option<CopyReport>,
+    /// The third vote; `None` where none is configured.
+    pub witness: Option<WitnessReport>,
     /// Floating addresses.
     pub addresses: Vec<AddressReport>,
     /// Messages that wait for delivery to others.
@@ -188,6 +190,21 @@ pub enum Holder {
     Nobody,
 }
 
+/// The witness, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessReport {
+    /// Where it is said to be.
+    pub address: String,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// Microseconds from the last question to its answer.
+    pub round_trip_us: Option<u64>,
+    /// The reign that it holds; 0 for a witness that holds nothing, `None` where that is not known.
+    pub epoch: Option<u64>,
+    /// The node that it says holds that reign.
+    pub holder: Option<u8>,
+}
+
 /// Sessions open now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
@@ -298,6 +315,19 @@ fn peer(screen: &mut Screen, r: &StatusReport, w: &Words) {
     }
     if let Some(copy) = &r.copy {
         screen.row(w.copy, copy_text(copy, w));
+    }
+    if let Some(witness) = &r.witness {
+        let state = if witness.reachable { w.reachable } else { w.silent };
+        let trip = witness.round_trip_us.filter(|_| witness.reachable);
+        let trip = trip.map(|us| format!(" {}.{} ms ·", us / 1_000, us % 1_000 / 100));
+        let holds = match (witness.epoch, witness.holder) {
+            (None, _) => w.holds_unknown.to_owned(),
+            (Some(epoch), Some(node)) => format!("{} {epoch}, {} {node}", w.epoch, w.node),
+            (Some(_), None) => w.holds_nothing.to_owned(),
+        };
+        let text =
+            format!("{:<24} {state:<12}{} {holds}", witness.address, trip.unwrap_or_default());
+        screen.painted_row(Paint::of(witness.reachable), w.witness, text);
     }
     screen.row(
         w.log,

@@ -37,8 +37,6 @@ use understudy_proto::time::Mono;
 const STATUS_EVERY: Duration = Duration::from_millis(25);
 /// How often the main process hears that we live, whatever happens.
 const ALIVE_EVERY: Duration = Duration::from_millis(500);
-/// How often connections are woken that wait for their address.
-const TICKLE_EVERY: Duration = Duration::from_millis(1);
 /// Messages taken in one round: signals and the child's end are looked at in between.
 const MESSAGES_MAX: usize = 64;
 /// A main process that has closed its socket and lives on is killed after so long.
@@ -195,13 +193,11 @@ impl Supervisor {
     /// Sleeps until a message, a signal, or time for the next report.
     fn wait(&self) {
         let now = clock::mono();
-        let next = if self.engine.is_none() {
-            self.said.after(ALIVE_EVERY)
-        } else if self.tickler.is_idle() {
-            self.looked.after(STATUS_EVERY)
-        } else {
-            now.after(TICKLE_EVERY)
-        };
+        let mut next = self.said.after(ALIVE_EVERY);
+        if self.engine.is_some() {
+            let look = self.looked.after(STATUS_EVERY);
+            next = next.min(look).min(self.tickler.next(now).unwrap_or(look));
+        }
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if self.closed.is_none() {
             fds.push(PollFd::new(self.channel.as_fd(), PollFlags::POLLIN));
@@ -264,6 +260,7 @@ impl Supervisor {
             (Order::Start { run, configs }, _) => self.start(run, configs),
             (Order::Stand(stand), Some(engine)) => engine.stand(stand),
             (Order::Pulse { until }, Some(engine)) => engine.pulse(until),
+            (Order::Claim(claim), Some(engine)) => engine.claim(claim),
             (Order::Tickle(connections), Some(_)) => {
                 self.tickler.add(connections, clock::mono());
             }
@@ -276,7 +273,7 @@ impl Supervisor {
                 self.engine = None;
                 self.say(&Report::Stopped { run });
             }
-            (Order::Stand(_) | Order::Pulse { .. } | Order::Tickle(_), None) => {}
+            (Order::Stand(_) | Order::Pulse { .. } | Order::Claim(_) | Order::Tickle(_), None) => {}
         }
     }
 

@@ -14,7 +14,6 @@ use crate::vrrp::{GroupStatus, State};
 use log::{info, warn};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::VecDeque;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use understudy_proto::time::Mono;
@@ -22,10 +21,11 @@ use understudy_proto::time::Mono;
 /// Tickles sent in one round, which takes about a millisecond: 65,536 take a third of a second.
 const PER_ROUND: usize = 200;
 
-/// How often each connection is tickled: a packet may be lost.
-const ROUNDS: u8 = 2;
+/// Time between two rounds.
+const ROUND_EVERY: Duration = Duration::from_millis(1);
 
-/// Pause before the second time. Linux answers wrong packets of a connection twice a second.
+/// Every connection is tickled again after this pause: a packet may be lost, and Linux answers wrong
+/// packets of a connection only twice a second.
 const AGAIN: Duration = Duration::from_millis(600);
 
 /// What has not got its address by then never will.
@@ -37,74 +37,54 @@ const RAW: i32 = 255;
 /// Connections that wait.
 #[derive(Debug, Default)]
 pub(super) struct Tickler {
-    waiting: VecDeque<Waiting>,
+    /// For their address, and until when.
+    waiting: VecDeque<(Connection, Mono)>,
+    /// For their second tickle, and from when; in the order of time.
+    again: VecDeque<(Connection, Mono)>,
     sockets: Option<Sockets>,
     sent: u64,
     failed: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    connection: Connection,
-    from: Mono,
-    until: Mono,
-    left: u8,
-}
-
+/// One that cannot be opened is shown by what is not sent.
 #[derive(Debug)]
 struct Sockets {
-    four: io::Result<Socket>,
-    six: io::Result<Socket>,
+    four: Option<Socket>,
+    six: Option<Socket>,
 }
 
 impl Tickler {
-    pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
+    /// When to call [`Tickler::work`] again.
+    pub(super) fn next(&self, now: Mono) -> Option<Mono> {
+        let round = now.after(ROUND_EVERY);
+        if self.waiting.is_empty() {
+            return self.again.front().map(|(_, at)| round.max(*at));
+        }
+        Some(round)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.again.is_empty()
     }
 
     /// More than fit are left out: those clients find out by themselves.
     pub(super) fn add(&mut self, connections: Vec<Connection>, now: Mono) {
-        let room = CONNECTIONS_MAX.saturating_sub(self.waiting.len());
+        let room = CONNECTIONS_MAX.saturating_sub(self.waiting.len() + self.again.len());
         let until = now.after(PATIENCE);
-        let new = connections.into_iter().take(room);
-        self.waiting.extend(new.map(|connection| Waiting {
-            connection,
-            from: now,
-            until,
-            left: ROUNDS,
-        }));
+        self.waiting.extend(connections.into_iter().take(room).map(|one| (one, until)));
     }
 
     /// Sends what can be sent now.
     pub(super) fn work(&mut self, groups: &[GroupStatus], now: Mono) {
-        if self.waiting.is_empty() {
+        if self.is_idle() {
             return;
         }
-        let ours = |ip: IpAddr| {
-            let active = groups.iter().filter(|group| group.state == State::Active);
-            active.flat_map(|group| &group.addresses).any(|a| IpAddr::from(a.address) == ip)
-        };
-        let mut budget = PER_ROUND;
-        for _ in 0..self.waiting.len() {
-            if budget == 0 {
-                break;
-            }
-            let Some(mut waiting) = self.waiting.pop_front() else { break };
-            if now < waiting.from || !ours(waiting.connection.local.ip()) {
-                if now < waiting.until {
-                    self.waiting.push_back(waiting);
-                }
-                continue;
-            }
-            budget -= 1;
-            self.send(&waiting.connection);
-            waiting.left = waiting.left.saturating_sub(1);
-            waiting.from = now.after(AGAIN);
-            if waiting.left > 0 {
-                self.waiting.push_back(waiting);
-            }
+        for connection in self.due(groups, now) {
+            let sent = self.send(&connection);
+            let counter = if sent { &mut self.sent } else { &mut self.failed };
+            *counter = counter.saturating_add(1);
         }
-        if self.waiting.is_empty() {
+        if self.is_idle() {
             info!(count = self.sent; "clients of the other appliance were told to connect anew");
             if self.failed > 0 {
                 warn!(count = self.failed; "clients could not be told to connect anew");
@@ -113,7 +93,34 @@ impl Tickler {
         }
     }
 
-    fn send(&mut self, connection: &Connection) {
+    /// Takes out what is to be sent in this round.
+    fn due(&mut self, groups: &[GroupStatus], now: Mono) -> Vec<Connection> {
+        let active = groups.iter().filter(|group| group.state == State::Active);
+        let ours: Vec<IpAddr> =
+            active.flat_map(|group| &group.addresses).map(|a| a.address).collect();
+        let mut due = Vec::new();
+        while due.len() < PER_ROUND
+            && let Some((connection, _)) = self.again.pop_front_if(|(_, at)| *at <= now)
+        {
+            due.extend(ours.contains(&connection.local.ip()).then_some(connection));
+        }
+        for _ in 0..self.waiting.len() {
+            if due.len() >= PER_ROUND {
+                break;
+            }
+            let Some((connection, until)) = self.waiting.pop_front() else { break };
+            if ours.contains(&connection.local.ip()) {
+                due.push(connection);
+                self.again.push_back((connection, now.after(AGAIN)));
+            } else if now < until {
+                self.waiting.push_back((connection, until));
+            }
+        }
+        due
+    }
+
+    /// Whether it left.
+    fn send(&mut self, connection: &Connection) -> bool {
         let sockets = self
             .sockets
             .get_or_insert_with(|| Sockets { four: raw(Domain::IPV4), six: raw(Domain::IPV6) });
@@ -121,18 +128,18 @@ impl Tickler {
             SocketAddr::V4(_) => &sockets.four,
             SocketAddr::V6(_) => &sockets.six,
         };
-        let Some(packet) = packet(connection) else { return };
+        let (Some(socket), Some(packet)) = (socket, packet(connection)) else { return false };
         // The port of a raw socket's address must be zero (raw(7)).
         let mut to = connection.remote;
         to.set_port(0);
-        let sent = socket.as_ref().is_ok_and(|socket| socket.send_to(&packet, &to.into()).is_ok());
-        let counter = if sent { &mut self.sent } else { &mut self.failed };
-        *counter = counter.saturating_add(1);
+        socket.send_to(&packet, &to.into()).is_ok()
     }
 }
 
-fn raw(domain: Domain) -> io::Result<Socket> {
+fn raw(domain: Domain) -> Option<Socket> {
     Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::from(RAW)))
+        .inspect_err(|e| warn!(err:% = e; "no raw socket to tell clients"))
+        .ok()
 }
 
 /// The whole IP packet: an ACK from our end to theirs, sequence number 0. `None` where the two ends
@@ -189,7 +196,7 @@ const WINDOW: u16 = 1_234;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vrrp::Errors;
+    use crate::vrrp::{Claim, Errors, GroupKind};
 
     fn connection(local: &str, remote: &str) -> Connection {
         Connection { local: local.parse().unwrap(), remote: remote.parse().unwrap() }
@@ -208,6 +215,13 @@ mod tests {
             send_errors: 0,
             fault: None,
             last_transition: None,
+            name: "eth0.51".to_owned(),
+            kind: GroupKind::Pair,
+            priority: 0,
+            claim: Claim::default(),
+            order: 0,
+            refusal: None,
+            problem: None,
         }
     }
 
@@ -231,19 +245,17 @@ mod tests {
     #[test]
     fn nothing_is_sent_before_the_address_is_here_and_not_for_ever() {
         let mut tickler = Tickler::default();
-        // Nobody may send to the documentation's networks: failing is counted as a try.
-        tickler.add(vec![connection("192.0.2.1:993", "192.0.2.2:5000")], Mono(0));
-        tickler.work(&[group(State::Backup, "192.0.2.1/24")], Mono(1));
-        tickler.work(&[group(State::Active, "192.0.2.9/24")], Mono(1));
-        assert_eq!((tickler.sent + tickler.failed, tickler.waiting.len()), (0, 1));
-        tickler.work(&[group(State::Active, "192.0.2.1/24")], Mono(2));
-        assert_eq!((tickler.sent + tickler.failed, tickler.waiting.len()), (1, 1));
-        tickler.work(&[group(State::Active, "192.0.2.1/24")], Mono(3));
-        assert_eq!((tickler.sent + tickler.failed, tickler.waiting.len()), (1, 1));
-        tickler.work(&[group(State::Active, "192.0.2.1/24")], Mono(3).after(AGAIN));
+        let one = connection("192.0.2.1:993", "192.0.2.2:5000");
+        tickler.add(vec![one], Mono(0));
+        assert_eq!(tickler.due(&[group(State::Backup, "192.0.2.1/24")], Mono(1)), []);
+        assert_eq!(tickler.due(&[group(State::Active, "192.0.2.9/24")], Mono(1)), []);
+        let here = [group(State::Active, "192.0.2.1/24")];
+        assert_eq!(tickler.due(&here, Mono(2)), [one]);
+        assert_eq!(tickler.due(&here, Mono(3)), [], "the second time comes later");
+        assert_eq!(tickler.due(&here, Mono(2).after(AGAIN)), [one]);
         assert!(tickler.is_idle());
-        tickler.add(vec![connection("192.0.2.1:993", "192.0.2.2:5000")], Mono(0));
-        tickler.work(&[], Mono(0).after(PATIENCE));
+        tickler.add(vec![one], Mono(0));
+        assert_eq!(tickler.due(&[], Mono(0).after(PATIENCE)), []);
         assert!(tickler.is_idle());
     }
 
@@ -254,7 +266,7 @@ mod tests {
         tickler.add(vec![one; CONNECTIONS_MAX], Mono(0));
         tickler.add(vec![one; 10], Mono(0));
         assert_eq!(tickler.waiting.len(), CONNECTIONS_MAX);
-        tickler.work(&[group(State::Active, "192.0.2.1/24")], Mono(1));
-        assert_eq!(tickler.sent + tickler.failed, u64::try_from(PER_ROUND).unwrap());
+        let due = tickler.due(&[group(State::Active, "192.0.2.1/24")], Mono(1));
+        assert_eq!(due.len(), PER_ROUND);
     }
 }

@@ -1,0 +1,356 @@
+//! The guardian and the main process, as two real processes on a link, killed and frozen in every
+//! order. What the other host sees of it is read from the wire.
+
+use super::link::{INTERFACE, Link};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, execv};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::ffi::CString;
+use std::io::{ErrorKind, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+use tempfile::TempDir;
+use understudy::base::clock::mono;
+use understudy::vrrp::guardian::{self, Connection, Guardian};
+use understudy::vrrp::{GroupConfig, Interval, Priority, Stand, Vrrp};
+use understudy_proto::time::Mono;
+
+const A: usize = 0;
+const B: usize = 1;
+const VIP: &str = "10.99.0.100";
+const HOSTS: [&str; 2] = ["10.99.0.1/24", "10.99.0.2/24"];
+/// What a loaded machine of two cores and `ip` as a looking glass add.
+const SLACK: Duration = Duration::from_millis(400);
+/// How long a pulse lasts.
+const PULSE: Duration = Duration::from_millis(500);
+/// The kernel's lifetime of an address, as measured.
+const LIFETIME: Duration = Duration::from_millis(1_300);
+/// For what has no theoretical time.
+const LONG: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_killed_main_process_loses_its_address_at_once_and_the_link_is_told() {
+    let link = Link::new(HOSTS);
+    let wire = Wire::listen(&link);
+    let mut ours = Ours::start(&link);
+    wire.hear(200);
+    kill(ours.main(), Signal::SIGKILL).unwrap();
+    let killed = mono();
+    let released = wire.hear(0).since(killed);
+    let gone = link.wait(A, VIP, false, SLACK);
+    println!(
+        "SIGKILL of the main process: priority 0 after {released:?}, no address {gone:?} later"
+    );
+    assert_eq!(ours.ended(), Some(128 + 9), "the status is the main process's");
+    assert!(!ours.pid_file().exists());
+}
+
+#[test]
+fn a_frozen_main_process_loses_its_address_with_its_last_pulse() {
+    let link = Link::new(HOSTS);
+    let wire = Wire::listen(&link);
+    let mut ours = Ours::start(&link);
+    wire.hear(200);
+    kill(ours.main(), Signal::SIGSTOP).unwrap();
+    let gone = link.wait(A, VIP, false, PULSE + SLACK);
+    println!("SIGSTOP of the main process: no address after {gone:?}");
+    wire.hear(0);
+    assert_eq!(ours.child.try_wait().unwrap(), None, "its guardian waits for it");
+    // Alone, it may come back.
+    kill(ours.main(), Signal::SIGCONT).unwrap();
+    link.wait(A, VIP, true, LONG);
+    kill(ours.guardian(), Signal::SIGTERM).unwrap();
+    link.wait(A, VIP, false, LONG);
+    assert_eq!(ours.ended(), Some(0), "stopped in good order");
+}
+
+#[test]
+fn a_killed_guardian_takes_the_main_process_along_and_the_kernel_the_address() {
+    let link = Link::new(HOSTS);
+    let mut ours = Ours::start(&link);
+    let main = ours.main();
+    kill(ours.guardian(), Signal::SIGKILL).unwrap();
+    ours.child.wait().unwrap();
+    let end = mono().after(LONG);
+    while kill(main, None).is_ok() && !is_dead(main) {
+        assert!(mono() < end, "the main process outlives its guardian");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let gone = link.wait(A, VIP, false, LIFETIME + SLACK);
+    println!("SIGKILL of the guardian: no address after {gone:?}");
+}
+
+#[test]
+fn a_frozen_guardian_is_not_waited_for() {
+    let link = Link::new(HOSTS);
+    let mut ours = Ours::start(&link);
+    let main = ours.main();
+    kill(ours.guardian(), Signal::SIGSTOP).unwrap();
+    link.wait(A, VIP, false, LIFETIME + SLACK);
+    let end = mono().after(LONG);
+    while !is_dead(main) {
+        assert!(mono() < end, "the main process goes on without a guardian");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill(ours.guardian(), Signal::SIGCONT).unwrap();
+    assert_eq!(ours.ended(), Some(128 + 6), "aborted");
+}
+
+#[test]
+fn both_frozen_and_thawed_begin_anew_together() {
+    let link = Link::new(HOSTS);
+    let mut ours = Ours::start(&link);
+    // As when the machine sleeps: the group holds both.
+    let group = Pid::from_raw(-ours.guardian().as_raw());
+    kill(group, Signal::SIGSTOP).unwrap();
+    link.wait(A, VIP, false, LIFETIME + SLACK);
+    std::thread::sleep(Duration::from_secs(4));
+    kill(group, Signal::SIGCONT).unwrap();
+    link.wait(A, VIP, true, LONG);
+    assert_eq!(ours.child.try_wait().unwrap(), None);
+}
+
+/// A main process that replaces its own image (`execv`) keeps its guardian and starts anew with it.
+#[test]
+fn an_exec_of_the_main_process_is_a_new_start() {
+    let link = Link::new(HOSTS);
+    let wire = Wire::listen(&link);
+    let mut ours = start_ours(&link, A, &[(STAGE, "1")]);
+    wire.hear(201);
+    wire.hear(0);
+    wire.hear(202);
+    assert!(link.has(A, VIP));
+    assert_eq!(ours.try_wait().unwrap(), None);
+    end(&mut ours);
+}
+
+/// The client's connection was with A, which lost power. Without a tickle it would wait for ever.
+#[test]
+fn clients_of_a_dead_appliance_are_reset() {
+    let link = Link::new(HOSTS);
+    link.give(A, &format!("{VIP}/24"));
+    let at: SocketAddr = format!("{VIP}:993").parse().unwrap();
+    let (held, holding) = sync_channel(0);
+    drop(link.inside(A, move || {
+        let listener = TcpListener::bind(at).unwrap();
+        let connections: Vec<_> = (0..2).map(|_| listener.accept().unwrap()).collect();
+        held.send(()).unwrap();
+        std::thread::sleep(LONG);
+        drop(connections);
+    }));
+    let clients = link.at_switch("10.99.0.9/24", move || {
+        // The listener may need a moment.
+        let end = mono().after(LONG);
+        let connect = || loop {
+            match TcpStream::connect(at) {
+                Ok(stream) => return stream,
+                Err(e) => assert!(mono() < end, "{e}"),
+            }
+        };
+        [connect(), connect()]
+    });
+    let [mut tickled, mut left_alone] = clients.join().unwrap();
+    holding.recv_timeout(LONG).unwrap();
+    link.plug(A, false);
+
+    let remote = tickled.local_addr().unwrap().to_string();
+    let mut ours = start_ours(&link, B, &[(TICKLE, remote.as_str())]);
+    link.wait(B, VIP, true, LONG);
+    let up = mono();
+    tickled.set_read_timeout(Some(LONG)).unwrap();
+    let answer = tickled.read(&mut [0]).map_err(|e| e.kind());
+    println!("address up to reset: {:?}", mono().since(up));
+    assert_eq!(answer, Err(ErrorKind::ConnectionReset));
+    left_alone.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let answer = left_alone.read(&mut [0]).map_err(|e| e.kind());
+    assert_eq!(answer, Err(ErrorKind::WouldBlock), "nobody told this one");
+    end(&mut ours);
+}
+
+/// The adverts that host B hears, by priority.
+struct Wire(Receiver<(Mono, u8)>);
+
+impl Wire {
+    fn listen(link: &Link) -> Self {
+        let (sender, heard) = sync_channel(10_000);
+        drop(link.inside(B, move || {
+            let vrrp = Some(Protocol::from(112));
+            let socket = Socket::new(Domain::IPV4, Type::RAW, vrrp).unwrap();
+            let group = Ipv4Addr::new(224, 0, 0, 18);
+            socket.join_multicast_v4(&group, &Ipv4Addr::new(10, 99, 0, 2)).unwrap();
+            let mut buffer = [0; 200];
+            while let Ok(len) = (&socket).read(&mut buffer) {
+                // After an IP header without options: version and type, vrid, priority.
+                if len > 22 && sender.send((mono(), buffer[22])).is_err() {
+                    return;
+                }
+            }
+        }));
+        Self(heard)
+    }
+
+    /// Waits for an advert of that priority.
+    fn hear(&self, priority: u8) -> Mono {
+        let end = mono().after(LONG);
+        loop {
+            let (at, found) = self.0.recv_timeout(end.since(mono())).expect("an advert");
+            if found == priority {
+                return at;
+            }
+        }
+    }
+}
+
+/// An appliance alone on host A, with its address up. Killed when dropped.
+struct Ours {
+    child: Child,
+    dir: TempDir,
+}
+
+impl Ours {
+    fn start(link: &Link) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("understudy.toml");
+        let text = format!(
+            "data_dir = \"{data}\"\nhostname = \"mx.here.example\"\n\
+             [listen]\naddresses = [\"{VIP}\"]\n\
+             [management]\naddress = \"127.0.0.1:9100\"\n\
+             [store]\nsegment_mib = 16\nreserve_mib = 64\n\
+             [[vrrp]]\ninterface = \"{INTERFACE}\"\nvrid = 51\n\
+             address = [\"{VIP}/24\"]\nadvert_ms = 100\n",
+            data = dir.path().join("data").display(),
+        );
+        std::fs::write(&config, text).unwrap();
+        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let child = link
+            .command(A, env!("CARGO_BIN_EXE_understudy"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let ours = Self { child, dir };
+        link.wait(A, VIP, true, LONG);
+        ours
+    }
+
+    fn guardian(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
+    fn main(&self) -> Pid {
+        let text = std::fs::read_to_string(self.pid_file()).unwrap();
+        Pid::from_raw(text.trim().parse().unwrap())
+    }
+
+    fn pid_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("data/run/main.pid")
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            println!("{log}");
+        }
+        end(&mut self.child);
+    }
+}
+
+fn end(child: &mut Child) {
+    // Both fail for a process that has ended.
+    drop(child.kill());
+    drop(child.wait());
+}
+
+/// Gone, or waiting to be reaped by whoever is its parent now.
+fn is_dead(pid: Pid) -> bool {
+    let path = format!("/proc/{pid}/stat");
+    let stat = std::fs::read_to_string(Path::new(&path)).unwrap_or_default();
+    stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
+}
+
+const OUR_PART: &str = "UNDERSTUDY_TEST_GUARDIAN";
+const STAGE: &str = "UNDERSTUDY_TEST_STAGE";
+const TICKLE: &str = "UNDERSTUDY_TEST_TICKLE";
+const MAIN: [&str; 4] = ["peers::guardian::our_process", "--exact", "--ignored", "--nocapture"];
+
+/// A guardian with a main process of this test's own, which holds the address.
+fn start_ours(link: &Link, host: usize, env: &[(&str, &str)]) -> Child {
+    let binary = std::env::current_exe().unwrap();
+    let mut command = link.command(host, binary.to_str().unwrap());
+    command.args(MAIN).env(OUR_PART, "guardian").stdin(Stdio::null());
+    command.envs(env.iter().copied()).spawn().unwrap()
+}
+
+/// Not a test: first the guardian; started again by that, the main process.
+#[test]
+#[ignore = "not a test but the processes that the tests of this module start"]
+fn our_process() {
+    let Some(part) = std::env::var_os(OUR_PART) else { return };
+    // The guardian's child has the same environment: its standard input tells it.
+    match Guardian::adopt() {
+        Ok(guardian) => our_main(guardian),
+        Err(_) if part == "guardian" => {
+            let dir = tempfile::tempdir().unwrap();
+            let arguments = MAIN.iter().map(Into::into);
+            let code = guardian::supervise(arguments, dir.path()).unwrap();
+            assert_eq!(code, 0);
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
+
+fn our_main(guardian: Guardian) {
+    let stage = std::env::var(STAGE).unwrap_or_default();
+    let vrrp = Vrrp::start_guarded(
+        guardian,
+        vec![GroupConfig::new(
+            INTERFACE,
+            51,
+            vec![format!("{VIP}/24").parse().unwrap()],
+            Interval::from_duration(Duration::from_millis(100)).unwrap(),
+        )],
+    )
+    .unwrap();
+    let priority = if stage == "2" {
+        202
+    } else if stage == "1" {
+        201
+    } else {
+        200
+    };
+    if let Ok(remote) = std::env::var(TICKLE) {
+        let local = format!("{VIP}:993").parse().unwrap();
+        vrrp.tickle(vec![Connection { local, remote: remote.parse().unwrap() }]);
+    }
+    vrrp.stand(Stand::Holder { priority: Priority::new(priority).unwrap() });
+    let end = mono().after(LONG);
+    let exec_at = mono().after(Duration::from_secs(1));
+    while mono() < end {
+        vrrp.serving_pulse(Mono(u64::MAX));
+        std::thread::sleep(Duration::from_millis(20));
+        if stage == "1" && mono() > exec_at {
+            // The environment of an exec is ours; to change it here would not be safe.
+            let env = format!("{STAGE}=2");
+            let words = ["/usr/bin/env", &env, &std::env::current_exe().unwrap().to_string_lossy()]
+                .into_iter()
+                .chain(MAIN)
+                .map(|word| CString::new(word).unwrap())
+                .collect::<Vec<_>>();
+            let Err(e) = execv(&words[0], &words);
+            panic!("exec: {e}");
+        }
+    }
+}
