@@ -9,6 +9,7 @@
 //! Stopping runs the other way: the role is handed over first, then listeners, addresses, store.
 
 mod address;
+mod carry;
 mod operator;
 mod report;
 mod services;
@@ -37,6 +38,7 @@ use std::sync::{Arc, Once};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use understudy_proto::carry::ImportRules;
 use understudy_proto::directory::DirectoryRules;
 use understudy_proto::id::NodeId;
 use understudy_proto::mailbox::MailboxRules;
@@ -235,7 +237,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         .map_err(|e| failure("health cannot be served", &e))?;
     drop(task::spawn_critical("heartbeat", health::heartbeat(rooms.board.clone())));
     drop(task::spawn_critical("board", report::keep_board(rooms.clone())));
-    let desk = Arc::new(operator::Desk(rooms.clone()));
+    let desk = Arc::new(operator::Desk(rooms.clone(), carry::Jobs::default()));
     drop(task::spawn_critical("control-socket", control.serve(desk)));
     log::info!(data_dir:% = rooms.config.data_dir.display(); "understudy runs");
 
@@ -263,7 +265,11 @@ fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {
     let views = usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX)
         / options.cache_bytes.max(1);
     options.open_views_max = views.max(4);
-    let registry = Registry::default().with(DirectoryRules).with(MailboxRules).with(QueueRules);
+    let registry = Registry::default()
+        .with(DirectoryRules)
+        .with(MailboxRules)
+        .with(QueueRules)
+        .with(ImportRules);
     Store::open(Arc::new(RealDisk), options, registry)
         .map_err(|e| failure("the store cannot be opened", &e))
 }

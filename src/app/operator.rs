@@ -1,18 +1,20 @@
 //! What operators ask over the control socket, done with the real rooms.
 
+use super::carry::Jobs;
 use super::{Rooms, address, failure, report};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::DirectoryError;
 use crate::ops::request::{
-    AccountEntry, AddressEntry, AliasEntry, CredentialEntry, DomainEntry, Failure, MadePassword,
-    Operator, Outcome, QueueEntry, TenantEntry, Token,
+    AccountEntry, AddressEntry, AliasEntry, Carried, CredentialEntry, DomainEntry, Failure,
+    MadePassword, Operator, Outcome, QueueEntry, TenantEntry, Token,
 };
 use crate::ops::status::StatusReport;
 use crate::pair::formation;
 use crate::store::PrimaryLease;
 use crate::vrrp::Vrrp;
 use std::collections::BTreeMap;
+use std::path::Path;
 use understudy_proto::directory::{PASSWORD, Tenant};
 use understudy_proto::id::TenantId;
 
@@ -20,7 +22,7 @@ use understudy_proto::id::TenantId;
 const ROWS_MAX: usize = 10_000;
 
 /// Where operators are served.
-pub(super) struct Desk(pub(super) Rooms);
+pub(super) struct Desk(pub(super) Rooms, pub(super) Jobs);
 
 impl Desk {
     /// The lease: changes are made on the primary.
@@ -85,6 +87,29 @@ impl Operator for Desk {
             });
         }
         Ok(entries)
+    }
+
+    async fn tenant_export(
+        &self,
+        tenant: &str,
+        file: &Path,
+        passphrase: &Secret<String>,
+    ) -> Outcome<Carried> {
+        let tenant = self.0.directory.find_tenant(tenant).map_err(refused)?;
+        self.1.export(&self.0.directory, tenant, file, passphrase)
+    }
+
+    async fn tenant_import(
+        &self,
+        file: &Path,
+        passphrase: &Secret<String>,
+        name: Option<&str>,
+    ) -> Outcome<Carried> {
+        self.1.import(&self.0.directory, self.lease()?, file, passphrase, name)
+    }
+
+    async fn tenant_progress(&self) -> Outcome<Carried> {
+        self.1.progress()
     }
 
     async fn domain_add(&self, tenant: &str, domain: &str) -> Outcome<()> {

@@ -13,6 +13,7 @@ use crate::base::secret::{Secret, serialize_exposed};
 use crate::ops::status::StatusReport;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::path::{Path, PathBuf};
 
 /// What an operator asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +25,12 @@ pub enum Request {
     TenantCreate(Named),
     /// All tenants.
     TenantList,
+    /// Writes a tenant into a file; [`Request::TenantProgress`] says how far it is.
+    TenantExport(Export),
+    /// Makes a tenant from such a file; [`Request::TenantProgress`] says how far it is.
+    TenantImport(Import),
+    /// How far the export or import is that was asked for last.
+    TenantProgress,
     /// A domain for a tenant.
     DomainAdd(DomainAdd),
     /// Domains, of one tenant or all.
@@ -72,6 +79,32 @@ pub enum Request {
 pub struct Named {
     /// The tenant's name, the domain, the account's or alias' address, the group of addresses.
     pub name: String,
+}
+
+/// A tenant into a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// The tenant's name.
+    pub tenant: String,
+    /// The file, with its whole path; the appliance writes it.
+    pub file: PathBuf,
+    /// What opens it.
+    #[serde(serialize_with = "serialize_exposed")]
+    pub passphrase: Secret<String>,
+}
+
+/// A tenant from a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// The file, with its whole path; the appliance reads it.
+    pub file: PathBuf,
+    /// What opens it.
+    #[serde(serialize_with = "serialize_exposed")]
+    pub passphrase: Secret<String>,
+    /// Another name than the file's.
+    pub name: Option<String>,
 }
 
 /// Restricts a list.
@@ -171,6 +204,8 @@ pub enum Answer {
     Status(Box<StatusReport>),
     /// For `tenant-list`.
     Tenants(Vec<TenantEntry>),
+    /// For `tenant-export`, `tenant-import` and `tenant-progress`.
+    Carried(Carried),
     /// For `domain-list`.
     Domains(Vec<DomainEntry>),
     /// For `account-list`.
@@ -200,6 +235,17 @@ pub struct TenantEntry {
     pub domains: u64,
     /// How many accounts it has.
     pub accounts: u64,
+}
+
+/// How far an export or import is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all, about.
+    pub total: u64,
+    /// What came of it, once it is over.
+    pub finished: Option<String>,
 }
 
 /// A domain.
@@ -341,6 +387,9 @@ impl Request {
             Self::Status => "status",
             Self::TenantCreate(_) => "tenant-create",
             Self::TenantList => "tenant-list",
+            Self::TenantExport(_) => "tenant-export",
+            Self::TenantImport(_) => "tenant-import",
+            Self::TenantProgress => "tenant-progress",
             Self::DomainAdd(_) => "domain-add",
             Self::DomainList(_) => "domain-list",
             Self::DomainRemove(_) => "domain-remove",
@@ -371,6 +420,7 @@ impl Request {
             self,
             Self::Status
                 | Self::TenantList
+                | Self::TenantProgress
                 | Self::DomainList(_)
                 | Self::AccountList(_)
                 | Self::AliasList(_)
@@ -394,6 +444,22 @@ pub trait Operator: Send + Sync + 'static {
     fn tenant_create(&self, name: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// All tenants.
     fn tenant_list(&self) -> impl Future<Output = Outcome<Vec<TenantEntry>>> + Send;
+    /// Begins to write a tenant into a file.
+    fn tenant_export(
+        &self,
+        tenant: &str,
+        file: &Path,
+        passphrase: &Secret<String>,
+    ) -> impl Future<Output = Outcome<Carried>> + Send;
+    /// Begins to make a tenant from a file.
+    fn tenant_import(
+        &self,
+        file: &Path,
+        passphrase: &Secret<String>,
+        name: Option<&str>,
+    ) -> impl Future<Output = Outcome<Carried>> + Send;
+    /// How far the last export or import is, or why it failed.
+    fn tenant_progress(&self) -> impl Future<Output = Outcome<Carried>> + Send;
     /// Adds a domain to a tenant.
     fn domain_add(&self, tenant: &str, domain: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// Domains of one tenant or all.
@@ -471,6 +537,13 @@ async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
         Request::Status => o.status().await.map(|s| Answer::Status(Box::new(s))),
         Request::TenantCreate(r) => o.tenant_create(&r.name).await.map(done),
         Request::TenantList => o.tenant_list().await.map(Answer::Tenants),
+        Request::TenantExport(r) => {
+            o.tenant_export(&r.tenant, &r.file, &r.passphrase).await.map(Answer::Carried)
+        }
+        Request::TenantImport(r) => {
+            o.tenant_import(&r.file, &r.passphrase, r.name.as_deref()).await.map(Answer::Carried)
+        }
+        Request::TenantProgress => o.tenant_progress().await.map(Answer::Carried),
         Request::DomainAdd(r) => o.domain_add(&r.tenant, &r.domain).await.map(done),
         Request::DomainList(r) => o.domain_list(r.tenant.as_deref()).await.map(Answer::Domains),
         Request::DomainRemove(r) => o.domain_remove(&r.name).await.map(done),
