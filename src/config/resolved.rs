@@ -287,6 +287,8 @@ const VRRP_ADDRESSES_MAX: usize = 64;
 const VRRP_GROUPS_MAX: usize = 32;
 /// Most unicast peers of one group.
 const VRRP_PEERS_MAX: usize = 8;
+/// Longest tracking command with its arguments, in bytes.
+const VRRP_TRACK_LEN_MAX: usize = 512;
 /// Longest name of a group, in bytes.
 const VRRP_NAME_LEN_MAX: usize = 64;
 const MIB: u64 = 1024 * 1024;
@@ -738,7 +740,7 @@ impl Resolver<'_> {
             name: self.group_name(file, vrid),
             version_2,
             password: self.password(file.password.as_deref(), version_2),
-            sync: file.sync.clone(),
+            sync: self.word("sync", file.sync.as_deref()),
             unicast: self.unicast(&file.unicast, ipv6),
             check_source: file.check_source,
             ttl_min: u8::try_from(self.number("ttl_min", file.ttl_min, 1..=255, ""))
@@ -761,6 +763,14 @@ impl Resolver<'_> {
             );
         }
         name.clone()
+    }
+
+    fn word(&mut self, key: &'static str, text: Option<&str>) -> Option<String> {
+        let text = text?;
+        if text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
+            self.problem(key, "must be 1 to 255 bytes of text");
+        }
+        Some(text.to_owned())
     }
 
     fn password(&mut self, text: Option<&str>, version_2: bool) -> Option<String> {
@@ -803,6 +813,12 @@ impl Resolver<'_> {
         let every = self.number("track_every_ms", file.track_every_ms, 100..=3_600_000, "ms");
         let timeout = self.number("track_timeout_ms", file.track_timeout_ms, 10..=60_000, "ms");
         let program = file.track.first()?;
+        if file.track.iter().map(String::len).sum::<usize>() > VRRP_TRACK_LEN_MAX {
+            self.problem(
+                "track",
+                format_args!("is longer than {VRRP_TRACK_LEN_MAX} bytes: write a script"),
+            );
+        }
         if !program.starts_with('/') {
             self.problem("track", format_args!("begins with {program:?}: write its whole path"));
         }
@@ -833,7 +849,7 @@ impl Resolver<'_> {
             "origin" => Some(VrrpOrigin {
                 priority: u8::try_from(priority).unwrap_or(1),
                 takeover,
-                tenant: file.tenant.clone().unwrap_or_default(),
+                tenant: self.word("tenant", file.tenant.as_deref()).unwrap_or_default(),
             }),
             "pair" => None,
             other => {
