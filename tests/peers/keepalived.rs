@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 use tempfile::TempDir;
 use understudy::base::{clock::mono, task};
-use understudy::vrrp::{Checksum, GroupConfig, Interval, Priority, Stand, Vrrp};
+use understudy::vrrp::{GroupConfig, Interval, Priority, Stand, Vrrp};
 use understudy_proto::time::Mono;
 
 const A: usize = 0;
