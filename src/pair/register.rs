@@ -14,10 +14,11 @@ use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
 use understudy_proto::codec;
-use understudy_proto::pair::Register;
 use understudy_proto::pair::witness::WitnessRegister;
+use understudy_proto::pair::{Arbitration, Register};
 
-const FORMAT: u16 = 1;
+/// Of a pair's register without the arbitration: releases before there was a witness.
+const FORMAT_UNARBITRATED: u16 = 1;
 const HEAD_LEN: usize = 10;
 /// Longest register in bytes; a longer file is damage.
 const LEN_MAX: u64 = 1_024;
@@ -27,14 +28,28 @@ const NAME: &str = "register";
 pub(super) trait Kept: Serialize + DeserializeOwned {
     /// The first bytes of its file.
     const MAGIC: &'static [u8; 4];
+    /// The version of its content that this release writes.
+    const FORMAT: u16;
+
+    /// The content of an older version, as this release would have written it.
+    fn upgraded(_format: u16, _content: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 impl Kept for Register {
     const MAGIC: &'static [u8; 4] = b"USG1";
+    const FORMAT: u16 = 2;
+
+    fn upgraded(format: u16, content: &[u8]) -> Option<Vec<u8>> {
+        let arbitration = codec::encode(&Arbitration::None);
+        (format == FORMAT_UNARBITRATED).then(|| [content, &arbitration].concat())
+    }
 }
 
 impl Kept for WitnessRegister {
     const MAGIC: &'static [u8; 4] = b"USW1";
+    const FORMAT: u16 = 1;
 }
 
 /// The register cannot be read or written.
@@ -114,7 +129,7 @@ pub(super) fn write_named<T: Kept>(
 }
 
 fn encode<T: Kept>(kept: &T) -> Vec<u8> {
-    let mut body = FORMAT.to_le_bytes().to_vec();
+    let mut body = T::FORMAT.to_le_bytes().to_vec();
     body.extend_from_slice(&codec::encode(kept));
     let mut out = T::MAGIC.to_vec();
     out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
@@ -133,8 +148,13 @@ fn decode<T: Kept>(bytes: &[u8]) -> Result<T, String> {
     }
     let (format, register) = body.split_first_chunk::<2>().ok_or("it is too short")?;
     match u16::from_le_bytes(*format) {
-        FORMAT => codec::decode("a register", register).map_err(|e| e.to_string()),
-        other => Err(format!("format {other} belongs to another release")),
+        format if format == T::FORMAT => {
+            codec::decode("a register", register).map_err(|e| e.to_string())
+        }
+        format => match T::upgraded(format, register) {
+            Some(whole) => codec::decode("a register", &whole).map_err(|e| e.to_string()),
+            None => Err(format!("format {format} belongs to another release")),
+        },
     }
 }
 
@@ -166,6 +186,17 @@ mod tests {
         }
         std::fs::write(dir.join(NAME), b"").unwrap();
         assert!(matches!(read(&RealDisk, &dir), Err(RegisterError::Damaged { .. })));
+    }
+
+    /// As written by a release that knew no witness.
+    #[test]
+    fn a_register_of_the_first_format_is_read() {
+        let mut body = FORMAT_UNARBITRATED.to_le_bytes().to_vec();
+        let known = register(7);
+        let old = (known.epoch, known.holder, known.insync, known.seen, known.stale);
+        body.extend_from_slice(&codec::encode(&old));
+        let crc = crc32c::crc32c(&body).to_le_bytes();
+        assert_eq!(decode(&[Register::MAGIC, crc.as_slice(), &body].concat()), Ok(known));
     }
 
     proptest! {

@@ -407,6 +407,7 @@ fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
         stability: config.stability,
         silence,
         echo: silence,
+        lease: config.lease,
         // A standby must know that it is stale well before the primary goes on alone.
         stale_after: default.stale_after.min(config.ack_timeout / 4),
         solo_boot_wait: default.solo_boot_wait.min(config.boot_wait),

@@ -270,7 +270,7 @@ impl Driver {
         }
         self.settle_keyring();
         if let Some(link) = &self.link {
-            link.say(self.machine.beacon());
+            link.say(self.machine.beacon(clock::mono()));
         }
         self.answer_command();
         self.publish(false);

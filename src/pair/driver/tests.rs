@@ -1,5 +1,6 @@
 //! Two nodes in one process: real stores, real links over loopback, no floating addresses.
 
+#[expect(clippy::disallowed_methods, reason = "a panic is what a history answers with")]
 #[path = "storm.rs"]
 mod storm;
 

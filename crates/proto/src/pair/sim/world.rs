@@ -772,11 +772,12 @@ impl World {
 
     fn send_beacon(&mut self, n: usize) {
         self.node_after(BEACON, n, Happening::SendBeacon);
-        let (phase, seen, durable) = self.nodes[n].machine.beacon();
+        let says = self.nodes[n].machine.beacon(Mono(self.now));
         self.nodes[n].beacon_seq += 1;
         let sequence = self.nodes[n].beacon_seq;
         let node = self.nodes[n].machine.me;
-        let beacon = Beacon { pair: [0; 16], node, phase, seen, durable, sequence, boot: [0; 8] };
+        let boot = u64::from(self.nodes[n].life).to_le_bytes();
+        let beacon = Beacon { pair: [0; 16], node, says, sequence, boot };
         let to = 1 - n;
         if !self.nodes[to].alive || self.deaf[to] || !(self.cross || self.service) {
             return;
