@@ -7,7 +7,7 @@ use nix::unistd::{Pid, execv};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::ffi::CString;
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -15,8 +15,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 use tempfile::TempDir;
 use understudy::base::clock::mono;
+use understudy::pair::formation::PairIdentity;
 use understudy::vrrp::guardian::{self, Connection, Guardian};
 use understudy::vrrp::{GroupConfig, Interval, Priority, Stand, Vrrp};
+use understudy_proto::pair::{Beacon, PhaseName};
 use understudy_proto::time::Mono;
 
 const A: usize = 0;
@@ -112,6 +114,40 @@ fn both_frozen_and_thawed_begin_anew_together() {
     kill(group, Signal::SIGCONT).unwrap();
     link.wait(A, VIP, true, LONG);
     assert_eq!(ours.child.try_wait().unwrap(), None);
+}
+
+/// Of a process that is merely silent nothing is said: it may be thawed.
+#[test]
+fn the_peer_hears_a_goodbye_of_a_dead_process_only() {
+    let link = Link::new(HOSTS);
+    let mut ours = Ours::start_with(
+        &link,
+        "[pair]\nlisten = [\"10.99.0.1:7400\"]\npeer = [\"10.99.0.2:7400\"]\n\
+         boot_wait_ms = 0\n",
+    );
+    let identity = PairIdentity::load(&ours.dir.path().join("data")).unwrap().unwrap();
+    let (sender, beacons) = sync_channel(10_000);
+    drop(link.inside(B, move || {
+        let socket = UdpSocket::bind("10.99.0.2:7400").unwrap();
+        let mut buffer = [0; 200];
+        while let Ok(len) = socket.recv(&mut buffer) {
+            let beacon = Beacon::decode(&buffer[..len], identity.beacon_key.expose());
+            if sender.send(beacon.expect("a beacon of the pair")).is_err() {
+                return;
+            }
+        }
+    }));
+    let alive = beacons.recv_timeout(LONG).unwrap();
+    assert_ne!(alive.says.phase, PhaseName::Gone);
+    kill(ours.main(), Signal::SIGSTOP).unwrap();
+    std::thread::sleep(PULSE + PULSE);
+    assert!(!link.has(A, VIP));
+    assert!(beacons.try_iter().all(|beacon| beacon.says.phase != PhaseName::Gone));
+    kill(ours.main(), Signal::SIGKILL).unwrap();
+    let last = beacons.recv_timeout(LONG).unwrap();
+    assert_eq!((last.says.phase, last.boot), (PhaseName::Gone, alive.boot));
+    assert_eq!((last.node, last.pair, last.sequence), (alive.node, alive.pair, u64::MAX));
+    assert_eq!(ours.ended(), Some(128 + 9));
 }
 
 /// A main process that replaces its own image (`execv`) keeps its guardian and starts anew with it.
@@ -213,6 +249,11 @@ struct Ours {
 
 impl Ours {
     fn start(link: &Link) -> Self {
+        Self::start_with(link, "")
+    }
+
+    /// `more` ends the configuration; with a `[pair]` in it, the pair is made first.
+    fn start_with(link: &Link, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("understudy.toml");
         let text = format!(
@@ -221,13 +262,19 @@ impl Ours {
              [management]\naddress = \"127.0.0.1:9100\"\n\
              [store]\nsegment_mib = 16\nreserve_mib = 64\n\
              [[vrrp]]\ninterface = \"{INTERFACE}\"\nvrid = 51\n\
-             address = [\"{VIP}/24\"]\nadvert_ms = 100\n",
+             address = [\"{VIP}/24\"]\nadvert_ms = 100\n{more}",
             data = dir.path().join("data").display(),
         );
         std::fs::write(&config, text).unwrap();
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let program = env!("CARGO_BIN_EXE_understudy");
+        if more.contains("[pair]") {
+            let mut init = link.command(A, program);
+            let status = init.args(["pair", "init", "--config"]).arg(&config).status().unwrap();
+            assert!(status.success());
+        }
         let child = link
-            .command(A, env!("CARGO_BIN_EXE_understudy"))
+            .command(A, program)
             .args(["run", "--config"])
             .arg(&config)
             .process_group(0)

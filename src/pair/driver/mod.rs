@@ -29,6 +29,7 @@ use crate::net::{Gate, Pass};
 use crate::store::disk::Disk;
 use crate::store::{FatalHook, PrimaryLease, Store};
 use crate::vrrp::Vrrp;
+use crate::vrrp::guardian::Guardian;
 use run::Driver;
 pub(super) use run::log_state;
 use std::net::SocketAddr;
@@ -58,6 +59,8 @@ pub struct Options {
     pub pair: Option<config::Pair>,
     /// The floating addresses; `None` without any.
     pub vrrp: Option<Arc<Vrrp>>,
+    /// Who says goodbye to the peer when this process has ended; `None` without a peer.
+    pub guardian: Option<Guardian>,
     /// Whether the service listeners are up: the addresses are held only while they are.
     pub listening: watch::Receiver<bool>,
     /// Called when the pair must stop: the register cannot be made durable.
@@ -271,7 +274,7 @@ impl Pair {
             Some((config, id)) => {
                 let timers = timers_of(config, options.vrrp.is_some());
                 let node = id.node;
-                let link = Link::start(link_options(config, &options.data_dir), id.clone())?;
+                let link = Link::start(link_options(config, &options), id.clone())?;
                 (Some((link, id)), timers, node)
             }
         };
@@ -418,7 +421,7 @@ fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
     }
 }
 
-fn link_options(config: &config::Pair, data_dir: &Path) -> link::Options {
+fn link_options(config: &config::Pair, options: &Options) -> link::Options {
     link::Options {
         listen: config.listen.clone(),
         peer: config.peer.clone(),
@@ -426,6 +429,7 @@ fn link_options(config: &config::Pair, data_dir: &Path) -> link::Options {
         silence: config.heartbeat * config::Pair::SILENCE_HEARTBEATS,
         connect_timeout: config.connect_timeout,
         reconnect: config.reconnect,
-        data_dir: data_dir.to_owned(),
+        data_dir: options.data_dir.clone(),
+        guardian: options.guardian.clone(),
     }
 }
