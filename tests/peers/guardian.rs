@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use understudy::base::clock::mono;
 use understudy::pair::formation::PairIdentity;
 use understudy::vrrp::guardian::{self, Connection, Guardian};
-use understudy::vrrp::{GroupConfig, Interval, Priority, Stand, Vrrp};
+use understudy::vrrp::{FloatingAddress, GroupConfig, Interval, Priority, Stand, Vrrp};
 use understudy_proto::pair::{Beacon, PhaseName};
 use understudy_proto::time::Mono;
 
@@ -167,9 +167,23 @@ fn an_exec_of_the_main_process_is_a_new_start() {
 /// The client's connection was with A, which lost power. Without a tickle it would wait for ever.
 #[test]
 fn clients_of_a_dead_appliance_are_reset() {
+    clients_are_reset("10.99.0.100/24", "10.99.0.9/24", None);
+}
+
+#[test]
+fn clients_of_a_dead_appliance_are_reset_over_ipv6() {
+    // A floating IPv6 address brings no route: an appliance has an address of its own besides.
+    let own = Some("2001:db8:99::2/64");
+    clients_are_reset("2001:db8:99::100/64", "2001:db8:99::9/64", own);
+}
+
+fn clients_are_reset(floating: &str, client: &str, own: Option<&str>) {
     let link = Link::new(HOSTS);
-    link.give(A, &format!("{VIP}/24"));
-    let at: SocketAddr = format!("{VIP}:993").parse().unwrap();
+    link.give(A, floating);
+    if let Some(own) = own {
+        link.give(B, own);
+    }
+    let at = SocketAddr::new(floating.parse::<FloatingAddress>().unwrap().address, 993);
     let (held, holding) = sync_channel(0);
     drop(link.inside(A, move || {
         let listener = TcpListener::bind(at).unwrap();
@@ -178,7 +192,7 @@ fn clients_of_a_dead_appliance_are_reset() {
         std::thread::sleep(LONG);
         drop(connections);
     }));
-    let clients = link.at_switch("10.99.0.9/24", move || {
+    let clients = link.at_switch(client, move || {
         // The listener may need a moment.
         let end = mono().after(LONG);
         let connect = || loop {
@@ -194,12 +208,10 @@ fn clients_of_a_dead_appliance_are_reset() {
     link.plug(A, false);
 
     let remote = tickled.local_addr().unwrap().to_string();
-    let mut ours = start_ours(&link, B, &[(TICKLE, remote.as_str())]);
-    link.wait(B, VIP, true, LONG);
-    let up = mono();
+    let env = [(TICKLE, remote.as_str()), (FLOATING, floating)];
+    let mut ours = start_ours(&link, B, &env);
     tickled.set_read_timeout(Some(LONG)).unwrap();
     let answer = tickled.read(&mut [0]).map_err(|e| e.kind());
-    println!("address up to reset: {:?}", mono().since(up));
     assert_eq!(answer, Err(ErrorKind::ConnectionReset));
     left_alone.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let answer = left_alone.read(&mut [0]).map_err(|e| e.kind());
@@ -330,6 +342,7 @@ fn is_dead(pid: Pid) -> bool {
 
 const OUR_PART: &str = "UNDERSTUDY_TEST_GUARDIAN";
 const STAGE: &str = "UNDERSTUDY_TEST_STAGE";
+const FLOATING: &str = "UNDERSTUDY_TEST_FLOATING";
 const TICKLE: &str = "UNDERSTUDY_TEST_TICKLE";
 const MAIN: [&str; 4] = ["peers::guardian::our_process", "--exact", "--ignored", "--nocapture"];
 
@@ -361,12 +374,14 @@ fn our_process() {
 
 fn our_main(guardian: Guardian) {
     let stage = std::env::var(STAGE).unwrap_or_default();
+    let floating = std::env::var(FLOATING).unwrap_or_else(|_| format!("{VIP}/24"));
+    let floating: FloatingAddress = floating.parse().unwrap();
     let vrrp = Vrrp::start_guarded(
         guardian,
         vec![GroupConfig::new(
             INTERFACE,
             51,
-            vec![format!("{VIP}/24").parse().unwrap()],
+            vec![floating],
             Interval::from_duration(Duration::from_millis(100)).unwrap(),
         )],
     )
@@ -379,7 +394,7 @@ fn our_main(guardian: Guardian) {
         200
     };
     if let Ok(remote) = std::env::var(TICKLE) {
-        let local = format!("{VIP}:993").parse().unwrap();
+        let local = SocketAddr::new(floating.address, 993);
         vrrp.tickle(vec![Connection { local, remote: remote.parse().unwrap() }]);
     }
     vrrp.stand(Stand::Holder { priority: Priority::new(priority).unwrap() });
