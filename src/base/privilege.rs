@@ -22,13 +22,13 @@ const CAP_NET_ADMIN: u32 = 12;
 /// `linux/capability.h`.
 const CAP_NET_RAW: u32 = 13;
 
-/// Runs this thread before all ordinary ones (SCHED_FIFO), but not those that it starts. It must
-/// sleep by itself: nothing else stops it.
+/// Runs this thread before all ordinary ones (SCHED_FIFO), but neither threads nor commands that it
+/// starts. It must sleep by itself: nothing else stops it.
 ///
 /// # Errors
 /// Needs CAP_SYS_NICE or a limit of real-time priority (`LimitRTPRIO=` of systemd) of at least 1.
 #[expect(unsafe_code, reason = "no crate that we use wraps sched_setscheduler(2)")]
-pub fn realtime() -> Result<(), Errno> {
+pub fn realtime_alone() -> Result<(), Errno> {
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     let parameters = libc::sched_param { sched_priority: REALTIME_PRIORITY };
     // SAFETY: the kernel reads one `sched_param` that outlives the call; 0 is the calling thread.

@@ -14,11 +14,10 @@ use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
 use understudy_proto::codec;
+use understudy_proto::codec::DecodeError;
 use understudy_proto::pair::witness::WitnessRegister;
 use understudy_proto::pair::{Arbitration, Register};
 
-/// Of a pair's register without the arbitration: releases before there was a witness.
-const FORMAT_UNARBITRATED: u16 = 1;
 const HEAD_LEN: usize = 10;
 /// Longest register in bytes; a longer file is damage.
 const LEN_MAX: u64 = 1_024;
@@ -28,12 +27,12 @@ const NAME: &str = "register";
 pub(super) trait Kept: Serialize + DeserializeOwned {
     /// The first bytes of its file.
     const MAGIC: &'static [u8; 4];
-    /// The version of its content that this release writes.
+    /// The format that is written.
     const FORMAT: u16;
 
-    /// The content of an older version, as this release would have written it.
-    fn upgraded(_format: u16, _content: &[u8]) -> Option<Vec<u8>> {
-        None
+    /// Reads a body of `format`; `None` for one that this release does not know.
+    fn read(format: u16, body: &[u8]) -> Option<Result<Self, DecodeError>> {
+        (format == Self::FORMAT).then(|| codec::decode("a register", body))
     }
 }
 
@@ -41,11 +40,20 @@ impl Kept for Register {
     const MAGIC: &'static [u8; 4] = b"USG1";
     const FORMAT: u16 = 2;
 
-    fn upgraded(format: u16, content: &[u8]) -> Option<Vec<u8>> {
-        let arbitration = codec::encode(&Arbitration::None);
-        (format == FORMAT_UNARBITRATED).then(|| [content, &arbitration].concat())
+    fn read(format: u16, body: &[u8]) -> Option<Result<Self, DecodeError>> {
+        match format {
+            Self::FORMAT => Some(codec::decode("the pair's register", body)),
+            FORMAT_UNARBITRATED => {
+                let whole = [body, &codec::encode(&Arbitration::None)].concat();
+                Some(codec::decode("the pair's register", &whole))
+            }
+            _ => None,
+        }
     }
 }
+
+/// A register without the arbitration: of releases before there was a witness.
+const FORMAT_UNARBITRATED: u16 = 1;
 
 impl Kept for WitnessRegister {
     const MAGIC: &'static [u8; 4] = b"USW1";
@@ -147,14 +155,10 @@ fn decode<T: Kept>(bytes: &[u8]) -> Result<T, String> {
         return Err("the checksum is wrong".to_owned());
     }
     let (format, register) = body.split_first_chunk::<2>().ok_or("it is too short")?;
-    match u16::from_le_bytes(*format) {
-        format if format == T::FORMAT => {
-            codec::decode("a register", register).map_err(|e| e.to_string())
-        }
-        format => match T::upgraded(format, register) {
-            Some(whole) => codec::decode("a register", &whole).map_err(|e| e.to_string()),
-            None => Err(format!("format {format} belongs to another release")),
-        },
+    let format = u16::from_le_bytes(*format);
+    match T::read(format, register) {
+        Some(read) => read.map_err(|e| e.to_string()),
+        None => Err(format!("format {format} belongs to another release")),
     }
 }
 

@@ -16,7 +16,7 @@ use understudy_proto::time::Mono;
 
 /// Adverts that are late cost a takeover.
 pub(super) fn in_time() {
-    if let Err(errno) = privilege::realtime() {
+    if let Err(errno) = privilege::realtime_alone() {
         log::debug!(err:% = errno; "no real-time priority for this thread");
     }
 }

@@ -131,6 +131,7 @@ impl Appliance {
             fatal,
             promoted: Arc::new(|_last| ()),
             side: side.clone(),
+            services: Vital::default(),
             restart: {
                 let restart = Arc::clone(&self.restart);
                 Arc::new(move || restart.store(true, Ordering::Relaxed))

@@ -9,8 +9,8 @@
 //!
 //! Invariants: one question under way; nothing rests on a lost answer; a witness that knows less than
 //! this node is believed nothing; the set that may be larger than believed (a swap to Both whose answer
-//! was lost) counts as larger until the witness says otherwise. A swap of an earlier decision that is
-//! found there late is this node's own: its epoch was never begun, so it may be taken up.
+//! was lost) counts as larger until the witness says otherwise. A late swap of an earlier decision
+//! entitles this node to ask for another, never to act: a third may still be under way.
 
 #[cfg(test)]
 use super::Mutant;
@@ -60,6 +60,14 @@ struct Asked {
     at: Mono,
 }
 
+/// How far the standby is on its way between two deciders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limbo {
+    No,
+    Asked,
+    Recorded,
+}
+
 /// What is asked of the witness and what it said.
 #[derive(Clone, Debug)]
 pub(super) struct Court {
@@ -78,8 +86,8 @@ pub(super) struct Court {
     read_first: bool,
     /// A swap to Both was asked for and may be done, or may still be done.
     open_both: bool,
-    /// The peer was asked to go on without it, on this session.
-    pub(super) told_alone: bool,
+    /// Whether the standby obeys neither, on this session.
+    pub(super) limbo: Limbo,
 }
 
 impl Court {
@@ -95,7 +103,7 @@ impl Court {
             pause: PAUSE_MIN,
             read_first: true,
             open_both: false,
-            told_alone: false,
+            limbo: Limbo::No,
         }
     }
 
@@ -209,7 +217,8 @@ impl Machine {
             if self.court.wanted.is_none() || asked.ask != WitnessAsk::Read {
                 return;
             }
-            if self.court.read_first {
+            let agreed = self.court.wanted.is_some_and(|w| w.right == Right::Agreed);
+            if self.court.read_first && !agreed {
                 return;
             }
         }
@@ -316,6 +325,10 @@ impl Machine {
     /// What is to be thought of what the witness holds.
     fn judge(&mut self, held: Option<WitnessRegister>, looked: bool) {
         let (me, now) = (self.me, self.now);
+        let agreed = self.court.wanted.is_some_and(|w| w.right == Right::Agreed);
+        if looked && agreed {
+            return self.step_court(); // What it holds is to be replaced, whatever it is.
+        }
         let Some(held) = held.filter(|h| self.believes(h)) else {
             // It knows less than this node: nothing rests on it before the pair has seeded it anew.
             self.withdraw_refused();
@@ -332,12 +345,9 @@ impl Machine {
             self.court.read_first = false;
             return;
         };
-        let ours = held.holder == me
-            && held.insync == wanted.insync
-            && held.epoch > self.register.epoch
-            && held.epoch >= self.register.seen
-            && wanted.epoch.is_none_or(|epoch| epoch == held.epoch);
-        if ours {
+        // Only a handover is taken up by reading. Behind any other swap of this node that is found
+        // there, a later one may be under way: one more swap voids it.
+        if wanted.after == After::Reign && wanted.epoch == Some(held.epoch) && held.holder == me {
             return self.granted(held);
         }
         let entitled = match (wanted.right, wanted.after) {
@@ -419,62 +429,87 @@ impl Machine {
         Some(right)
     }
 
-    /// The primary agreed with the standby to do without the witness, and the standby has recorded it.
-    pub(super) fn alone_too(&mut self, epoch: Epoch) {
+    /// The standby obeys neither: now the primary may change who decides.
+    pub(super) fn in_limbo(&mut self, epoch: Epoch) {
         let Phase::Primary(p) = &self.phase else { return };
-        if p.epoch == epoch && self.is_arbitrated() && self.court.told_alone {
-            self.go_unarbitrated();
+        if p.epoch == epoch && self.court.limbo == Limbo::Asked {
+            self.court.limbo = Limbo::Recorded;
         }
     }
 
     /// From now on the evidence rules hold.
-    pub(super) fn go_unarbitrated(&mut self) {
+    fn go_unarbitrated(&mut self) {
         self.withdraw();
         self.court.open_both = false;
         self.persist(Register { arbitration: Arbitration::None, ..self.register }, After::Nothing);
+        self.admit_again();
     }
 
-    /// The primary asks this standby to do without the witness from now on.
-    pub(super) fn alone(&mut self, epoch: Epoch) {
+    /// The primary is about to change who decides; this standby records that it obeys neither.
+    pub(super) fn limbo(&mut self, epoch: Epoch) {
         let seen = self.register.seen;
         let Phase::Standby(s) = &self.phase else { return };
         if epoch != s.epoch || epoch < seen || !s.joined || self.wants_to_lead() {
             return;
         }
-        let register = Register { arbitration: Arbitration::None, ..self.register };
-        self.persist(register, After::AloneToo { epoch });
+        let register = Register { arbitration: Arbitration::Limbo, ..self.register };
+        self.persist(register, After::InLimbo { epoch });
     }
 
     /// The primary puts a witness in force, seeds it anew, or does without it.
+    ///
+    /// A change of who decides has three durable steps: the standby obeys neither, the primary obeys
+    /// the new one, the standby (with its next Admit) does too. So the two never obey different ones.
     pub(super) fn mind_the_witness(&mut self) {
         let Phase::Primary(p) = &self.phase else { return };
-        if self.is_deciding() || !p.is_settled() || self.now < self.court.retry_at {
+        if self.is_deciding() || !p.is_settled() {
             return;
         }
-        let (epoch, solo, admitted) = (p.epoch, p.is_solo(), p.has_admitted());
+        let (solo, admitted, follows) = (p.is_solo(), p.has_admitted(), p.has_follower());
         let open = self.court.open_both && self.register.insync != Insync::Both;
-        if self.is_arbitrated() && self.witness_is_gone() {
-            #[cfg(test)]
-            let admitted_alone = self.broken(Mutant::SwitchAlone);
-            #[cfg(not(test))]
-            let admitted_alone = false;
-            if (solo && !open) || admitted_alone {
+        let gone = self.is_arbitrated() && self.witness_is_gone();
+        #[cfg(test)]
+        if gone && self.broken(Mutant::SwitchAlone) {
+            return self.go_unarbitrated();
+        }
+        if gone && solo && !open {
+            // Nobody else could be promoted by what the witness holds.
+            return self.go_unarbitrated();
+        }
+        if gone {
+            if (admitted || open && follows) && self.is_in_limbo() {
                 self.go_unarbitrated();
-            } else if (admitted || (open && p.has_follower())) && !self.court.told_alone {
-                self.court.told_alone = true;
-                self.send(Frame::Alone { epoch });
             }
             return;
         }
-        let Some(right) = self.witness_needs_seed() else { return };
+        let Some(right) = self.witness_needs_seed() else {
+            if self.court.limbo != Limbo::No {
+                self.admit_again(); // It was about to change, and is not any more.
+            }
+            return;
+        };
         let arbitration = Arbitration::Witness;
         if solo && !open {
             let insync = Insync::Only(self.me);
             self.want(Wanted { insync, after: After::Renew, right, epoch: None, arbitration });
-        } else if admitted && self.register.insync == Insync::Both {
+        } else if admitted
+            && self.register.insync == Insync::Both
+            && (self.is_arbitrated() || self.is_in_limbo())
+        {
             let (insync, after) = (Insync::Both, After::Admit);
             self.want(Wanted { insync, after, right, epoch: None, arbitration });
         }
+    }
+
+    /// Whether the standby has recorded that it obeys neither; asks it to.
+    fn is_in_limbo(&mut self) -> bool {
+        let Phase::Primary(p) = &self.phase else { return false };
+        let epoch = p.epoch;
+        if self.court.limbo == Limbo::No {
+            self.court.limbo = Limbo::Asked;
+            self.send(Frame::Limbo { epoch });
+        }
+        self.court.limbo == Limbo::Recorded
     }
 
     pub(super) fn witness_status(&self) -> WitnessStatus {

@@ -129,13 +129,13 @@ pub enum Frame {
         /// The reign.
         epoch: Epoch,
     },
-    /// Primary: the witness is away for good; record that the two of us decide from now on.
-    Alone {
+    /// Primary: who decides is about to change; record that you obey neither until you hear.
+    Limbo {
         /// The reign.
         epoch: Epoch,
     },
     /// Standby: recorded here.
-    AloneToo {
+    InLimbo {
         /// The reign.
         epoch: Epoch,
     },

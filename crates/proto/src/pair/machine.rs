@@ -6,7 +6,7 @@
 
 #[cfg(test)]
 use super::Mutant;
-use super::arbitration::{Court, Right};
+use super::arbitration::{Court, Limbo, Right};
 use super::frame::{Beacon, Frame, Hello, PhaseName, VERSION};
 use super::history::LogState;
 use super::lease::Stamp;
@@ -271,8 +271,8 @@ pub(super) enum After {
     Solo,
     /// The lone primary begins a new epoch: the witness was seeded.
     Renew,
-    /// The standby does without the witness, and may say so.
-    AloneToo { epoch: Epoch },
+    /// The standby obeys nobody for now, and may say so.
+    InLimbo { epoch: Epoch },
     /// The peer is insync.
     Admit,
     /// The standby is insync.
@@ -595,7 +595,7 @@ impl Machine {
                 After::Reign if current => self.reign(epoch),
                 After::Solo if current => self.solo_recorded(epoch),
                 After::Renew if current => self.renewed(epoch),
-                After::AloneToo { epoch } if current => self.send(Frame::AloneToo { epoch }),
+                After::InLimbo { epoch } if current => self.send(Frame::InLimbo { epoch }),
                 After::Admit if current => self.admit_recorded(epoch),
                 After::Obey if current => self.obey(epoch),
                 _ => {}
@@ -629,7 +629,7 @@ impl Machine {
         }
         self.session_end = self.now;
         self.asked = None;
-        self.court.told_alone = false;
+        self.court.limbo = Limbo::No;
         if self.court.wants() == Some(After::Reign) {
             self.withdraw();
         }
@@ -789,8 +789,8 @@ impl Machine {
             Frame::Follow { epoch } => self.followed(epoch),
             Frame::HandoverGo { epoch } => self.handover_go(epoch),
             Frame::Reign { epoch } => self.reigned(epoch),
-            Frame::Alone { epoch } => self.alone(epoch),
-            Frame::AloneToo { epoch } => self.alone_too(epoch),
+            Frame::Limbo { epoch } => self.limbo(epoch),
+            Frame::InLimbo { epoch } => self.in_limbo(epoch),
             Frame::Refuse { seen } => {
                 self.see(seen);
                 if self.asked.take().is_some() {
@@ -897,6 +897,7 @@ impl Machine {
         let reason = match now {
             Arbitration::None => "the witness decides no more: the two nodes alone do",
             Arbitration::Witness => "the witness decides",
+            Arbitration::Limbo => "who decides is about to change",
         };
         let epoch = self.register.epoch;
         self.put(Output::Note(Note { from: state, to: state, role, epoch, reason }));

@@ -84,7 +84,7 @@ pub(crate) enum Mutant {
 #[cfg(test)]
 impl Mutant {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::CommitBeforePeer,
         Self::SoloBeforeRecorded,
         Self::AdmitBeforeCopy,
@@ -97,5 +97,12 @@ impl Mutant {
         Self::AckBeforeSync,
         Self::SleepIgnored,
         Self::SoloUnwarned,
+        Self::NoLease,
+        Self::GrantWhilePromoting,
+        Self::PromoteWithoutSwap,
+        Self::SoloWithoutSwap,
+        Self::TrustRolledBackWitness,
+        Self::SwitchAlone,
+        Self::LostSwapAssumed,
     ];
 }

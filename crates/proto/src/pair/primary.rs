@@ -7,7 +7,7 @@
 
 #[cfg(test)]
 use super::Mutant;
-use super::arbitration::{Right, Wanted};
+use super::arbitration::{Limbo, Right, Wanted};
 use super::frame::{Frame, PhaseName};
 use super::history::History;
 use super::machine::{After, Machine, Output, Phase, RECORDS_LEN_MAX, VrrpStand};
@@ -442,7 +442,10 @@ impl Machine {
     pub(super) fn not_granted(&mut self, wanted: Wanted) {
         if let Some(p) = self.primary() {
             match wanted.after {
-                After::Admit => p.admitting = false,
+                After::Admit => {
+                    p.admitting = false;
+                    self.admit_again();
+                }
                 After::Solo => p.leaving = false,
                 _ => {}
             }
@@ -657,7 +660,17 @@ impl Machine {
             f.admit_sent = true;
             self.send(Frame::Admit { epoch, arbitration });
         }
+        self.court.limbo = Limbo::No;
         self.note("the standby has everything");
+    }
+
+    /// The standby is to hear anew who decides.
+    pub(super) fn admit_again(&mut self) {
+        self.court.limbo = Limbo::No;
+        if let Some(f) = self.follower() {
+            f.admit_sent = false;
+            f.admitted = false;
+        }
     }
 
     /// The standby has recorded that it is insync.
@@ -694,7 +707,7 @@ impl Machine {
 
     pub(super) fn handover(&mut self) {
         let (now, seen, peer) = (self.now, self.register.seen, self.me.peer());
-        let undecided = self.is_deciding() || self.court.told_alone;
+        let undecided = self.is_deciding() || self.court.limbo != Limbo::No;
         let Some(p) = self.primary() else { return };
         if !p.can_hand_over() || undecided {
             return;

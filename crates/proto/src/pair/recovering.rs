@@ -9,7 +9,7 @@ use super::frame::{Frame, Hello, PhaseName};
 use super::history::History;
 use super::machine::{After, Machine, Phase, VrrpStand};
 use super::primary::next_epoch;
-use super::register::Insync;
+use super::register::{Arbitration, Insync};
 use crate::id::Epoch;
 use crate::time::Mono;
 
@@ -30,7 +30,7 @@ impl Machine {
     /// heard of no later reign.
     pub(super) fn may_resume_solo(&self) -> bool {
         let r = &self.register;
-        r.solo(self.me) && !r.stale && r.seen == r.epoch
+        r.solo(self.me) && r.arbitration == Arbitration::None && !r.stale && r.seen == r.epoch
     }
 
     pub(super) fn step_recovering(&mut self) {

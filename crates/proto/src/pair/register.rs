@@ -28,6 +28,9 @@ pub enum Arbitration {
     None,
     /// A witness: no reign begins, and no set shrinks, without its compare-and-swap.
     Witness,
+    /// Neither: a standby whose primary is about to change from one to the other. It waits for the
+    /// primary's word, and begins no reign without its peer's consent.
+    Limbo,
 }
 
 /// The durable register of one node.

@@ -240,7 +240,7 @@ impl Machine {
     fn stale_when_led_elsewhere(&mut self) {
         let Phase::Standby(s) = &self.phase else { return };
         // With a witness it need not be decided here: whoever comes second is refused.
-        if s.linked || self.register.stale || self.is_arbitrated() {
+        if s.linked || self.register.stale || self.register.arbitration != Arbitration::None {
             return;
         }
         let echo = s.end.after(self.timers.echo);
@@ -265,7 +265,10 @@ impl Machine {
     fn promote_when_alone(&mut self) {
         let Phase::Standby(s) = &self.phase else { return };
         let r = &self.durable_register;
-        let entitled = s.insync && r.insync == Insync::Both && !self.register.stale;
+        let entitled = s.insync
+            && r.insync == Insync::Both
+            && !self.register.stale
+            && self.register.arbitration != Arbitration::Limbo;
         #[cfg(test)]
         let entitled = entitled || self.broken(Mutant::PromoteUnchecked);
         if !entitled || s.setting_aside || self.is_deciding() || !self.is_free() {
