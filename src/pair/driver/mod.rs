@@ -33,6 +33,7 @@ use crate::store::disk::Disk;
 use crate::store::{FatalHook, PrimaryLease, Store};
 use crate::tls::Pin;
 use crate::vrrp::Vrrp;
+use crate::vrrp::guardian::Guardian;
 use run::Driver;
 pub(super) use run::log_state;
 use std::net::SocketAddr;
@@ -62,6 +63,8 @@ pub struct Options {
     pub pair: Option<config::Pair>,
     /// The floating addresses; `None` without any.
     pub vrrp: Option<Arc<Vrrp>>,
+    /// Who says goodbye to the peer when this process has ended; `None` without a peer.
+    pub guardian: Option<Guardian>,
     /// Whether the service listeners are up: the addresses are held only while they are.
     pub listening: watch::Receiver<bool>,
     /// Called when the pair must stop: the register cannot be made durable.
@@ -307,7 +310,7 @@ impl Pair {
                 if let Some(options) = witness_options(config) {
                     witness = Some(Client::start(options, &id).map_err(LinkError::Tls)?);
                 }
-                let link = Link::start(link_options(config, &options.data_dir), id.clone())?;
+                let link = Link::start(link_options(config, &options), id.clone())?;
                 (Some((link, id)), timers, node)
             }
         };
@@ -483,7 +486,7 @@ fn witness_options(config: &config::Pair) -> Option<ClientOptions> {
     })
 }
 
-fn link_options(config: &config::Pair, data_dir: &Path) -> link::Options {
+fn link_options(config: &config::Pair, options: &Options) -> link::Options {
     link::Options {
         listen: config.listen.clone(),
         peer: config.peer.clone(),
@@ -491,6 +494,7 @@ fn link_options(config: &config::Pair, data_dir: &Path) -> link::Options {
         silence: config.heartbeat * config::Pair::SILENCE_HEARTBEATS,
         connect_timeout: config.connect_timeout,
         reconnect: config.reconnect,
-        data_dir: data_dir.to_owned(),
+        data_dir: options.data_dir.clone(),
+        guardian: options.guardian.clone(),
     }
 }

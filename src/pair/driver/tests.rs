@@ -145,6 +145,7 @@ impl Appliance {
             data_dir: self.dir.path().to_owned(),
             pair,
             vrrp: None,
+            guardian: None,
             listening: listening_out,
             fatal,
             promoted: Arc::new(|_last| ()),
