@@ -39,6 +39,7 @@ use tokio::sync::watch;
 use understudy_proto::directory::DirectoryRules;
 use understudy_proto::id::NodeId;
 use understudy_proto::mailbox::MailboxRules;
+use understudy_proto::merge::{Kinds, MergeRules};
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
 use understudy_proto::time::Mono;
@@ -192,6 +193,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             Arc::new(move |tail| mail.promoted(tail))
         },
         side: Side::new(),
+        kinds: kinds(),
         restart: Arc::new(|| {
             let e = swap::exec_self();
             log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
@@ -238,9 +240,18 @@ fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {
     let views = usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX)
         / options.cache_bytes.max(1);
     options.open_views_max = views.max(4);
-    let registry = Registry::default().with(DirectoryRules).with(MailboxRules).with(QueueRules);
+    let registry = Registry::default()
+        .with(DirectoryRules)
+        .with(MailboxRules)
+        .with(QueueRules)
+        .with(MergeRules(kinds()));
     Store::open(Arc::new(RealDisk), options, registry)
         .map_err(|e| failure("the store cannot be opened", &e))
+}
+
+/// The kinds that are merged when both nodes of a pair went on alone, in this order.
+fn kinds() -> Kinds {
+    Kinds::new(vec![Box::new(DirectoryRules), Box::new(MailboxRules), Box::new(QueueRules)])
 }
 
 fn start_vrrp(config: &Config, guardian: Option<Guardian>) -> Result<Option<Arc<Vrrp>>, Failure> {

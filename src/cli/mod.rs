@@ -8,6 +8,7 @@
 
 mod account;
 mod alias;
+mod branches;
 mod client;
 mod config;
 mod credential;
@@ -123,6 +124,8 @@ enum Command {
     /// Mail that waits for delivery to others.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// What the pair's branches came to, and what lost when they were merged.
+    Branches(branches::Args),
     /// Move the primary role to the peer.
     Handover,
     /// The two appliances of a pair.
@@ -169,6 +172,7 @@ impl Args {
             Command::Alias(command) => alias::perform(command, &path),
             Command::Credential(command) => credential::perform(command, &path),
             Command::Queue(command) => queue::perform(&command, &path),
+            Command::Branches(args) => branches::perform(&args, &path),
             Command::Handover => handover::perform(&path),
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
@@ -209,6 +213,7 @@ mod tests {
             "credential list anna@acme.example",
             "credential revoke anna@acme.example 3",
             "queue list",
+            "branches --json",
             "config check /tmp/a.toml",
             "config example",
             "handover",

@@ -52,6 +52,8 @@ pub enum Request {
     CredentialRevoke(Revoke),
     /// Messages that wait for delivery to others.
     QueueList,
+    /// What two branches of this pair came to, and what lost when they were merged.
+    Branches,
     /// Moves the primary role to the peer.
     Handover,
     /// A one-time token with which the other appliance joins.
@@ -167,6 +169,8 @@ pub enum Answer {
     AppPassword(MadePassword),
     /// For `queue-list`.
     Queue(Vec<QueueEntry>),
+    /// For `branches`.
+    Branches(Vec<BranchEntry>),
     /// For `pair-token`.
     Token(Token),
 }
@@ -232,6 +236,46 @@ pub struct MadePassword {
     /// The password.
     #[serde(serialize_with = "serialize_exposed")]
     pub password: Secret<String>,
+}
+
+/// A branch in one tenant.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BranchEntry {
+    /// Which branch: the last shared record and the branch's last epoch.
+    pub branch: String,
+    /// The tenant's name; `None` for the system's own data.
+    pub tenant: Option<String>,
+    /// When its first record was taken, in milliseconds since 1970.
+    pub began_ms: u64,
+    /// When its merge was complete.
+    pub finished_ms: Option<u64>,
+    /// The last record that was taken.
+    pub taken: u64,
+    /// The stage of the merge, 0 while records are taken.
+    pub stage: u8,
+    /// How many stages there are.
+    pub stages: u8,
+    /// Tasks of the stage that are done.
+    pub tasks_done: u32,
+    /// What lost.
+    pub lost: Vec<LostEntry>,
+}
+
+/// A version that lost in a merge.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostEntry {
+    /// When, in milliseconds since 1970.
+    pub when_ms: u64,
+    /// Which object.
+    pub object: String,
+    /// By which rule.
+    pub rule: String,
+    /// What lost.
+    pub lost: String,
+    /// The branch's record that has the original; `None` where this side's version lost.
+    pub original: Option<u64>,
 }
 
 /// A message that waits.
@@ -308,6 +352,7 @@ impl Request {
             Self::CredentialList(_) => "credential-list",
             Self::CredentialRevoke(_) => "credential-revoke",
             Self::QueueList => "queue-list",
+            Self::Branches => "branches",
             Self::Handover => "handover",
             Self::PairToken => "pair-token",
             Self::PairForceSolo(_) => "pair-force-solo",
@@ -326,6 +371,7 @@ impl Request {
                 | Self::AliasList(_)
                 | Self::CredentialList(_)
                 | Self::QueueList
+                | Self::Branches
         )
     }
 }
@@ -392,6 +438,8 @@ pub trait Operator: Send + Sync + 'static {
     -> impl Future<Output = Outcome<()>> + Send;
     /// What waits for delivery to others.
     fn queue_list(&self) -> impl Future<Output = Outcome<Vec<QueueEntry>>> + Send;
+    /// Branches and what lost when they were merged.
+    fn branches(&self) -> impl Future<Output = Outcome<Vec<BranchEntry>>> + Send;
     /// Moves the primary role to the peer; returns when it is there.
     fn handover(&self) -> impl Future<Output = Outcome<()>> + Send;
     /// Makes a one-time token.
@@ -432,6 +480,7 @@ async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
         Request::CredentialList(r) => o.credential_list(&r.name).await.map(Answer::Credentials),
         Request::CredentialRevoke(r) => o.credential_revoke(&r.account, r.id).await.map(done),
         Request::QueueList => o.queue_list().await.map(Answer::Queue),
+        Request::Branches => o.branches().await.map(Answer::Branches),
         Request::Handover => o.handover().await.map(done),
         Request::PairToken => o.pair_token().await.map(Answer::Token),
         Request::PairForceSolo(r) if !r.confirmed => Err(Failure::new(

@@ -4,6 +4,7 @@
 //! else; what a decision must survive is durable before the decision acts; only the pinned peer
 //! speaks on the link. Absent on purpose: merging (a later issue).
 
+mod branch;
 mod driver;
 pub mod formation;
 mod journal;

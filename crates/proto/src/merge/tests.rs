@@ -380,7 +380,8 @@ type Message = (u32, u8, Vec<String>, UnixMs);
 /// What both ways of merging must agree on.
 #[derive(Debug, PartialEq, Eq)]
 struct Content {
-    messages: BTreeMap<(String, String), Vec<Message>>,
+    /// As text, to be compared line by line.
+    messages: BTreeMap<String, String>,
     subscribed: BTreeSet<String>,
     queue: Vec<(Vec<String>, UnixMs)>,
     credentials: BTreeSet<(String, String)>,
@@ -427,6 +428,8 @@ fn content(node: &Node) -> Content {
     let mut queue: Vec<_> =
         queue::items(keys, 1_000).unwrap().into_iter().map(|i| (i.to, UnixMs(0))).collect();
     queue.sort();
+    let messages =
+        messages.iter().map(|((a, m), all)| (format!("{a} {m}"), format!("{all:?}"))).collect();
     Content { messages, subscribed, queue, credentials, addresses }
 }
 
@@ -435,14 +438,13 @@ fn differ(a: &Content, b: &Content) -> String {
     if a == b {
         return String::new();
     }
-    let lines = |c: &Content| -> Vec<String> {
-        format!("{c:#?}").lines().map(str::to_owned).collect()
-    };
+    let lines =
+        |c: &Content| -> Vec<String> { format!("{c:#?}").lines().map(str::to_owned).collect() };
     let (a, b) = (lines(a), lines(b));
     let only = |x: &[String], y: &[String]| -> Vec<String> {
         x.iter().filter(|l| !y.contains(l)).cloned().collect()
     };
-    format!("{:?}\n{:?}\n{a:?}", only(&a, &b), only(&b, &a))
+    format!("{:?}\n{:?}", only(&a, &b), only(&b, &a))
 }
 
 /// IMAP, as a client sees it that knew `side` and sees `merged` now.
