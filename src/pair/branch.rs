@@ -12,8 +12,9 @@
 
 mod leader;
 mod shipping;
-#[cfg(test)]
-mod tests;
+mod upkeep;
+
+pub(super) use self::upkeep::upkeep;
 
 use self::leader::Leader;
 use super::driver::{PairStatus, Restart};

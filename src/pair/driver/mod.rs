@@ -234,11 +234,13 @@ struct Handle {
     task: JoinHandle<()>,
     resync: Option<JoinHandle<()>>,
     branch: Option<JoinHandle<()>>,
+    upkeep: JoinHandle<()>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.task.abort();
+        self.upkeep.abort();
         for helper in [&self.resync, &self.branch].into_iter().flatten() {
             helper.abort();
         }
@@ -293,16 +295,20 @@ impl Pair {
         let (copy, copy_out) = watch::channel(None);
         let resync = resync_options(&options, copy);
         let merging = branch_options(&options);
+        let store = options.store.clone();
         let (driver, watches) =
             Driver::new(options, machine, link, dir, entries, commands_out, tick, timers, copy_out);
         let status = watches.status.clone();
         let resync = resync.and_then(|options| resync::start(options, status.clone()));
         let lease = watches.lease.clone();
+        let upkeep = branch::upkeep(store, status.clone(), lease.clone());
+        let upkeep = task::spawn("branch-upkeep", upkeep);
         let branch = merging.and_then(|options| branch::start(options, status, lease));
         let task = task::spawn_critical("pair", driver.run());
         Ok(Self(Arc::new(Handle {
             resync,
             branch,
+            upkeep,
             commands,
             lease: watches.lease,
             status: watches.status,

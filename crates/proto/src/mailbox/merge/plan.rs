@@ -28,6 +28,12 @@ pub(super) enum Task {
         ours: Option<String>,
         ours_new: Vec<MailboxId>,
     },
+    /// A mailbox that is new on the branch gets the name that it had there, if that is free by now.
+    Name {
+        account: AccountId,
+        mailbox: MailboxId,
+        name: String,
+    },
     Subscribe {
         account: AccountId,
         mailbox: MailboxId,
@@ -124,6 +130,11 @@ impl Planner for Plan {
             }
             // Names last: a mailbox that goes takes no name from another.
             mailboxes(&mut tasks, *id, theirs, ours);
+            for (mailbox, row) in &theirs.boxes {
+                if let Some(name) = row.name.clone().filter(|_| theirs.is_new(*mailbox)) {
+                    tasks.push(Task::Name { account: *id, mailbox: *mailbox, name });
+                }
+            }
         }
         Ok(tasks.iter().map(codec::encode).collect())
     }

@@ -22,6 +22,19 @@ pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyErr
             let Some(it) = It::find(on, account)? else { return Ok(()) };
             rename(on, it, mailbox, (name, ours), &ours_new)
         }
+        Task::Name { account, mailbox, name } => {
+            let Some(it) = It::find(on, account)? else { return Ok(()) };
+            let id = it.mailbox(on, mailbox)?;
+            let all = rows::mailboxes(on.keys(), it.ours)?;
+            // One that was deleted on the branch was never made here.
+            if id == mailbox || all.iter().any(|m| m.name == name) || all.iter().all(|m| m.id != id)
+            {
+                return Ok(());
+            }
+            let (account, modseq) = (it.ours, next_modseq(on, it.ours)?);
+            let (names, parents) = (vec![(id, name)], Vec::new());
+            make(on, &Change::Rename { account, modseq, names, parents, uid_validity: 0 })
+        }
         Task::Subscribe { account, mailbox, subscribed } => {
             let Some(it) = It::find(on, account)? else { return Ok(()) };
             let id = it.mailbox(on, mailbox)?;
