@@ -42,6 +42,7 @@ use understudy_proto::carry::ImportRules;
 use understudy_proto::directory::DirectoryRules;
 use understudy_proto::id::NodeId;
 use understudy_proto::mailbox::MailboxRules;
+use understudy_proto::merge::{Kinds, MergeRules};
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
 use understudy_proto::time::Mono;
@@ -220,6 +221,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         side: Side::new(),
         agreement: config.agreement(),
         services: vital.clone(),
+        kinds: kinds(),
         restart: Arc::new(|| {
             let e = swap::exec_self();
             log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
@@ -270,9 +272,15 @@ fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {
         .with(DirectoryRules)
         .with(MailboxRules)
         .with(QueueRules)
-        .with(ImportRules);
+        .with(ImportRules)
+        .with(MergeRules(kinds()));
     Store::open(Arc::new(RealDisk), options, registry)
         .map_err(|e| failure("the store cannot be opened", &e))
+}
+
+/// The kinds that are merged when both nodes of a pair went on alone, in this order.
+fn kinds() -> Kinds {
+    Kinds::new(vec![Box::new(DirectoryRules), Box::new(MailboxRules), Box::new(QueueRules)])
 }
 
 fn start_vrrp(config: &Config, guardian: Option<Guardian>) -> Result<Option<Arc<Vrrp>>, Failure> {

@@ -6,8 +6,8 @@ use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::DirectoryError;
 use crate::ops::request::{
-    AccountEntry, AddressEntry, AliasEntry, Carried, CredentialEntry, DomainEntry, Failure,
-    MadePassword, Operator, Outcome, QueueEntry, TenantEntry, Token,
+    AccountEntry, AddressEntry, AliasEntry, BranchEntry, Carried, CredentialEntry, DomainEntry,
+    Failure, LostEntry, MadePassword, Operator, Outcome, QueueEntry, TenantEntry, Token,
 };
 use crate::ops::status::StatusReport;
 use crate::pair::formation;
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use understudy_proto::directory::{PASSWORD, Tenant};
 use understudy_proto::id::TenantId;
+use understudy_proto::merge;
 
 /// Most rows of a list.
 const ROWS_MAX: usize = 10_000;
@@ -210,6 +211,38 @@ impl Operator for Desk {
     async fn credential_revoke(&self, account: &str, id: u64) -> Outcome<()> {
         let id = u32::try_from(id).unwrap_or(u32::MAX);
         self.0.directory.revoke_credential(&self.lease()?, account, id).await.map_err(refused)
+    }
+
+    async fn branches(&self) -> Outcome<Vec<BranchEntry>> {
+        let unread = |e: &dyn std::fmt::Display| failure("the branches cannot be read", &e);
+        let mut tenants: Vec<(TenantId, Option<String>)> = vec![(TenantId::SYSTEM, None)];
+        tenants.extend(self.names()?.into_iter().map(|(id, name)| (id, Some(name))));
+        let mut entries = Vec::new();
+        for (id, tenant) in tenants {
+            let view = self.0.store.read(id).map_err(|e| unread(&e))?;
+            for (branch, progress) in merge::branches(&view).map_err(|e| unread(&e))? {
+                let notes = merge::notes(&view, branch).map_err(|e| unread(&e))?;
+                let lost = notes.into_iter().take(ROWS_MAX).map(|n| LostEntry {
+                    when_ms: n.when.0,
+                    object: n.object,
+                    rule: n.rule,
+                    lost: n.lost,
+                    original: Some(n.original.0).filter(|lsn| *lsn > 0),
+                });
+                entries.push(BranchEntry {
+                    branch: branch.to_string(),
+                    tenant: tenant.clone(),
+                    began_ms: progress.began.0,
+                    finished_ms: progress.finished.map(|at| at.0),
+                    taken: progress.taken.0,
+                    stage: progress.stage,
+                    stages: super::kinds().stages(),
+                    tasks_done: progress.task,
+                    lost: lost.collect(),
+                });
+            }
+        }
+        Ok(entries)
     }
 
     async fn queue_list(&self) -> Outcome<Vec<QueueEntry>> {

@@ -65,6 +65,8 @@ pub enum Request {
     AddressClaim(AddressClaim),
     /// Gives the addresses of an origin back.
     AddressRelease(Named),
+    /// What two branches of this pair came to, and what lost when they were merged.
+    Branches,
     /// Moves the primary role to the peer.
     Handover,
     /// A one-time token with which the other appliance joins.
@@ -220,6 +222,8 @@ pub enum Answer {
     Queue(Vec<QueueEntry>),
     /// For `address-list`.
     Addresses(Vec<AddressEntry>),
+    /// For `branches`.
+    Branches(Vec<BranchEntry>),
     /// For `pair-token`.
     Token(Token),
 }
@@ -296,6 +300,46 @@ pub struct MadePassword {
     /// The password.
     #[serde(serialize_with = "serialize_exposed")]
     pub password: Secret<String>,
+}
+
+/// A branch in one tenant.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BranchEntry {
+    /// Which branch: the last shared record and the branch's last epoch.
+    pub branch: String,
+    /// The tenant's name; `None` for the system's own data.
+    pub tenant: Option<String>,
+    /// When its first record was taken, in milliseconds since 1970.
+    pub began_ms: u64,
+    /// When its merge was complete.
+    pub finished_ms: Option<u64>,
+    /// The last record that was taken.
+    pub taken: u64,
+    /// The stage of the merge, 0 while records are taken.
+    pub stage: u8,
+    /// How many stages there are.
+    pub stages: u8,
+    /// Tasks of the stage that are done.
+    pub tasks_done: u32,
+    /// What lost.
+    pub lost: Vec<LostEntry>,
+}
+
+/// A version that lost in a merge.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostEntry {
+    /// When, in milliseconds since 1970.
+    pub when_ms: u64,
+    /// Which object.
+    pub object: String,
+    /// By which rule.
+    pub rule: String,
+    /// What lost.
+    pub lost: String,
+    /// The branch's record that has the original; `None` where this side's version lost.
+    pub original: Option<u64>,
 }
 
 /// A message that waits.
@@ -407,6 +451,7 @@ impl Request {
             Self::AddressList => "address-list",
             Self::AddressClaim(_) => "address-claim",
             Self::AddressRelease(_) => "address-release",
+            Self::Branches => "branches",
             Self::Handover => "handover",
             Self::PairToken => "pair-token",
             Self::PairForceSolo(_) => "pair-force-solo",
@@ -427,6 +472,7 @@ impl Request {
                 | Self::CredentialList(_)
                 | Self::QueueList
                 | Self::AddressList
+                | Self::Branches
         )
     }
 }
@@ -515,6 +561,8 @@ pub trait Operator: Send + Sync + 'static {
     fn address_claim(&self, name: &str, force: bool) -> impl Future<Output = Outcome<()>> + Send;
     /// Gives an origin's addresses back; returns when they are gone.
     fn address_release(&self, name: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Branches and what lost when they were merged.
+    fn branches(&self) -> impl Future<Output = Outcome<Vec<BranchEntry>>> + Send;
     /// Moves the primary role to the peer; returns when it is there.
     fn handover(&self) -> impl Future<Output = Outcome<()>> + Send;
     /// Makes a one-time token.
@@ -565,6 +613,7 @@ async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
         Request::AddressList => o.address_list().await.map(Answer::Addresses),
         Request::AddressClaim(r) => o.address_claim(&r.name, r.force).await.map(done),
         Request::AddressRelease(r) => o.address_release(&r.name).await.map(done),
+        Request::Branches => o.branches().await.map(Answer::Branches),
         Request::Handover => o.handover().await.map(done),
         Request::PairToken => o.pair_token().await.map(Answer::Token),
         Request::PairForceSolo(r) if !r.confirmed => Err(Failure::new(

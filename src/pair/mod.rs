@@ -5,6 +5,7 @@
 //! speaks on the link. Absent on purpose: merging (a later issue).
 
 mod agreement;
+mod branch;
 mod driver;
 pub mod formation;
 mod journal;

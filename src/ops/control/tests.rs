@@ -88,6 +88,9 @@ impl Operator for Recorder {
     async fn queue_list(&self) -> Outcome<Vec<QueueEntry>> {
         no()
     }
+    async fn branches(&self) -> Outcome<Vec<BranchEntry>> {
+        no()
+    }
     async fn handover(&self) -> Outcome<()> {
         panic!("a broken operator")
     }

@@ -18,6 +18,7 @@ mod tasks;
 mod tests;
 
 use super::agreement::Agreement;
+use super::branch;
 use super::formation::{FormationError, PairIdentity};
 use super::journal::{self, Entry};
 use super::link::{self, Link, LinkError};
@@ -43,6 +44,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::id::{Lsn, NodeId};
+use understudy_proto::merge::Kinds;
 use understudy_proto::pair::{Arbitration, Insync, Machine, Register, Status, Timers};
 use understudy_proto::time::{Mono, UnixMs};
 
@@ -79,6 +81,8 @@ pub struct Options {
     pub services: Vital,
     /// Starts the program anew, to use a copy of the peer's data that has become complete.
     pub restart: Restart,
+    /// The kinds of change that are merged when both nodes went on alone.
+    pub kinds: Kinds,
 }
 
 /// See [`Options::restart`]. Returns only in tests.
@@ -251,13 +255,16 @@ struct Handle {
     journal: watch::Receiver<Arc<Vec<Entry>>>,
     task: JoinHandle<()>,
     resync: Option<JoinHandle<()>>,
+    branch: Option<JoinHandle<()>>,
+    upkeep: JoinHandle<()>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.task.abort();
-        if let Some(resync) = &self.resync {
-            resync.abort();
+        self.upkeep.abort();
+        for helper in [&self.resync, &self.branch].into_iter().flatten() {
+            helper.abort();
         }
     }
 }
@@ -326,6 +333,8 @@ impl Pair {
         let tick = options.pair.as_ref().map_or(TICK_ALONE, |pair| pair.heartbeat);
         let (copy, copy_out) = watch::channel(None);
         let resync = resync_options(&options, copy);
+        let merging = branch_options(&options);
+        let store = options.store.clone();
         let (driver, watches) = Driver::new(
             options,
             machine,
@@ -339,10 +348,16 @@ impl Pair {
             copy_out,
         );
         let status = watches.status.clone();
-        let resync = resync.and_then(|options| resync::start(options, status));
+        let resync = resync.and_then(|options| resync::start(options, status.clone()));
+        let lease = watches.lease.clone();
+        let upkeep = branch::upkeep(store, status.clone(), lease.clone());
+        let upkeep = task::spawn("branch-upkeep", upkeep);
+        let branch = merging.and_then(|options| branch::start(options, status, lease));
         let task = task::spawn_critical("pair", driver.run());
         Ok(Self(Arc::new(Handle {
             resync,
+            branch,
+            upkeep,
             commands,
             lease: watches.lease,
             status: watches.status,
@@ -441,6 +456,19 @@ fn resync_options(
         bytes_per_s: pair.resync_bytes_per_s,
         restart: Arc::clone(&options.restart),
         copy,
+    })
+}
+
+/// `None` for an appliance alone.
+fn branch_options(options: &Options) -> Option<branch::Options> {
+    options.pair.as_ref()?;
+    Some(branch::Options {
+        store: options.store.clone(),
+        disk: Arc::clone(&options.disk),
+        data_dir: options.data_dir.clone(),
+        side: options.side.clone(),
+        restart: Arc::clone(&options.restart),
+        kinds: options.kinds.clone(),
     })
 }
 

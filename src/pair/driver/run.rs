@@ -101,6 +101,8 @@ pub(super) struct Driver {
     lost_at: Option<Mono>,
     role: Role,
     unconfirmed: Option<Unconfirmed>,
+    /// The reign that begins was another's until now.
+    taken_over: bool,
     problems: BTreeMap<&'static str, String>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -217,6 +219,7 @@ impl Driver {
             lost_at: None,
             role: Role::None,
             unconfirmed: None,
+            taken_over: false,
             problems: BTreeMap::new(),
             workers,
         };
@@ -322,10 +325,15 @@ impl Driver {
             Output::Unconfirmed { after, tail } => {
                 let unconfirmed = Unconfirmed { after, last: tail, at: clock::now_ms() };
                 self.unconfirmed = (tail > after).then_some(unconfirmed);
+                // Before the epoch's own first record: whose reign was it until now?
+                let before = self.log.last().epoch;
+                let taken_over = before.0 & 1 != u64::from(self.machine.status().node.0);
+                self.taken_over = taken_over && before.0 > 0;
                 // Before the lease: nobody may repeat a transaction that is not yet remembered.
                 (self.options.promoted)(tail);
             }
             Output::Lead(epoch) => {
+                self.mark_fork(epoch);
                 if !self.log.is_stopped() {
                     let (lease, control) = PrimaryLease::mint(epoch);
                     control.extend(self.lease_until);
@@ -353,6 +361,20 @@ impl Driver {
     fn ask_witness(&mut self, number: u64, ask: WitnessAsk) {
         if !self.witness.as_ref().is_some_and(|witness| witness.ask(number, ask)) {
             self.feed(Input::Witness { number, answer: WitnessAnswer::Lost });
+        }
+    }
+
+    /// A node that leads alone in another's place may have a rival: its UIDs leave a gap, durably
+    /// known before the first one is given. Without a witness epochs tell whose they were: node 0
+    /// opens even ones, node 1 odd ones.
+    fn mark_fork(&mut self, epoch: Epoch) {
+        let alone = self.machine.status().state == State::Solo && self.options.pair.is_some();
+        if !std::mem::take(&mut self.taken_over) || !alone {
+            return;
+        }
+        if let Err(e) = self.log.set_fork(epoch) {
+            log::error!(err:% = e, runbook = "disk-failure"; "a possible fork cannot be noted");
+            (self.options.fatal)("a possible fork cannot be noted durably");
         }
     }
 

@@ -72,11 +72,16 @@ pub struct CreateTenant {
 }
 
 impl CreateTenant {
+    /// The first id above all that were given: where a merge begins to count.
+    pub fn first_free_id(keys: &dyn Keys) -> Result<TenantId, mailbox::RowError> {
+        Ok(rows::last_tenant(keys)?.next())
+    }
+
     /// The id that the next tenant gets when `node` creates it: even ones are node 0's, odd ones
     /// node 1's. A key that was made right before a crash is then never of the same tenant as one
     /// that the other node made meanwhile.
     pub fn next_id(keys: &dyn Keys, node: NodeId) -> Result<TenantId, mailbox::RowError> {
-        let next = rows::last_tenant(keys)?.next();
+        let next = Self::first_free_id(keys)?;
         Ok(if next.0 & 1 == u32::from(node.0 & 1) { next } else { next.next() })
     }
 }
