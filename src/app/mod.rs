@@ -12,6 +12,7 @@ mod address;
 mod operator;
 mod report;
 mod services;
+mod shared;
 mod witness;
 
 use crate::base::secret::Secret;
@@ -178,6 +179,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let vrrp = start_vrrp(&config, guardian.clone())?;
     let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
     let (listening, listening_out) = watch::channel(false);
+    let side = Side::new();
     let pair_threads = threads.enter();
     let pair = Pair::start(pair::Options {
         store: store.clone(),
@@ -191,7 +193,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             let mail = mail.clone();
             Arc::new(move |tail| mail.promoted(tail))
         },
-        side: Side::new(),
+        side: side.clone(),
         restart: Arc::new(|| {
             let e = swap::exec_self();
             log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
@@ -204,7 +206,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let board = Arc::new(health::Board::default());
     let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board };
 
-    let services = services::start(&rooms)?;
+    let services = services::start(&rooms, &side)?;
     listening.send_replace(true);
     health::serve(rooms.config.management.address, rooms.board.clone())
         .map_err(|e| failure("health cannot be served", &e))?;

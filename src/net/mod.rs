@@ -9,6 +9,7 @@ mod gate;
 mod listen;
 mod serve;
 pub mod session;
+pub mod table;
 
 pub use gate::{Gate, Open, Pass, Stop, StopControl, stop};
 pub use listen::{BACKLOG, ListenError, Listener, datagram, listen, listen_at};
