@@ -225,7 +225,8 @@ impl Inner {
         pending.forget(*slot.applied.borrow());
         let view = ReadView::new(self.view(slot)?)?;
         let keys = Layered { view: &view, pending: &pending };
-        let moment = Moment { now: clock::now_ms(), random: secret::random() };
+        let fork = self.log.fork();
+        let moment = Moment { now: clock::now_ms(), random: secret::random(), fork };
         let decision = match command.decide(&keys, moment) {
             Ok(decision) => decision,
             Err(DecideError::Refused(refusal)) => {

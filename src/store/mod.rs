@@ -9,6 +9,7 @@
 //! `insync` is (`pair` mints the lease and calls [`Log::commit`]).
 
 mod body;
+mod branch;
 mod decider;
 pub mod disk;
 mod error;
@@ -23,6 +24,7 @@ mod tests;
 mod view;
 
 pub use self::body::BodyWriter;
+pub use self::branch::Plain;
 pub use self::error::{Class, StoreError, WriteError};
 pub use self::incoming::{Incoming, LogBase, Source};
 pub use self::keyring::Keyring;

@@ -241,7 +241,6 @@ async fn a_session_is_resumed_at_the_other_node() {
         |kind: Option<rustls::HandshakeKind>| !matches!(kind, Some(rustls::HandshakeKind::Resumed));
     assert!(full(kinds(here.config(), client.clone()).await));
     assert!(!full(kinds(here.config(), client.clone()).await));
-    assert!(full(kinds(there.config(), client.clone()).await), "the keys are not shared yet");
     there.tickets().adopt(&here.tickets().export());
     assert!(!full(kinds(there.config(), client.clone()).await));
     // What it had of the first node before is of use after the takeover.

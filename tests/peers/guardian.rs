@@ -16,7 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use understudy::base::clock::mono;
 use understudy::vrrp::guardian::{self, Connection, Guardian};
-use understudy::vrrp::{Checksum, GroupConfig, Interval, Priority, Stand, Vrrp};
+use understudy::vrrp::{GroupConfig, Interval, Priority, Stand, Vrrp};
 use understudy_proto::time::Mono;
 
 const A: usize = 0;

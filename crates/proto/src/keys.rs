@@ -113,6 +113,18 @@ impl<'a> Overlay<'a> {
         self.writes
     }
 
+    /// How many rows were written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Whether nothing was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
     /// The topics that were woken.
     #[must_use]
     pub fn topics(&self) -> &[u64] {

@@ -18,6 +18,7 @@ pub mod id;
 pub mod imap;
 pub mod keys;
 pub mod mailbox;
+pub mod merge;
 pub mod message;
 pub mod pair;
 pub mod queue;

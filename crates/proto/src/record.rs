@@ -45,6 +45,8 @@ impl Kind {
     pub const MAILBOX: Self = Self(17);
     /// The outbound queue.
     pub const QUEUE: Self = Self(18);
+    /// What a branch had that is merged here, and how far the merge is.
+    pub const BRANCH: Self = Self(19);
 }
 
 /// The value that links a record to all records before it.

@@ -6,11 +6,14 @@
 //! the change is committed. `apply` may never fail for a change that `decide` made: an error there
 //! is damage or a bug and ends the process (the standby takes over).
 //!
-//! `merge`, the third function of a kind, comes with the branches that it merges (DESIGN.md 3, 9).
+//! [`Merge`] is the third: what becomes of one branch's changes when two branches meet
+//! (docs/design/merge.md). A kind without it would lose what a branch changed, so every kind of
+//! change that the store takes has it.
 
 use crate::codec::DecodeError;
-use crate::id::{Epoch, Lsn};
+use crate::id::{Epoch, Lsn, UploadId};
 use crate::keys::{Keys, KeysError, KeysMut};
+use crate::merge::{Known, Merging};
 use crate::record::Kind;
 use crate::time::UnixMs;
 
@@ -21,6 +24,9 @@ pub struct Moment {
     pub now: UnixMs,
     /// Fresh random bytes.
     pub random: [u8; 32],
+    /// The epoch that a promotion without a witness began, while another node may go on, too; else
+    /// zero. UIDs given from then on leave a gap ([`crate::mailbox::UID_JUMP`]).
+    pub fork: Epoch,
 }
 
 /// Where a change stands in the log.
@@ -93,6 +99,47 @@ pub trait Apply: Send + Sync {
 
     /// Turns a committed change into rows. Deterministic; see the module's head.
     fn apply(&self, keys: &mut dyn KeysMut, at: Position, change: &[u8]) -> Result<(), ApplyError>;
+}
+
+/// Which side of a fork a change was made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The leader's: its reign is the later one, its rows are merged into.
+    Ours,
+    /// The branch's.
+    Theirs,
+}
+
+/// A kind whose changes can be merged. The merge folds what each side changed since the fork into
+/// tasks and carries these out one by one over the leader's rows.
+///
+/// Kinds are merged in the order in which they are registered; each may rest on what those before it
+/// have noted with [`Merging::map`](crate::merge::Merging::map).
+pub trait Merge: Apply {
+    /// The uploads that a change links: they are shipped before it.
+    fn bodies(&self, _change: &[u8]) -> Result<Vec<UploadId>, DecodeError> {
+        Ok(Vec::new())
+    }
+
+    /// Stages, done one after the other. What the leader changed counts up to the begin of a stage.
+    fn stages(&self) -> u8 {
+        1
+    }
+
+    /// Begins to fold for `stage`.
+    fn planner(&self, stage: u8) -> Box<dyn Planner>;
+
+    /// Carries out one task over the leader's rows. Deterministic but for the rows.
+    fn merge(&self, on: &mut Merging<'_>, task: &[u8]) -> Result<(), ApplyError>;
+}
+
+/// Folds both sides' changes and says what is to be done.
+pub trait Planner: Send {
+    /// Takes in a change of any kind, in each side's order.
+    fn fold(&mut self, side: Side, at: Lsn, kind: Kind, change: &[u8]) -> Result<(), DecodeError>;
+
+    /// The tasks, in order. The same for the same folded changes and the same maps.
+    fn plan(self: Box<Self>, known: &Known<'_>) -> Result<Vec<Vec<u8>>, ApplyError>;
 }
 
 /// The kinds that this release knows; built by `app`, handed to the store.

@@ -35,6 +35,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use understudy_proto::id::{Epoch, Lsn, TenantId};
 use understudy_proto::record::{self, Chain, Kind};
+use understudy_proto::time::Mono;
 
 /// Bytes of payload that may wait for the disk, over all sessions.
 pub(super) const CREDIT_BYTES: usize = 32 << 20;
@@ -167,10 +168,23 @@ struct Inner {
     viewer: Mutex<bool>,
     viewer_called: Condvar,
     stopped: AtomicBool,
+    /// Since when the disk works on a batch, in microseconds of [`Mono`]; 0 while it does not.
+    disk_since: AtomicU64,
     credit: Arc<Semaphore>,
+    /// See [`Log::set_fork`].
+    fork: AtomicU64,
 }
 
+/// Where [`Log::set_fork`] keeps its epoch: 8 bytes, little-endian, and their CRC-32C.
+const FORK_FILE: &str = "fork";
+
 impl Log {
+    /// Since when the disk has been busy with the batch that it works on, if it is.
+    #[must_use]
+    pub fn disk_since(&self) -> Option<Mono> {
+        Some(self.0.disk_since.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Mono)
+    }
+
     /// The last record, durable or not yet.
     #[must_use]
     pub fn last(&self) -> Tail {
@@ -408,6 +422,34 @@ impl Log {
         *lock(&self.0.pin) = lsn;
     }
 
+    /// From `epoch` on another node may go on, too: this one was promoted without a witness. Zero:
+    /// no other can. Durable when it returns, and known again after a restart.
+    ///
+    /// # Errors
+    /// The disk refuses; then what counted before counts.
+    pub fn set_fork(&self, epoch: Epoch) -> Result<(), StoreError> {
+        if self.fork() == epoch {
+            return Ok(());
+        }
+        let (dir, disk) = (&self.0.settings.dir, &self.0.disk);
+        let (path, temporary) = (dir.join(FORK_FILE), dir.join("fork.tmp"));
+        let mut bytes = epoch.0.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        let file = disk.open(&temporary, Open::Create).context("create", &temporary)?;
+        file.write_at(0, &bytes).context("write", &temporary)?;
+        file.sync_data().context("sync", &temporary)?;
+        disk.rename(&temporary, &path).context("rename", &temporary)?;
+        disk.sync_dir(dir).context("sync", dir)?;
+        self.0.fork.store(epoch.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// See [`Log::set_fork`].
+    #[must_use]
+    pub fn fork(&self) -> Epoch {
+        Epoch(self.0.fork.load(Ordering::Acquire))
+    }
+
     /// Whether somebody waits for the log: clients are busy.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -419,6 +461,23 @@ impl Log {
     pub fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::Acquire)
     }
+}
+
+/// Reads what [`Log::set_fork`] wrote last. A file that is not whole was never in force: it gets its
+/// name only when it is durable.
+fn read_fork(disk: &dyn Disk, dir: &std::path::Path) -> Result<Epoch, StoreError> {
+    let path = dir.join(FORK_FILE);
+    if !disk.list(dir).context("list", dir)?.iter().any(|name| name == FORK_FILE) {
+        return Ok(Epoch(0));
+    }
+    let file = disk.open(&path, Open::Existing).context("open", &path)?;
+    let mut bytes = [0; 12];
+    file.read_at(0, &mut bytes).context("read", &path)?;
+    let (epoch, crc) = bytes.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    if crc != crc32c::crc32c(epoch).to_le_bytes() {
+        return Err(StoreError::damaged(&path, 0, "its checksum is wrong"));
+    }
+    Ok(Epoch(u64::from_le_bytes(*epoch)))
 }
 
 /// For the rest of the store.

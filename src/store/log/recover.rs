@@ -72,7 +72,7 @@ pub(in crate::store) fn recover(
     let (state, tenants) = (scan.state, scan.tenants);
     let floor = hints.floor.max(Lsn(headers.keys().next().map_or(0, |f| f.0.saturating_sub(1))));
     let committed = hints.committed.max(floor);
-    let log = build(disk, settings, state);
+    let log = build(disk, settings, state)?;
     Ok(Recovered { log, file, offset, committed, floor, tenants })
 }
 
@@ -263,11 +263,12 @@ fn before(lsn: Lsn) -> Lsn {
     Lsn(lsn.0.saturating_sub(1))
 }
 
-fn build(disk: Arc<dyn Disk>, settings: Settings, state: State) -> Log {
+fn build(disk: Arc<dyn Disk>, settings: Settings, state: State) -> Result<Log, StoreError> {
+    let fork = super::read_fork(disk.as_ref(), &settings.dir)?;
     let tail = state.tail;
     let queue =
         Queue { jobs: VecDeque::new(), next: tail.lsn.next(), epoch: tail.epoch, closed: false };
-    Log(Arc::new(Inner {
+    Ok(Log(Arc::new(Inner {
         disk,
         settings,
         queue: Mutex::new(queue),
@@ -285,6 +286,8 @@ fn build(disk: Arc<dyn Disk>, settings: Settings, state: State) -> Log {
         viewer: Mutex::new(false),
         viewer_called: Condvar::new(),
         stopped: AtomicBool::new(false),
+        disk_since: AtomicU64::new(0),
         credit: Arc::new(Semaphore::new(CREDIT_BYTES)),
-    }))
+        fork: AtomicU64::new(fork.0),
+    })))
 }

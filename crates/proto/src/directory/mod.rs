@@ -20,6 +20,7 @@
 mod address;
 mod apply;
 mod commands;
+mod merge;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use commands::{
     AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
     DirectoryRefusal, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword,
 };
+pub use merge::{TENANTS, created_tenant, merged_tenant};
 pub use rows::{
     Account, Address, Credential, PASSWORD, Secret, Tenant, account, accounts, address, aliases,
     credentials, domain_owner, domains, tenant, tenants,

@@ -6,7 +6,7 @@ use crate::rule::{Apply, Command, DecideError, Moment, Position};
 use crate::time::UnixMs;
 
 fn run<C: Command>(keys: &mut MemKeys, command: &C) -> Result<C::Answer, C::Refusal> {
-    let moment = Moment { now: UnixMs(1_700_000_000_000), random: [0; 32] };
+    let moment = Moment { now: UnixMs(1_700_000_000_000), random: [0; 32], fork: Epoch(0) };
     match command.decide(keys, moment) {
         Ok(decision) => {
             if let Some(change) = decision.change {

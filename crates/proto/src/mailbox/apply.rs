@@ -1,12 +1,13 @@
 //! Changes of mailboxes and what they do to the rows.
 
+use super::UID_JUMP;
 use super::commands::{At, CopyPairs, FirstEmail, FlagsOp, NewMailbox};
 use super::rows::{
-    self, AccountState, ChangeRow, Email, Entry, Flags, Mailbox, Touched, key_change, key_email,
-    key_entry, key_mailbox, key_state,
+    self, AccountState, ChangeRow, Email, Entry, Flags, Grave, Mailbox, Touched, key_change,
+    key_email, key_entry, key_grave, key_jump, key_mailbox, key_mailbox_grave, key_state,
 };
 use crate::codec;
-use crate::id::{AccountId, EmailId, MailboxId, ModSeq, QueueId, Uid};
+use crate::id::{AccountId, EmailId, Epoch, MailboxId, ModSeq, QueueId, Uid};
 use crate::keys::{BodyRef, KeysMut};
 use crate::message::Summary;
 use crate::queue;
@@ -84,6 +85,77 @@ pub(super) enum Change {
         mailbox: MailboxId,
         subscribed: bool,
     },
+    /// A copy that says which flags it took along, so that a merge knows them.
+    CopyFlagged {
+        account: AccountId,
+        from: MailboxId,
+        to: MailboxId,
+        modseq: At,
+        first_email: FirstEmail,
+        pairs: CopyPairs,
+        flags: Vec<Flags>,
+    },
+    /// Merge: counters go to what either branch had reached.
+    Raise {
+        account: AccountId,
+        modseq: At,
+        email: EmailId,
+        mailbox: MailboxId,
+        next: Vec<(MailboxId, Uid)>,
+    },
+    /// Merge: one message gets a place.
+    Place(Box<Place>),
+    /// Merge: what changed before is told to those who know a later modseq.
+    Touch {
+        account: AccountId,
+        modseq: At,
+        touched: Vec<Touched>,
+    },
+    /// Merge: a deleted mailbox comes back.
+    Revive {
+        account: AccountId,
+        modseq: At,
+        mailbox: MailboxId,
+        name: String,
+    },
+    /// Merge: a message of the branch goes to other domains. `row` has its body's address.
+    Enqueue {
+        id: QueueId,
+        new: queue::NewItem,
+        created: UnixMs,
+        row: Vec<u8>,
+        size: u64,
+    },
+    /// Nothing that was removed is needed for a merge any more.
+    Forget {
+        graves: Vec<(AccountId, MailboxId, Uid)>,
+        mailboxes: Vec<(AccountId, MailboxId)>,
+    },
+}
+
+/// See [`Change::Place`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) account: AccountId,
+    pub(super) modseq: ModSeq,
+    pub(super) source: Source,
+    /// The source leaves where it was.
+    pub(super) remove: bool,
+    pub(super) to: MailboxId,
+    pub(super) uid: Uid,
+    pub(super) email: EmailId,
+    pub(super) flags: Flags,
+}
+
+/// Where a placed message comes from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Source {
+    /// Another place of the same account.
+    Entry(MailboxId, Uid),
+    /// One that was expunged there.
+    Grave(MailboxId, Uid),
+    /// A body that a branch shipped: the row that has its address.
+    Shipped { row: Vec<u8>, size: u64, hash: [u8; 32], summary: Box<Summary>, date: UnixMs },
 }
 
 /// The kind [`Kind::MAILBOX`].
@@ -107,21 +179,16 @@ impl Apply for MailboxRules {
         Kind::MAILBOX
     }
 
-    fn apply(
-        &self,
-        keys: &mut dyn KeysMut,
-        _at: Position,
-        change: &[u8],
-    ) -> Result<(), ApplyError> {
+    fn apply(&self, keys: &mut dyn KeysMut, at: Position, change: &[u8]) -> Result<(), ApplyError> {
         match codec::decode("change of mailboxes", change)? {
             Change::Deliver { body, summary, transaction: _, to, outbound, last } => {
-                deliver(keys, &body, &summary, to, outbound, last)
+                deliver(keys, at.epoch, (&body, &summary), to, outbound, last)
             }
             Change::Flags { account, mailbox, modseq, op, flags, uids } => {
                 set_flags(keys, (account, mailbox), modseq, op, &flags, &uids)
             }
             Change::Copy { account, from, to, modseq, first_email, pairs, remove } => {
-                copy(keys, account, (from, to), (modseq, first_email), &pairs, remove)
+                copy(keys, (account, at.epoch), (from, to), (modseq, first_email), &pairs, remove)
             }
             Change::Expunge { account, mailbox, modseq, uids } => {
                 expunge(keys, (account, mailbox), modseq, &uids)
@@ -139,8 +206,10 @@ impl Apply for MailboxRules {
                 }
                 Ok(())
             }
-            Change::Delete { account, mailbox, modseq } => {
-                keys.delete(&key_mailbox(account, mailbox))?;
+            Change::Delete { account, mailbox: id, modseq } => {
+                let row = mailbox(keys, account, id)?;
+                keys.put(&key_mailbox_grave(account, id), &codec::encode(&row))?;
+                keys.delete(&key_mailbox(account, id))?;
                 record(keys, account, modseq, vec![])
             }
             Change::Subscribe { account, mailbox: id, subscribed } => {
@@ -150,14 +219,132 @@ impl Apply for MailboxRules {
                 keys.wake(u64::from(account.0));
                 Ok(())
             }
+            Change::CopyFlagged { account, from, to, modseq, first_email, pairs, flags: _ } => {
+                copy(keys, (account, at.epoch), (from, to), (modseq, first_email), &pairs, false)
+            }
+            Change::Raise { account, modseq, email, mailbox, next } => {
+                raise(keys, account, AccountState { modseq, email, mailbox }, next)
+            }
+            Change::Place(place) => put_in_place(keys, at.epoch, *place),
+            Change::Touch { account, modseq, touched } => touch(keys, account, modseq, touched),
+            Change::Revive { account, modseq, mailbox, name } => {
+                revive(keys, account, modseq, (mailbox, name))
+            }
+            Change::Enqueue { id, new, created, row, size } => {
+                let address = match keys.get(&row)? {
+                    Some(row) => codec::decode("address of a body", &row)?,
+                    None => return Err(ApplyError::Missing("the body of a shipped message")),
+                };
+                Ok(queue::enqueue(keys, id, new, (address, size), created)?)
+            }
+            Change::Forget { graves, mailboxes } => {
+                for (account, mailbox, uid) in graves {
+                    keys.delete(&key_grave(account, mailbox, uid))?;
+                }
+                for (account, mailbox) in mailboxes {
+                    keys.delete(&key_mailbox_grave(account, mailbox))?;
+                }
+                Ok(())
+            }
         }
     }
 }
 
+fn raise(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    to: AccountState,
+    next: Vec<(MailboxId, Uid)>,
+) -> Result<(), ApplyError> {
+    let mut state = state(keys, account)?;
+    state.modseq = state.modseq.max(to.modseq);
+    state.email = state.email.max(to.email);
+    state.mailbox = state.mailbox.max(to.mailbox);
+    keys.put(&key_state(account), &codec::encode(&state))?;
+    for (id, next) in next {
+        let mut row = mailbox(keys, account, id)?;
+        row.uid_next = row.uid_next.max(next);
+        put_mailbox(keys, account, &row)?;
+    }
+    Ok(())
+}
+
+fn put_in_place(keys: &mut dyn KeysMut, epoch: Epoch, place: Place) -> Result<(), ApplyError> {
+    let Place { account, modseq, source, remove, to, uid, email: id, flags } = place;
+    let (mut row, internal_date) = match &source {
+        Source::Entry(mailbox, uid) => {
+            let entry = entry(keys, account, *mailbox, *uid)?;
+            (email(keys, account, entry.email)?, entry.internal_date)
+        }
+        Source::Grave(mailbox, uid) => {
+            let grave = rows::grave(keys, account, *mailbox, *uid)?
+                .ok_or(ApplyError::Missing("an expunged message"))?;
+            (grave.email, grave.entry.internal_date)
+        }
+        Source::Shipped { row, size, hash, summary, date } => {
+            let address = match keys.get(row)? {
+                Some(row) => codec::decode("address of a body", &row)?,
+                None if *size == 0 => crate::keys::BodyAddress::default(),
+                None => return Err(ApplyError::Missing("the body of a shipped message")),
+            };
+            let (mailbox, summary) = (to, Summary::clone(summary));
+            (Email { mailbox, uid, body: address, size: *size, hash: *hash, summary }, *date)
+        }
+    };
+    (row.mailbox, row.uid) = (to, uid);
+    keys.put(&key_email(account, id), &codec::encode(&row))?;
+    let entry = Entry { uid, email: id, flags, modseq, internal_date, size: row.size };
+    let mut target = mailbox(keys, account, to)?;
+    add(keys, (account, epoch), &mut target, &entry)?;
+    put_mailbox(keys, account, &target)?;
+    let mut state = state(keys, account)?;
+    state.email = state.email.max(id);
+    keys.put(&key_state(account), &codec::encode(&state))?;
+    let mut touched = vec![Touched { mailbox: to, changed: vec![uid], expunged: vec![] }];
+    if let (Source::Entry(from, old), true) = (source, remove) {
+        remove_entries(keys, (account, from), modseq, &[old], false)?;
+        touched.push(Touched { mailbox: from, changed: vec![], expunged: vec![old] });
+    }
+    record(keys, account, modseq, touched)
+}
+
+fn touch(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    modseq: ModSeq,
+    touched: Vec<Touched>,
+) -> Result<(), ApplyError> {
+    for Touched { mailbox: id, changed, .. } in &touched {
+        for &uid in changed {
+            if let Some(mut entry) = rows::entry(keys, account, *id, uid)? {
+                entry.modseq = modseq;
+                keys.put(&key_entry(account, *id, uid), &codec::encode(&entry))?;
+            }
+        }
+        if let Some(mut row) = rows::mailbox(keys, account, *id)? {
+            row.modseq = modseq;
+            put_mailbox(keys, account, &row)?;
+        }
+    }
+    record(keys, account, modseq, touched)
+}
+
+fn revive(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    modseq: ModSeq,
+    (id, name): (MailboxId, String),
+) -> Result<(), ApplyError> {
+    let row = rows::mailbox_grave(keys, account, id)?;
+    let row = row.ok_or(ApplyError::Missing("a deleted mailbox"))?;
+    put_mailbox(keys, account, &Mailbox { name, modseq, ..row })?;
+    record(keys, account, modseq, vec![])
+}
+
 fn deliver(
     keys: &mut dyn KeysMut,
-    body: &BodyRef,
-    summary: &Summary,
+    epoch: Epoch,
+    (body, summary): (&BodyRef, &Summary),
     to: Vec<Placed>,
     outbound: Option<(QueueId, queue::NewItem, UnixMs)>,
     last: bool,
@@ -180,7 +367,7 @@ fn deliver(
         keys.put(&key_email(account, email), &codec::encode(&row))?;
         let entry = Entry { uid, email, flags, modseq, internal_date, size: body.size };
         let mut row = mailbox(keys, account, id)?;
-        add(keys, account, &mut row, &entry)?;
+        add(keys, (account, epoch), &mut row, &entry)?;
         put_mailbox(keys, account, &row)?;
         let mut state = state(keys, account)?;
         state.email = email;
@@ -222,7 +409,7 @@ fn set_flags(
 
 fn copy(
     keys: &mut dyn KeysMut,
-    account: AccountId,
+    (account, epoch): (AccountId, Epoch),
     (from, to): (MailboxId, MailboxId),
     (modseq, first_email): (ModSeq, EmailId),
     pairs: &[(Uid, Uid)],
@@ -237,7 +424,7 @@ fn copy(
         email.uid = new;
         keys.put(&key_email(account, email_id), &codec::encode(&email))?;
         let entry = Entry { uid: new, email: email_id, modseq, ..source };
-        add(keys, account, &mut target, &entry)?;
+        add(keys, (account, epoch), &mut target, &entry)?;
         email_id = email_id.next();
     }
     put_mailbox(keys, account, &target)?;
@@ -247,7 +434,7 @@ fn copy(
     let (olds, news): (Vec<Uid>, Vec<Uid>) = pairs.iter().copied().unzip();
     let mut touched = vec![Touched { mailbox: to, changed: news, expunged: vec![] }];
     if remove {
-        remove_entries(keys, (account, from), modseq, &olds)?;
+        remove_entries(keys, (account, from), modseq, &olds, false)?;
         touched.push(Touched { mailbox: from, changed: vec![], expunged: olds });
     }
     record(keys, account, modseq, touched)
@@ -259,7 +446,7 @@ fn expunge(
     modseq: ModSeq,
     uids: &[Uid],
 ) -> Result<(), ApplyError> {
-    remove_entries(keys, (account, id), modseq, uids)?;
+    remove_entries(keys, (account, id), modseq, uids, true)?;
     let touched = Touched { mailbox: id, changed: vec![], expunged: uids.to_vec() };
     record(keys, account, modseq, vec![touched])
 }
@@ -269,11 +456,18 @@ fn remove_entries(
     (account, id): (AccountId, MailboxId),
     modseq: ModSeq,
     uids: &[Uid],
+    bury: bool,
 ) -> Result<(), ApplyError> {
     let mut row = mailbox(keys, account, id)?;
     for &uid in uids {
         let entry = entry(keys, account, id, uid)?;
         count(&mut row, &entry, false);
+        if bury {
+            // Should the other branch have changed it, the merge brings it back.
+            let email = email(keys, account, entry.email)?;
+            let grave = Grave { entry: entry.clone(), email };
+            keys.put(&key_grave(account, id, uid), &codec::encode(&grave))?;
+        }
         keys.delete(&key_entry(account, id, uid))?;
         keys.delete(&key_email(account, entry.email))?;
     }
@@ -312,10 +506,13 @@ fn create(
 /// Puts an entry into a mailbox and counts it.
 fn add(
     keys: &mut dyn KeysMut,
-    account: AccountId,
+    (account, epoch): (AccountId, Epoch),
     row: &mut Mailbox,
     entry: &Entry,
 ) -> Result<(), ApplyError> {
+    if entry.uid.0.saturating_sub(row.uid_next.0) >= UID_JUMP {
+        keys.put(&key_jump(account, row.id), &codec::encode(&epoch))?;
+    }
     keys.put(&key_entry(account, row.id, entry.uid), &codec::encode(entry))?;
     count(row, entry, true);
     row.uid_next = row.uid_next.max(entry.uid.next());

@@ -106,7 +106,7 @@ impl Command for Deliver {
             to.push(Placed {
                 account: recipient.account,
                 mailbox: recipient.mailbox,
-                uid: mailbox.uid_next,
+                uid: next_uid(keys, recipient.account, &mailbox, moment)?,
                 email: state.email.next(),
                 modseq: state.modseq.next(),
                 flags: self.flags.clone(),
@@ -155,10 +155,11 @@ impl Command for Append {
         let state = state(keys, self.account)?;
         let mailbox = open(keys, self.account, self.mailbox)?;
         check_keywords(&self.flags)?;
+        let uid = next_uid(keys, self.account, &mailbox, moment)?;
         let placed = Placed {
             account: self.account,
             mailbox: self.mailbox,
-            uid: mailbox.uid_next,
+            uid,
             email: state.email.next(),
             modseq: state.modseq.next(),
             flags: self.flags.clone(),
@@ -172,7 +173,7 @@ impl Command for Append {
             outbound: None,
             last: true,
         };
-        Ok(decided(&change, mailbox.uid_next))
+        Ok(decided(&change, uid))
     }
 }
 
@@ -291,29 +292,31 @@ impl Command for Copy {
     type Answer = Vec<(Uid, Uid)>;
     type Refusal = MailboxRefusal;
 
-    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<Vec<(Uid, Uid)>> {
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<Vec<(Uid, Uid)>> {
         check_uids(&self.uids)?;
         let state = state(keys, self.account)?;
         open(keys, self.account, self.from)?;
-        let mut uid = open(keys, self.account, self.to)?.uid_next;
-        let mut pairs = Vec::new();
+        let target = open(keys, self.account, self.to)?;
+        let mut uid = next_uid(keys, self.account, &target, moment)?;
+        let (mut pairs, mut flags) = (Vec::new(), Vec::new());
         for &old in &self.uids {
-            if rows::entry(keys, self.account, self.from, old)?.is_some() {
+            if let Some(entry) = rows::entry(keys, self.account, self.from, old)? {
                 pairs.push((old, uid));
+                flags.push(entry.flags);
                 uid = uid.next();
             }
         }
         if pairs.is_empty() {
             return Ok(Decision { change: None, answer: pairs });
         }
-        let change = Change::Copy {
-            account: self.account,
-            from: self.from,
-            to: self.to,
-            modseq: state.modseq.next(),
-            first_email: state.email.next(),
-            pairs: pairs.clone(),
-            remove: self.remove,
+        let (account, from, to) = (self.account, self.from, self.to);
+        let (modseq, first_email) = (state.modseq.next(), state.email.next());
+        let change = if self.remove {
+            let pairs = pairs.clone();
+            Change::Copy { account, from, to, modseq, first_email, pairs, remove: true }
+        } else {
+            let pairs = pairs.clone();
+            Change::CopyFlagged { account, from, to, modseq, first_email, pairs, flags }
         };
         Ok(decided(&change, pairs))
     }
@@ -533,6 +536,40 @@ impl Command for Subscribe {
             subscribed: self.subscribed,
         };
         Ok(decided(&change, ()))
+    }
+}
+
+/// The UID that the mailbox's next message gets. In a reign that may have a rival the first one
+/// leaves a gap, so that one UID never names two messages (ha.md 2.5).
+fn next_uid(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: &Mailbox,
+    moment: Moment,
+) -> Result<Uid, DecideError<MailboxRefusal>> {
+    if moment.fork > rows::jumped(keys, account, mailbox.id)? {
+        return Ok(Uid(mailbox.uid_next.0.saturating_add(super::UID_JUMP)));
+    }
+    Ok(mailbox.uid_next)
+}
+
+/// What expunging and deleting kept for a merge may go: no other branch can exist.
+#[derive(Clone, Copy, Debug)]
+pub struct ForgetGraves;
+
+impl Command for ForgetGraves {
+    const KIND: Kind = Kind::MAILBOX;
+    /// How many went.
+    type Answer = usize;
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<usize> {
+        let (graves, mailboxes) = rows::graves(keys, UIDS_PER_CHANGE_MAX)?;
+        let count = graves.len().saturating_add(mailboxes.len());
+        if count == 0 {
+            return Ok(Decision { change: None, answer: 0 });
+        }
+        Ok(decided(&Change::Forget { graves, mailboxes }, count))
     }
 }
 

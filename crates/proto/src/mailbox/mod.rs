@@ -9,6 +9,9 @@
 //! | `m` account mailbox uid | [`Entry`]: a message in a mailbox |
 //! | `e` account email | [`Email`]: what is known of the message, and where its body lies |
 //! | `C` account modseq | [`ChangeRow`]: what a command changed |
+//! | `g` account mailbox uid | [`Grave`]: an expunged message, while a branch may need it |
+//! | `G` account mailbox | [`Mailbox`]: a deleted one, likewise |
+//! | `J` account mailbox | the epoch in which its UIDs last left a gap |
 //!
 //! Invariants: a UID, an email id and a mailbox id are given once and never again; `uid_next` and
 //! the account's modseq only grow; a mailbox's counts equal its entries. Absent: bodies (the store's
@@ -16,18 +19,21 @@
 
 mod apply;
 mod commands;
+mod merge;
 mod rows;
 #[cfg(test)]
 mod tests;
 
 pub use apply::MailboxRules;
 pub use commands::{
-    Append, Copy, CreateMailbox, DeleteMailbox, Deliver, Expunge, FlagsOp, MailboxRefusal,
-    Recipient, RenameMailbox, SetFlags, Subscribe,
+    Append, Copy, CreateMailbox, DeleteMailbox, Deliver, Expunge, FlagsOp, ForgetGraves,
+    MailboxRefusal, Recipient, RenameMailbox, SetFlags, Subscribe,
 };
+pub(crate) use merge::{ACCOUNTS, delivered, enqueue_shipped};
 pub use rows::{
-    AccountState, ChangeRow, Email, Entry, Flags, Mailbox, Role, RowError, Touched, account_state,
-    create_account_rows, email, entries_range, entry, mailbox, mailboxes, touched_since,
+    AccountState, ChangeRow, Email, Entry, Flags, Grave, Mailbox, Role, RowError, Touched,
+    account_state, create_account_rows, email, entries_range, entry, grave, mailbox, mailbox_grave,
+    mailboxes, touched_since,
 };
 
 /// The mailbox that every account has from its first moment.
@@ -42,3 +48,5 @@ pub const KEYWORDS_MAX: usize = 128;
 pub const UIDS_PER_CHANGE_MAX: usize = 1_000;
 /// Most recipients of one delivery change; callers split longer lists.
 pub const RECIPIENTS_PER_CHANGE_MAX: usize = 500;
+/// How far the UIDs of a mailbox go ahead in a reign that may have a rival, in UIDs.
+pub const UID_JUMP: u32 = 65_536;

@@ -1,7 +1,7 @@
 //! The rows of mailboxes and how they are read. Writing happens in `apply` alone.
 
 use crate::codec::{self, Key};
-use crate::id::{AccountId, EmailId, MailboxId, ModSeq, Uid};
+use crate::id::{AccountId, EmailId, Epoch, MailboxId, ModSeq, Uid};
 use crate::keys::{BodyAddress, Keys, KeysError, KeysMut};
 use crate::message::Summary;
 use crate::rule::{ApplyError, DecideError};
@@ -180,6 +180,27 @@ pub struct ChangeRow {
     pub touched: Vec<Touched>,
 }
 
+/// A message that was expunged, until no branch can need it any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grave {
+    /// Its entry as it was.
+    pub entry: Entry,
+    /// What is known of it.
+    pub email: Email,
+}
+
+pub(crate) fn key_grave(account: AccountId, mailbox: MailboxId, uid: Uid) -> Vec<u8> {
+    Key::new(b'g').u32(account.0).u32(mailbox.0).u32(uid.0).done()
+}
+
+pub(crate) fn key_mailbox_grave(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
+    Key::new(b'G').u32(account.0).u32(mailbox.0).done()
+}
+
+pub(crate) fn key_jump(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
+    Key::new(b'J').u32(account.0).u32(mailbox.0).done()
+}
+
 pub(crate) fn key_state(account: AccountId) -> Vec<u8> {
     Key::new(b'A').u32(account.0).done()
 }
@@ -283,6 +304,61 @@ pub fn entries_range(
     to.push(0);
     collect(keys, "mailbox entry", &from, &to)
 }
+
+/// An expunged message.
+pub fn grave(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: MailboxId,
+    uid: Uid,
+) -> Result<Option<Grave>, RowError> {
+    row(keys, "expunged message", &key_grave(account, mailbox, uid))
+}
+
+/// A deleted mailbox.
+pub fn mailbox_grave(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: MailboxId,
+) -> Result<Option<Mailbox>, RowError> {
+    row(keys, "deleted mailbox", &key_mailbox_grave(account, mailbox))
+}
+
+/// The epoch in which the mailbox's UIDs last left a gap.
+pub(super) fn jumped(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: MailboxId,
+) -> Result<Epoch, RowError> {
+    Ok(row(keys, "gap in a mailbox", &key_jump(account, mailbox))?.unwrap_or_default())
+}
+
+/// Expunged messages and deleted mailboxes that are kept for a merge, at most `limit` of each.
+pub(super) fn graves(keys: &dyn Keys, limit: usize) -> Result<(GraveKeys, MailboxKeys), RowError> {
+    let mut found = (Vec::new(), Vec::new());
+    let (from, to) = Key::new(b'g').range();
+    keys.scan(&from, &to, &mut |key, _| {
+        if let (Some(a), Some(m), Some(u)) =
+            (codec::u32_at(key, 1), codec::u32_at(key, 5), codec::u32_at(key, 9))
+        {
+            found.0.push((AccountId(a), MailboxId(m), Uid(u)));
+        }
+        if found.0.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    let (from, to) = Key::new(b'G').range();
+    keys.scan(&from, &to, &mut |key, _| {
+        if let (Some(a), Some(m)) = (codec::u32_at(key, 1), codec::u32_at(key, 5)) {
+            found.1.push((AccountId(a), MailboxId(m)));
+        }
+        if found.1.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(found)
+}
+
+/// See [`graves`].
+pub(super) type GraveKeys = Vec<(AccountId, MailboxId, Uid)>;
+/// See [`graves`].
+pub(super) type MailboxKeys = Vec<(AccountId, MailboxId)>;
 
 /// One message.
 pub fn email(

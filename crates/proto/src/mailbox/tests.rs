@@ -18,7 +18,7 @@ fn start() -> MemKeys {
 type Decided<C> = Result<(Option<Vec<u8>>, <C as Command>::Answer), <C as Command>::Refusal>;
 
 fn decide<C: Command>(keys: &MemKeys, command: &C) -> Decided<C> {
-    let moment = Moment { now: UnixMs(1_700_000_000_000), random: [0; 32] };
+    let moment = Moment { now: UnixMs(1_700_000_000_000), random: [0; 32], fork: Epoch(0) };
     match command.decide(keys, moment) {
         Ok(decision) => Ok((decision.change, decision.answer)),
         Err(DecideError::Refused(why)) => Err(why),

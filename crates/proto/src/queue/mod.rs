@@ -4,6 +4,8 @@
 //! change that accepts the message ([`crate::mailbox::Deliver`]), so that accepting and queueing are
 //! one; [`Settle`] records what an attempt achieved. Absent: when to try and whom to ask (src/smtp).
 
+mod merge;
+
 use crate::codec::{self, Key};
 use crate::id::{AccountId, QueueId};
 use crate::keys::{BodyAddress, Keys, KeysError, KeysMut};
@@ -218,7 +220,7 @@ mod tests {
         enqueue(&mut keys, id, new, (BodyAddress::default(), 0), UnixMs(5)).unwrap();
         assert_eq!(items(&keys, 10).unwrap().len(), 1);
         let at = Position { lsn: Lsn(1), epoch: Epoch(1) };
-        let moment = Moment { now: UnixMs(9), random: [0; 32] };
+        let moment = Moment { now: UnixMs(9), random: [0; 32], fork: Epoch(0) };
         let mut settle = |done: &str, next| {
             let (done, reason) = (vec![done.into()], "451".into());
             let s = Settle { id, done, next, reason, over: true };
