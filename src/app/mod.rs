@@ -13,6 +13,7 @@ mod carry;
 mod operator;
 mod report;
 mod services;
+mod shared;
 mod witness;
 
 use crate::base::secret::Secret;
@@ -201,6 +202,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let vrrp = start_vrrp(&config, guardian.clone())?;
     let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
     let (listening, listening_out) = watch::channel(false);
+    let side = Side::new();
     // Beats on the services' runtime, not on the pair's: it says whether *they* live.
     let vital = Vital::default();
     drop(task::spawn_critical("vital", vital.clone().beat()));
@@ -218,7 +220,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             let mail = mail.clone();
             Arc::new(move |tail| mail.promoted(tail))
         },
-        side: Side::new(),
+        side: side.clone(),
         agreement: config.agreement(),
         services: vital.clone(),
         kinds: kinds(),
@@ -234,7 +236,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let board = Arc::new(health::Board::default());
     let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board };
 
-    let services = services::start(&rooms)?;
+    let services = services::start(&rooms, &side)?;
     listening.send_replace(true);
     health::serve(rooms.config.management.address, rooms.board.clone())
         .map_err(|e| failure("health cannot be served", &e))?;

@@ -1,9 +1,11 @@
 //! The services behind their listeners: they serve while this node holds the lease.
 
-use super::{Failure, Rooms, failure};
+use super::{Failure, Rooms, failure, shared};
 use crate::base::{clock, task};
 use crate::imap::{self, Imap};
+use crate::net::table::Table;
 use crate::net::{self, Sessions, Stop, StopControl};
+use crate::pair::side::Side;
 use crate::smtp::{Port, Smtp};
 use crate::store::PrimaryLease;
 use crate::tls::{Names, Service};
@@ -20,8 +22,10 @@ impl Services {
 }
 
 /// Opens all listeners and starts the queue's worker.
-pub(super) fn start(rooms: &Rooms) -> Result<Services, Failure> {
+pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
     let tls = certificate(rooms)?;
+    let table = Table::default();
+    shared::start(rooms, side, tls.tickets(), table.clone());
     let (control, stop) = net::stop();
     let config = &rooms.config;
     let (directory, mail) = (rooms.directory.clone(), rooms.mail.clone());
@@ -45,9 +49,13 @@ pub(super) fn start(rooms: &Rooms) -> Result<Services, Failure> {
     for (number, port, sessions) in smtp_ports {
         for listener in listen(rooms, number)? {
             let (smtp, gate) = (smtp.clone(), rooms.pair.gate());
-            let serve = net::serve(listener, sessions.clone(), gate, stop.clone(), move |s| {
-                smtp.clone().session(port, s.stream, s.peer, s.pass)
-            });
+            let serve = net::serve(
+                listener,
+                sessions.clone().listed_in(&table),
+                gate,
+                stop.clone(),
+                move |s| smtp.clone().session(port, s.stream, s.peer, s.pass),
+            );
             drop(task::spawn_critical("smtp-listener", until_stopped(serve, stop.clone())));
         }
     }
@@ -61,9 +69,13 @@ pub(super) fn start(rooms: &Rooms) -> Result<Services, Failure> {
         let sessions = Sessions::new(limits);
         for listener in listen(rooms, number)? {
             let (imap, gate) = (imap.clone(), rooms.pair.gate());
-            let serve = net::serve(listener, sessions.clone(), gate, stop.clone(), move |s| {
-                imap.clone().serve(s, implicit_tls)
-            });
+            let serve = net::serve(
+                listener,
+                sessions.clone().listed_in(&table),
+                gate,
+                stop.clone(),
+                move |s| imap.clone().serve(s, implicit_tls),
+            );
             drop(task::spawn_critical("imap-listener", until_stopped(serve, stop.clone())));
         }
     }

@@ -111,6 +111,10 @@ metrics! {
     Counter LOGINS = "understudy_logins_total";
     /// Logins that failed, all protocols.
     Counter LOGINS_FAILED = "understudy_logins_failed_total";
+    /// Logins whose password was checked in full a short while ago, on either node.
+    Counter LOGINS_RECENT = "understudy_logins_recent_total";
+    /// Passwords that were hashed to check them.
+    Counter PASSWORD_HASHES = "understudy_password_hashes_total";
     /// Commands answered by IMAP.
     Counter IMAP_COMMANDS = "understudy_imap_commands_total";
 

@@ -3,17 +3,19 @@
 //! The rules are [`understudy_proto::directory`]; this room adds what touches the world: the store,
 //! hashing, and the order of the two writes that make a tenant (its key first). Invariants: what
 //! cannot be read is temporary, never "unknown"; a wrong name costs as much time as a wrong
-//! password. Absent: caches (the store's page cache is one) and roles of people.
+//! password. One cache: [`Recent`]. Absent: roles of people.
 
 mod administer;
 mod authenticate;
 mod carry;
 mod password;
+mod recent;
 
 use crate::store::{Store, StoreError, WriteError};
 pub use administer::NewAppPassword;
 pub use authenticate::Login;
 pub use carry::{CarryError, CarryProgress};
+pub use recent::{Known, Recent};
 use understudy_proto::directory::{self, AddressError, DirectoryRefusal};
 use understudy_proto::id::{AccountId, TenantId};
 use understudy_proto::mailbox::RowError;
@@ -22,6 +24,7 @@ use understudy_proto::mailbox::RowError;
 #[derive(Clone)]
 pub struct Directory {
     store: Store,
+    recent: Recent,
 }
 
 /// What an address leads to.
@@ -90,7 +93,7 @@ impl Directory {
     /// The directory that lies in `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, recent: Recent::default() }
     }
 
     /// Finds what an address leads to. Text that is no address is nobody's.

@@ -10,6 +10,7 @@ pub mod held;
 mod listen;
 mod serve;
 pub mod session;
+pub mod table;
 
 pub use gate::{Gate, Leave, Open, Pass, Stop, StopControl, stop};
 pub use listen::{BACKLOG, ListenError, Listener, datagram, listen, listen_at};

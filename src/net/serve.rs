@@ -4,6 +4,7 @@ use super::gate::{Gate, Leave, Pass, Stop};
 use super::held::Socket;
 use super::listen::Listener;
 use super::session::Stream;
+use super::table::Table;
 use crate::base::limit::{Limit, Permit};
 use crate::base::task;
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub struct Sessions {
     limits: Limits,
     /// Sources with at least one session; no more of them than the limit has places.
     by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    table: Table,
 }
 
 /// A place among the service's sessions; given back when dropped.
@@ -62,7 +64,13 @@ impl Sessions {
     /// No sessions yet, under `limits`.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, by_source: Arc::default() }
+        Self { limits, by_source: Arc::default(), table: Table::default() }
+    }
+
+    /// Lists their connections in `table`, too.
+    #[must_use]
+    pub fn listed_in(self, table: &Table) -> Self {
+        Self { table: table.clone(), ..self }
     }
 
     fn enter(&self, peer: IpAddr) -> Option<Place> {
@@ -147,8 +155,10 @@ where
         let stream = Stream::Plain(Socket::new(tcp, &pass));
         let running = handler(Session { stream, peer, local, pass: pass.clone() });
         let stop = stop.clone();
+        // A connection that finds no room in the table is served all the same.
+        let listed = sessions.table.open(local, peer);
         task::spawn(name, async move {
-            let _place = place;
+            let _place = (place, listed);
             tokio::select! {
                 biased;
                 () = pass.revoked() => {}

@@ -14,6 +14,7 @@ mod der;
 pub mod files;
 mod pin;
 mod service;
+pub mod ticket;
 
 pub use authority::{Authority, Identity, Names};
 pub use der::{not_after, not_after_pem};

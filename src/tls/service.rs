@@ -1,10 +1,10 @@
 //! The certificate that services show.
 
 use super::authority::{Authority, Identity, Names, fingerprint};
+use super::ticket::Tickets;
 use super::{TlsError, der, files, install, provider, sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
@@ -21,6 +21,7 @@ pub struct Service {
     not_after: Option<UnixMs>,
     fingerprint: String,
     authority: Option<String>,
+    tickets: Tickets,
 }
 
 impl Service {
@@ -95,12 +96,14 @@ impl Service {
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
-        config.ticketer = Ticketer::new()?;
+        let tickets = Tickets::default();
+        config.ticketer = Arc::new(tickets.clone());
         Ok(Self {
             config: Arc::new(config),
             not_after: leaf.as_ref().and_then(|c| der::not_after(c)),
             fingerprint: leaf.as_ref().map(|c| fingerprint(c)).unwrap_or_default(),
             authority,
+            tickets,
         })
     }
 
@@ -108,6 +111,12 @@ impl Service {
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
+    }
+
+    /// The keys of session tickets, to be shared with the other node.
+    #[must_use]
+    pub fn tickets(&self) -> Tickets {
+        self.tickets.clone()
     }
 
     /// When the certificate expires; `None` where it does not say so readably.

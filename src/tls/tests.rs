@@ -193,3 +193,56 @@ async fn only_the_pinned_peer_gets_through_at_any_date() {
     assert_eq!(handshake(at_a.join.clone(), joiner).await, (true, true));
     assert!(not_after_pem(&a.certificate_pem).is_some());
 }
+
+/// One handshake; how it began, for each side.
+async fn kinds(
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+) -> Option<rustls::HandshakeKind> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let serve = async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut tls = TlsAcceptor::from(server).accept(tcp).await.unwrap();
+        tls.write_all(b"x").await.unwrap();
+    };
+    let connect = async move {
+        let tcp = TcpStream::connect(at).await.unwrap();
+        let name = ServerName::try_from("mail.example.com").unwrap();
+        let mut tls = TlsConnector::from(client).connect(name, tcp).await.unwrap();
+        // TLS 1.3: tickets come after the handshake.
+        tls.read_exact(&mut [0]).await.unwrap();
+        tls.get_ref().1.handshake_kind()
+    };
+    tokio::join!(serve, connect).1
+}
+
+#[tokio::test]
+async fn a_session_is_resumed_at_the_other_node() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let names = Names { hosts: vec!["mail.example.com".to_owned()], addresses: Vec::new() };
+    let now = crate::base::clock::now_ms();
+    let here = Service::own(first.path(), &names, now).unwrap();
+    for file in ["ca.pem", "ca.key", "service.key"] {
+        std::fs::copy(first.path().join(file), second.path().join(file)).unwrap();
+    }
+    let there = Service::own(second.path(), &names, now).unwrap();
+    let mut roots = RootCertStore::empty();
+    let authority = std::fs::read(first.path().join("ca.pem")).unwrap();
+    roots.add(CertificateDer::from_pem_slice(&authority).unwrap()).unwrap();
+    let client = Arc::new(
+        ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    );
+    let full =
+        |kind: Option<rustls::HandshakeKind>| !matches!(kind, Some(rustls::HandshakeKind::Resumed));
+    assert!(full(kinds(here.config(), client.clone()).await));
+    assert!(!full(kinds(here.config(), client.clone()).await));
+    there.tickets().adopt(&here.tickets().export());
+    assert!(!full(kinds(there.config(), client.clone()).await));
+    // What it had of the first node before is of use after the takeover.
+    assert!(full(kinds(Service::own(second.path(), &names, now).unwrap().config(), client).await));
+}

@@ -24,6 +24,7 @@ mod resync;
 mod smtp;
 mod spread;
 mod stage;
+mod stampede;
 mod stay;
 mod steady;
 mod stream;
@@ -122,6 +123,8 @@ understudy-lab chaos [--rounds N] [--seed N] [--arbitration none|witness] [--spl
     faults at random moments of the stream, books after each; then everything is counted
 understudy-lab resync [--mib N] [--seed N] [--keep DIR]
     a standby that was away too long gets a full copy under load, and again while both are killed
+understudy-lab stampede [--clients N] [--json] [--keep DIR]
+    IMAP clients with passwords lose their node: when is the last one back, how many hashes did it cost
 All take --binary PATH (default: beside this program).";
 
 /// What the command line says.
@@ -136,6 +139,7 @@ pub(crate) struct Options {
     pub(crate) verbose: bool,
     pub(crate) rounds: Option<usize>,
     pub(crate) seed: Option<u64>,
+    pub(crate) clients: Option<usize>,
     pub(crate) mib: Option<u32>,
     pub(crate) binary: PathBuf,
     pub(crate) keep: Option<PathBuf>,
@@ -152,6 +156,7 @@ fn main() -> ExitCode {
         "takeover" => takeover::run(&options),
         "chaos" => chaos::run(&options),
         "resync" => resync::run(&options),
+        "stampede" => stampede::run(&options),
         _ => fail(USAGE),
     });
     match result {
@@ -184,6 +189,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--split" => options.split = true,
             "--verbose" => options.verbose = true,
             "--rounds" => options.rounds = Some(value()?.parse().context("--rounds")?),
+            "--clients" => options.clients = Some(value()?.parse().context("--clients")?),
             "--seed" => options.seed = Some(value()?.parse().context("--seed")?),
             "--mib" => options.mib = Some(value()?.parse().context("--mib")?),
             "--binary" => options.binary = value()?.into(),
