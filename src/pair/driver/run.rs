@@ -352,6 +352,7 @@ impl Driver {
                 if let Some(control) = &self.control {
                     control.extend(until);
                 }
+                self.pulse(clock::mono());
             }
             Output::Witness { number, ask } => self.ask_witness(number, ask),
             Output::Note(note) => self.note(&note),
