@@ -9,6 +9,7 @@
 //! Stopping runs the other way: the role is handed over first, then listeners, addresses, store.
 
 mod address;
+mod carry;
 mod operator;
 mod report;
 mod services;
@@ -37,9 +38,11 @@ use std::sync::{Arc, Once};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use understudy_proto::carry::ImportRules;
 use understudy_proto::directory::DirectoryRules;
 use understudy_proto::id::NodeId;
 use understudy_proto::mailbox::MailboxRules;
+use understudy_proto::merge::{Kinds, MergeRules};
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
 use understudy_proto::time::Mono;
@@ -208,6 +211,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         data_dir: config.data_dir.clone(),
         pair: config.pair.clone(),
         vrrp: vrrp.clone(),
+        guardian,
         listening: listening_out,
         fatal: StoreOptions::new(&config.data_dir, node).fatal,
         promoted: {
@@ -215,7 +219,9 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             Arc::new(move |tail| mail.promoted(tail))
         },
         side: Side::new(),
+        agreement: config.agreement(),
         services: vital.clone(),
+        kinds: kinds(),
         restart: Arc::new(|| {
             let e = swap::exec_self();
             log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
@@ -234,7 +240,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         .map_err(|e| failure("health cannot be served", &e))?;
     drop(task::spawn_critical("heartbeat", health::heartbeat(rooms.board.clone())));
     drop(task::spawn_critical("board", report::keep_board(rooms.clone())));
-    let desk = Arc::new(operator::Desk(rooms.clone()));
+    let desk = Arc::new(operator::Desk(rooms.clone(), carry::Jobs::default()));
     drop(task::spawn_critical("control-socket", control.serve(desk)));
     log::info!(data_dir:% = rooms.config.data_dir.display(); "understudy runs");
 
@@ -262,9 +268,19 @@ fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {
     let views = usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX)
         / options.cache_bytes.max(1);
     options.open_views_max = views.max(4);
-    let registry = Registry::default().with(DirectoryRules).with(MailboxRules).with(QueueRules);
+    let registry = Registry::default()
+        .with(DirectoryRules)
+        .with(MailboxRules)
+        .with(QueueRules)
+        .with(ImportRules)
+        .with(MergeRules(kinds()));
     Store::open(Arc::new(RealDisk), options, registry)
         .map_err(|e| failure("the store cannot be opened", &e))
+}
+
+/// The kinds that are merged when both nodes of a pair went on alone, in this order.
+fn kinds() -> Kinds {
+    Kinds::new(vec![Box::new(DirectoryRules), Box::new(MailboxRules), Box::new(QueueRules)])
 }
 
 fn start_vrrp(config: &Config, guardian: Option<Guardian>) -> Result<Option<Arc<Vrrp>>, Failure> {

@@ -1,26 +1,29 @@
 //! What operators ask over the control socket, done with the real rooms.
 
+use super::carry::Jobs;
 use super::{Rooms, address, failure, report};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::DirectoryError;
 use crate::ops::request::{
-    AccountEntry, AddressEntry, AliasEntry, CredentialEntry, DomainEntry, Failure, MadePassword,
-    Operator, Outcome, QueueEntry, TenantEntry, Token,
+    AccountEntry, AddressEntry, AliasEntry, BranchEntry, Carried, CredentialEntry, DomainEntry,
+    Failure, LostEntry, MadePassword, Operator, Outcome, QueueEntry, TenantEntry, Token,
 };
 use crate::ops::status::StatusReport;
 use crate::pair::formation;
 use crate::store::PrimaryLease;
 use crate::vrrp::Vrrp;
 use std::collections::BTreeMap;
+use std::path::Path;
 use understudy_proto::directory::{PASSWORD, Tenant};
 use understudy_proto::id::TenantId;
+use understudy_proto::merge;
 
 /// Most rows of a list.
 const ROWS_MAX: usize = 10_000;
 
 /// Where operators are served.
-pub(super) struct Desk(pub(super) Rooms);
+pub(super) struct Desk(pub(super) Rooms, pub(super) Jobs);
 
 impl Desk {
     /// The lease: changes are made on the primary.
@@ -85,6 +88,29 @@ impl Operator for Desk {
             });
         }
         Ok(entries)
+    }
+
+    async fn tenant_export(
+        &self,
+        tenant: &str,
+        file: &Path,
+        passphrase: &Secret<String>,
+    ) -> Outcome<Carried> {
+        let tenant = self.0.directory.find_tenant(tenant).map_err(refused)?;
+        self.1.export(&self.0.directory, tenant, file, passphrase)
+    }
+
+    async fn tenant_import(
+        &self,
+        file: &Path,
+        passphrase: &Secret<String>,
+        name: Option<&str>,
+    ) -> Outcome<Carried> {
+        self.1.import(&self.0.directory, self.lease()?, file, passphrase, name)
+    }
+
+    async fn tenant_progress(&self) -> Outcome<Carried> {
+        self.1.progress()
     }
 
     async fn domain_add(&self, tenant: &str, domain: &str) -> Outcome<()> {
@@ -185,6 +211,38 @@ impl Operator for Desk {
     async fn credential_revoke(&self, account: &str, id: u64) -> Outcome<()> {
         let id = u32::try_from(id).unwrap_or(u32::MAX);
         self.0.directory.revoke_credential(&self.lease()?, account, id).await.map_err(refused)
+    }
+
+    async fn branches(&self) -> Outcome<Vec<BranchEntry>> {
+        let unread = |e: &dyn std::fmt::Display| failure("the branches cannot be read", &e);
+        let mut tenants: Vec<(TenantId, Option<String>)> = vec![(TenantId::SYSTEM, None)];
+        tenants.extend(self.names()?.into_iter().map(|(id, name)| (id, Some(name))));
+        let mut entries = Vec::new();
+        for (id, tenant) in tenants {
+            let view = self.0.store.read(id).map_err(|e| unread(&e))?;
+            for (branch, progress) in merge::branches(&view).map_err(|e| unread(&e))? {
+                let notes = merge::notes(&view, branch).map_err(|e| unread(&e))?;
+                let lost = notes.into_iter().take(ROWS_MAX).map(|n| LostEntry {
+                    when_ms: n.when.0,
+                    object: n.object,
+                    rule: n.rule,
+                    lost: n.lost,
+                    original: Some(n.original.0).filter(|lsn| *lsn > 0),
+                });
+                entries.push(BranchEntry {
+                    branch: branch.to_string(),
+                    tenant: tenant.clone(),
+                    began_ms: progress.began.0,
+                    finished_ms: progress.finished.map(|at| at.0),
+                    taken: progress.taken.0,
+                    stage: progress.stage,
+                    stages: super::kinds().stages(),
+                    tasks_done: progress.task,
+                    lost: lost.collect(),
+                });
+            }
+        }
+        Ok(entries)
     }
 
     async fn queue_list(&self) -> Outcome<Vec<QueueEntry>> {

@@ -6,11 +6,11 @@ use super::Rooms;
 use crate::base::{clock, limit, metric};
 use crate::ops::health::{Duty, Facts};
 use crate::ops::status::{
-    AddressReport, Holder, Lag, Move, MoveKind, PathReport, ProblemReport, Role, Sessions, State,
-    StatusReport, VrrpState, WitnessReport,
+    AddressReport, CopyReport, Holder, Lag, Move, MoveKind, PathReport, ProblemReport, Role,
+    Sessions, State, StatusReport, VrrpState, WitnessReport,
 };
 use crate::pair::witness::{Held, WitnessStatus};
-use crate::pair::{PairStatus, PathStatus};
+use crate::pair::{CopyStatus, PairStatus, PathStatus};
 use crate::vrrp::GroupStatus;
 use std::time::Duration;
 use understudy_proto::pair::{self as machine, Waiting};
@@ -48,6 +48,7 @@ pub(super) fn report(rooms: &Rooms) -> StatusReport {
         durable: log.durable().borrow().0,
         lag: m.peer_durable.map(|d| Lag { records: log.last().lsn.0.saturating_sub(d.0) }),
         paths: paths(&pair),
+        copy: pair.copy.as_ref().map(copy),
         witness: pair.witness.as_ref().map(witness),
         addresses: groups.iter().flat_map(addresses).collect(),
         queue_depth: count(queue),
@@ -99,6 +100,19 @@ fn paths(pair: &PairStatus) -> Vec<PathReport> {
             session: path.session,
         })
         .collect()
+}
+
+fn copy(copy: &CopyStatus) -> CopyReport {
+    CopyReport {
+        sending: copy.sending,
+        bytes_done: copy.bytes_done,
+        bytes_total: copy.bytes_total,
+        tenants_done: copy.tenants_done,
+        tenants_total: copy.tenants_total,
+        bytes_per_s: copy.bytes_per_s,
+        eta_s: copy.eta_s(),
+        stopped: copy.stopped.clone(),
+    }
 }
 
 fn witness(witness: &WitnessStatus) -> WitnessReport {
@@ -154,7 +168,7 @@ fn waiting(pair: &PairStatus) -> Option<String> {
              understudy pair force-solo --confirm"
         }
         Waiting::FullCopy => {
-            "the peer, which lacks more of the log than is kept: it needs a full copy"
+            "the peer, which lacks more of the log than is kept: a full copy is made for it"
         }
     };
     Some(text.to_owned())
@@ -188,12 +202,20 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
     for path in pair.paths.iter().filter(|p| m.linked && age(p).is_none_or(|t| t >= PATH_SILENCE)) {
         add(format!("the path to {} is silent", path.peer), "peer-lost");
     }
+    if let Some(why) = pair.copy.as_ref().and_then(|c| c.stopped.as_ref()) {
+        add(format!("the full copy stands still: {why}"), "pair-full-copy");
+    }
     if let Some(witness) = pair.witness.as_ref().filter(|w| !w.reachable) {
         let why = witness.problem.as_deref().unwrap_or("it has not answered yet");
         add(format!("the witness {} is not reachable: {why}", witness.address), "witness-lost");
     }
-    for what in &pair.problems {
-        add(what.clone(), "peer-lost");
+    if m.witness.in_force && m.witness.reachable && !m.witness.trusted {
+        let what = "the witness holds less than the pair knows: nothing rests on it until the two \
+                    have seeded it anew";
+        add(what.into(), "witness-distrusted");
+    }
+    for problem in &pair.problems {
+        add(problem.what.clone(), problem.runbook);
     }
     for group in groups {
         if let Some(fault) = &group.fault {

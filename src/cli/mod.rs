@@ -9,6 +9,7 @@
 mod account;
 mod address;
 mod alias;
+mod branches;
 mod client;
 mod config;
 mod credential;
@@ -129,6 +130,8 @@ enum Command {
         #[command(subcommand)]
         command: Option<address::Command>,
     },
+    /// What the pair's branches came to, and what lost when they were merged.
+    Branches(branches::Args),
     /// Move the primary role to the peer.
     Handover,
     /// The two appliances of a pair.
@@ -176,6 +179,7 @@ impl Args {
             Command::Credential(command) => credential::perform(command, &path),
             Command::Queue(command) => queue::perform(&command, &path),
             Command::Address { command } => address::perform(command, &path),
+            Command::Branches(args) => branches::perform(&args, &path),
             Command::Handover => handover::perform(&path),
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
@@ -221,6 +225,7 @@ mod tests {
             "address claim shop",
             "address claim shop --force",
             "address release shop",
+            "branches --json",
             "config check /tmp/a.toml",
             "config example",
             "handover",

@@ -32,9 +32,9 @@ impl Directory {
         lease: &PrimaryLease,
         name: &str,
     ) -> Result<TenantId, DirectoryError> {
-        let id = CreateTenant::next_id(&self.store.read(TenantId::SYSTEM)?)?;
+        let id = CreateTenant::next_id(&self.store.read(TenantId::SYSTEM)?, self.store.node())?;
         let version = self.store.keyring().add(id)?;
-        self.store.keyring().replicated(version).await;
+        self.replicated(lease, version).await?;
         let command = CreateTenant { id, name: name.to_owned() };
         self.write(lease, TenantId::SYSTEM, command).await
     }
@@ -220,8 +220,23 @@ impl Directory {
         }
     }
 
+    /// Waits until a version of the keyring is durable wherever it must be.
+    pub(super) async fn replicated(
+        &self,
+        lease: &PrimaryLease,
+        version: u64,
+    ) -> Result<(), DirectoryError> {
+        tokio::select! {
+            () = self.store.keyring().replicated(version) => Ok(()),
+            // Only a primary is told: without the lease nobody would end the wait.
+            () = lease.revoked() => Err(DirectoryError::NotWritten(
+                "primacy ended before the tenant's key was on both appliances".to_owned(),
+            )),
+        }
+    }
+
     /// One change, committed and visible on this node when it returns.
-    async fn write<C>(
+    pub(super) async fn write<C>(
         &self,
         lease: &PrimaryLease,
         tenant: TenantId,

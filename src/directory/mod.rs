@@ -7,11 +7,13 @@
 
 mod administer;
 mod authenticate;
+mod carry;
 mod password;
 
 use crate::store::{Store, StoreError, WriteError};
 pub use administer::NewAppPassword;
 pub use authenticate::Login;
+pub use carry::{CarryError, CarryProgress};
 use understudy_proto::directory::{self, AddressError, DirectoryRefusal};
 use understudy_proto::id::{AccountId, TenantId};
 use understudy_proto::mailbox::RowError;

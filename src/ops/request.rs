@@ -13,6 +13,7 @@ use crate::base::secret::{Secret, serialize_exposed};
 use crate::ops::status::StatusReport;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::path::{Path, PathBuf};
 
 /// What an operator asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +25,12 @@ pub enum Request {
     TenantCreate(Named),
     /// All tenants.
     TenantList,
+    /// Writes a tenant into a file; [`Request::TenantProgress`] says how far it is.
+    TenantExport(Export),
+    /// Makes a tenant from such a file; [`Request::TenantProgress`] says how far it is.
+    TenantImport(Import),
+    /// How far the export or import is that was asked for last.
+    TenantProgress,
     /// A domain for a tenant.
     DomainAdd(DomainAdd),
     /// Domains, of one tenant or all.
@@ -58,6 +65,8 @@ pub enum Request {
     AddressClaim(AddressClaim),
     /// Gives the addresses of an origin back.
     AddressRelease(Named),
+    /// What two branches of this pair came to, and what lost when they were merged.
+    Branches,
     /// Moves the primary role to the peer.
     Handover,
     /// A one-time token with which the other appliance joins.
@@ -72,6 +81,32 @@ pub enum Request {
 pub struct Named {
     /// The tenant's name, the domain, the account's or alias' address, the group of addresses.
     pub name: String,
+}
+
+/// A tenant into a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// The tenant's name.
+    pub tenant: String,
+    /// The file, with its whole path; the appliance writes it.
+    pub file: PathBuf,
+    /// What opens it.
+    #[serde(serialize_with = "serialize_exposed")]
+    pub passphrase: Secret<String>,
+}
+
+/// A tenant from a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// The file, with its whole path; the appliance reads it.
+    pub file: PathBuf,
+    /// What opens it.
+    #[serde(serialize_with = "serialize_exposed")]
+    pub passphrase: Secret<String>,
+    /// Another name than the file's.
+    pub name: Option<String>,
 }
 
 /// Restricts a list.
@@ -171,6 +206,8 @@ pub enum Answer {
     Status(Box<StatusReport>),
     /// For `tenant-list`.
     Tenants(Vec<TenantEntry>),
+    /// For `tenant-export`, `tenant-import` and `tenant-progress`.
+    Carried(Carried),
     /// For `domain-list`.
     Domains(Vec<DomainEntry>),
     /// For `account-list`.
@@ -185,6 +222,8 @@ pub enum Answer {
     Queue(Vec<QueueEntry>),
     /// For `address-list`.
     Addresses(Vec<AddressEntry>),
+    /// For `branches`.
+    Branches(Vec<BranchEntry>),
     /// For `pair-token`.
     Token(Token),
 }
@@ -200,6 +239,17 @@ pub struct TenantEntry {
     pub domains: u64,
     /// How many accounts it has.
     pub accounts: u64,
+}
+
+/// How far an export or import is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all, about.
+    pub total: u64,
+    /// What came of it, once it is over.
+    pub finished: Option<String>,
 }
 
 /// A domain.
@@ -250,6 +300,46 @@ pub struct MadePassword {
     /// The password.
     #[serde(serialize_with = "serialize_exposed")]
     pub password: Secret<String>,
+}
+
+/// A branch in one tenant.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BranchEntry {
+    /// Which branch: the last shared record and the branch's last epoch.
+    pub branch: String,
+    /// The tenant's name; `None` for the system's own data.
+    pub tenant: Option<String>,
+    /// When its first record was taken, in milliseconds since 1970.
+    pub began_ms: u64,
+    /// When its merge was complete.
+    pub finished_ms: Option<u64>,
+    /// The last record that was taken.
+    pub taken: u64,
+    /// The stage of the merge, 0 while records are taken.
+    pub stage: u8,
+    /// How many stages there are.
+    pub stages: u8,
+    /// Tasks of the stage that are done.
+    pub tasks_done: u32,
+    /// What lost.
+    pub lost: Vec<LostEntry>,
+}
+
+/// A version that lost in a merge.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostEntry {
+    /// When, in milliseconds since 1970.
+    pub when_ms: u64,
+    /// Which object.
+    pub object: String,
+    /// By which rule.
+    pub rule: String,
+    /// What lost.
+    pub lost: String,
+    /// The branch's record that has the original; `None` where this side's version lost.
+    pub original: Option<u64>,
 }
 
 /// A message that waits.
@@ -341,6 +431,9 @@ impl Request {
             Self::Status => "status",
             Self::TenantCreate(_) => "tenant-create",
             Self::TenantList => "tenant-list",
+            Self::TenantExport(_) => "tenant-export",
+            Self::TenantImport(_) => "tenant-import",
+            Self::TenantProgress => "tenant-progress",
             Self::DomainAdd(_) => "domain-add",
             Self::DomainList(_) => "domain-list",
             Self::DomainRemove(_) => "domain-remove",
@@ -358,6 +451,7 @@ impl Request {
             Self::AddressList => "address-list",
             Self::AddressClaim(_) => "address-claim",
             Self::AddressRelease(_) => "address-release",
+            Self::Branches => "branches",
             Self::Handover => "handover",
             Self::PairToken => "pair-token",
             Self::PairForceSolo(_) => "pair-force-solo",
@@ -371,12 +465,14 @@ impl Request {
             self,
             Self::Status
                 | Self::TenantList
+                | Self::TenantProgress
                 | Self::DomainList(_)
                 | Self::AccountList(_)
                 | Self::AliasList(_)
                 | Self::CredentialList(_)
                 | Self::QueueList
                 | Self::AddressList
+                | Self::Branches
         )
     }
 }
@@ -394,6 +490,22 @@ pub trait Operator: Send + Sync + 'static {
     fn tenant_create(&self, name: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// All tenants.
     fn tenant_list(&self) -> impl Future<Output = Outcome<Vec<TenantEntry>>> + Send;
+    /// Begins to write a tenant into a file.
+    fn tenant_export(
+        &self,
+        tenant: &str,
+        file: &Path,
+        passphrase: &Secret<String>,
+    ) -> impl Future<Output = Outcome<Carried>> + Send;
+    /// Begins to make a tenant from a file.
+    fn tenant_import(
+        &self,
+        file: &Path,
+        passphrase: &Secret<String>,
+        name: Option<&str>,
+    ) -> impl Future<Output = Outcome<Carried>> + Send;
+    /// How far the last export or import is, or why it failed.
+    fn tenant_progress(&self) -> impl Future<Output = Outcome<Carried>> + Send;
     /// Adds a domain to a tenant.
     fn domain_add(&self, tenant: &str, domain: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// Domains of one tenant or all.
@@ -449,6 +561,8 @@ pub trait Operator: Send + Sync + 'static {
     fn address_claim(&self, name: &str, force: bool) -> impl Future<Output = Outcome<()>> + Send;
     /// Gives an origin's addresses back; returns when they are gone.
     fn address_release(&self, name: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Branches and what lost when they were merged.
+    fn branches(&self) -> impl Future<Output = Outcome<Vec<BranchEntry>>> + Send;
     /// Moves the primary role to the peer; returns when it is there.
     fn handover(&self) -> impl Future<Output = Outcome<()>> + Send;
     /// Makes a one-time token.
@@ -471,6 +585,13 @@ async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
         Request::Status => o.status().await.map(|s| Answer::Status(Box::new(s))),
         Request::TenantCreate(r) => o.tenant_create(&r.name).await.map(done),
         Request::TenantList => o.tenant_list().await.map(Answer::Tenants),
+        Request::TenantExport(r) => {
+            o.tenant_export(&r.tenant, &r.file, &r.passphrase).await.map(Answer::Carried)
+        }
+        Request::TenantImport(r) => {
+            o.tenant_import(&r.file, &r.passphrase, r.name.as_deref()).await.map(Answer::Carried)
+        }
+        Request::TenantProgress => o.tenant_progress().await.map(Answer::Carried),
         Request::DomainAdd(r) => o.domain_add(&r.tenant, &r.domain).await.map(done),
         Request::DomainList(r) => o.domain_list(r.tenant.as_deref()).await.map(Answer::Domains),
         Request::DomainRemove(r) => o.domain_remove(&r.name).await.map(done),
@@ -492,6 +613,7 @@ async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
         Request::AddressList => o.address_list().await.map(Answer::Addresses),
         Request::AddressClaim(r) => o.address_claim(&r.name, r.force).await.map(done),
         Request::AddressRelease(r) => o.address_release(&r.name).await.map(done),
+        Request::Branches => o.branches().await.map(Answer::Branches),
         Request::Handover => o.handover().await.map(done),
         Request::PairToken => o.pair_token().await.map(Answer::Token),
         Request::PairForceSolo(r) if !r.confirmed => Err(Failure::new(

@@ -177,6 +177,10 @@ impl Incoming {
         let dir = data_dir.join(swap::INCOMING);
         let path = dir.join(COPY);
         let there = disk.is_dir(&dir).context("look for", &dir)?;
+        if there {
+            // What is worked on is not complete, whatever was ordered before.
+            swap::take_back_install(disk.as_ref(), &data_dir)?;
+        }
         let same = there
             && swap::exists(disk.as_ref(), &dir, COPY)?
             && read_name(disk.as_ref(), &path)? == source;

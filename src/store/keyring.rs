@@ -31,6 +31,8 @@ const FILE_LEN_MAX: u64 = 4 << 20;
 pub struct Keyring {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// Held by the one who writes the file; the keys can be read meanwhile.
+    writing: Mutex<()>,
     state: Mutex<State>,
     /// Whether nothing has ever been sealed here, so that a peer's keyring may replace ours.
     unused: AtomicBool,
@@ -40,10 +42,12 @@ pub struct Keyring {
     replicated: watch::Sender<u64>,
 }
 
+type Keys = BTreeMap<TenantId, Zeroizing<[u8; 32]>>;
+
 #[derive(Default)]
 struct State {
     version: u64,
-    keys: BTreeMap<TenantId, Zeroizing<[u8; 32]>>,
+    keys: Keys,
     ciphers: BTreeMap<TenantId, Arc<Cipher>>,
 }
 
@@ -61,6 +65,7 @@ impl Keyring {
         let keyring = Self {
             disk,
             dir: dir.to_owned(),
+            writing: Mutex::default(),
             newest: watch::Sender::new(state.version),
             replicated: watch::Sender::new(0),
             state: Mutex::new(state),
@@ -87,6 +92,8 @@ impl Keyring {
     pub fn import(&self, exported: &[u8]) -> Result<u64, StoreError> {
         let path = self.dir.join("keyring");
         let theirs = decode(&path, exported)?;
+        let _writing = lock(&self.writing);
+        // Nobody may begin to seal with a key of ours while it is being replaced.
         let mut state = lock(&self.state);
         let fresh = self.unused.load(Ordering::Acquire);
         let mut next = State { version: theirs.version.max(state.version), ..State::default() };
@@ -105,6 +112,12 @@ impl Keyring {
             self.newest.send_replace(state.version);
         }
         Ok(state.version)
+    }
+
+    /// The version and the keys as they are.
+    fn held(&self) -> (u64, Keys) {
+        let state = lock(&self.state);
+        (state.version, state.keys.clone())
     }
 
     /// Our keys and `theirs`, theirs where the two differ, in the file's format: for a copy of the
@@ -126,18 +139,22 @@ impl Keyring {
 
     /// Gives `tenant` a key unless it has one; returns the version that holds it.
     pub fn add(&self, tenant: TenantId) -> Result<u64, StoreError> {
-        let mut state = lock(&self.state);
-        if state.keys.contains_key(&tenant) {
-            return Ok(state.version);
+        let _writing = lock(&self.writing);
+        let (version, keys) = self.held();
+        if keys.contains_key(&tenant) {
+            return Ok(version);
         }
-        let mut next = State { version: state.version + 1, ..State::default() };
-        next.keys.clone_from(&state.keys);
+        let mut next = State { version: version + 1, keys, ..State::default() };
         next.keys.insert(tenant, Zeroizing::new(random()));
         self.write(&next)?;
-        next.ciphers = std::mem::take(&mut state.ciphers);
-        *state = next;
-        self.newest.send_replace(state.version);
-        Ok(state.version)
+        let version = next.version;
+        {
+            let mut state = lock(&self.state);
+            next.ciphers = std::mem::take(&mut state.ciphers);
+            *state = next;
+        }
+        self.newest.send_replace(version);
+        Ok(version)
     }
 
     /// Follows the newest version.

@@ -259,6 +259,12 @@ impl Store {
         self.inner().keyring.add(tenant)
     }
 
+    /// Which appliance of the pair this is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.inner().options.node
+    }
+
     /// The tenants' keys.
     #[must_use]
     pub fn keyring(&self) -> &Keyring {

@@ -105,18 +105,35 @@ pub(super) fn order_install(
     write_order(disk, &dir.join(INCOMING), COMPLETE, &format!("{place}/{id}"))
 }
 
-/// Removes what a full copy replaced: this node was admitted again. `false`: there was nothing.
+/// Takes the order back: the copy is worked on again.
+pub(super) fn take_back_install(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let incoming = dir.join(INCOMING);
+    if exists(disk, &incoming, COMPLETE)? {
+        remove_order(disk, &incoming, COMPLETE)
+    } else {
+        Ok(())
+    }
+}
+
+/// Removes what a full copy replaced, and the rest of one that was not needed in the end: this node
+/// was admitted again. `false`: there was nothing.
 ///
 /// # Errors
 /// The disk refuses. Calling again goes on.
 pub fn forget_retired(disk: &dyn Disk, dir: &Path) -> Result<bool, StoreError> {
-    let retired = dir.join(RETIRED);
-    if !disk.is_dir(&retired).context("look for", &retired)? {
-        return Ok(false);
+    let mut found = false;
+    for name in [RETIRED, INCOMING] {
+        let path = dir.join(name);
+        if disk.is_dir(&path).context("look for", &path)? {
+            found = true;
+            if name == INCOMING {
+                take_back_install(disk, dir)?;
+            }
+            remove_tree(disk, &path)?;
+            disk.sync_dir(dir).context("sync", dir)?;
+        }
     }
-    remove_tree(disk, &retired)?;
-    disk.sync_dir(dir).context("sync", dir)?;
-    Ok(true)
+    Ok(found)
 }
 
 /// Removes a file, or a folder with all that is in it. Not durable before the parent is synced.
@@ -403,7 +420,10 @@ mod tests {
         assert_eq!(at_boot(&disk, Path::new(ROOT)).unwrap(), Swapped::Installed);
         assert!(forget_retired(&disk, Path::new(ROOT)).unwrap());
         assert!(!forget_retired(&disk, Path::new(ROOT)).unwrap());
-        assert!(!files(&disk).keys().any(|n| n.starts_with("retired")));
+        put(&disk, "incoming/system/index.redb", "half");
+        assert!(forget_retired(&disk, Path::new(ROOT)).unwrap());
+        let gone = |n: &String| !n.starts_with("retired") && !n.starts_with("incoming");
+        assert!(files(&disk).keys().all(gone));
     }
 
     #[test]

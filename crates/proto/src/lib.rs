@@ -12,6 +12,7 @@
 //! command into a change with every nondeterministic value fixed; `apply` turns a change into rows.
 //! The store orders, makes durable, ships, applies and recovers changes without knowing any kind.
 
+pub mod carry;
 pub mod codec;
 pub mod directory;
 pub mod id;

@@ -47,6 +47,8 @@ impl Kind {
     pub const QUEUE: Self = Self(18);
     /// What a branch had that is merged here, and how far the merge is.
     pub const BRANCH: Self = Self(19);
+    /// A tenant that comes from another pair.
+    pub const IMPORT: Self = Self(20);
 }
 
 /// The value that links a record to all records before it.

@@ -31,6 +31,20 @@ impl Operator for Recorder {
     async fn tenant_list(&self) -> Outcome<Vec<TenantEntry>> {
         Ok(vec![TenantEntry { id: 1, name: "acme".into(), domains: 0, accounts: 0 }])
     }
+    async fn tenant_export(&self, _: &str, _: &Path, _: &Secret<String>) -> Outcome<Carried> {
+        no()
+    }
+    async fn tenant_import(
+        &self,
+        _: &Path,
+        _: &Secret<String>,
+        _: Option<&str>,
+    ) -> Outcome<Carried> {
+        no()
+    }
+    async fn tenant_progress(&self) -> Outcome<Carried> {
+        no()
+    }
     async fn domain_add(&self, _: &str, _: &str) -> Outcome<()> {
         no()
     }
@@ -72,6 +86,9 @@ impl Operator for Recorder {
         no()
     }
     async fn queue_list(&self) -> Outcome<Vec<QueueEntry>> {
+        no()
+    }
+    async fn branches(&self) -> Outcome<Vec<BranchEntry>> {
         no()
     }
     async fn handover(&self) -> Outcome<()> {

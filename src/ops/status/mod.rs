@@ -60,6 +60,8 @@ pub struct StatusReport {
     pub lag: Option<Lag>,
     /// Paths to the peer, in the order of the configuration.
     pub paths: Vec<PathReport>,
+    /// A full copy of one node's data for the other that is under way.
+    pub copy: Option<CopyReport>,
     /// The third vote; `None` where none is configured.
     pub witness: Option<WitnessReport>,
     /// Floating addresses.
@@ -113,6 +115,27 @@ pub enum Role {
 pub struct Lag {
     /// Records that it has not yet acknowledged.
     pub records: u64,
+}
+
+/// How far a full copy is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyReport {
+    /// This node gives it; else it receives it.
+    pub sending: bool,
+    /// Bytes done.
+    pub bytes_done: u64,
+    /// Bytes in all, about.
+    pub bytes_total: u64,
+    /// Tenants that are complete, the system among them.
+    pub tenants_done: u32,
+    /// Tenants in all.
+    pub tenants_total: u32,
+    /// Bytes a second.
+    pub bytes_per_s: u64,
+    /// Seconds that are left, about.
+    pub eta_s: Option<u64>,
+    /// Why it stands still.
+    pub stopped: Option<String>,
 }
 
 /// One path to the peer.
@@ -290,6 +313,9 @@ fn peer(screen: &mut Screen, r: &StatusReport, w: &Words) {
         let text = format!("{:<24} {state:<12} {heard} {session}", path.peer);
         screen.painted_row(Paint::of(path.reachable), "", text);
     }
+    if let Some(copy) = &r.copy {
+        screen.row(w.copy, copy_text(copy, w));
+    }
     if let Some(witness) = &r.witness {
         let state = if witness.reachable { w.reachable } else { w.silent };
         let trip = witness.round_trip_us.filter(|_| witness.reachable);
@@ -310,6 +336,23 @@ fn peer(screen: &mut Screen, r: &StatusReport, w: &Words) {
             w.committed, r.committed, w.applied, r.applied, w.durable, r.durable
         ),
     );
+}
+
+fn copy_text(c: &CopyReport, w: &Words) -> String {
+    let percent = c.bytes_done.saturating_mul(100).checked_div(c.bytes_total).unwrap_or(0).min(100);
+    let (done, total) = (c.bytes_done >> 20, c.bytes_total >> 20);
+    let head = format!(
+        "{} {percent} %, {done}/{total} MiB, {}/{} {}",
+        if c.sending { w.to_peer } else { w.from_peer },
+        c.tenants_done,
+        c.tenants_total,
+        w.tenants
+    );
+    match (&c.stopped, c.eta_s) {
+        (Some(why), _) => format!("{head}: {why}"),
+        (None, Some(left)) => format!("{head}, {} MiB/s, {}", c.bytes_per_s >> 20, duration(left)),
+        (None, None) => head,
+    }
 }
 
 fn addresses(screen: &mut Screen, r: &StatusReport, w: &Words) {

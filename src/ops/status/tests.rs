@@ -32,6 +32,7 @@ fn report() -> StatusReport {
                 session: false,
             },
         ],
+        copy: None,
         witness: Some(WitnessReport {
             address: "192.0.2.7:7401".into(),
             reachable: true,
@@ -87,6 +88,28 @@ Problems    [peer-lost] path 10.0.0.2:7400 is silent
     );
 }
 
+fn copy(stopped: Option<String>) -> CopyReport {
+    CopyReport {
+        sending: true,
+        bytes_done: 400 << 20,
+        bytes_total: 1_000 << 20,
+        tenants_done: 2,
+        tenants_total: 9,
+        bytes_per_s: 50 << 20,
+        eta_s: Some(12),
+        stopped,
+    }
+}
+
+#[test]
+fn a_full_copy_shows_how_far_it_is() {
+    let shown = |copy| render(&StatusReport { copy: Some(copy), ..report() }, Language::En, false);
+    let line = "Full copy   to the peer: 40 %, 400/1000 MiB, 2/9 tenants, 50 MiB/s, 00:00:12\n";
+    assert!(shown(copy(None)).contains(line), "{}", shown(copy(None)));
+    let stopped = shown(copy(Some("no room".into())));
+    assert!(stopped.contains("2/9 tenants: no room"), "{stopped}");
+}
+
 #[test]
 fn german_shows_the_same_facts() {
     let (en, de) = (render(&report(), Language::En, false), render(&report(), Language::De, false));
@@ -104,6 +127,7 @@ fn the_worst_case_fits_the_screen() {
     r.hostname = "x".repeat(200);
     r.waiting_for = Some("which branch holds? \x1b[2J ".repeat(20));
     r.lag = None;
+    r.copy = Some(copy(Some("because ".repeat(40))));
     r.paths = vec![r.paths[0].clone(); 9];
     r.addresses = vec![r.addresses[0].clone(); 60];
     r.problems = vec![ProblemReport { what: "ü".repeat(200), runbook: "branched".into() }; 40];

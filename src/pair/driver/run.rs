@@ -2,9 +2,11 @@
 
 use super::tasks::{self, Done, LogQueue};
 use super::{
-    Command, CommandError, Entry, Options, PairStatus, PathStatus, Reply, Unconfirmed, journal,
+    Command, CommandError, Entry, Options, PairStatus, PathStatus, Problem, Reply, Unconfirmed,
+    journal,
 };
 use crate::base::{clock, task};
+use crate::pair::agreement::disagreement;
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
 use crate::pair::resync::CopyStatus;
@@ -66,6 +68,8 @@ pub(super) struct Driver {
     link: Option<Link>,
     certificate_expires: Option<understudy_proto::time::UnixMs>,
     session: Option<Session>,
+    /// A session on which the peer has not said yet what its file says, or says something else.
+    meeting: Option<Session>,
     /// A session that waits until the log's queue is empty.
     coming: Option<Session>,
     /// The peer's keyring is being taken in: frames after it wait.
@@ -97,6 +101,8 @@ pub(super) struct Driver {
     lost_at: Option<Mono>,
     role: Role,
     unconfirmed: Option<Unconfirmed>,
+    /// The reign that begins was another's until now.
+    taken_over: bool,
     problems: BTreeMap<&'static str, String>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -189,6 +195,7 @@ impl Driver {
             link,
             certificate_expires,
             session: None,
+            meeting: None,
             coming: None,
             importing: false,
             inputs: VecDeque::new(),
@@ -212,6 +219,7 @@ impl Driver {
             lost_at: None,
             role: Role::None,
             unconfirmed: None,
+            taken_over: false,
             problems: BTreeMap::new(),
             workers,
         };
@@ -317,10 +325,15 @@ impl Driver {
             Output::Unconfirmed { after, tail } => {
                 let unconfirmed = Unconfirmed { after, last: tail, at: clock::now_ms() };
                 self.unconfirmed = (tail > after).then_some(unconfirmed);
+                // Before the epoch's own first record: whose reign was it until now?
+                let before = self.log.last().epoch;
+                let taken_over = before.0 & 1 != u64::from(self.machine.status().node.0);
+                self.taken_over = taken_over && before.0 > 0;
                 // Before the lease: nobody may repeat a transaction that is not yet remembered.
                 (self.options.promoted)(tail);
             }
             Output::Lead(epoch) => {
+                self.mark_fork(epoch);
                 if !self.log.is_stopped() {
                     let (lease, control) = PrimaryLease::mint(epoch);
                     control.extend(self.lease_until);
@@ -348,6 +361,20 @@ impl Driver {
     fn ask_witness(&mut self, number: u64, ask: WitnessAsk) {
         if !self.witness.as_ref().is_some_and(|witness| witness.ask(number, ask)) {
             self.feed(Input::Witness { number, answer: WitnessAnswer::Lost });
+        }
+    }
+
+    /// A node that leads alone in another's place may have a rival: its UIDs leave a gap, durably
+    /// known before the first one is given. Without a witness epochs tell whose they were: node 0
+    /// opens even ones, node 1 odd ones.
+    fn mark_fork(&mut self, epoch: Epoch) {
+        let alone = self.machine.status().state == State::Solo && self.options.pair.is_some();
+        if !std::mem::take(&mut self.taken_over) || !alone {
+            return;
+        }
+        if let Err(e) = self.log.set_fork(epoch) {
+            log::error!(err:% = e, runbook = "disk-failure"; "a possible fork cannot be noted");
+            (self.options.fatal)("a possible fork cannot be noted durably");
         }
     }
 
@@ -525,15 +552,17 @@ impl Driver {
             Event::Up { session: id, peer, queue } => {
                 self.lose_session("a newer session took its place");
                 log::info!(peer:% = peer; "pair session up");
-                self.coming = Some(Session { id, peer, queue, keyring_sent: 0 });
-                self.welcome();
+                self.meet(Session { id, peer, queue, keyring_sent: 0 });
             }
             Event::Frame { session, frame } => {
                 if self.session.as_ref().is_some_and(|s| s.id == session) {
                     self.frame(frame);
+                } else if self.meeting.as_ref().is_some_and(|s| s.id == session) {
+                    self.first_frame(frame);
                 }
             }
             Event::Down { session, reason } => {
+                self.meeting.take_if(|s| s.id == session);
                 self.coming.take_if(|s| s.id == session);
                 if self.session.take_if(|s| s.id == session).is_some() {
                     self.options.side.down();
@@ -547,6 +576,37 @@ impl Driver {
                 self.certificate_expires = certificate_expires(&id);
             }
         }
+    }
+
+    /// Says what our file says, before anything else; the peer does the same.
+    fn meet(&mut self, session: Session) {
+        let settings = self.options.agreement.clone();
+        if let Err(e) = session.queue.send(&Frame::Config { settings }) {
+            log::debug!(err:% = e; "a session ended before it began");
+        }
+        (self.meeting, self.coming) = (Some(session), None);
+    }
+
+    /// A peer whose file disagrees is not admitted. The session stays, so that both say why; a new
+    /// file comes with a new session.
+    fn first_frame(&mut self, frame: Frame) {
+        let why = match frame {
+            Frame::Config { settings } => disagreement(&self.options.agreement, &settings),
+            _ => Some(
+                "the other appliance runs another release and does not say what its file says: \
+                 bring both to the same"
+                    .to_owned(),
+            ),
+        };
+        let Some(why) = why else {
+            self.problems.remove("config");
+            self.coming = self.meeting.take();
+            return self.welcome();
+        };
+        if self.problems.get("config") != Some(&why) {
+            log::error!(reason = why, runbook = "pair-config-differs"; "the peer is not admitted");
+        }
+        self.problems.insert("config", why);
     }
 
     /// Lets a session in once the log's queue is empty: what an earlier one brought is in the log.
@@ -901,7 +961,7 @@ impl Driver {
             paths: paths.collect(),
             unconfirmed: self.unconfirmed,
             certificate_expires: self.certificate_expires,
-            problems: self.problems.values().cloned().collect(),
+            problems: self.problems.iter().map(|(kind, what)| problem(kind, what)).collect(),
             last_promotion: last,
             witness: self.witness.as_ref().map(Client::status),
             copy: self.copy.borrow().clone(),
@@ -914,6 +974,19 @@ impl Driver {
             new
         });
     }
+}
+
+/// The page that helps with a problem of that kind.
+fn problem(kind: &str, what: &str) -> Problem {
+    let runbook = match kind {
+        "config" => "pair-config-differs",
+        "hang" => "runtime-stuck",
+        "keyring" => "pair-keyring",
+        "log" => "pair-full-copy",
+        "register" | "store" => "disk-failure",
+        _ => "peer-lost",
+    };
+    Problem { what: what.to_owned(), runbook }
 }
 
 /// What the log holds, for the machine.

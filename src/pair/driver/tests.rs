@@ -1,4 +1,7 @@
-//! Two nodes in one process: real stores, real links over loopback, no floating addresses.
+//! Two nodes in one process: real stores, real links over loopback, no floating addresses; and
+//! ([`witness`]) a real witness beside them.
+
+mod witness;
 
 #[expect(clippy::disallowed_methods, reason = "a panic is what a history answers with")]
 #[path = "storm.rs"]
@@ -10,14 +13,25 @@ use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
 use crate::pair::testing::{free, soon};
 use crate::store::disk::RealDisk;
 use crate::store::{StoreOptions, WriteError, swap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
+use understudy_proto::codec::DecodeError;
+use understudy_proto::directory::{CreateAccount, CreateTenant, DirectoryRules};
 use understudy_proto::id::TenantId;
+use understudy_proto::id::{AccountId, Epoch, Uid};
 use understudy_proto::keys::{BodyRef, Keys, KeysMut};
+use understudy_proto::mailbox::{
+    self, Deliver, Flags, FlagsOp, INBOX, MailboxRules, Recipient, SetFlags,
+};
+use understudy_proto::merge::{self, Known, MergeRules, Merging};
+use understudy_proto::message::Summary;
 use understudy_proto::pair::{Role, State};
+use understudy_proto::queue::QueueRules;
 use understudy_proto::record::Kind;
 use understudy_proto::rule::{
-    Apply, ApplyError, Command as Rule, DecideError, Decision, Moment, Position, Registry,
+    Apply, ApplyError, Command as Rule, DecideError, Decision, Merge, Moment, Planner, Position,
+    Registry, Side as Of,
 };
 
 const KIND: Kind = Kind(900);
@@ -49,6 +63,46 @@ impl Apply for Setting {
     }
 }
 
+/// The door for kinds of change that come later: keys that only the branch has set.
+impl Merge for Setting {
+    fn planner(&self, _: u8) -> Box<dyn Planner> {
+        Box::new(Sets::default())
+    }
+
+    fn merge(&self, on: &mut Merging<'_>, key: &[u8]) -> Result<(), ApplyError> {
+        on.change(self, key.to_vec())
+    }
+}
+
+#[derive(Default)]
+struct Sets {
+    ours: BTreeSet<Vec<u8>>,
+    theirs: BTreeSet<Vec<u8>>,
+}
+
+impl Planner for Sets {
+    fn fold(&mut self, side: Of, _: Lsn, kind: Kind, key: &[u8]) -> Result<(), DecodeError> {
+        if kind == KIND {
+            let set = if side == Of::Ours { &mut self.ours } else { &mut self.theirs };
+            set.insert(key.to_vec());
+        }
+        Ok(())
+    }
+
+    fn plan(self: Box<Self>, _: &Known<'_>) -> Result<Vec<Vec<u8>>, ApplyError> {
+        Ok(self.theirs.difference(&self.ours).cloned().collect())
+    }
+}
+
+fn kinds() -> Kinds {
+    Kinds::new(vec![
+        Box::new(DirectoryRules),
+        Box::new(MailboxRules),
+        Box::new(QueueRules),
+        Box::new(Setting),
+    ])
+}
+
 /// An appliance: its folder and addresses outlive its process.
 struct Appliance {
     dir: TempDir,
@@ -57,6 +111,10 @@ struct Appliance {
     fatal: Arc<AtomicBool>,
     /// It asked to be started anew.
     restart: Arc<AtomicBool>,
+    /// Address and pin of the witness, where there is one.
+    witness: Option<(SocketAddr, Pin)>,
+    /// What its file says that both must have alike.
+    agreement: Agreement,
 }
 
 /// Its process.
@@ -72,7 +130,8 @@ impl Appliance {
         let (a, b) = (free(), free());
         let new = |at, peer| {
             let dir = tempfile::tempdir().unwrap();
-            Self { dir, at, peer, fatal: Arc::default(), restart: Arc::default() }
+            let (fatal, restart) = (Arc::default(), Arc::default());
+            Self { dir, at, peer, fatal, restart, witness: None, agreement: Vec::new() }
         };
         (new(a, b), new(b, a))
     }
@@ -87,10 +146,21 @@ impl Appliance {
             ack_timeout: Duration::from_millis(1_500),
             stability: Duration::from_millis(50),
             boot_wait: Duration::from_millis(300),
+            solo_boot_wait: Duration::from_millis(300),
+            stale_after: Duration::from_millis(250),
+            solo_after: Duration::from_millis(250),
+            nap: Duration::from_millis(200),
+            handover: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
             reconnect: Duration::from_millis(20),
             resync_bytes_per_s: 1 << 30,
-            witness: None,
+            witness: self.witness.map(|(address, pin)| config::PairWitness {
+                address,
+                pin: pin.0,
+                answer_timeout: Duration::from_millis(500),
+                gone: Duration::from_secs(60),
+                look: Duration::from_millis(100),
+            }),
         }
     }
 
@@ -116,7 +186,12 @@ impl Appliance {
         options.checkpoint_every = Duration::from_millis(100);
         swap::at_boot(&RealDisk, self.dir.path()).unwrap();
         options.fatal = Arc::clone(&fatal);
-        let registry = Registry::default().with(Setting);
+        let registry = Registry::default()
+            .with(Setting)
+            .with(DirectoryRules)
+            .with(MailboxRules)
+            .with(QueueRules)
+            .with(MergeRules(kinds()));
         let store = Store::open(disk.clone(), options, registry).unwrap();
         let (listening, listening_out) = watch::channel(true);
         let side = Side::new();
@@ -126,11 +201,14 @@ impl Appliance {
             data_dir: self.dir.path().to_owned(),
             pair,
             vrrp: None,
+            guardian: None,
             listening: listening_out,
             fatal,
             promoted: Arc::new(|_last| ()),
             side: side.clone(),
+            agreement: self.agreement.clone(),
             services: Vital::default(),
+            kinds: kinds(),
             restart: {
                 let restart = Arc::clone(&self.restart);
                 Arc::new(move || restart.store(true, Ordering::Relaxed))
@@ -197,7 +275,12 @@ impl Process {
 
 /// A formed pair whose first node has run alone.
 async fn formed() -> (Appliance, Process, Appliance, Process) {
-    let (zero, one) = Appliance::pair();
+    formed_with(Appliance::pair()).await
+}
+
+async fn formed_with(
+    (zero, one): (Appliance, Appliance),
+) -> (Appliance, Process, Appliance, Process) {
     let token = formation::init(zero.dir.path(), &[zero.at], clock::now_ms()).unwrap();
     let a = zero.boot();
     a.serving().await;
@@ -533,4 +616,146 @@ async fn a_survivor_is_forced_to_lead() {
     let a = zero.boot();
     a.until("branched", |s| s.pair.state == State::Branched).await;
     a.shows("only here").await;
+}
+
+const ACME: TenantId = TenantId(1);
+const ADA: AccountId = AccountId(1);
+
+impl Process {
+    async fn write<C: Rule>(&self, tenant: TenantId, command: C) -> C::Answer
+    where
+        C::Answer: Clone,
+    {
+        let lease = self.pair.lease().expect("primary");
+        let written = soon(self.store.write(&lease, tenant, command)).await.unwrap();
+        soon(self.store.applied(tenant, written.lsn)).await.unwrap();
+        written.answer
+    }
+
+    /// A message of `len` bytes for an account of ACME.
+    async fn mail(&self, account: AccountId, len: usize, seed: u8) {
+        let lease = self.pair.lease().expect("primary");
+        let mut body = soon(self.store.begin_body(&lease, ACME)).await.unwrap();
+        body.write(&vec![seed; len]).await.unwrap();
+        let body = body.finish().await.unwrap();
+        let to = vec![Recipient { account, mailbox: INBOX }];
+        let (summary, transaction, flags) = (Summary::default(), [seed; 16], Flags::default());
+        let deliver = Deliver { body, summary, transaction, to, outbound: None, flags, last: true };
+        self.write(ACME, deliver).await;
+    }
+
+    async fn flag(&self, uid: Uid, bits: u8) {
+        let (op, flags) = (FlagsOp::Add, Flags::system(bits));
+        let set = SetFlags { account: ADA, mailbox: INBOX, uids: vec![uid], op, flags };
+        self.write(ACME, set).await;
+    }
+
+    /// Every message of the account's INBOX: UID, flags, length and first byte.
+    fn inbox(&self, account: AccountId) -> Vec<(Uid, u8, usize, u8)> {
+        let view = self.store.read(ACME).unwrap();
+        let all = (Uid(0), Uid(u32::MAX));
+        let entries = mailbox::entries_range(&view, account, INBOX, all).unwrap();
+        let show = |e: mailbox::Entry| {
+            let email = mailbox::email(&view, account, e.email).unwrap().unwrap();
+            let body = self.store.read_body(ACME, &email.body, 0..u64::MAX).unwrap();
+            assert!(body.windows(2).all(|w| w[0] == w[1]), "bytes of another body");
+            (e.uid, e.flags.bits, body.len(), body[0])
+        };
+        entries.into_iter().map(show).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_went_on_alone_and_everything_is_kept() {
+    let (zero, a, one, b) = formed().await;
+    let version = a.store.add_tenant_key(ACME).unwrap();
+    soon(a.store.keyring().replicated(version)).await;
+    a.write(TenantId::SYSTEM, CreateTenant { id: ACME, name: "Acme".into() }).await;
+    let new =
+        |name: &str| CreateAccount { address: format!("{name}@acme.example"), name: name.into() };
+    assert_eq!(a.write(ACME, new("ada")).await, ADA);
+    a.mail(ADA, 10, 1).await;
+    a.mail(ADA, 20, 2).await;
+    // The branch: node 0 goes on alone.
+    b.kill().await;
+    a.set("only here").await;
+    a.mail(ADA, 300_000, 3).await;
+    a.mail(ADA, 31, 9).await;
+    a.flag(Uid(1), Flags::SEEN).await;
+    let carol = a.write(ACME, new("carol")).await;
+    a.mail(carol, 40, 4).await;
+    for n in 0..50 {
+        a.set(&format!("branch {n}")).await;
+    }
+    a.kill().await;
+    // Node 1 does not know that and is told to lead.
+    let b = one.boot();
+    b.until("waiting for the operator", |s| {
+        s.pair.waiting == understudy_proto::pair::Waiting::Operator
+    })
+    .await;
+    b.pair.force_solo().await.unwrap();
+    b.serving().await;
+    assert!(b.store.log().fork() > Epoch(0), "another may go on, too");
+    b.set("only there").await;
+    b.mail(ADA, 50, 5).await;
+    b.mail(ADA, 31, 9).await; // The sender's retry.
+    b.flag(Uid(1), Flags::FLAGGED).await;
+    let dave = b.write(ACME, new("dave")).await;
+    b.mail(dave, 60, 6).await;
+    assert_eq!(b.inbox(ADA)[2].0, Uid(3 + mailbox::UID_JUMP));
+
+    // The branch comes back, is killed on its way, and comes again.
+    let a = zero.boot();
+    a.until("branched", |s| s.pair.state == State::Branched).await;
+    soon(async {
+        loop {
+            let view = b.store.read(TenantId::SYSTEM).unwrap();
+            if !merge::branches(&view).unwrap().is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    a.kill().await;
+    zero.restart.store(false, Ordering::Relaxed);
+    let a = if std::fs::exists(zero.dir.path().join("retire")).unwrap() {
+        None
+    } else {
+        let a = zero.boot();
+        zero.asks_for_a_restart().await;
+        Some(a)
+    };
+    b.shows("only here").await;
+    b.shows("only there").await;
+    b.shows("branch 49").await;
+    let jump = mailbox::UID_JUMP;
+    let inbox = b.inbox(ADA);
+    let mut content: Vec<_> = inbox.iter().map(|m| (m.2, m.3)).collect();
+    content.sort_unstable();
+    assert_eq!(content, [(10, 1), (20, 2), (31, 9), (50, 5), (300_000, 3)]);
+    assert_eq!(inbox[0], (Uid(1), Flags::SEEN | Flags::FLAGGED, 10, 1));
+    assert!(inbox.iter().skip(2).all(|m| m.0 >= Uid(3 + jump)), "{inbox:?}");
+    let view = b.store.read(ACME).unwrap();
+    let accounts = understudy_proto::directory::accounts(&view).unwrap();
+    for (name, expected) in [("carol", (40, 4)), ("dave", (60, 6))] {
+        let found = accounts.iter().find(|a| a.name == name).unwrap();
+        let inbox = b.inbox(found.id);
+        assert_eq!(inbox.iter().map(|m| (m.2, m.3)).collect::<Vec<_>>(), [expected], "{name}");
+    }
+    let (_, progress) = merge::branches(&view).unwrap()[0];
+    assert!(progress.finished.is_some());
+
+    // The branch's node begins anew, empty, and has everything again.
+    if let Some(a) = a {
+        a.kill().await;
+    }
+    let a = zero.boot();
+    assert!(zero.dir.path().join("branches").exists(), "its data is kept");
+    a.paired().await;
+    b.paired().await;
+    a.shows("only there").await;
+    a.shows("branch 49").await;
+    assert_eq!(a.inbox(ADA), b.inbox(ADA));
 }

@@ -141,6 +141,10 @@ impl Job {
 
     /// What a copy came to. Returns whether the session can still be used.
     fn sent(&self, outcome: Result<(), Stop>) -> bool {
+        if let Err(Stop::Store(StoreError::NoRoom { .. })) = &outcome {
+            // What is kept for the copy is what fills the disk.
+            self.store.log().pin(None);
+        }
         let (why, usable) = match outcome {
             Ok(()) => (None, false),
             Err(stop @ Stop::NoSession) => (Some(stop), false),

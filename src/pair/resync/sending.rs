@@ -19,8 +19,8 @@ use understudy_proto::time::Mono;
 
 /// Bytes of a pack, of rows or of records in one message.
 const CHUNK_LEN: usize = 256 * 1024;
-/// Uploads in one message.
-const UPLOADS_PER_MESSAGE: usize = 16;
+/// Uploads in one message: the longest message allowed has 4,096 parts.
+const UPLOADS_PER_MESSAGE: usize = 4;
 /// The rest of the log is left to the ordinary way once the copy lacks at most so many records.
 const NEARLY_RECORDS: u64 = 1_000;
 /// The rows of a tenant are sent within this time, or again: they keep its index from reusing space.

@@ -5,7 +5,7 @@ use super::apply::Change;
 use super::rows::{self, Account, Credential, PASSWORD, Secret, Tenant};
 use super::{CREDENTIALS_MAX, LABEL_LEN_MAX};
 use crate::codec;
-use crate::id::{AccountId, TenantId};
+use crate::id::{AccountId, NodeId, TenantId};
 use crate::keys::Keys;
 use crate::mailbox;
 use crate::record::Kind;
@@ -72,9 +72,17 @@ pub struct CreateTenant {
 }
 
 impl CreateTenant {
-    /// The id that the next tenant gets.
-    pub fn next_id(keys: &dyn Keys) -> Result<TenantId, mailbox::RowError> {
+    /// The first id above all that were given: where a merge begins to count.
+    pub fn first_free_id(keys: &dyn Keys) -> Result<TenantId, mailbox::RowError> {
         Ok(rows::last_tenant(keys)?.next())
+    }
+
+    /// The id that the next tenant gets when `node` creates it: even ones are node 0's, odd ones
+    /// node 1's. A key that was made right before a crash is then never of the same tenant as one
+    /// that the other node made meanwhile.
+    pub fn next_id(keys: &dyn Keys, node: NodeId) -> Result<TenantId, mailbox::RowError> {
+        let next = Self::first_free_id(keys)?;
+        Ok(if next.0 & 1 == u32::from(node.0 & 1) { next } else { next.next() })
     }
 }
 

@@ -117,6 +117,15 @@ impl Planner for Plan {
         for (at, account) in theirs.accounts.into_values() {
             tasks.push(Task::Account { at, account, highest });
         }
+        // Before new ones: numbers are given again.
+        for &(account, id) in &theirs.revoked {
+            // A password that was set anew after it was revoked counts.
+            let last = theirs.credentials.get(&(account, id)).is_none_or(|(_, c)| c.is_none());
+            let now = if id == PASSWORD { last } else { !ours.made.contains(&(account, id)) };
+            if now {
+                tasks.push(Task::Revoke { account, id });
+            }
+        }
         for ((account, id), (at, credential)) in theirs.credentials {
             let Some(credential) = credential else { continue };
             let other = ours.credentials.get(&(account, id)).map(|(_, c)| c.is_some());
@@ -127,13 +136,6 @@ impl Planner for Plan {
                 Task::Credential { at, account, credential }
             });
         }
-        for (account, id) in theirs.revoked {
-            // For the password, what counts is that it was revoked last.
-            let last = theirs_revoked_last(&tasks, account, id);
-            if last && (id == PASSWORD || !ours.made.contains(&(account, id))) {
-                tasks.push(Task::Revoke { account, id });
-            }
-        }
         for (address, (at, account)) in theirs.aliases {
             let ours = ours.aliases.get(&address).map(|(_, account)| account.is_some());
             tasks.push(Task::Alias { at, address, account, ours });
@@ -141,11 +143,6 @@ impl Planner for Plan {
         tasks.extend(theirs.closed.into_iter().map(|account| Task::Close { account }));
         Ok(tasks.iter().map(codec::encode).collect())
     }
-}
-
-fn theirs_revoked_last(tasks: &[Task], account: AccountId, id: u32) -> bool {
-    id != PASSWORD
-        || !tasks.iter().any(|t| matches!(t, Task::Password { account: a, .. } if *a == account))
 }
 
 impl Merge for DirectoryRules {

@@ -553,23 +553,30 @@ fn next_uid(
     Ok(mailbox.uid_next)
 }
 
-/// What expunging and deleting kept for a merge may go: no other branch can exist.
-#[derive(Clone, Copy, Debug)]
-pub struct ForgetGraves;
+/// What expunging and deleting kept for a merge goes: no other branch can need it. Name only what
+/// is committed on every node that counts, from [`rows::graves`]; what is gone is passed over.
+#[derive(Clone, Debug)]
+pub struct ForgetGraves {
+    /// Expunged messages; at most [`UIDS_PER_CHANGE_MAX`].
+    pub graves: Vec<(AccountId, MailboxId, Uid)>,
+    /// Deleted mailboxes; at most as many.
+    pub mailboxes: Vec<(AccountId, MailboxId)>,
+}
 
 impl Command for ForgetGraves {
     const KIND: Kind = Kind::MAILBOX;
-    /// How many went.
-    type Answer = usize;
+    type Answer = ();
     type Refusal = MailboxRefusal;
 
-    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<usize> {
-        let (graves, mailboxes) = rows::graves(keys, UIDS_PER_CHANGE_MAX)?;
-        let count = graves.len().saturating_add(mailboxes.len());
-        if count == 0 {
-            return Ok(Decision { change: None, answer: 0 });
+    fn decide(&self, _keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        let (graves, mailboxes) = (self.graves.clone(), self.mailboxes.clone());
+        if graves.is_empty() && mailboxes.is_empty() {
+            return Ok(Decision { change: None, answer: () });
         }
-        Ok(decided(&Change::Forget { graves, mailboxes }, count))
+        if graves.len().max(mailboxes.len()) > UIDS_PER_CHANGE_MAX {
+            return refuse(MailboxRefusal::TooMany("messages in one change"));
+        }
+        Ok(decided(&Change::Forget { graves, mailboxes }, ()))
     }
 }
 

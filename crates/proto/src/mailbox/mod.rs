@@ -31,9 +31,9 @@ pub use commands::{
 };
 pub(crate) use merge::{ACCOUNTS, delivered, enqueue_shipped};
 pub use rows::{
-    AccountState, ChangeRow, Email, Entry, Flags, Grave, Mailbox, Role, RowError, Touched,
-    account_state, create_account_rows, email, entries_range, entry, grave, mailbox, mailbox_grave,
-    mailboxes, touched_since,
+    AccountState, ChangeRow, Email, Entry, Flags, Grave, GraveKeys, Mailbox, MailboxKeys, Role,
+    RowError, Touched, account_state, create_account_rows, email, entries_range, entry, grave,
+    graves, mailbox, mailbox_grave, mailboxes, touched_since,
 };
 
 /// The mailbox that every account has from its first moment.

@@ -334,7 +334,7 @@ pub(super) fn jumped(
 }
 
 /// Expunged messages and deleted mailboxes that are kept for a merge, at most `limit` of each.
-pub(super) fn graves(keys: &dyn Keys, limit: usize) -> Result<(GraveKeys, MailboxKeys), RowError> {
+pub fn graves(keys: &dyn Keys, limit: usize) -> Result<(GraveKeys, MailboxKeys), RowError> {
     let mut found = (Vec::new(), Vec::new());
     let (from, to) = Key::new(b'g').range();
     keys.scan(&from, &to, &mut |key, _| {
@@ -356,9 +356,9 @@ pub(super) fn graves(keys: &dyn Keys, limit: usize) -> Result<(GraveKeys, Mailbo
 }
 
 /// See [`graves`].
-pub(super) type GraveKeys = Vec<(AccountId, MailboxId, Uid)>;
+pub type GraveKeys = Vec<(AccountId, MailboxId, Uid)>;
 /// See [`graves`].
-pub(super) type MailboxKeys = Vec<(AccountId, MailboxId)>;
+pub type MailboxKeys = Vec<(AccountId, MailboxId)>;
 
 /// One message.
 pub fn email(

@@ -28,6 +28,12 @@ pub(super) enum Task {
         ours: Option<String>,
         ours_new: Vec<MailboxId>,
     },
+    /// A mailbox that is new on the branch gets the name that it had there, if that is free by now.
+    Name {
+        account: AccountId,
+        mailbox: MailboxId,
+        name: String,
+    },
     Subscribe {
         account: AccountId,
         mailbox: MailboxId,
@@ -114,13 +120,19 @@ impl Planner for Plan {
                 tasks.push(open(*id, theirs, ours));
                 continue;
             }
-            mailboxes(&mut tasks, *id, theirs, ours);
             messages(&mut tasks, *id, theirs, ours);
             again(&mut tasks, known, (*id, ours_id), theirs, ours)?;
             told(&mut tasks, ours_id, ours);
             for (mailbox, row) in &theirs.boxes {
                 if row.deleted && !theirs.is_new(*mailbox) {
                     tasks.push(Task::Delete { account: *id, mailbox: *mailbox });
+                }
+            }
+            // Names last: a mailbox that goes takes no name from another.
+            mailboxes(&mut tasks, *id, theirs, ours);
+            for (mailbox, row) in &theirs.boxes {
+                if let Some(name) = row.name.clone().filter(|_| theirs.is_new(*mailbox)) {
+                    tasks.push(Task::Name { account: *id, mailbox: *mailbox, name });
                 }
             }
         }
@@ -179,7 +191,9 @@ fn mailboxes(
             let ours_new = new_boxes(ours);
             tasks.push(Task::Rename { account, mailbox, name, ours: ours_name, ours_new });
         }
-        if let Some(subscribed) = row.subscribed.filter(|_| !(theirs.is_new(mailbox) && row.deleted)) {
+        if let Some(subscribed) =
+            row.subscribed.filter(|_| !(theirs.is_new(mailbox) && row.deleted))
+        {
             // As for flags: add beats remove.
             let subscribed = subscribed || other.and_then(|o| o.subscribed) == Some(true);
             tasks.push(Task::Subscribe { account, mailbox, subscribed });
@@ -190,7 +204,9 @@ fn mailboxes(
 fn messages(tasks: &mut Vec<Task>, account: AccountId, theirs: &AccountTrace, ours: &AccountTrace) {
     // In order of the branch's places, so that what gets new UIDs keeps its order.
     let mut all: Vec<(&Lineage, &Trace)> = theirs.messages.iter().collect();
-    all.sort_by_key(|(_, trace)| trace.last);
+    // Copies first: what they are copied from may move.
+    let copy = |t: &Trace| !matches!(t.new, Some((Content::Of(_), ..)));
+    all.sort_by_key(|(_, trace)| (copy(trace), trace.last));
     for (lineage, trace) in all {
         let other = ours.messages.get(lineage);
         let (theirs, ours_box) = (Box::new(trace.clone()), other.cloned().map(Box::new));

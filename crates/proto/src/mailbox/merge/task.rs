@@ -22,6 +22,19 @@ pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyErr
             let Some(it) = It::find(on, account)? else { return Ok(()) };
             rename(on, it, mailbox, (name, ours), &ours_new)
         }
+        Task::Name { account, mailbox, name } => {
+            let Some(it) = It::find(on, account)? else { return Ok(()) };
+            let id = it.mailbox(on, mailbox)?;
+            let all = rows::mailboxes(on.keys(), it.ours)?;
+            // One that was deleted on the branch was never made here.
+            if id == mailbox || all.iter().any(|m| m.name == name) || all.iter().all(|m| m.id != id)
+            {
+                return Ok(());
+            }
+            let (account, modseq) = (it.ours, next_modseq(on, it.ours)?);
+            let (names, parents) = (vec![(id, name)], Vec::new());
+            make(on, &Change::Rename { account, modseq, names, parents, uid_validity: 0 })
+        }
         Task::Subscribe { account, mailbox, subscribed } => {
             let Some(it) = It::find(on, account)? else { return Ok(()) };
             let id = it.mailbox(on, mailbox)?;
@@ -114,7 +127,7 @@ impl It {
             return Ok(id);
         }
         let Some(grave) = rows::mailbox_grave(on.keys(), self.ours, id)? else { return Ok(INBOX) };
-        let name = free_name(on, self.ours, &grave.name)?;
+        let name = free_name(on, self.ours, (&grave.name, None))?;
         let modseq = next_modseq(on, self.ours)?;
         let what = format!("account {}: mailbox {name}", self.ours);
         on.note(what, "delete against mail: restored", "its deletion".into(), Lsn(0));
@@ -183,7 +196,7 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
             Some(found) => found.id,
             None => {
                 let id = state(on, account)?.mailbox.next();
-                let free = free_name(on, account, &name)?;
+                let free = free_name(on, account, (&name, None))?;
                 if free != name {
                     let what = format!("account {account}: mailbox {free}");
                     on.note(what, "same name twice: suffix", name, Lsn(0));
@@ -213,12 +226,27 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
 }
 
 /// `name`, or the same with a number behind it.
-fn free_name(on: &Merging<'_>, account: AccountId, name: &str) -> Result<String, ApplyError> {
+fn free_name(
+    on: &Merging<'_>,
+    account: AccountId,
+    (name, of): (&str, Option<MailboxId>),
+) -> Result<String, ApplyError> {
     let all = rows::mailboxes(on.keys(), account)?;
-    let taken = |name: &str| all.iter().any(|m| m.name == name);
+    let taken = |name: &str| all.iter().any(|m| m.name == name && Some(m.id) != of);
     if !taken(name) {
         return Ok(name.to_owned());
     }
+    suffixed_name(on, account, (name, of.unwrap_or_default()))
+}
+
+/// `name` with the lowest free number behind it; `of` may have it already.
+fn suffixed_name(
+    on: &Merging<'_>,
+    account: AccountId,
+    (name, of): (&str, MailboxId),
+) -> Result<String, ApplyError> {
+    let all = rows::mailboxes(on.keys(), account)?;
+    let taken = |name: &str| all.iter().any(|m| m.name == name && m.id != of);
     let mut short = name.to_owned();
     while short.len() > NAME_LEN_MAX.saturating_sub(8) {
         short.pop();
@@ -251,14 +279,16 @@ fn rename(
         let mine: &Mailbox = row;
         // What is new gives way to what both know; of those the younger to the older.
         let other_yields = ours_new.contains(&other.id) || mine.id < other.id;
-        let suffixed = free_name(on, it.ours, &name)?;
+        let yields = if other_yields { other.id } else { mailbox };
+        let suffixed = suffixed_name(on, it.ours, (&name, yields))?;
+        if !other_yields && suffixed == mine.name {
+            return Ok(());
+        }
         let what = format!("account {}: mailbox {suffixed}", it.ours);
         on.note(what, "same name twice: suffix", name.clone(), Lsn(0));
+        names.push((yields, suffixed));
         if other_yields {
-            names.push((other.id, suffixed));
             names.push((mailbox, name));
-        } else {
-            names.push((mailbox, suffixed));
         }
     } else {
         names.push((mailbox, name));

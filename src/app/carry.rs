@@ -1,0 +1,110 @@
+//! The export or import of a tenant that an operator asked for: one at a time, beside all else.
+
+use super::failure;
+use crate::base::secret::Secret;
+use crate::base::task;
+use crate::directory::{CarryError, CarryProgress, Directory};
+use crate::ops::request::{Carried, Failure, Outcome};
+use crate::store::PrimaryLease;
+use crate::store::disk::RealDisk;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use understudy_proto::directory::Tenant;
+
+/// What came of a job, once it is over.
+type Came = Arc<Mutex<Option<Result<String, Failure>>>>;
+
+/// The last job.
+#[derive(Default)]
+pub(super) struct Jobs(Mutex<Option<(Arc<CarryProgress>, Came)>>);
+
+impl Jobs {
+    pub(super) fn export(
+        &self,
+        directory: &Directory,
+        tenant: Tenant,
+        file: &Path,
+        passphrase: &Secret<String>,
+    ) -> Outcome<Carried> {
+        let (progress, came) = self.begin()?;
+        let (directory, file) = (directory.clone(), file.to_owned());
+        let passphrase = passphrase.clone();
+        drop(task::spawn("tenant-export", async move {
+            let write = move || {
+                let disk = Arc::new(RealDisk);
+                directory.export_tenant(disk, &tenant, &file, &passphrase, &progress)
+            };
+            let said = match tokio::task::spawn_blocking(write).await {
+                Ok(Ok(len)) => Ok(format!("exported, {len} bytes")),
+                Ok(Err(e)) => Err(refused(&e)),
+                Err(e) => Err(failure("the export ended", &e)),
+            };
+            *came.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        }));
+        self.progress()
+    }
+
+    pub(super) fn import(
+        &self,
+        directory: &Directory,
+        lease: PrimaryLease,
+        file: &Path,
+        passphrase: &Secret<String>,
+        name: Option<&str>,
+    ) -> Outcome<Carried> {
+        let (progress, came) = self.begin()?;
+        let (directory, file) = (directory.clone(), file.to_owned());
+        let (passphrase, name) = (passphrase.clone(), name.map(str::to_owned));
+        drop(task::spawn("tenant-import", async move {
+            let disk = Arc::new(RealDisk);
+            let import = directory.import_tenant(
+                &lease,
+                disk,
+                &file,
+                passphrase,
+                name.as_deref(),
+                &progress,
+            );
+            let said = match import.await {
+                Ok(tenant) => Ok(format!("imported as tenant {} ({})", tenant.name, tenant.id)),
+                Err(e) => Err(refused(&e)),
+            };
+            *came.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        }));
+        self.progress()
+    }
+
+    /// How far the last job is.
+    pub(super) fn progress(&self) -> Outcome<Carried> {
+        let job = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((progress, came)) = &*job else {
+            return Err(Failure::new("no tenant was exported or imported", "Begin with one."));
+        };
+        let finished = match &*came.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => None,
+            Some(Ok(said)) => Some(said.clone()),
+            Some(Err(failure)) => return Err(failure.clone()),
+        };
+        let (done, total) = progress.get();
+        Ok(Carried { done, total, finished })
+    }
+
+    fn begin(&self) -> Outcome<(Arc<CarryProgress>, Came)> {
+        let mut job = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = job
+            .as_ref()
+            .is_some_and(|(_, came)| came.lock().unwrap_or_else(PoisonError::into_inner).is_none());
+        if busy {
+            let advice = "Wait until it is through; it goes on without the command that began it.";
+            return Err(Failure::new("another export or import is under way", advice));
+        }
+        let new = (Arc::new(CarryProgress::default()), Came::default());
+        *job = Some(new.clone());
+        Ok(new)
+    }
+}
+
+fn refused(e: &CarryError) -> Failure {
+    log::warn!(err:% = e, runbook = "tenant-move"; "a tenant was not carried");
+    Failure::new(e.to_string(), "docs/runbook/tenant-move.md says how a tenant is moved.")
+}

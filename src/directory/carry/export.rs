@@ -1,0 +1,119 @@
+//! A tenant into a file: rows of one moment, then the bodies that they name. A body never moves, so
+//! the moment need not be held while the bodies are read.
+
+use super::file::Writer;
+use super::{BODY_ROWS_MAX, CarryError, CarryProgress, Item, PART_LEN, ROWS_LEN, ROWS_MAX};
+use crate::base::clock;
+use crate::base::secret::Secret;
+use crate::directory::Directory;
+use crate::store::disk::Disk;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use understudy_proto::carry::{self, Row};
+use understudy_proto::directory::Tenant;
+use understudy_proto::id::TenantId;
+use understudy_proto::keys::{BodyAddress, Keys};
+
+/// A body's first part, which names it, then its whole place and the rows that have it.
+type Bodies = BTreeMap<(u32, u64), (BodyAddress, Vec<Vec<u8>>)>;
+
+impl Directory {
+    /// Writes `tenant` into the file at `path` (absolute; it may not exist). Blocks for as long as it
+    /// takes. Says how long the file is in bytes.
+    pub fn export_tenant(
+        &self,
+        disk: Arc<dyn Disk>,
+        tenant: &Tenant,
+        path: &Path,
+        passphrase: &Secret<String>,
+        progress: &CarryProgress,
+    ) -> Result<u64, CarryError> {
+        let mut writer = Writer::create(disk, path, passphrase)?;
+        let domains = self.domains()?.into_iter().filter(|(_, owner)| *owner == tenant.id);
+        let lsn = self.store.log().applied().0;
+        writer.item(&Item::Head {
+            name: tenant.name.clone(),
+            domains: domains.map(|(domain, _)| domain).collect(),
+            lsn,
+            exported_ms: clock::now_ms().0,
+        })?;
+        let (rows, bodies) = self.export_rows(&mut writer, tenant.id)?;
+        let total: u64 = bodies.values().map(|(address, _)| address.len()).sum();
+        let (mut done, mut count) = (0, 0);
+        progress.set(0, total);
+        for (address, rows) in bodies.into_values() {
+            let size = address.len();
+            for rows in rows.chunks(BODY_ROWS_MAX) {
+                count += 1;
+                writer.item(&Item::Body { rows: rows.to_vec(), size })?;
+                let mut at = 0;
+                while at < size {
+                    let to = size.min(at.saturating_add(PART_LEN as u64));
+                    let content = self.store.read_body(tenant.id, &address, at..to)?;
+                    writer.item(&Item::Part(content))?;
+                    at = to;
+                }
+            }
+            done += size;
+            progress.set(done, total);
+        }
+        writer.item(&Item::End { rows, bodies: count })?;
+        writer.finish()
+    }
+
+    fn export_rows(
+        &self,
+        writer: &mut Writer,
+        tenant: TenantId,
+    ) -> Result<(u64, Bodies), CarryError> {
+        let view = self.store.read(tenant)?;
+        let (mut rows, mut bodies): (Vec<Row>, Bodies) = (Vec::new(), BTreeMap::new());
+        let (mut bytes, mut count, mut failed) = (0, 0_u64, None);
+        let mut visit = |key: &[u8], value: &[u8]| {
+            if carry::is_local(key) {
+                return ControlFlow::Continue(());
+            }
+            let row = carry::split(key, value).map_err(|_e| CarryError::Format).and_then(|found| {
+                let value = match found {
+                    Some((bare, address)) => {
+                        if let Some(first) = address.parts.first() {
+                            let at = (first.pack, first.offset);
+                            let (_, keys) =
+                                bodies.entry(at).or_insert_with(|| (address, Vec::new()));
+                            keys.push(key.to_vec());
+                        }
+                        bare
+                    }
+                    None => value.to_vec(),
+                };
+                let len = key.len() + value.len();
+                if !rows.is_empty() && (bytes + len > ROWS_LEN || rows.len() >= ROWS_MAX) {
+                    writer.item(&Item::Rows(std::mem::take(&mut rows)))?;
+                    bytes = 0;
+                }
+                bytes += len;
+                count += 1;
+                rows.push((key.to_vec(), value));
+                Ok(())
+            });
+            match row {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(e) => {
+                    failed = Some(e);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        view.scan(&[], &[0xff], &mut visit)
+            .map_err(|e| CarryError::Directory(crate::directory::DirectoryError::Row(e.into())))?;
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        if !rows.is_empty() {
+            writer.item(&Item::Rows(rows))?;
+        }
+        Ok((count, bodies))
+    }
+}

@@ -1,0 +1,219 @@
+//! A tenant from one store into another, and what stands in its way.
+
+use super::*;
+use crate::base::secret::Secret;
+use crate::directory::{Directory, DirectoryError, Login};
+use crate::mail::{Envelope, Mail};
+use crate::store::disk::{Disk, RealDisk};
+use crate::store::{LeaseControl, PrimaryLease, Store, StoreOptions};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::TempDir;
+use understudy_proto::carry::{self, ImportRules, KEY_IMPORT};
+use understudy_proto::codec;
+use understudy_proto::directory::DirectoryRules;
+use understudy_proto::id::{Epoch, NodeId, TenantId};
+use understudy_proto::keys::{BodyAddress, Keys};
+use understudy_proto::mailbox::{Email, MailboxRules};
+use understudy_proto::queue::{Item as Queued, QueueRules};
+use understudy_proto::rule::Registry;
+
+struct Node {
+    dir: TempDir,
+    store: Store,
+    directory: Directory,
+    mail: Mail,
+    lease: PrimaryLease,
+    _control: LeaseControl,
+}
+
+impl Node {
+    async fn new(node: u8) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = StoreOptions::new(dir.path(), NodeId(node));
+        options.segment_len = 1 << 20;
+        let registry = Registry::default()
+            .with(DirectoryRules)
+            .with(MailboxRules)
+            .with(QueueRules)
+            .with(ImportRules);
+        let store = Store::open(Arc::new(RealDisk), options, registry).unwrap();
+        store.log().begin_epoch(Epoch(1)).await.unwrap();
+        store.log().commit_alone(true);
+        store.keyring().mark_replicated(u64::MAX);
+        let (lease, control) = PrimaryLease::mint(Epoch(1));
+        let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
+        Self { dir, store, directory, mail, lease, _control: control }
+    }
+
+    async fn send(&self, login: &Login, to: &[&Login], remote: &[&str], text: &str) {
+        let mut ingest = self.mail.begin(&self.lease, &[login.tenant]).await.unwrap();
+        let head = b"From: a@acme.example\r\nSubject: carried\r\n\r\n";
+        ingest.write(head).await.unwrap();
+        ingest.write(text.as_bytes()).await.unwrap();
+        let envelope = Envelope {
+            from: login.address.clone(),
+            local: to.iter().map(|l| (l.tenant, l.account)).collect(),
+            remote: remote.iter().map(|r| (*r).to_owned()).collect(),
+            sender: Some(login.clone()),
+        };
+        self.mail.deliver(&self.lease, &envelope, ingest.finish()).await.unwrap();
+        self.settled(login.tenant).await;
+    }
+
+    async fn settled(&self, tenant: TenantId) {
+        self.store.applied(tenant, self.store.log().committed()).await.unwrap();
+    }
+
+    async fn import(&self, path: &Path, name: Option<&str>) -> Result<TenantId, CarryError> {
+        let progress = CarryProgress::default();
+        let disk = Arc::new(RealDisk);
+        let import =
+            self.directory.import_tenant(&self.lease, disk, path, secret(), name, &progress);
+        import.await.map(|tenant| tenant.id)
+    }
+
+    async fn export(&self, name: &str, path: &Path) -> Result<u64, CarryError> {
+        let tenant = self.directory.find_tenant(name).unwrap();
+        let (directory, path) = (self.directory.clone(), path.to_owned());
+        let write = move || {
+            let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+            directory.export_tenant(disk, &tenant, &path, &secret(), &CarryProgress::default())
+        };
+        tokio::task::spawn_blocking(write).await.unwrap()
+    }
+
+    /// All rows, with bodies instead of their addresses.
+    fn content(&self, tenant: TenantId) -> BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)> {
+        let mut rows = Vec::new();
+        let view = self.store.read(tenant).unwrap();
+        view.scan(&[], &[0xff], &mut |k, v| {
+            rows.push((k.to_vec(), v.to_vec()));
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+        let mut all = BTreeMap::new();
+        for (key, value) in rows {
+            let (value, address) =
+                carry::split(&key, &value).unwrap().unwrap_or((value, BodyAddress::default()));
+            let body = self.store.read_body(tenant, &address, 0..address.len()).unwrap();
+            // A body's place is that of its content, length and hash are in the row.
+            if key.first() == Some(&b'e') {
+                let email: Email = codec::decode("email", &value).unwrap();
+                assert_eq!(email.size, body.len() as u64);
+                assert_eq!(email.hash, *blake3::hash(&body).as_bytes());
+            }
+            if key.first() == Some(&b'q') {
+                let item: Queued = codec::decode("item", &value).unwrap();
+                assert_eq!(item.size, body.len() as u64);
+            }
+            all.insert(key, (value, body));
+        }
+        all
+    }
+}
+
+fn secret() -> Secret<String> {
+    Secret::new("correct horse battery".to_owned())
+}
+
+/// A node with a tenant that has some of everything.
+async fn acme() -> (Node, TenantId) {
+    let node = Node::new(0).await;
+    let (directory, lease) = (&node.directory, &node.lease);
+    let id = directory.create_tenant(lease, "acme").await.unwrap();
+    directory.add_domain(lease, id, "acme.example").await.unwrap();
+    directory.add_domain(lease, id, "acme.test").await.unwrap();
+    let a = directory.create_account(lease, "a@acme.example", "A").await.unwrap();
+    let b = directory.create_account(lease, "b@acme.example", "B").await.unwrap();
+    directory.add_alias(lease, "info@acme.test", "a@acme.example").await.unwrap();
+    directory.add_app_password(lease, "a@acme.example", "phone").await.unwrap();
+    for n in 0..150_usize {
+        let text = format!("{n} ").repeat(n * n);
+        let to = [&a, &b];
+        let remote: &[&str] = if n % 40 == 0 { &["c@elsewhere.example"] } else { &[] };
+        node.send(&a, &to[..1 + n % 2], remote, &text).await;
+    }
+    (node, id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_arrives_as_it_left() {
+    let (old, id) = acme().await;
+    assert_eq!(id, TenantId(2), "node 0 gives even ids");
+    let path = old.dir.path().join("acme.tenant");
+    old.export("acme", &path).await.unwrap();
+    let before = old.content(id);
+    // What comes later is not in it.
+    let login = Login {
+        tenant: id,
+        account: understudy_proto::id::AccountId(1),
+        address: "a@acme.example".into(),
+    };
+    old.send(&login, &[&login], &[], "late").await;
+    let new = Node::new(1).await;
+    assert_eq!(new.directory.create_tenant(&new.lease, "other").await.unwrap(), TenantId(1));
+    let arrived = new.import(&path, None).await.unwrap();
+    assert_eq!(arrived, TenantId(3), "node 1 gives odd ids");
+    assert!(new.content(arrived) == before);
+    assert_eq!(new.directory.find_tenant("acme").unwrap().id, arrived);
+    let domains = new.directory.domains().unwrap();
+    assert_eq!(domains.len(), 2);
+    assert!(domains.iter().all(|(_, owner)| *owner == arrived));
+    assert!(new.store.read(arrived).unwrap().get(KEY_IMPORT).unwrap().is_none());
+    // It works there.
+    let login = Login { tenant: arrived, ..login };
+    new.send(&login, &[&login], &[], "new mail").await;
+    assert_eq!(new.content(arrived).len(), before.len() + 3);
+    // And is there once.
+    assert!(matches!(new.import(&path, None).await, Err(CarryError::Taken(_))));
+    let taken = new.import(&path, Some("acme two")).await.unwrap_err().to_string();
+    assert!(taken.contains("domain acme.example, domain acme.test"), "{taken}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_was_interrupted_goes_on() {
+    let (old, id) = acme().await;
+    let path = old.dir.path().join("acme.tenant");
+    old.export("acme", &path).await.unwrap();
+    let new = Node::new(0).await;
+    // It stops at whatever it has come to when its future is dropped.
+    let mut rounds = 0;
+    let arrived = loop {
+        rounds += 1;
+        let most = std::time::Duration::from_millis(100 + 150 * rounds);
+        match tokio::time::timeout(most, new.import(&path, Some("moved"))).await {
+            Ok(arrived) => break arrived.unwrap(),
+            Err(_) => {
+                let here = new.directory.tenants().unwrap();
+                assert!(here.is_empty() || new.directory.domains().unwrap().len() <= 2);
+            }
+        }
+    };
+    assert!(new.content(arrived) == old.content(id), "after {rounds} attempts");
+    assert_eq!(new.directory.find_tenant("moved").unwrap().id, arrived);
+    assert_eq!(new.store.keyring().tenants(), [TenantId::SYSTEM, arrived]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let (old, _) = acme().await;
+    let path = old.dir.path().join("acme.tenant");
+    old.export("acme", &path).await.unwrap();
+    assert!(matches!(old.export("acme", &path).await, Err(CarryError::FileExists(_))));
+    assert!(matches!(old.export("acme", Path::new("here")).await, Err(CarryError::Path)));
+    let new = Node::new(0).await;
+    let none = new.import(&new.dir.path().join("none"), None).await;
+    assert!(matches!(none, Err(CarryError::Io { .. })));
+    let own = new.directory.create_tenant(&new.lease, "own").await.unwrap();
+    new.directory.add_domain(&new.lease, own, "acme.test").await.unwrap();
+    assert!(matches!(new.import(&path, None).await, Err(CarryError::Taken(_))));
+    assert_eq!(new.store.keyring().tenants(), [TenantId::SYSTEM, own]);
+    // Without the lease nobody waits for ever.
+    new.store.keyring().add(TenantId(40)).unwrap();
+    let (lease, control) = PrimaryLease::mint(Epoch(2));
+    control.revoke();
+    let refused = new.directory.create_tenant(&lease, "late").await;
+    assert!(matches!(refused, Err(DirectoryError::NotWritten(_))), "{refused:?}");
+}

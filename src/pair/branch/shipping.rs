@@ -1,0 +1,161 @@
+//! The branch's side: its records after the fork, in clear, bodies before the changes that link
+//! them.
+
+use super::{BranchError, Piece, Word};
+use crate::store::{Plain, Store, StoreError};
+use std::collections::{HashMap, HashSet};
+use tokio::sync::mpsc::Sender;
+use understudy_proto::id::{Lsn, TenantId, UploadId};
+use understudy_proto::merge::{BranchId, Kinds, PIECE_LEN_MAX};
+use understudy_proto::record::Kind;
+
+/// An upload that a change after the fork links may have begun so many records before it.
+const LOOK_BACK: u64 = 20_000;
+/// A message ends when its pieces have so many bytes.
+const MESSAGE_BYTES: usize = 192 * 1024;
+
+/// Sends everything; runs on a thread of its own. Ends early when nobody listens.
+pub(super) fn ship(
+    store: &Store,
+    kinds: &Kinds,
+    (branch, system, after): (BranchId, bool, Lsn),
+    to: &Sender<Word>,
+) {
+    let after = after.max(branch.fork);
+    let mut shipping = Shipping {
+        store,
+        kinds,
+        to,
+        parts: HashMap::new(),
+        sent: HashSet::new(),
+        pieces: Vec::new(),
+        bytes: 0,
+    };
+    let said = match shipping.run(branch.fork, after, system) {
+        Ok(()) => Word::End,
+        Err(BranchError::Gone) => return,
+        Err(e) => {
+            log::error!(err:% = e, runbook = "branched"; "this branch cannot be shipped");
+            Word::Fault(e.to_string())
+        }
+    };
+    if to.blocking_send(said).is_err() {
+        log::debug!("nobody waits for the branch any more");
+    }
+}
+
+struct Shipping<'a> {
+    store: &'a Store,
+    kinds: &'a Kinds,
+    to: &'a Sender<Word>,
+    /// Where the parts of each upload are.
+    parts: HashMap<UploadId, Vec<Lsn>>,
+    sent: HashSet<UploadId>,
+    pieces: Vec<Piece>,
+    bytes: usize,
+}
+
+/// What is shipped of one record.
+struct Found {
+    tenant: TenantId,
+    lsn: Lsn,
+    epoch: understudy_proto::id::Epoch,
+    kind: Kind,
+    change: Vec<u8>,
+}
+
+impl Shipping<'_> {
+    fn run(&mut self, fork: Lsn, after: Lsn, system: bool) -> Result<(), BranchError> {
+        let log = self.store.log();
+        let (first, last) = (log.first(), *log.durable().borrow());
+        if first > fork.next() {
+            return Err(BranchError::Trimmed { first, fork });
+        }
+        let from = Lsn(fork.0.saturating_sub(LOOK_BACK).max(first.0.saturating_sub(1)));
+        let mut next = from;
+        while next < last {
+            // A piece of the log at a time, so that what was found in it can be sent.
+            let end = Lsn(next.0.saturating_add(256)).min(last);
+            let mut found = Vec::new();
+            let store = self.store;
+            store.history(next, end, |header, plain| {
+                self.note(header.lsn, plain, |change| {
+                    let wanted = (header.tenant == TenantId::SYSTEM) == system;
+                    if header.lsn > after && wanted && header.kind != Kind::BRANCH {
+                        let (tenant, lsn, epoch) = (header.tenant, header.lsn, header.epoch);
+                        found.push(Found { tenant, lsn, epoch, kind: header.kind, change });
+                    }
+                });
+                Ok::<(), StoreError>(())
+            })?;
+            for found in found {
+                self.send_change(found)?;
+            }
+            next = end;
+        }
+        self.flush()
+    }
+
+    fn note(&mut self, lsn: Lsn, plain: Plain, change: impl FnOnce(Vec<u8>)) {
+        match plain {
+            Plain::Change(bytes) => change(bytes),
+            Plain::Part { upload, .. } => self.parts.entry(upload).or_default().push(lsn),
+            Plain::Abort(upload) => {
+                self.parts.remove(&upload);
+            }
+            Plain::Other => {}
+        }
+    }
+
+    fn send_change(&mut self, found: Found) -> Result<(), BranchError> {
+        let Found { tenant, lsn, epoch, kind, change } = found;
+        let mut bodies = self.kinds.bodies(kind, &change)?;
+        bodies.retain(|upload| !self.sent.contains(upload));
+        for upload in &bodies {
+            let parts = self.parts.remove(upload).unwrap_or_default();
+            if parts.is_empty() {
+                let what = format!("the body of record {lsn} is not in the log any more");
+                return Err(BranchError::Peer(what));
+            }
+            let count = parts.len();
+            for (i, at) in parts.into_iter().enumerate() {
+                let (_, bytes) = self.store.part(at)?;
+                let last = i.saturating_add(1) == count;
+                self.push(Piece::Body { tenant, upload: *upload, last, bytes })?;
+            }
+            self.sent.insert(*upload);
+        }
+        let mut chunks: Vec<&[u8]> = change.chunks(PIECE_LEN_MAX).collect();
+        if chunks.is_empty() {
+            chunks.push(&[]);
+        }
+        let count = chunks.len();
+        for (i, chunk) in chunks.into_iter().enumerate() {
+            let part = u32::try_from(i).unwrap_or(u32::MAX);
+            let (last, bytes) = (i.saturating_add(1) == count, chunk.to_vec());
+            let bodies = if part == 0 { bodies.clone() } else { Vec::new() };
+            self.push(Piece::Change { tenant, lsn, epoch, kind, part, last, bytes, bodies })?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, piece: Piece) -> Result<(), BranchError> {
+        let (Piece::Body { bytes, .. } | Piece::Change { bytes, .. }) = &piece;
+        let len = bytes.len().saturating_add(128);
+        if self.bytes.saturating_add(len) > MESSAGE_BYTES {
+            self.flush()?;
+        }
+        self.bytes = self.bytes.saturating_add(len);
+        self.pieces.push(piece);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), BranchError> {
+        self.bytes = 0;
+        let pieces = std::mem::take(&mut self.pieces);
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        self.to.blocking_send(Word::Pieces(pieces)).map_err(|_gone| BranchError::Gone)
+    }
+}
