@@ -32,7 +32,8 @@ fn no_saved_input_and_no_mutation_panics_a_parser() {
             if std::panic::catch_unwind(|| entry(&input)).is_err() {
                 let shown = String::from_utf8_lossy(&input);
                 panic!(
-                    "{name} panics at mutation {i} of seed {seed}; save this in fuzz/corpus/{name}:\n{shown:?}"
+                    "{name} panics at mutation {i} of seed {seed}; save this in \
+                     fuzz/corpus/{name}:\n{shown:?}"
                 );
             }
         }

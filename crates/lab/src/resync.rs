@@ -180,7 +180,9 @@ fn broken_off(stage: &mut Stage<'_>, primary: Host, limit: Duration, rng: &mut R
     for (kill, host) in [standby, primary, standby].into_iter().enumerate() {
         let (mut receiving, mut whole) = (false, false);
         wait_for("a copy is under way", limit, || {
-            receiving = stage.pair.of(standby).is_receiving();
+            // What an earlier attempt left behind is no copy yet: the two must talk, too.
+            let talks = stage.status(primary).is_ok_and(|s| s.is_primary() && s.session.is_some());
+            receiving = talks && stage.pair.of(standby).is_receiving();
             whole = stage.status(standby).is_ok_and(|s| s.state == "PAIR");
             Ok(receiving || whole)
         })?;

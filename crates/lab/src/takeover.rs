@@ -59,6 +59,8 @@ struct Stains {
     what: &'static str,
     ours: BTreeMap<String, u32>,
     theirs: Option<u32>,
+    /// Connections that came through with the kernel's second packet.
+    late: u32,
 }
 
 /// Measures and prints.
@@ -201,9 +203,10 @@ fn hand_over(pair: &mut Pair, from: Host, case: &mut Case) -> Result<Duration> {
     pair.wait_primary(from.peer())?;
     pause(AFTER)?;
     let gap = volley.gap(at);
-    let failures = volley.finish()?.failures;
+    let result = volley.finish()?;
     if let Some(stains) = &mut case.stains {
-        for (why, n) in failures {
+        stains.late = stains.late.saturating_add(result.late);
+        for (why, n) in result.failures {
             *stains.ours.entry(why).or_default() += n;
         }
     }
@@ -312,7 +315,8 @@ fn machine_readable(rounds: usize, cases: &[Case], steady: Steady) -> Value {
         let theirs = (!c.theirs.is_empty()).then(|| figures(&c.theirs));
         let stains = c.stains.as_ref().map(|s| {
             let ours: u32 = s.ours.values().sum();
-            json!({ "what": s.what, "understudy": ours, "keepalived": s.theirs, "seen": s.ours })
+            json!({ "what": s.what, "understudy": ours, "keepalived": s.theirs, "seen": s.ours,
+                "late": s.late })
         });
         json!({
             "case": c.name, "target_ms": c.target, "understudy": figures(&c.ours),
@@ -359,6 +363,9 @@ fn report(cases: &[Case], steady: Steady) {
         let rounds = case.ours.len();
         let name = format!("{}: {} in {rounds}", case.name, stains.what);
         print(&format!("  {name:<54}{ours:>6} (must be 0{theirs})"));
+        if stains.late > 0 {
+            print(&format!("      late, with the kernel's second packet: {}", stains.late));
+        }
         for (what, n) in &stains.ours {
             print(&format!("      {n} times: {what}"));
         }

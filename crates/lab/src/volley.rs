@@ -1,8 +1,8 @@
 //! A client that connects every 5 ms, whatever became of the attempts before: does one fail?
 //!
 //! An attempt has succeeded when its banner was read, and failed when it was refused, reset, closed
-//! or silent for [`PATIENCE`]. That is shorter than the second after which a kernel sends a lost
-//! first packet again, so a lost packet counts as a failure.
+//! or silent for [`PATIENCE`]. A kernel sends a lost first packet again after a second: an attempt
+//! that needed that is counted as late.
 
 use crate::net::{self, FLOATING, Host};
 use crate::{Context, Result, lock, now, probe};
@@ -20,17 +20,21 @@ use std::time::{Duration, Instant};
 /// Pause between the beginnings of two attempts.
 const PERIOD: Duration = Duration::from_millis(5);
 /// How long an attempt may take.
-const PATIENCE: Duration = Duration::from_millis(900);
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What took so long needed a second packet.
+const LATE: Duration = Duration::from_millis(900);
 /// How often open attempts are looked at.
 const LOOK: Duration = Duration::from_micros(300);
 /// Attempts under way at once: more than fit into [`PATIENCE`].
-const OPEN_MAX: usize = 400;
+const OPEN_MAX: usize = 800;
 
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Volleys {
     /// When each success was complete, ascending.
     pub(crate) successes: Vec<Instant>,
+    /// Successes that took longer than [`LATE`].
+    pub(crate) late: u32,
     /// How often it failed, by reason.
     pub(crate) failures: BTreeMap<String, u32>,
 }
@@ -102,6 +106,7 @@ fn work(shared: &Shared) -> Result<()> {
             None => true,
             Some(Ok(())) => {
                 result.successes.push(now());
+                result.late += u32::from(attempt.begun.elapsed() > LATE);
                 false
             }
             Some(Err(why)) => {
