@@ -22,11 +22,12 @@ usage() {
   check              formatting, lints, licences and sources, the rules of the tree
   release            the static binary: dist/understudy
   bench [takeover]   measures
-  soak [ARGS]        faults at random for as long as it is told
+  soak [PART] [--for 60m] [--from-seed N]
+                     the long runs, for as long as they are told; alone it lists them
   image              the flashable image (comes with a later issue)
 
-Environment: SOAK_ROUNDS, FUZZ_MUTATIONS, SIM_SEEDS lengthen what they name. A missing test peer
-(postfix, mutt, …) is an error.
+Environment: FUZZ_MUTATIONS, SIM_SEEDS lengthen what they name. A missing test peer (postfix, mutt, …)
+is an error.
 END
 }
 
@@ -163,6 +164,166 @@ lab() {
     "$BIN/understudy-lab" "$@"
 }
 
+# --- soak -------------------------------------------------------------------------------------
+
+readonly SOAK=target/soak                         # tallies: several runs add up
+readonly SIM_CHUNK=10000                          # seeds of one run of the simulator
+readonly CHAOS_RUN=20                             # faults of one pair; then a fresh one
+
+soak_usage() {
+    cat <<'END'
+./build.sh soak PART [--for 60m] [--from-seed N]
+
+  sim      the pair's simulator, 10,000 seeds at a time on each core (without --for: 1,000,000 seeds)
+  chaos    real processes under faults, 20 to a pair, without and with witness in turn
+           (without --for: 200)
+  resync   a full copy of 1 GiB under load and kill -9, again and again (without --for: once)
+  model    the model of the pair, complete (ends when it has seen every state)
+  fuzz     mutations of every parser's inputs (without --for: 1,000,000 each)
+
+Each run goes on where the last one ended: target/soak/PART.tally keeps what was done.
+END
+}
+
+# seconds 90 | 90s | 60m | 2h
+seconds() {
+    local n=${1%[smh]}
+    [[ $n =~ ^[0-9]+$ ]] || die "--for $1: write 90s, 60m or 2h"
+    case $1 in
+    *m) echo $((n * 60)) ;;
+    *h) echo $((n * 3600)) ;;
+    *) echo "$n" ;;
+    esac
+}
+
+# The seed after the last one that was done, or 1. A line of a tally: date, first seed, seeds, seconds.
+next_seed() {
+    local last=0
+    if [ -f "$SOAK/$1.tally" ]; then
+        last=$(awk '{ end = $2 + $3 - 1; if (end > most) most = end } END { print most + 0 }' \
+            "$SOAK/$1.tally")
+    fi
+    echo $((last + 1))
+}
+
+# tally PART FROM SEEDS SECONDS
+tally() {
+    printf '%s %s %s %s\n' "$(date -u +%FT%TZ)" "$2" "$3" "$4" >>"$SOAK/$1.tally"
+}
+
+# Runs `soak_PART FROM` until the time is over, or until it has done enough; the first failure ends
+# it. soak_PART sets DONE to the number of seeds that it has done.
+soak() {
+    local part=${1:-} time='' from='' began=$SECONDS at all=0
+    if [ $# -gt 0 ]; then shift; fi
+    case $part in
+    sim | chaos | resync | model | fuzz) ;;
+    '')
+        soak_usage
+        return
+        ;;
+    *)
+        soak_usage >&2
+        die "there is no part \`$part\`"
+        ;;
+    esac
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --for) time=$(seconds "${2:?--for needs a time}") ;;
+        --from-seed) from=${2:?--from-seed needs a number} ;;
+        *) die "soak knows no $1" ;;
+        esac
+        shift 2
+    done
+    mkdir -p "$SOAK"
+    prepare
+    "soak_${part}_begin"
+    from=${from:-$(next_seed "$part")}
+    while true; do
+        at=$SECONDS
+        DONE=0
+        "soak_$part" "$from"
+        tally "$part" "$from" "$DONE" $((SECONDS - at))
+        from=$((from + DONE))
+        all=$((all + DONE))
+        say "soak $part: $all seeds in $((SECONDS - began)) s; next: --from-seed $from"
+        if [ "$part" = model ]; then break; fi
+        if [ -n "$time" ]; then
+            if [ $((SECONDS - began)) -ge "$time" ]; then break; fi
+        elif [ "$all" -ge "$ENOUGH" ]; then
+            break
+        fi
+    done
+    printf 'in all runs: %s\n' "$(awk '{ n += $3; s += $4 } END { print n " seeds, " s " s" }' \
+        "$SOAK/$part.tally")"
+}
+
+soak_sim_begin() {
+    ENOUGH=1000000
+    # The simulator is optimised in this profile, too.
+    cargo test -p understudy-proto --lib --no-run
+}
+
+soak_sim() {
+    local core cores pids=() status=0
+    cores=$(nproc)
+    for ((core = 0; core < cores; core++)); do
+        SIM_FROM=$(($1 + core * SIM_CHUNK)) SIM_SEEDS=$SIM_CHUNK cargo test -q -p understudy-proto \
+            --lib pair::sim::no_acknowledged -- --nocapture >"$SOAK/sim.$core.log" 2>&1 &
+        pids+=($!)
+    done
+    for core in "${!pids[@]}"; do
+        if ! wait "${pids[$core]}"; then
+            status=1
+            cat "$SOAK/sim.$core.log"
+        fi
+    done
+    [ "$status" = 0 ] || die "a history from seed $1 on breaks a promise"
+    DONE=$((cores * SIM_CHUNK))
+}
+
+soak_chaos_begin() {
+    ENOUGH=$((200 / CHAOS_RUN))
+    build_lab
+}
+
+soak_chaos() {
+    local arbitration=none
+    if [ $(($1 % 2)) = 0 ]; then arbitration=witness; fi
+    lab chaos --rounds "$CHAOS_RUN" --seed "$1" --arbitration "$arbitration"
+    DONE=1
+}
+
+soak_resync_begin() {
+    ENOUGH=1
+    build_lab
+}
+
+soak_resync() {
+    lab resync --mib 1024 --seed "$1"
+    DONE=1
+}
+
+soak_model_begin() {
+    ENOUGH=1
+    ensure_packages python3:python3
+}
+
+soak_model() {
+    python3 docs/model/ha_model.py
+    DONE=1
+}
+
+soak_fuzz_begin() {
+    ENOUGH=10
+    cargo test --test integration --no-run
+}
+
+soak_fuzz() {
+    FUZZ_SEED=$1 FUZZ_MUTATIONS=100000 cargo test -q --test integration fuzz::
+    DONE=1
+}
+
 # --- test -------------------------------------------------------------------------------------
 
 STEPS=()
@@ -210,6 +371,14 @@ run_demo() {
     lab demo --quick
 }
 
+run_chaos() {
+    lab chaos --rounds "$CHAOS_RUN" --seed 1
+}
+
+run_resync() {
+    lab resync --mib 32
+}
+
 everything() {
     prepare
     ensure_packages "${TEST_NEEDS[@]}"
@@ -218,6 +387,8 @@ everything() {
     step 'tests' run_tests
     step 'release' release
     step 'demo' run_demo
+    step 'chaos' run_chaos
+    step 'full copy' run_resync
     summary
     echo 'everything is green'
 }
@@ -246,10 +417,7 @@ main() {
         build_lab
         lab "${1:-takeover}" "${@:2}"
         ;;
-    soak)
-        build_lab
-        lab chaos --rounds "${SOAK_ROUNDS:-20}" "$@"
-        ;;
+    soak) soak "$@" ;;
     image)
         echo 'build.sh: the image comes with a later issue; until then: ./build.sh release' >&2
         exit 2

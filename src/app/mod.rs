@@ -210,6 +210,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         data_dir: config.data_dir.clone(),
         pair: config.pair.clone(),
         vrrp: vrrp.clone(),
+        guardian,
         listening: listening_out,
         fatal: StoreOptions::new(&config.data_dir, node).fatal,
         promoted: {
@@ -217,6 +218,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             Arc::new(move |tail| mail.promoted(tail))
         },
         side: Side::new(),
+        agreement: config.agreement(),
         services: vital.clone(),
         restart: Arc::new(|| {
             let e = swap::exec_self();

@@ -209,8 +209,13 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
         let why = witness.problem.as_deref().unwrap_or("it has not answered yet");
         add(format!("the witness {} is not reachable: {why}", witness.address), "witness-lost");
     }
-    for what in &pair.problems {
-        add(what.clone(), "peer-lost");
+    if m.witness.in_force && m.witness.reachable && !m.witness.trusted {
+        let what = "the witness holds less than the pair knows: nothing rests on it until the two \
+                    have seeded it anew";
+        add(what.into(), "witness-distrusted");
+    }
+    for problem in &pair.problems {
+        add(problem.what.clone(), problem.runbook);
     }
     for group in groups {
         if let Some(fault) = &group.fault {

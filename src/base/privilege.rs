@@ -7,6 +7,9 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::SigSet;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// Real-time priority of threads that must run in time: the lowest, above all ordinary threads.
 const REALTIME_PRIORITY: libc::c_int = 1;
@@ -19,29 +22,30 @@ const CAP_NET_ADMIN: u32 = 12;
 /// `linux/capability.h`.
 const CAP_NET_RAW: u32 = 13;
 
-/// Runs this thread, and those that it starts from now on, before all ordinary ones (SCHED_FIFO).
-/// They must sleep by themselves: nothing else stops them.
+/// Runs this thread before all ordinary ones (SCHED_FIFO), but neither threads nor commands that it
+/// starts. It must sleep by itself: nothing else stops it.
 ///
 /// # Errors
 /// Needs CAP_SYS_NICE or a limit of real-time priority (`LimitRTPRIO=` of systemd) of at least 1.
-pub fn realtime() -> Result<(), Errno> {
-    first_in_first_out(libc::SCHED_FIFO)
-}
-
-/// As [`realtime`], for this thread alone: those that it starts are ordinary.
-///
-/// # Errors
-/// As [`realtime`].
-pub fn realtime_alone() -> Result<(), Errno> {
-    first_in_first_out(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK)
-}
-
 #[expect(unsafe_code, reason = "no crate that we use wraps sched_setscheduler(2)")]
-fn first_in_first_out(policy: libc::c_int) -> Result<(), Errno> {
+pub fn realtime_alone() -> Result<(), Errno> {
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     let parameters = libc::sched_param { sched_priority: REALTIME_PRIORITY };
     // SAFETY: the kernel reads one `sched_param` that outlives the call; 0 is the calling thread.
     let answer = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &parameters) };
     Errno::result(answer).map(drop)
+}
+
+/// Starts `command` with no signal blocked, whatever this thread blocks: it would inherit that, and
+/// could not be told to end.
+#[expect(unsafe_code, reason = "what runs between fork and exec is unsafe to name")]
+pub fn unblock_signals(command: &mut Command) {
+    let unblock = || SigSet::empty().thread_set_mask().map_err(Into::into);
+    // SAFETY: sigprocmask(2) and making an error of a number are safe in a forked child: no
+    // allocation, no lock.
+    unsafe {
+        command.pre_exec(unblock);
+    }
 }
 
 /// Keeps the memory that this process has now, as far as it touches it, from being swapped out.
@@ -109,6 +113,20 @@ mod tests {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
         u64::from_str_radix(line.trim(), 16).unwrap()
+    }
+
+    #[test]
+    fn a_command_can_be_told_to_end() {
+        crate::base::task::thread("tests-signals", || {
+            SigSet::all().thread_block().unwrap();
+            let mut command = Command::new("grep");
+            command.args(["-c", "SigBlk:\t0000000000000000", "/proc/self/status"]);
+            assert!(!command.output().unwrap().status.success(), "inherited");
+            unblock_signals(&mut command);
+            assert!(command.output().unwrap().status.success());
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

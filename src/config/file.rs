@@ -233,6 +233,20 @@ section! {
         stability_ms: i64 = 30_000;
         /// How long a booting appliance waits for its peer, in milliseconds.
         boot_wait_ms: i64 = 120_000;
+        /// How long a booting appliance that was alone before listens for its peer, in
+        /// milliseconds.
+        solo_boot_wait_ms: i64 = 3_000;
+        /// When a standby without a session decides whether it still hears its primary, in
+        /// milliseconds; at most a quarter of `ack_timeout_ms` counts.
+        stale_after_ms: i64 = 250;
+        /// With a witness: how long after the standby's session has ended the primary asks it
+        /// whether it may go on alone, in milliseconds.
+        solo_after_ms: i64 = 250;
+        /// An appliance that did not run for so long trusts nothing that it heard before, in
+        /// milliseconds. Less than a takeover takes.
+        nap_ms: i64 = 200;
+        /// A handover that is not taken up within this time is over, in milliseconds.
+        handover_ms: i64 = 2_000;
         /// How long one attempt to connect to the peer may take, in milliseconds.
         connect_timeout_ms: i64 = 1_000;
         /// Pause between two attempts to connect, in milliseconds.
@@ -257,6 +271,11 @@ section! {
         pin: String = String::new(), example: "00".repeat(32);
         /// How long a question may wait for its answer, in milliseconds.
         answer_timeout_ms: i64 = 200;
+        /// After so long without an answer the two agree to do without the witness, in
+        /// milliseconds, until it is back.
+        gone_ms: i64 = 60_000;
+        /// How often it is asked what it holds when nothing is to be decided, in milliseconds.
+        look_ms: i64 = 5_000;
     }
 }
 

@@ -7,6 +7,7 @@
 //! Invariants: all problems of a file are reported at once; a room gets its own section only; units
 //! are in the types. Deliberately absent: tenants (they are data), secrets (they are in `data_dir`).
 
+mod agreement;
 mod check;
 pub mod example;
 pub mod file;

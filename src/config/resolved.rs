@@ -149,6 +149,16 @@ pub struct Pair {
     pub stability: Duration,
     /// How long a booting appliance waits for its peer.
     pub boot_wait: Duration,
+    /// How long a booting appliance that was alone before listens for its peer.
+    pub solo_boot_wait: Duration,
+    /// When a standby without a session decides whether it still hears its primary.
+    pub stale_after: Duration,
+    /// With a witness: how long after the session's end the primary asks to go on alone.
+    pub solo_after: Duration,
+    /// An appliance that did not run for so long trusts nothing that it heard before.
+    pub nap: Duration,
+    /// A handover that is not taken up within this time is over.
+    pub handover: Duration,
     /// How long one attempt to connect may take.
     pub connect_timeout: Duration,
     /// Pause between two attempts to connect.
@@ -168,6 +178,10 @@ pub struct PairWitness {
     pub pin: [u8; 32],
     /// How long a question may wait for its answer.
     pub answer_timeout: Duration,
+    /// After so long without an answer the pair does without it.
+    pub gone: Duration,
+    /// How often it is asked what it holds when nothing is to be decided.
+    pub look: Duration,
 }
 
 impl Pair {
@@ -263,8 +277,8 @@ pub enum VrrpChecksum {
 
 /// Most addresses to listen on.
 const LISTEN_ADDRESSES_MAX: usize = 64;
-/// How long a standby without a session takes to know that it is stale.
-const STALE_TIME: Duration = Duration::from_millis(350);
+/// How long a standby that has decided that it is stale takes to know so durably.
+const STALE_TIME: Duration = Duration::from_millis(100);
 /// Most paths between the two appliances.
 const PATHS_MAX: usize = 4;
 /// Most floating addresses in one group, so that an advert fits every MTU.
@@ -273,6 +287,8 @@ const VRRP_ADDRESSES_MAX: usize = 64;
 const VRRP_GROUPS_MAX: usize = 32;
 /// Most unicast peers of one group.
 const VRRP_PEERS_MAX: usize = 8;
+/// Longest tracking command with its arguments, in bytes.
+const VRRP_TRACK_LEN_MAX: usize = 512;
 /// Longest name of a group, in bytes.
 const VRRP_NAME_LEN_MAX: usize = 64;
 const MIB: u64 = 1024 * 1024;
@@ -551,6 +567,11 @@ impl Resolver<'_> {
             ack_timeout: self.ms("ack_timeout_ms", file.ack_timeout_ms, 50..=60_000),
             stability: self.ms("stability_ms", file.stability_ms, 0..=3_600_000),
             boot_wait: self.ms("boot_wait_ms", file.boot_wait_ms, 0..=3_600_000),
+            solo_boot_wait: self.ms("solo_boot_wait_ms", file.solo_boot_wait_ms, 0..=600_000),
+            stale_after: self.ms("stale_after_ms", file.stale_after_ms, 10..=60_000),
+            solo_after: self.ms("solo_after_ms", file.solo_after_ms, 0..=60_000),
+            nap: self.ms("nap_ms", file.nap_ms, 60..=60_000),
+            handover: self.ms("handover_ms", file.handover_ms, 100..=60_000),
             connect_timeout: self.ms("connect_timeout_ms", file.connect_timeout_ms, 50..=60_000),
             reconnect: self.ms("reconnect_ms", file.reconnect_ms, 10..=60_000),
             resync_bytes_per_s: self.mib("resync_mib_per_s", file.resync_mib_per_s, 1..=10_000),
@@ -576,7 +597,8 @@ impl Resolver<'_> {
         }
         // docs/design/takeover.md: a standby must know that it is stale before the primary
         // acknowledges alone.
-        let least = pair.heartbeat.saturating_mul(Pair::SILENCE_HEARTBEATS) + STALE_TIME;
+        let stale = pair.stale_after.min(pair.ack_timeout / 4) + STALE_TIME;
+        let least = pair.heartbeat.saturating_mul(Pair::SILENCE_HEARTBEATS) + stale;
         if pair.ack_timeout <= least {
             self.problem(
                 "ack_timeout_ms",
@@ -585,7 +607,7 @@ impl Resolver<'_> {
                      which a standby notices that it is left behind",
                     least.as_millis(),
                     Pair::SILENCE_HEARTBEATS,
-                    STALE_TIME.as_millis()
+                    stale.as_millis()
                 ),
             );
         }
@@ -611,6 +633,8 @@ impl Resolver<'_> {
             address: self.socket("address", &file.address),
             pin,
             answer_timeout: self.ms("answer_timeout_ms", file.answer_timeout_ms, 10..=10_000),
+            gone: self.ms("gone_ms", file.gone_ms, 1_000..=3_600_000),
+            look: self.ms("look_ms", file.look_ms, 50..=600_000),
         }
     }
 
@@ -716,7 +740,7 @@ impl Resolver<'_> {
             name: self.group_name(file, vrid),
             version_2,
             password: self.password(file.password.as_deref(), version_2),
-            sync: file.sync.clone(),
+            sync: self.word("sync", file.sync.as_deref()),
             unicast: self.unicast(&file.unicast, ipv6),
             check_source: file.check_source,
             ttl_min: u8::try_from(self.number("ttl_min", file.ttl_min, 1..=255, ""))
@@ -739,6 +763,14 @@ impl Resolver<'_> {
             );
         }
         name.clone()
+    }
+
+    fn word(&mut self, key: &'static str, text: Option<&str>) -> Option<String> {
+        let text = text?;
+        if text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
+            self.problem(key, "must be 1 to 255 bytes of text");
+        }
+        Some(text.to_owned())
     }
 
     fn password(&mut self, text: Option<&str>, version_2: bool) -> Option<String> {
@@ -781,6 +813,12 @@ impl Resolver<'_> {
         let every = self.number("track_every_ms", file.track_every_ms, 100..=3_600_000, "ms");
         let timeout = self.number("track_timeout_ms", file.track_timeout_ms, 10..=60_000, "ms");
         let program = file.track.first()?;
+        if file.track.iter().map(String::len).sum::<usize>() > VRRP_TRACK_LEN_MAX {
+            self.problem(
+                "track",
+                format_args!("is longer than {VRRP_TRACK_LEN_MAX} bytes: write a script"),
+            );
+        }
         if !program.starts_with('/') {
             self.problem("track", format_args!("begins with {program:?}: write its whole path"));
         }
@@ -811,7 +849,7 @@ impl Resolver<'_> {
             "origin" => Some(VrrpOrigin {
                 priority: u8::try_from(priority).unwrap_or(1),
                 takeover,
-                tenant: file.tenant.clone().unwrap_or_default(),
+                tenant: self.word("tenant", file.tenant.as_deref()).unwrap_or_default(),
             }),
             "pair" => None,
             other => {

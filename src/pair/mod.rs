@@ -4,6 +4,7 @@
 //! else; what a decision must survive is durable before the decision acts; only the pinned peer
 //! speaks on the link. Absent on purpose: merging (a later issue).
 
+mod agreement;
 mod driver;
 pub mod formation;
 mod journal;
@@ -16,9 +17,10 @@ mod testing;
 mod vital;
 pub mod witness;
 
+pub use agreement::Agreement;
 pub use driver::{
-    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Promoted, Restart, StartError,
-    Unconfirmed, who,
+    CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Problem, Promoted, Restart,
+    StartError, Unconfirmed, who,
 };
 pub use journal::Entry;
 pub use register::RegisterError;

@@ -7,12 +7,19 @@ use super::address::Addresses;
 use super::driver::{ClaimOrder, Driver, Orders, Shared};
 use super::socket::AdvertSocket;
 use super::{GroupConfig, GroupStatus, Stand, VrrpError, VrrpEvent, check, lock};
-use crate::base::{clock, task};
+use crate::base::{clock, privilege, task};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 use understudy_proto::time::Mono;
+
+/// Adverts that are late cost a takeover.
+pub(super) fn in_time() {
+    if let Err(errno) = privilege::realtime_alone() {
+        log::debug!(err:% = errno; "no real-time priority for this thread");
+    }
+}
 
 /// A running thread "vrrp". Dropping it is [`Engine::stop`].
 #[derive(Debug)]
@@ -38,7 +45,10 @@ impl Engine {
             status: Mutex::new(Vec::new()),
         });
         let driver = Driver::new(configs, shared.clone(), addresses, events, clock::mono());
-        let thread = task::thread("vrrp", move || driver.run());
+        let thread = task::thread("vrrp", move || {
+            in_time();
+            driver.run();
+        });
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 

@@ -65,8 +65,8 @@ pub(super) enum LinkError {
 pub(super) struct VirtualLink {
     pub(super) port: Port,
     up: bool,
-    /// The `arp_ignore` of the interface under it, before us.
-    before: Option<(String, String)>,
+    /// Settings of the interface under it, before us.
+    before: Vec<(String, String)>,
 }
 
 impl VirtualLink {
@@ -94,7 +94,7 @@ impl VirtualLink {
         ];
         tell(netlink, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)?;
         let port = Port::find(&name).map_err(LinkError::Refused)?;
-        let mut made = Self { port, up: false, before: None };
+        let mut made = Self { port, up: false, before: Vec::new() };
         match made.set_up(&name, parent, family == FAMILY_IPV6) {
             Ok(()) => Ok(made),
             Err(error) => {
@@ -104,21 +104,25 @@ impl VirtualLink {
         }
     }
 
-    /// Both interfaces see each request for an address; each may answer for its own only. What comes
-    /// in here goes out through the other, which reverse-path filtering must allow.
+    /// Both interfaces see each request for an address; each may answer for its own only, and ask
+    /// with its own only, or the floating address would be learned with the wrong Ethernet address.
+    /// What comes in here goes out through the other, which reverse-path filtering must allow.
     fn set_up(&mut self, name: &str, parent: &str, ipv6: bool) -> Result<(), LinkError> {
+        // Its only addresses are the floating ones: no link-local one of its own.
+        let bare = set(&format!("ipv6/conf/{name}/addr_gen_mode"), "1");
         if ipv6 {
-            // Its only addresses are the floating ones: no link-local one of its own.
-            set(&format!("ipv6/conf/{name}/addr_gen_mode"), "1")?;
+            bare?;
             return set(&format!("ipv6/conf/{name}/accept_ra"), "0");
         }
         set(&format!("ipv4/conf/{name}/arp_ignore"), "1")?;
         set(&format!("ipv4/conf/{name}/rp_filter"), "2")?;
-        let path = format!("ipv4/conf/{parent}/arp_ignore");
-        let before = get(&path)?;
-        if before == "0" {
-            set(&path, "1")?;
-            self.before = Some((path, before));
+        for (setting, value) in [("arp_ignore", "1"), ("arp_announce", "2")] {
+            let path = format!("ipv4/conf/{parent}/{setting}");
+            let before = get(&path)?;
+            if before == "0" {
+                set(&path, value)?;
+                self.before.push((path, before));
+            }
         }
         Ok(())
     }
@@ -148,10 +152,10 @@ impl VirtualLink {
         {
             warn!(err:% = error; "interface of a virtual MAC was not removed");
         }
-        if let Some((path, before)) = self.before
-            && let Err(error) = set(&path, &before)
-        {
-            warn!(err:% = error; "arp_ignore was not put back");
+        for (path, before) in self.before {
+            if let Err(error) = set(&path, &before) {
+                warn!(err:% = error; "a setting of an interface was not put back");
+            }
         }
     }
 }

@@ -262,7 +262,11 @@ impl Router {
             self.virtual_link = Some(made.map_err(|error| error.to_string())?);
         }
         let open = Open::new(&name, found, self.config.unicast.is_some());
-        self.open = Some(open.map_err(|error| error.to_string())?);
+        let mut open = open.map_err(|error| error.to_string())?;
+        if let Some(link) = self.virtual_link.as_ref().filter(|link| link.is_up()) {
+            open.announcer = Announcer::open(&link.port).map_err(|errno| errno.to_string())?;
+        }
+        self.open = Some(open);
         info!(interface = name.as_str(), vrid = self.config.vrid;
             "virtual router is on the link");
         self.index = Some(index);

@@ -6,7 +6,7 @@
 
 use super::group::Track;
 use super::lock;
-use crate::base::{clock, task};
+use crate::base::{clock, privilege, task};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::os::unix::process::CommandExt;
@@ -54,14 +54,16 @@ fn keep_running(track: &Track, fault: &Mutex<Option<String>>, stopped: &Receiver
 /// Runs it once and says why it failed, if it did; `None` when it was stopped.
 fn run(track: &Track, stopped: &Receiver<()>) -> Option<Option<String>> {
     let Some((program, arguments)) = track.command.split_first() else { return Some(None) };
-    let spawned = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .process_group(0)
-        .spawn();
-    let mut child = match spawned {
+        .process_group(0);
+    // The guardian reads its signals from a descriptor.
+    privilege::unblock_signals(&mut command);
+    let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Some(Some(format!("the tracking command cannot run: {error}"))),
     };

@@ -7,7 +7,7 @@ use nix::unistd::{Pid, execv};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::ffi::CString;
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -15,8 +15,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 use tempfile::TempDir;
 use understudy::base::clock::mono;
+use understudy::pair::formation::PairIdentity;
 use understudy::vrrp::guardian::{self, Connection, Guardian};
-use understudy::vrrp::{GroupConfig, Interval, Priority, Stand, Vrrp};
+use understudy::vrrp::{FloatingAddress, GroupConfig, Interval, Priority, Stand, Vrrp};
+use understudy_proto::pair::{Beacon, PhaseName};
 use understudy_proto::time::Mono;
 
 const A: usize = 0;
@@ -114,6 +116,40 @@ fn both_frozen_and_thawed_begin_anew_together() {
     assert_eq!(ours.child.try_wait().unwrap(), None);
 }
 
+/// Of a process that is merely silent nothing is said: it may be thawed.
+#[test]
+fn the_peer_hears_a_goodbye_of_a_dead_process_only() {
+    let link = Link::new(HOSTS);
+    let mut ours = Ours::start_with(
+        &link,
+        "[pair]\nlisten = [\"10.99.0.1:7400\"]\npeer = [\"10.99.0.2:7400\"]\n\
+         boot_wait_ms = 0\n",
+    );
+    let identity = PairIdentity::load(&ours.dir.path().join("data")).unwrap().unwrap();
+    let (sender, beacons) = sync_channel(10_000);
+    drop(link.inside(B, move || {
+        let socket = UdpSocket::bind("10.99.0.2:7400").unwrap();
+        let mut buffer = [0; 200];
+        while let Ok(len) = socket.recv(&mut buffer) {
+            let beacon = Beacon::decode(&buffer[..len], identity.beacon_key.expose());
+            if sender.send(beacon.expect("a beacon of the pair")).is_err() {
+                return;
+            }
+        }
+    }));
+    let alive = beacons.recv_timeout(LONG).unwrap();
+    assert_ne!(alive.says.phase, PhaseName::Gone);
+    kill(ours.main(), Signal::SIGSTOP).unwrap();
+    std::thread::sleep(PULSE + PULSE);
+    assert!(!link.has(A, VIP));
+    assert!(beacons.try_iter().all(|beacon| beacon.says.phase != PhaseName::Gone));
+    kill(ours.main(), Signal::SIGKILL).unwrap();
+    let last = beacons.recv_timeout(LONG).unwrap();
+    assert_eq!((last.says.phase, last.boot), (PhaseName::Gone, alive.boot));
+    assert_eq!((last.node, last.pair, last.sequence), (alive.node, alive.pair, u64::MAX));
+    assert_eq!(ours.ended(), Some(128 + 9));
+}
+
 /// A main process that replaces its own image (`execv`) keeps its guardian and starts anew with it.
 #[test]
 fn an_exec_of_the_main_process_is_a_new_start() {
@@ -131,9 +167,23 @@ fn an_exec_of_the_main_process_is_a_new_start() {
 /// The client's connection was with A, which lost power. Without a tickle it would wait for ever.
 #[test]
 fn clients_of_a_dead_appliance_are_reset() {
+    clients_are_reset("10.99.0.100/24", "10.99.0.9/24", None);
+}
+
+#[test]
+fn clients_of_a_dead_appliance_are_reset_over_ipv6() {
+    // A floating IPv6 address brings no route: an appliance has an address of its own besides.
+    let own = Some("2001:db8:99::2/64");
+    clients_are_reset("2001:db8:99::100/64", "2001:db8:99::9/64", own);
+}
+
+fn clients_are_reset(floating: &str, client: &str, own: Option<&str>) {
     let link = Link::new(HOSTS);
-    link.give(A, &format!("{VIP}/24"));
-    let at: SocketAddr = format!("{VIP}:993").parse().unwrap();
+    link.give(A, floating);
+    if let Some(own) = own {
+        link.give(B, own);
+    }
+    let at = SocketAddr::new(floating.parse::<FloatingAddress>().unwrap().address, 993);
     let (held, holding) = sync_channel(0);
     drop(link.inside(A, move || {
         let listener = TcpListener::bind(at).unwrap();
@@ -142,7 +192,7 @@ fn clients_of_a_dead_appliance_are_reset() {
         std::thread::sleep(LONG);
         drop(connections);
     }));
-    let clients = link.at_switch("10.99.0.9/24", move || {
+    let clients = link.at_switch(client, move || {
         // The listener may need a moment.
         let end = mono().after(LONG);
         let connect = || loop {
@@ -158,12 +208,10 @@ fn clients_of_a_dead_appliance_are_reset() {
     link.plug(A, false);
 
     let remote = tickled.local_addr().unwrap().to_string();
-    let mut ours = start_ours(&link, B, &[(TICKLE, remote.as_str())]);
-    link.wait(B, VIP, true, LONG);
-    let up = mono();
+    let env = [(TICKLE, remote.as_str()), (FLOATING, floating)];
+    let mut ours = start_ours(&link, B, &env);
     tickled.set_read_timeout(Some(LONG)).unwrap();
     let answer = tickled.read(&mut [0]).map_err(|e| e.kind());
-    println!("address up to reset: {:?}", mono().since(up));
     assert_eq!(answer, Err(ErrorKind::ConnectionReset));
     left_alone.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let answer = left_alone.read(&mut [0]).map_err(|e| e.kind());
@@ -213,6 +261,11 @@ struct Ours {
 
 impl Ours {
     fn start(link: &Link) -> Self {
+        Self::start_with(link, "")
+    }
+
+    /// `more` ends the configuration; with a `[pair]` in it, the pair is made first.
+    fn start_with(link: &Link, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("understudy.toml");
         let text = format!(
@@ -221,13 +274,19 @@ impl Ours {
              [management]\naddress = \"127.0.0.1:9100\"\n\
              [store]\nsegment_mib = 16\nreserve_mib = 64\n\
              [[vrrp]]\ninterface = \"{INTERFACE}\"\nvrid = 51\n\
-             address = [\"{VIP}/24\"]\nadvert_ms = 100\n",
+             address = [\"{VIP}/24\"]\nadvert_ms = 100\n{more}",
             data = dir.path().join("data").display(),
         );
         std::fs::write(&config, text).unwrap();
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let program = env!("CARGO_BIN_EXE_understudy");
+        if more.contains("[pair]") {
+            let mut init = link.command(A, program);
+            let status = init.args(["pair", "init", "--config"]).arg(&config).status().unwrap();
+            assert!(status.success());
+        }
         let child = link
-            .command(A, env!("CARGO_BIN_EXE_understudy"))
+            .command(A, program)
             .args(["run", "--config"])
             .arg(&config)
             .process_group(0)
@@ -283,6 +342,7 @@ fn is_dead(pid: Pid) -> bool {
 
 const OUR_PART: &str = "UNDERSTUDY_TEST_GUARDIAN";
 const STAGE: &str = "UNDERSTUDY_TEST_STAGE";
+const FLOATING: &str = "UNDERSTUDY_TEST_FLOATING";
 const TICKLE: &str = "UNDERSTUDY_TEST_TICKLE";
 const MAIN: [&str; 4] = ["peers::guardian::our_process", "--exact", "--ignored", "--nocapture"];
 
@@ -314,12 +374,14 @@ fn our_process() {
 
 fn our_main(guardian: Guardian) {
     let stage = std::env::var(STAGE).unwrap_or_default();
+    let floating = std::env::var(FLOATING).unwrap_or_else(|_| format!("{VIP}/24"));
+    let floating: FloatingAddress = floating.parse().unwrap();
     let vrrp = Vrrp::start_guarded(
         guardian,
         vec![GroupConfig::new(
             INTERFACE,
             51,
-            vec![format!("{VIP}/24").parse().unwrap()],
+            vec![floating],
             Interval::from_duration(Duration::from_millis(100)).unwrap(),
         )],
     )
@@ -332,7 +394,7 @@ fn our_main(guardian: Guardian) {
         200
     };
     if let Ok(remote) = std::env::var(TICKLE) {
-        let local = format!("{VIP}:993").parse().unwrap();
+        let local = SocketAddr::new(floating.address, 993);
         vrrp.tickle(vec![Connection { local, remote: remote.parse().unwrap() }]);
     }
     vrrp.stand(Stand::Holder { priority: Priority::new(priority).unwrap() });

@@ -233,8 +233,10 @@ fn a_virtual_mac_moves_with_the_address() {
     assert!(link.shell(B, "ip neigh show").contains("00:00:5e:00:01:33"));
     ours.stop();
     assert!(!link.shell(A, "ip -o link").contains("vrrp"), "nothing is left");
-    let ignore = link.shell(A, &format!("cat /proc/sys/net/ipv4/conf/{INTERFACE}/arp_ignore"));
-    assert_eq!(ignore.trim(), "0");
+    for setting in ["arp_ignore", "arp_announce"] {
+        let file = format!("cat /proc/sys/net/ipv4/conf/{INTERFACE}/{setting}");
+        assert_eq!(link.shell(A, &file).trim(), "0", "{setting} is put back");
+    }
 }
 
 /// IPv4 and IPv6 of one sync group; the fault is that of a tracking command of one of them.

@@ -69,7 +69,8 @@ impl Link {
         address: &str,
         run: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
-        ip(&["-n", &self.switch, "address", "replace", address, "dev", "br0"]);
+        // An IPv6 address that is still being probed for cannot be used.
+        ip(&["-n", &self.switch, "address", "replace", address, "dev", "br0", "nodad"]);
         Self::inside_of(self.switch.clone(), run)
     }
 
@@ -86,7 +87,7 @@ impl Link {
 
     /// Gives a host an address by hand.
     pub(super) fn give(&self, host: usize, address: &str) {
-        ip(&["-n", &self.hosts[host], "address", "add", address, "dev", INTERFACE]);
+        ip(&["-n", &self.hosts[host], "address", "add", address, "dev", INTERFACE, "nodad"]);
     }
 
     /// Unplugs a host, or plugs it in again.

@@ -11,8 +11,10 @@ use crate::stream::{Records, SENDERS, Stream};
 use crate::timeline::{Timeline, Tone};
 use crate::watch::Watch;
 use crate::workdir::Workdir;
-use crate::{LabError, Options, Result, fail, now, pause, wait_for};
+use crate::{Context, LabError, Options, Result, fail, now, pause, wait_for};
 use rustls::ClientConfig;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,7 +80,21 @@ pub(crate) fn form(
     setup: &Setup,
     tale: &Timeline,
 ) -> Result<(Pair, Access)> {
-    let mut pair = Pair::form(options, work.path(), setup, tale)?;
+    form_in(options, work.path(), setup, tale)
+}
+
+/// [`form`] in a folder, which is made.
+///
+/// # Errors
+/// As [`form`].
+pub(crate) fn form_in(
+    options: &Options,
+    dir: &Path,
+    setup: &Setup,
+    tale: &Timeline,
+) -> Result<(Pair, Access)> {
+    fs::create_dir_all(dir).context(dir.display())?;
+    let mut pair = Pair::form(options, dir, setup, tale)?;
     let access = provision(&mut pair, tale);
     if access.is_err() {
         pair.report_logs();

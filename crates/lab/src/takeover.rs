@@ -83,15 +83,46 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// All cases without a witness, then power loss with one.
 fn measure_ours(
     options: &Options,
     work: &mut Workdir,
     rounds: usize,
     tale: &Timeline,
 ) -> Result<(Vec<Case>, Steady)> {
-    let formed = stage::form(options, work, &Setup::calm(STABILITY_MS), tale);
+    let measured = with_pair(options, work, (false, "alone"), tale, |pair| {
+        let mut cases = Vec::new();
+        for (name, target, stains) in KINDS {
+            let stains = stains.map(|what| Stains { what, ..Stains::default() });
+            let mut case = Case { name, target, stains, ..Case::default() };
+            measure_case(pair, &mut case, rounds, tale)?;
+            cases.push(case);
+        }
+        tale.head("messages a second: 16 connections, 4 KB, synced");
+        Ok((cases, steady::measure(pair, tale)?))
+    });
+    let (mut cases, steady) = measured?;
+    let with_witness = with_pair(options, work, (true, "witness"), tale, |pair| {
+        let mut case = Case { name: WITNESS, target: Some(150.0), ..Case::default() };
+        measure_case(pair, &mut case, rounds, tale)?;
+        Ok(case)
+    });
+    cases.insert(0, with_witness?);
+    Ok((cases, steady))
+}
+
+/// Forms a pair in a folder of its own and lets `body` measure it.
+fn with_pair<T>(
+    options: &Options,
+    work: &mut Workdir,
+    (witness, folder): (bool, &str),
+    tale: &Timeline,
+    body: impl FnOnce(&mut Pair) -> Result<T>,
+) -> Result<T> {
+    let setup = Setup { witness, ..Setup::calm(STABILITY_MS) };
+    let formed = stage::form_in(options, &work.path().join(folder), &setup, tale);
     let measured = formed.and_then(|(mut pair, _)| {
-        let measured = all_cases(&mut pair, rounds, tale);
+        let measured = body(&mut pair);
         if let Err(e) = &measured {
             tale.say(Tone::Bad, e);
             pair.report_logs();
@@ -104,38 +135,37 @@ fn measure_ours(
     measured
 }
 
-fn all_cases(pair: &mut Pair, rounds: usize, tale: &Timeline) -> Result<(Vec<Case>, Steady)> {
-    let mut power = Case { name: POWER, target: Some(400.0), ..Case::default() };
-    let mut crash = Case { name: CRASH, target: Some(50.0), ..Case::default() };
-    let stains = |what| Some(Stains { what, ..Stains::default() });
-    let mut handover = Case { name: HANDOVER, target: Some(20.0), ..Case::default() };
-    handover.stains = stains("failed connections");
-    let mut thaw = Case { name: THAW, stains: stains("answers"), ..Case::default() };
-    for case in [&mut power, &mut crash, &mut handover, &mut thaw] {
-        tale.head(format!("{rounds} times: {}", case.name));
-        for round in 0..rounds {
-            pair.settle("the pair is whole")?;
-            pause(calm(round))?;
-            let Some(primary) = pair.primary() else { return fail("nobody is primary") };
-            let took = match case.name {
-                POWER => power_loss(pair, primary)?,
-                CRASH => main_crash(pair, primary)?,
-                HANDOVER => hand_over(pair, primary, case)?,
-                _ => frozen(pair, primary, case)?,
-            };
-            tale.say(Tone::Plain, format!("{primary}, primary: {:.0} ms", millis(took)));
-            case.ours.push(took);
-        }
+fn measure_case(pair: &mut Pair, case: &mut Case, rounds: usize, tale: &Timeline) -> Result<()> {
+    tale.head(format!("{rounds} times: {}", case.name));
+    for round in 0..rounds {
+        pair.settle("the pair is whole")?;
+        pause(calm(round))?;
+        let Some(primary) = pair.primary() else { return fail("nobody is primary") };
+        let took = match case.name {
+            POWER | WITNESS => power_loss(pair, primary)?,
+            CRASH => main_crash(pair, primary)?,
+            HANDOVER => hand_over(pair, primary, case)?,
+            _ => frozen(pair, primary, case)?,
+        };
+        tale.say(Tone::Plain, format!("{primary}, primary: {:.0} ms", millis(took)));
+        case.ours.push(took);
     }
-    tale.head("messages a second: 16 connections, 4 KB, synced");
-    let steady = steady::measure(pair, tale)?;
-    Ok((vec![power, crash, handover, thaw], steady))
+    Ok(())
 }
 
+const WITNESS: &str = "power loss, with witness";
 const POWER: &str = "power loss, no witness";
 const CRASH: &str = "process crash";
 const HANDOVER: &str = "planned handover";
 const THAW: &str = "frozen, taken over, thawed";
+
+/// What is measured without a witness: the longest silence that is wanted, and what must be nothing.
+const KINDS: [(&str, Option<f64>, Option<&str>); 4] = [
+    (POWER, Some(400.0), None),
+    (CRASH, Some(50.0), None),
+    (HANDOVER, Some(20.0), Some("failed connections")),
+    (THAW, None, Some("answers")),
+];
 
 /// Both plugs out and SIGKILL of everything.
 fn power_loss(pair: &mut Pair, lost: Host) -> Result<Duration> {
@@ -219,7 +249,7 @@ fn measure_theirs(
     cases: &mut [Case],
     tale: &Timeline,
 ) -> Result<()> {
-    for case in cases {
+    for case in cases.iter_mut().filter(|c| c.name != WITNESS) {
         let loss = match case.name {
             POWER => Loss::Power,
             CRASH => Loss::Crash,

@@ -17,6 +17,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+use super::agreement::Agreement;
 use super::formation::{FormationError, PairIdentity};
 use super::journal::{self, Entry};
 use super::link::{self, Link, LinkError};
@@ -32,6 +33,7 @@ use crate::store::disk::Disk;
 use crate::store::{FatalHook, PrimaryLease, Store};
 use crate::tls::Pin;
 use crate::vrrp::Vrrp;
+use crate::vrrp::guardian::Guardian;
 use run::Driver;
 pub(super) use run::log_state;
 use std::net::SocketAddr;
@@ -41,7 +43,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::id::{Lsn, NodeId};
-use understudy_proto::pair::{Insync, Machine, Register, Status, Timers};
+use understudy_proto::pair::{Arbitration, Insync, Machine, Register, Status, Timers};
 use understudy_proto::time::{Mono, UnixMs};
 
 /// Commands that wait for the driver.
@@ -61,6 +63,8 @@ pub struct Options {
     pub pair: Option<config::Pair>,
     /// The floating addresses; `None` without any.
     pub vrrp: Option<Arc<Vrrp>>,
+    /// Who says goodbye to the peer when this process has ended; `None` without a peer.
+    pub guardian: Option<Guardian>,
     /// Whether the service listeners are up: the addresses are held only while they are.
     pub listening: watch::Receiver<bool>,
     /// Called when the pair must stop: the register cannot be made durable.
@@ -69,6 +73,8 @@ pub struct Options {
     pub promoted: Promoted,
     /// What else travels on the session.
     pub side: Side,
+    /// The settings that the peer must have alike; compared before it is talked to.
+    pub agreement: Agreement,
     /// The services' sign of life: without it the addresses go.
     pub services: Vital,
     /// Starts the program anew, to use a copy of the peer's data that has become complete.
@@ -174,6 +180,15 @@ pub struct Unconfirmed {
     pub at: UnixMs,
 }
 
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What, in a sentence.
+    pub what: String,
+    /// `docs/runbook/<name>.md`
+    pub runbook: &'static str,
+}
+
 /// The truth about the pair (invariant 13), as this node knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairStatus {
@@ -194,8 +209,8 @@ pub struct PairStatus {
     /// When the peer's or our link certificate expires, whichever comes first. The pair does not
     /// mind; people may.
     pub certificate_expires: Option<UnixMs>,
-    /// What is wrong, in sentences.
-    pub problems: Vec<String>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
     /// The newest promotion that the journal knows.
     pub last_promotion: Option<Entry>,
     /// The third vote, where one is configured.
@@ -295,7 +310,7 @@ impl Pair {
                 if let Some(options) = witness_options(config) {
                     witness = Some(Client::start(options, &id).map_err(LinkError::Tls)?);
                 }
-                let link = Link::start(link_options(config, &options.data_dir), id.clone())?;
+                let link = Link::start(link_options(config, &options), id.clone())?;
                 (Some((link, id)), timers, node)
             }
         };
@@ -443,9 +458,15 @@ fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
         echo: silence,
         lease: config.lease,
         // A standby must know that it is stale well before the primary goes on alone.
-        stale_after: default.stale_after.min(config.ack_timeout / 4),
-        solo_boot_wait: default.solo_boot_wait.min(config.boot_wait),
+        stale_after: config.stale_after.min(config.ack_timeout / 4),
+        solo_after: config.solo_after,
+        nap: config.nap,
+        handover: config.handover,
+        solo_boot_wait: config.solo_boot_wait.min(config.boot_wait),
         boot_wait: config.boot_wait,
+        arbitration: config.witness.map_or(Arbitration::None, |_| Arbitration::Witness),
+        witness_gone: config.witness.map_or(default.witness_gone, |witness| witness.gone),
+        witness_look: config.witness.map_or(default.witness_look, |witness| witness.look),
         vrrp,
         has_peer: true,
         ..default
@@ -465,7 +486,7 @@ fn witness_options(config: &config::Pair) -> Option<ClientOptions> {
     })
 }
 
-fn link_options(config: &config::Pair, data_dir: &Path) -> link::Options {
+fn link_options(config: &config::Pair, options: &Options) -> link::Options {
     link::Options {
         listen: config.listen.clone(),
         peer: config.peer.clone(),
@@ -473,6 +494,7 @@ fn link_options(config: &config::Pair, data_dir: &Path) -> link::Options {
         silence: config.heartbeat * config::Pair::SILENCE_HEARTBEATS,
         connect_timeout: config.connect_timeout,
         reconnect: config.reconnect,
-        data_dir: data_dir.to_owned(),
+        data_dir: options.data_dir.clone(),
+        guardian: options.guardian.clone(),
     }
 }

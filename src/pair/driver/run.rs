@@ -2,9 +2,11 @@
 
 use super::tasks::{self, Done, LogQueue};
 use super::{
-    Command, CommandError, Entry, Options, PairStatus, PathStatus, Reply, Unconfirmed, journal,
+    Command, CommandError, Entry, Options, PairStatus, PathStatus, Problem, Reply, Unconfirmed,
+    journal,
 };
 use crate::base::{clock, task};
+use crate::pair::agreement::disagreement;
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
 use crate::pair::resync::CopyStatus;
@@ -66,6 +68,8 @@ pub(super) struct Driver {
     link: Option<Link>,
     certificate_expires: Option<understudy_proto::time::UnixMs>,
     session: Option<Session>,
+    /// A session on which the peer has not said yet what its file says, or says something else.
+    meeting: Option<Session>,
     /// A session that waits until the log's queue is empty.
     coming: Option<Session>,
     /// The peer's keyring is being taken in: frames after it wait.
@@ -189,6 +193,7 @@ impl Driver {
             link,
             certificate_expires,
             session: None,
+            meeting: None,
             coming: None,
             importing: false,
             inputs: VecDeque::new(),
@@ -525,15 +530,17 @@ impl Driver {
             Event::Up { session: id, peer, queue } => {
                 self.lose_session("a newer session took its place");
                 log::info!(peer:% = peer; "pair session up");
-                self.coming = Some(Session { id, peer, queue, keyring_sent: 0 });
-                self.welcome();
+                self.meet(Session { id, peer, queue, keyring_sent: 0 });
             }
             Event::Frame { session, frame } => {
                 if self.session.as_ref().is_some_and(|s| s.id == session) {
                     self.frame(frame);
+                } else if self.meeting.as_ref().is_some_and(|s| s.id == session) {
+                    self.first_frame(frame);
                 }
             }
             Event::Down { session, reason } => {
+                self.meeting.take_if(|s| s.id == session);
                 self.coming.take_if(|s| s.id == session);
                 if self.session.take_if(|s| s.id == session).is_some() {
                     self.options.side.down();
@@ -547,6 +554,37 @@ impl Driver {
                 self.certificate_expires = certificate_expires(&id);
             }
         }
+    }
+
+    /// Says what our file says, before anything else; the peer does the same.
+    fn meet(&mut self, session: Session) {
+        let settings = self.options.agreement.clone();
+        if let Err(e) = session.queue.send(&Frame::Config { settings }) {
+            log::debug!(err:% = e; "a session ended before it began");
+        }
+        (self.meeting, self.coming) = (Some(session), None);
+    }
+
+    /// A peer whose file disagrees is not admitted. The session stays, so that both say why; a new
+    /// file comes with a new session.
+    fn first_frame(&mut self, frame: Frame) {
+        let why = match frame {
+            Frame::Config { settings } => disagreement(&self.options.agreement, &settings),
+            _ => Some(
+                "the other appliance runs another release and does not say what its file says: \
+                 bring both to the same"
+                    .to_owned(),
+            ),
+        };
+        let Some(why) = why else {
+            self.problems.remove("config");
+            self.coming = self.meeting.take();
+            return self.welcome();
+        };
+        if self.problems.get("config") != Some(&why) {
+            log::error!(reason = why, runbook = "pair-config-differs"; "the peer is not admitted");
+        }
+        self.problems.insert("config", why);
     }
 
     /// Lets a session in once the log's queue is empty: what an earlier one brought is in the log.
@@ -901,7 +939,7 @@ impl Driver {
             paths: paths.collect(),
             unconfirmed: self.unconfirmed,
             certificate_expires: self.certificate_expires,
-            problems: self.problems.values().cloned().collect(),
+            problems: self.problems.iter().map(|(kind, what)| problem(kind, what)).collect(),
             last_promotion: last,
             witness: self.witness.as_ref().map(Client::status),
             copy: self.copy.borrow().clone(),
@@ -914,6 +952,19 @@ impl Driver {
             new
         });
     }
+}
+
+/// The page that helps with a problem of that kind.
+fn problem(kind: &str, what: &str) -> Problem {
+    let runbook = match kind {
+        "config" => "pair-config-differs",
+        "hang" => "runtime-stuck",
+        "keyring" => "pair-keyring",
+        "log" => "pair-full-copy",
+        "register" | "store" => "disk-failure",
+        _ => "peer-lost",
+    };
+    Problem { what: what.to_owned(), runbook }
 }
 
 /// What the log holds, for the machine.

@@ -1,4 +1,7 @@
-//! Two nodes in one process: real stores, real links over loopback, no floating addresses.
+//! Two nodes in one process: real stores, real links over loopback, no floating addresses; and
+//! ([`witness`]) a real witness beside them.
+
+mod witness;
 
 #[expect(clippy::disallowed_methods, reason = "a panic is what a history answers with")]
 #[path = "storm.rs"]
@@ -57,6 +60,10 @@ struct Appliance {
     fatal: Arc<AtomicBool>,
     /// It asked to be started anew.
     restart: Arc<AtomicBool>,
+    /// Address and pin of the witness, where there is one.
+    witness: Option<(SocketAddr, Pin)>,
+    /// What its file says that both must have alike.
+    agreement: Agreement,
 }
 
 /// Its process.
@@ -72,7 +79,8 @@ impl Appliance {
         let (a, b) = (free(), free());
         let new = |at, peer| {
             let dir = tempfile::tempdir().unwrap();
-            Self { dir, at, peer, fatal: Arc::default(), restart: Arc::default() }
+            let (fatal, restart) = (Arc::default(), Arc::default());
+            Self { dir, at, peer, fatal, restart, witness: None, agreement: Vec::new() }
         };
         (new(a, b), new(b, a))
     }
@@ -87,10 +95,21 @@ impl Appliance {
             ack_timeout: Duration::from_millis(1_500),
             stability: Duration::from_millis(50),
             boot_wait: Duration::from_millis(300),
+            solo_boot_wait: Duration::from_millis(300),
+            stale_after: Duration::from_millis(250),
+            solo_after: Duration::from_millis(250),
+            nap: Duration::from_millis(200),
+            handover: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
             reconnect: Duration::from_millis(20),
             resync_bytes_per_s: 1 << 30,
-            witness: None,
+            witness: self.witness.map(|(address, pin)| config::PairWitness {
+                address,
+                pin: pin.0,
+                answer_timeout: Duration::from_millis(500),
+                gone: Duration::from_secs(60),
+                look: Duration::from_millis(100),
+            }),
         }
     }
 
@@ -126,10 +145,12 @@ impl Appliance {
             data_dir: self.dir.path().to_owned(),
             pair,
             vrrp: None,
+            guardian: None,
             listening: listening_out,
             fatal,
             promoted: Arc::new(|_last| ()),
             side: side.clone(),
+            agreement: self.agreement.clone(),
             services: Vital::default(),
             restart: {
                 let restart = Arc::clone(&self.restart);
@@ -197,7 +218,12 @@ impl Process {
 
 /// A formed pair whose first node has run alone.
 async fn formed() -> (Appliance, Process, Appliance, Process) {
-    let (zero, one) = Appliance::pair();
+    formed_with(Appliance::pair()).await
+}
+
+async fn formed_with(
+    (zero, one): (Appliance, Appliance),
+) -> (Appliance, Process, Appliance, Process) {
     let token = formation::init(zero.dir.path(), &[zero.at], clock::now_ms()).unwrap();
     let a = zero.boot();
     a.serving().await;

@@ -3,13 +3,15 @@
 //! `proto::pair::Beacon` is their form. Invariants: only the pair's key makes one; a node's own, a
 //! reflected or a replayed one does not count. After a restart the peer counts anew under another
 //! boot; a boot that has been replaced by another does not come back. Beacons are evidence *against*
-//! a takeover: in doubt, one counts.
+//! a takeover: in doubt, one counts. The last one of a process, its goodbye, is signed at its start
+//! and sent by its guardian.
 
 use super::{Heard, LinkError, Options};
 use crate::base::secret::{self, Secret};
 use crate::base::{clock, task};
 use crate::net;
 use crate::pair::formation::PairIdentity;
+use crate::vrrp::guardian::{Goodbye, Guardian};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,9 +20,9 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
-use understudy_proto::id::NodeId;
+use understudy_proto::id::{Epoch, Lsn, NodeId};
 use understudy_proto::pair::frame::BEACON_LEN;
-use understudy_proto::pair::{Beacon, Saying};
+use understudy_proto::pair::{Beacon, PhaseName, Saying};
 
 /// Boots of the peer that are remembered as over.
 const BOOTS_MAX: usize = 16;
@@ -37,6 +39,18 @@ pub(super) fn start(
 ) -> Result<Vec<JoinHandle<()>>, LinkError> {
     let boot = secret::random();
     let mut tasks = Vec::new();
+    if let Some(guardian) = &options.guardian {
+        let last = Last {
+            guardian: guardian.clone(),
+            pair: identity.pair.0,
+            node: identity.node,
+            boot,
+            paths: options.listen.iter().copied().zip(options.peer.iter().copied()).collect(),
+        };
+        let mut key = key.subscribe();
+        last.say_with(key.borrow_and_update().expose());
+        tasks.push(task::spawn("pair-goodbye", last.follow(key)));
+    }
     for (path, (own, peer)) in options.listen.iter().zip(&options.peer).enumerate() {
         let socket = Arc::new(net::datagram(*own)?);
         let path =
@@ -46,6 +60,33 @@ pub(super) fn start(
         tasks.push(task::spawn("pair-beacon-receive", receive(path, heard.clone())));
     }
     Ok(tasks)
+}
+
+/// The last beacon of this process, which its guardian sends.
+struct Last {
+    guardian: Guardian,
+    pair: [u8; 16],
+    node: NodeId,
+    boot: [u8; 8],
+    paths: Vec<(SocketAddr, SocketAddr)>,
+}
+
+impl Last {
+    /// Signs it now: the guardian has no key. What else a beacon says is nobody's concern then.
+    fn say_with(&self, key: &[u8; 32]) {
+        let (phase, seen, durable) = (PhaseName::Gone, Epoch(0), Lsn(0));
+        let says = Saying { phase, seen, durable, stamp: 0, echo: None };
+        let (pair, node, boot) = (self.pair, self.node, self.boot);
+        let beacon = Beacon { pair, node, says, sequence: u64::MAX, boot };
+        let datagram = beacon.encode(key);
+        self.guardian.goodbye_with(Goodbye { datagram, paths: self.paths.clone() });
+    }
+
+    async fn follow(self, mut key: watch::Receiver<Secret<[u8; 32]>>) {
+        while key.changed().await.is_ok() {
+            self.say_with(key.borrow_and_update().expose());
+        }
+    }
 }
 
 #[derive(Clone)]

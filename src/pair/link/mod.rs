@@ -24,6 +24,7 @@ use crate::base::task;
 use crate::net::{self, ListenError, Listener};
 use crate::pair::formation::PairIdentity;
 use crate::tls::{LinkTls, TlsError};
+use crate::vrrp::guardian::Guardian;
 use slot::Slot;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ pub struct Options {
     pub reconnect: Duration,
     /// Where formation keeps its files: joins come in at the same port.
     pub data_dir: PathBuf,
+    /// Who says goodbye to the peer when this process has ended.
+    pub guardian: Option<Guardian>,
 }
 
 /// Which session: counts up within the process.

@@ -34,6 +34,7 @@ impl Node {
             connect_timeout: Duration::from_secs(2),
             reconnect: Duration::from_millis(10),
             data_dir: self.dir.path().to_owned(),
+            guardian: None,
         }
     }
 

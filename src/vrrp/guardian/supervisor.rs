@@ -12,7 +12,7 @@ use super::farewell;
 use super::message::{GOODBYE_LEN_MAX, Goodbye, Order, PATHS_MAX, Report};
 use super::tickle::Tickler;
 use crate::base::{clock, privilege, task};
-use crate::vrrp::engine::Engine;
+use crate::vrrp::engine::{Engine, in_time};
 use crate::vrrp::{EVENTS_MAX, GroupConfig, GroupStatus, VrrpEvent};
 use log::{debug, error, info, warn};
 use nix::errno::Errno;
@@ -111,16 +111,14 @@ const PASSED_ON: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
 /// What is good to have: to run in time, and not to be swapped out. The main process was started
 /// before, and has none of it.
 fn be_privileged() {
-    let granted = [
-        ("name", prctl::set_name(c"guardian")),
-        ("real-time priority", privilege::realtime()),
-        ("locked memory", privilege::lock_memory()),
-    ];
+    let granted =
+        [("name", prctl::set_name(c"guardian")), ("locked memory", privilege::lock_memory())];
     for (what, answer) in granted {
         if let Err(errno) = answer {
             debug!(reason = what, err:% = errno; "the guardian goes on without");
         }
     }
+    in_time();
 }
 
 /// So that tests and people can end the main process alone.
@@ -351,6 +349,7 @@ impl Supervisor {
 /// Carries events to the main process. It waits while that does not read: the thread "vrrp" then
 /// keeps the last word of each kind.
 fn pump(run: u64, mut events: mpsc::Receiver<VrrpEvent>, channel: &Channel) {
+    in_time();
     while let Some(event) = events.blocking_recv() {
         if let Err(error) = channel.send(&Report::Event { run, event }) {
             debug!(err:% = error; "an event does not reach the main process");

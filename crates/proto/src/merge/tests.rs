@@ -435,9 +435,8 @@ fn differ(a: &Content, b: &Content) -> String {
     if a == b {
         return String::new();
     }
-    let lines = |c: &Content| -> Vec<String> {
-        format!("{c:#?}").lines().map(str::to_owned).collect()
-    };
+    let lines =
+        |c: &Content| -> Vec<String> { format!("{c:#?}").lines().map(str::to_owned).collect() };
     let (a, b) = (lines(a), lines(b));
     let only = |x: &[String], y: &[String]| -> Vec<String> {
         x.iter().filter(|l| !y.contains(l)).cloned().collect()

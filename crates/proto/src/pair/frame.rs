@@ -168,6 +168,12 @@ pub enum Frame {
         /// Of that topic.
         bytes: Vec<u8>,
     },
+    /// The sender's settings that must be equal on both nodes: the first frame of each side. The
+    /// machine does not see it.
+    Config {
+        /// Names and values.
+        settings: Vec<(String, String)>,
+    },
 }
 
 /// Bytes that are no frame. The session is closed.

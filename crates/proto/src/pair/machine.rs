@@ -675,7 +675,10 @@ impl Machine {
         self.heard.leading = None;
         self.heard.stamp = None;
         self.promised = self.now;
-        self.goodbye();
+        // It may have led before it ended; without a witness, only silence and the two Hellos tell.
+        if self.is_arbitrated() {
+            self.goodbye();
+        }
     }
 
     /// Invariant 4: remembers the highest epoch for good; a lower reign ends with it.
@@ -776,8 +779,11 @@ impl Machine {
         }
         match frame {
             Frame::Hello(hello) => self.hello(hello),
-            Frame::Ping | Frame::Side { .. } | Frame::Keyring { .. } | Frame::KeyringAck { .. } => {
-            }
+            Frame::Ping
+            | Frame::Config { .. }
+            | Frame::Side { .. }
+            | Frame::Keyring { .. }
+            | Frame::KeyringAck { .. } => {}
             Frame::Join { epoch, fork } => self.join(epoch, fork),
             Frame::Joined { epoch, tail } => self.joined(epoch, tail),
             Frame::Records { epoch, commit, bytes } => self.records(epoch, commit, bytes),
@@ -855,7 +861,7 @@ impl Machine {
             Operator::Stop => {
                 self.stopping = true;
                 match &self.phase {
-                    Phase::Primary(p) if p.can_hand_over() => self.handover(),
+                    Phase::Primary(_) if self.may_hand_over() => self.handover(),
                     Phase::Primary(_) => self.step_down("an orderly stop"),
                     _ => self.retire(),
                 }

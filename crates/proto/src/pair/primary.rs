@@ -179,7 +179,7 @@ impl Primary {
         self.handing.map(|h| h.epoch)
     }
 
-    pub(super) fn can_hand_over(&self) -> bool {
+    fn can_hand_over(&self) -> bool {
         self.mode == Mode::Pair && self.has_admitted() && self.leading && self.handing.is_none()
     }
 
@@ -428,10 +428,12 @@ impl Machine {
 
     /// The standby is back before anything was recorded: with a witness, no need to leave.
     pub(super) fn stay(&mut self) {
-        if self.court.wants() != Some(After::Solo) {
+        if !self.is_arbitrated() || self.is_persisting() {
             return;
         }
-        self.withdraw();
+        if self.court.wants() == Some(After::Solo) {
+            self.withdraw();
+        }
         if let Some(p) = self.primary() {
             p.leaving = false;
             p.giving_up = false;
@@ -446,7 +448,12 @@ impl Machine {
                     p.admitting = false;
                     self.admit_again();
                 }
-                After::Solo => p.leaving = false,
+                After::Solo => {
+                    // The witness does not let it go alone: whoever is there is asked again.
+                    p.leaving = false;
+                    p.giving_up = false;
+                    self.greet_as_primary();
+                }
                 _ => {}
             }
         } else if wanted.right == Right::Agreed {
@@ -591,7 +598,9 @@ impl Machine {
         if let Some(p) = self.primary() {
             p.admitting = true;
         }
-        self.decide(Insync::Both, After::Admit, Right::Insync);
+        // A witness that has lost what it held is seeded with the admission.
+        let right = self.witness_needs_seed().unwrap_or(Right::Insync);
+        self.decide(Insync::Both, After::Admit, right);
     }
 
     #[cfg(test)]
@@ -705,13 +714,18 @@ impl Machine {
         }
     }
 
+    /// Whether the standby could take over now. Not while who decides is changing.
+    pub(super) fn may_hand_over(&self) -> bool {
+        let decided = !self.is_deciding() && self.court.limbo == Limbo::No;
+        decided && matches!(&self.phase, Phase::Primary(p) if p.can_hand_over())
+    }
+
     pub(super) fn handover(&mut self) {
         let (now, seen, peer) = (self.now, self.register.seen, self.me.peer());
-        let undecided = self.is_deciding() || self.court.limbo != Limbo::No;
-        let Some(p) = self.primary() else { return };
-        if !p.can_hand_over() || undecided {
+        if !self.may_hand_over() {
             return;
         }
+        let Some(p) = self.primary() else { return };
         let epoch = next_epoch(seen, peer);
         p.handing = Some(Handing { epoch, since: now, drained: false, sent: false });
         self.put(Output::Revoke);

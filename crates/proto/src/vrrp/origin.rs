@@ -117,6 +117,10 @@ impl Origin {
             }
             self.idle();
         }
+        // The pair may know of our peer's end before its adverts are missed.
+        if here && !self.here && self.is_peer_s() {
+            self.inherit = Some(now);
+        }
         self.here = here;
     }
 
@@ -142,7 +146,7 @@ impl Origin {
 
     fn hear(&mut self, source: IpAddr, priority: u8, outranked: bool, now: Mono) {
         self.active = Some((source, priority));
-        if !self.here && priority == self.priority.get() {
+        if self.is_peer_s() && !outranked {
             self.inherit = Some(now);
             return;
         }
@@ -156,10 +160,15 @@ impl Origin {
     }
 
     fn forget(&mut self, now: Mono) {
-        let ours = self.active.take().is_some_and(|(_, priority)| priority == self.priority.get());
-        if ours && !self.here {
+        if self.is_peer_s() {
             self.inherit = Some(now);
         }
+        self.active = None;
+    }
+
+    /// Whether our peer advertises: nobody else has our priority.
+    fn is_peer_s(&self) -> bool {
+        self.active.is_some_and(|(_, priority)| priority == self.priority.get())
     }
 
     /// Nobody advertises.
@@ -392,6 +401,13 @@ mod tests {
             standby.handle_event(Event::MasterDown, NOW.after(Duration::from_secs(1)));
             assert_eq!(standby.state(), Claim::Held, "{takeover:?}");
         }
+        // The pair was told at once, the adverts are missed later, long after the first was heard.
+        let mut early = Origin::new(Priority::new(OWN).unwrap(), Takeover::Never);
+        hear(&mut early, PEER, OWN);
+        let later = NOW.after(Duration::from_secs(3_600));
+        early.set_here(true, later);
+        early.handle_event(Event::MasterDown, later.after(Duration::from_millis(300)));
+        assert_eq!(early.state(), Claim::Held);
         let mut late = Origin::new(Priority::new(OWN).unwrap(), Takeover::Never);
         hear(&mut late, PEER, OWN);
         late.handle_event(Event::MasterDown, NOW);

@@ -179,7 +179,9 @@ fn mailboxes(
             let ours_new = new_boxes(ours);
             tasks.push(Task::Rename { account, mailbox, name, ours: ours_name, ours_new });
         }
-        if let Some(subscribed) = row.subscribed.filter(|_| !(theirs.is_new(mailbox) && row.deleted)) {
+        if let Some(subscribed) =
+            row.subscribed.filter(|_| !(theirs.is_new(mailbox) && row.deleted))
+        {
             // As for flags: add beats remove.
             let subscribed = subscribed || other.and_then(|o| o.subscribed) == Some(true);
             tasks.push(Task::Subscribe { account, mailbox, subscribed });
