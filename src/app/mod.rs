@@ -227,7 +227,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         restart: Arc::new(|| {
             let e = swap::exec_self();
             log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
-            std::process::exit(1);
+            std::process::abort();
         }),
     })
     .map_err(|e| failure("the pair cannot be started", &e))?;

@@ -197,7 +197,7 @@ mod tests {
     const FILE: [u8; 16] = [7; 16];
 
     fn take(keys: &mut MemKeys, number: u64, step: Step) -> Result<u64, ImportRefusal> {
-        let moment = Moment { now: UnixMs(0), random: [0; 32] };
+        let moment = Moment { now: UnixMs(0), random: [0; 32], fork: Epoch(0) };
         let decision = match (Import { file: FILE, number, step }).decide(keys, moment) {
             Ok(decision) => decision,
             Err(DecideError::Refused(why)) => return Err(why),

@@ -34,9 +34,8 @@ impl Directory {
         let opened = tokio::task::spawn_blocking(open).await;
         let reader = opened.map_err(|e| CarryError::Interrupted(e.to_string()))??;
         let mut source = Source(Some(reader));
-        let (theirs, domains) = match source.next(progress).await? {
-            Some(Item::Head { name, domains, .. }) => (name, domains),
-            _ => return Err(CarryError::Format),
+        let Some(Item::Head { name: theirs, domains, .. }) = source.next(progress).await? else {
+            return Err(CarryError::Format);
         };
         let name = name.unwrap_or(&theirs).to_owned();
         let file = source.id();

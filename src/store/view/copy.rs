@@ -289,9 +289,8 @@ impl Builder {
             file.sync_data().context("sync", &path)?;
         }
         self.disk.sync_dir(&dir).context("sync", &dir)?;
-        let end = packs
-            .last()
-            .map_or(PacksEnd::default(), |(pack, len)| PacksEnd { pack: *pack, len: *len });
+        let (pack, len) = packs.last().copied().unwrap_or_default();
+        let end = PacksEnd { pack, len };
         let Some((db, file)) = self.index.take() else { return Ok(()) };
         let mut tx = db.begin_write().map_err(|e| bad(&e))?;
         tx.set_durability(Durability::Immediate).map_err(|e| bad(&e))?;
