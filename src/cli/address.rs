@@ -47,7 +47,7 @@ fn list(config: &Path) -> Result<(), CliError> {
         .map(|g| {
             vec![
                 g.name,
-                g.tenant.map_or(g.kind.clone(), |tenant| format!("{} {tenant}", g.kind)),
+                g.tenant.map_or_else(|| g.kind.clone(), |tenant| format!("{} {tenant}", g.kind)),
                 g.addresses.join(" "),
                 format!("{} {}", g.interface, g.vrid),
                 g.state,

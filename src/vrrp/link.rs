@@ -43,7 +43,7 @@ impl Port {
             .filter(|entry| entry.interface_name == name)
             .find_map(|entry| entry.address?.as_link_addr().copied())
             .ok_or(Errno::ENODEV)?;
-        let index = u32::try_from(link.ifindex()).map_err(|_| Errno::ENODEV)?;
+        let index = u32::try_from(link.ifindex()).ok().ok_or(Errno::ENODEV)?;
         let mac = link.addr().ok_or(Errno::ENODEV)?;
         Ok(Self { index, link, mac })
     }

@@ -96,9 +96,9 @@ fn run(track: &Track, stopped: &Receiver<()>) -> Option<Option<String>> {
 fn end_it(child: &mut Child) {
     if let Ok(id) = i32::try_from(child.id()) {
         // It may have ended by itself just now.
-        killpg(Pid::from_raw(id), Signal::SIGKILL).ok();
+        drop(killpg(Pid::from_raw(id), Signal::SIGKILL));
     }
-    child.wait().ok();
+    drop(child.wait());
 }
 
 #[cfg(test)]
