@@ -12,7 +12,7 @@
 //! `fuzz/corpus/<target>/` and stays. Deliberately absent: coverage guidance, which needs nightly.
 //! The functions have libFuzzer's shape, so that `cargo fuzz` can call them where it is at hand.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use understudy::base::clock;
@@ -105,16 +105,21 @@ fn smtp(bytes: &[u8]) {
 }
 
 /// An advert, as it came and with a checksum that holds, so that mutations get past it.
+/// As it comes from an IPv4 and an IPv6 socket, and with a checksum that lets it in: version 2 and
+/// version 3 over IPv4 are told apart by the first octet.
 fn vrrp(bytes: &[u8]) {
     if let Some((_, payload)) = vrrp::split_ip(bytes) {
         assert!(payload.len() < bytes.len());
     }
-    let arrival = vrrp::Arrival {
-        source: Ipv4Addr::new(10, 99, 0, 1),
-        destination: Ipv4Addr::new(224, 0, 0, 18),
-        ttl: 255,
-    };
-    drop(vrrp::decode(bytes, arrival, 255));
+    let arrives =
+        |source: IpAddr| vrrp::Arrival { source, destination: vrrp::group_of(source), ttl: 255 };
+    let v4 = arrives(IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1)));
+    let v6 = arrives(IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)));
+    for arrival in [v4, v6] {
+        if let Ok(decoded) = vrrp::decode(bytes, arrival, 255) {
+            reencodes(&decoded.advert, arrival);
+        }
+    }
     let mut summed = bytes.to_vec();
     if let Some(slot) = summed.get_mut(6..8) {
         slot.fill(0);
@@ -123,15 +128,33 @@ fn vrrp(bytes: &[u8]) {
             slot.copy_from_slice(&sum.to_be_bytes());
         }
     }
-    if let Ok(decoded) = vrrp::decode(&summed, arrival, 255) {
-        let again = vrrp::encode(
-            &decoded.advert,
-            arrival.source,
-            arrival.destination,
-            vrrp::Checksum::MessageOnly,
-        );
-        assert_eq!(vrrp::decode(&again, arrival, 255).map(|d| d.advert), Ok(decoded.advert));
+    if let Ok(decoded) = vrrp::decode(&summed, v4, 255) {
+        reencodes(&decoded.advert, v4);
     }
+    // Over IPv6 the checksum covers the addresses, too.
+    let covered = [
+        &[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..],
+        &[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12],
+        &[0, 112],
+        &u16::try_from(bytes.len()).unwrap_or(0).to_be_bytes(),
+    ]
+    .concat();
+    if let Some(slot) = summed.get_mut(6..8) {
+        slot.fill(0);
+    }
+    let sum = checksum(&[&covered[..], &summed].concat());
+    if let Some(slot) = summed.get_mut(6..8) {
+        slot.copy_from_slice(&sum.to_be_bytes());
+    }
+    if let Ok(decoded) = vrrp::decode(&summed, v6, 255) {
+        reencodes(&decoded.advert, v6);
+    }
+}
+
+fn reencodes(advert: &vrrp::Advert, arrival: vrrp::Arrival) {
+    let form = vrrp::Checksum::MessageOnly;
+    let again = vrrp::encode(advert, arrival.source, arrival.destination, form);
+    assert_eq!(vrrp::decode(&again, arrival, 255).map(|d| d.advert).as_ref(), Ok(advert));
 }
 
 /// A node's messages to a witness, one after the other, with what they lead to; and a reply.

@@ -8,31 +8,32 @@
 //!
 //! Stopping runs the other way: the role is handed over first, then listeners, addresses, store.
 
+mod address;
 mod operator;
 mod report;
 mod services;
 mod witness;
 
 use crate::base::secret::Secret;
-use crate::base::{clock, log as logger, task};
+use crate::base::{clock, log as logger, privilege, task};
 use crate::cli::{Formed, PairFacts, Part, Program};
-use crate::config::{self, Config, VrrpChecksum};
+use crate::config::{self, Config};
 use crate::directory::Directory;
 use crate::mail::Mail;
 use crate::ops::request::Failure;
 use crate::ops::{control, health};
 use crate::pair::formation::{self, PairIdentity, Token};
 use crate::pair::side::Side;
-use crate::pair::{self, Pair};
+use crate::pair::{self, Pair, Vital};
 use crate::store::disk::RealDisk;
 use crate::store::{Store, StoreOptions, swap};
 use crate::tls;
+use crate::vrrp::Vrrp;
 use crate::vrrp::guardian::{self, Guardian};
-use crate::vrrp::{FloatingAddress, GroupConfig, Vrrp};
 use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -43,7 +44,6 @@ use understudy_proto::merge::{Kinds, MergeRules};
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
 use understudy_proto::time::Mono;
-use understudy_proto::vrrp::{Checksum, Interval};
 
 /// Threads of the services: the work is disk and network, and small appliances have two cores.
 const WORKERS: usize = 2;
@@ -64,7 +64,7 @@ impl Program for Appliance {
         };
         tls::install();
         // The pair answers within milliseconds whatever the services do: threads of its own.
-        let (services, pair) = (runtime("services", WORKERS)?, runtime("pair", 1)?);
+        let (services, pair) = (runtime("services", WORKERS)?, pair_runtime()?);
         let result = services.block_on(run(config, guardian, pair.handle()));
         pair.shutdown_background();
         result.map(|()| ExitCode::SUCCESS)
@@ -126,12 +126,32 @@ fn guard(config: &Config) -> Result<ExitCode, Failure> {
 }
 
 fn runtime(name: &str, workers: usize) -> Result<Runtime, Failure> {
-    Builder::new_multi_thread()
-        .worker_threads(workers)
-        .thread_name(name)
-        .enable_all()
-        .build()
-        .map_err(|e| failure("the system gives no threads", &e))
+    build(threads(name, workers))
+}
+
+/// The pair's: heartbeats and decisions must not wait behind a busy service. Its first thread is the
+/// one that works; those that wait for disks come later and are ordinary.
+fn pair_runtime() -> Result<Runtime, Failure> {
+    let first = Once::new();
+    let mut builder = threads("pair", 1);
+    builder.on_thread_start(move || {
+        first.call_once(|| {
+            if let Err(e) = privilege::realtime_alone() {
+                log::debug!(err:% = e; "no real-time priority for the pair, going on without");
+            }
+        });
+    });
+    build(builder)
+}
+
+fn threads(name: &str, workers: usize) -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers).thread_name(name).enable_all();
+    builder
+}
+
+fn build(mut builder: Builder) -> Result<Runtime, Failure> {
+    builder.build().map_err(|e| failure("the system gives no threads", &e))
 }
 
 fn make_data_dir(config: &Config) -> Result<(), Failure> {
@@ -179,6 +199,9 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let vrrp = start_vrrp(&config, guardian.clone())?;
     let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
     let (listening, listening_out) = watch::channel(false);
+    // Beats on the services' runtime, not on the pair's: it says whether *they* live.
+    let vital = Vital::default();
+    drop(task::spawn_critical("vital", vital.clone().beat()));
     let pair_threads = threads.enter();
     let pair = Pair::start(pair::Options {
         store: store.clone(),
@@ -194,6 +217,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         },
         side: Side::new(),
         kinds: kinds(),
+        services: vital.clone(),
         restart: Arc::new(|| {
             let e = swap::exec_self();
             log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
@@ -258,25 +282,7 @@ fn start_vrrp(config: &Config, guardian: Option<Guardian>) -> Result<Option<Arc<
     if config.vrrp.is_empty() {
         return Ok(None);
     }
-    let mut groups = Vec::with_capacity(config.vrrp.len());
-    for group in &config.vrrp {
-        let interval = Interval::from_duration(group.advert)
-            .ok_or_else(|| Failure::new("advert_ms cannot be used", "Use 10 to 40950, in tens."))?;
-        groups.push(GroupConfig {
-            interface: group.interface.clone(),
-            vrid: group.vrid,
-            addresses: group
-                .addresses
-                .iter()
-                .map(|a| FloatingAddress { address: a.address, prefix_len: a.prefix })
-                .collect(),
-            interval,
-            checksum: match group.checksum {
-                VrrpChecksum::Keepalived => Checksum::WithPseudoHeader,
-                VrrpChecksum::Rfc9568 => Checksum::MessageOnly,
-            },
-        });
-    }
+    let groups = config.vrrp.iter().map(address::group).collect::<Result<Vec<_>, _>>()?;
     let vrrp = match guardian {
         Some(guardian) => Vrrp::start_guarded(guardian, groups),
         None => Vrrp::start(groups),

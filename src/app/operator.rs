@@ -1,16 +1,17 @@
 //! What operators ask over the control socket, done with the real rooms.
 
-use super::{Rooms, failure, report};
+use super::{Rooms, address, failure, report};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::DirectoryError;
 use crate::ops::request::{
-    AccountEntry, AliasEntry, BranchEntry, CredentialEntry, DomainEntry, Failure, LostEntry,
-    MadePassword, Operator, Outcome, QueueEntry, TenantEntry, Token,
+    AccountEntry, AddressEntry, AliasEntry, BranchEntry, CredentialEntry, DomainEntry, Failure,
+    LostEntry, MadePassword, Operator, Outcome, QueueEntry, TenantEntry, Token,
 };
 use crate::ops::status::StatusReport;
 use crate::pair::formation;
 use crate::store::PrimaryLease;
+use crate::vrrp::Vrrp;
 use std::collections::BTreeMap;
 use understudy_proto::directory::{PASSWORD, Tenant};
 use understudy_proto::id::TenantId;
@@ -240,6 +241,18 @@ impl Operator for Desk {
         }
         entries.truncate(ROWS_MAX);
         Ok(entries)
+    }
+
+    async fn address_list(&self) -> Outcome<Vec<AddressEntry>> {
+        Ok(address::list(self.0.vrrp.as_deref()))
+    }
+
+    async fn address_claim(&self, name: &str, force: bool) -> Outcome<()> {
+        address::order(self.0.vrrp.as_deref(), name, |vrrp, n| vrrp.claim(n, force)).await
+    }
+
+    async fn address_release(&self, name: &str) -> Outcome<()> {
+        address::order(self.0.vrrp.as_deref(), name, Vrrp::release).await
     }
 
     async fn handover(&self) -> Outcome<()> {

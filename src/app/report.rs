@@ -7,8 +7,9 @@ use crate::base::{clock, limit, metric};
 use crate::ops::health::{Duty, Facts};
 use crate::ops::status::{
     AddressReport, Holder, Lag, Move, MoveKind, PathReport, ProblemReport, Role, Sessions, State,
-    StatusReport, VrrpState,
+    StatusReport, VrrpState, WitnessReport,
 };
+use crate::pair::witness::{Held, WitnessStatus};
 use crate::pair::{PairStatus, PathStatus};
 use crate::vrrp::GroupStatus;
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub(super) fn report(rooms: &Rooms) -> StatusReport {
         durable: log.durable().borrow().0,
         lag: m.peer_durable.map(|d| Lag { records: log.last().lsn.0.saturating_sub(d.0) }),
         paths: paths(&pair),
+        witness: pair.witness.as_ref().map(witness),
         addresses: groups.iter().flat_map(addresses).collect(),
         queue_depth: count(queue),
         sessions: Sessions {
@@ -97,6 +99,22 @@ fn paths(pair: &PairStatus) -> Vec<PathReport> {
             session: path.session,
         })
         .collect()
+}
+
+fn witness(witness: &WitnessStatus) -> WitnessReport {
+    let (epoch, holder) = match witness.held {
+        Held::Unknown => (None, None),
+        Held::Nothing => (Some(0), None),
+        Held::Register(register) => (Some(register.epoch.0), Some(register.holder.0)),
+    };
+    let round_trip = witness.round_trip.map(|t| u64::try_from(t.as_micros()).unwrap_or(u64::MAX));
+    WitnessReport {
+        address: witness.address.to_string(),
+        reachable: witness.reachable,
+        round_trip_us: round_trip,
+        epoch,
+        holder,
+    }
 }
 
 fn age(path: &PathStatus) -> Option<Duration> {
@@ -170,12 +188,20 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
     for path in pair.paths.iter().filter(|p| m.linked && age(p).is_none_or(|t| t >= PATH_SILENCE)) {
         add(format!("the path to {} is silent", path.peer), "peer-lost");
     }
+    if let Some(witness) = pair.witness.as_ref().filter(|w| !w.reachable) {
+        let why = witness.problem.as_deref().unwrap_or("it has not answered yet");
+        add(format!("the witness {} is not reachable: {why}", witness.address), "witness-lost");
+    }
     for what in &pair.problems {
         add(what.clone(), "peer-lost");
     }
     for group in groups {
         if let Some(fault) = &group.fault {
             add(format!("vrid {} on {}: {fault}", group.vrid, group.interface), "address-missing");
+        }
+        if let Some(problem) = &group.problem {
+            let what = &problem.what;
+            add(format!("vrid {} on {}: {what}", group.vrid, group.interface), &problem.runbook);
         }
     }
     if rooms.store.log().is_stopped() {
@@ -204,7 +230,9 @@ pub(super) async fn keep_board(rooms: Rooms) {
 
 fn facts(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Facts {
     let m = &pair.pair;
-    let held = groups.iter().filter(|g| g.state == vrrp::State::Active).count();
+    // An origin's address is missing nowhere: its own machine has it.
+    let ours = groups.iter().filter(|g| !g.kind.is_origin());
+    let missing = ours.filter(|g| g.state != vrrp::State::Active).count();
     Facts {
         duty: match m.role {
             machine::Role::Primary => Duty::Primary,
@@ -215,7 +243,7 @@ fn facts(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Facts {
         lease: rooms.pair.lease().is_some(),
         // A listener that ends takes the process along: while this runs, all are up.
         listeners_up: true,
-        addresses_missing: groups.len().saturating_sub(held),
+        addresses_missing: missing,
         linked: m.linked,
         insync: m.state == machine::State::Pair,
         sync_failed: rooms.store.log().is_stopped(),
@@ -233,6 +261,7 @@ fn gauges(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) {
     metric::INSYNC_NODES.set(count(pair.insync.len()));
     let lag = m.peer_durable.map_or(0, |d| log.last().lsn.0.saturating_sub(d.0));
     metric::PEER_LAG_RECORDS.set(lag);
+    metric::WITNESS_REACHABLE.set(u64::from(pair.witness.as_ref().is_some_and(|w| w.reachable)));
     let held = groups.iter().filter(|g| g.state == vrrp::State::Active);
     metric::ADDRESSES_HELD.set(count(held.map(|g| g.addresses.len()).sum()));
 }

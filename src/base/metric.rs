@@ -148,6 +148,8 @@ metrics! {
     Gauge INSYNC_NODES = "understudy_insync_nodes";
     /// Records of the log that the peer lacks.
     Gauge PEER_LAG_RECORDS = "understudy_peer_lag_records";
+    /// 1 while the witness answers; 0 also where none is configured.
+    Gauge WITNESS_REACHABLE = "understudy_witness_reachable";
 
     /// Floating addresses that this node holds.
     Gauge ADDRESSES_HELD = "understudy_addresses_held";

@@ -24,12 +24,23 @@ const CAP_NET_RAW: u32 = 13;
 ///
 /// # Errors
 /// Needs CAP_SYS_NICE or a limit of real-time priority (`LimitRTPRIO=` of systemd) of at least 1.
-#[expect(unsafe_code, reason = "no crate that we use wraps sched_setscheduler(2)")]
 pub fn realtime() -> Result<(), Errno> {
+    first_in_first_out(libc::SCHED_FIFO)
+}
+
+/// As [`realtime`], for this thread alone: those that it starts are ordinary.
+///
+/// # Errors
+/// As [`realtime`].
+pub fn realtime_alone() -> Result<(), Errno> {
+    first_in_first_out(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK)
+}
+
+#[expect(unsafe_code, reason = "no crate that we use wraps sched_setscheduler(2)")]
+fn first_in_first_out(policy: libc::c_int) -> Result<(), Errno> {
     let parameters = libc::sched_param { sched_priority: REALTIME_PRIORITY };
     // SAFETY: the kernel reads one `sched_param` that outlives the call; 0 is the calling thread.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO, &parameters) };
+    let answer = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &parameters) };
     Errno::result(answer).map(drop)
 }
 

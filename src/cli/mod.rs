@@ -7,6 +7,7 @@
 //! in through [`Program`], so that the command line knows no room but `ops` and `config`.
 
 mod account;
+mod address;
 mod alias;
 mod branches;
 mod client;
@@ -126,6 +127,11 @@ enum Command {
     Queue(queue::Command),
     /// What the pair's branches came to, and what lost when they were merged.
     Branches(branches::Args),
+    /// Floating addresses; without a word, a list of them.
+    Address {
+        #[command(subcommand)]
+        command: Option<address::Command>,
+    },
     /// Move the primary role to the peer.
     Handover,
     /// The two appliances of a pair.
@@ -173,6 +179,7 @@ impl Args {
             Command::Credential(command) => credential::perform(command, &path),
             Command::Queue(command) => queue::perform(&command, &path),
             Command::Branches(args) => branches::perform(&args, &path),
+            Command::Address { command } => address::perform(command, &path),
             Command::Handover => handover::perform(&path),
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
@@ -214,6 +221,11 @@ mod tests {
             "credential revoke anna@acme.example 3",
             "queue list",
             "branches --json",
+            "address",
+            "address list",
+            "address claim shop",
+            "address claim shop --force",
+            "address release shop",
             "config check /tmp/a.toml",
             "config example",
             "handover",

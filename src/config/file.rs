@@ -261,18 +261,52 @@ section! {
 }
 
 section! {
-    /// A group of floating addresses. They are where the primary is: their VRRP priority is
+    /// A group of floating addresses. The pair's own are where the primary is: their VRRP priority is
     /// derived from the state of the pair and cannot be set.
     Vrrp {
         /// Network interface.
         interface: String = String::new(), example: "eth0".into();
         /// Virtual router id, 1 to 255; the same on both appliances, unique in the network.
         vrid: i64 = 0, example: 51;
-        /// The floating addresses with their prefix lengths; the same on both appliances.
+        /// The floating addresses with their prefix lengths; the same on both appliances. IPv4 or
+        /// IPv6: for both write two groups with the same `sync`.
         address: Vec<String> = Vec::new(), example: vec!["10.0.0.100/24".into()];
-        /// Pause between two adverts, in milliseconds: 10 to 40950, a multiple of 10.
+        /// Pause between two adverts, in milliseconds: 10 to 40950, a multiple of 10; in version 2
+        /// whole seconds up to 255000.
         advert_ms: i64 = 100;
         /// Checksum of adverts: "keepalived" (with pseudo-header) or "rfc9568" (without).
         checksum: String = "keepalived".into();
+        /// What `understudy address` calls the group; without it interface and vrid ("eth0.51").
+        name: Option<String> = None, optional: Some("front".into());
+        /// Version of VRRP: 3, or 2 for old routers (IPv4 only).
+        version: i64 = 3;
+        /// Password of version 2, 1 to 8 characters; it crosses the network in the clear.
+        password: Option<String> = None, optional: Some("secret".into());
+        /// Groups with the same word here move as one: all of them are here, or none.
+        sync: Option<String> = None, optional: Some("front".into());
+        /// Own addresses of the other routers, for networks that lose multicast.
+        unicast: Vec<String> = Vec::new(), optional: vec!["10.0.0.2".into()];
+        /// Unicast: whether adverts are accepted of those addresses only.
+        check_source: bool = true;
+        /// Unicast: the TTL that an advert must have left, 1 to 255. Less than 255 lets routed ones in.
+        ttl_min: i64 = 255;
+        /// Whether the addresses move with an Ethernet address of their own (00:00:5e:00:01:VRID).
+        virtual_mac: bool = false;
+        /// A program with its arguments that must succeed for this appliance to have the addresses.
+        track: Vec<String> = Vec::new(), optional: vec!["/usr/local/bin/uplink-works".into()];
+        /// Pause between two runs of it, in milliseconds.
+        track_every_ms: i64 = 2_000;
+        /// How long a run may take, in milliseconds.
+        track_timeout_ms: i64 = 1_000;
+        /// Whose addresses: "pair", or "origin" for those of a tenant's own machine, which the
+        /// primary stands in for.
+        kind: String = "pair".into();
+        /// Origin: our priority, below that of the origin's routers.
+        priority: i64 = 50;
+        /// Origin: what its silence means: "never" (claim by hand), "confirm" (an alarm asks) or
+        /// "automatic".
+        takeover: String = "never".into();
+        /// Origin: the tenant, for people.
+        tenant: Option<String> = None, optional: Some("example.org".into());
     }
 }

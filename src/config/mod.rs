@@ -18,7 +18,7 @@ mod witness;
 pub use check::{ConfigError, Problem};
 pub use resolved::{
     Cidr, Config, Imap, Listen, Management, Pair, PairWitness, Relay, Smtp, Store, Tls, TlsFiles,
-    Vrrp, VrrpChecksum,
+    Vrrp, VrrpChecksum, VrrpOrigin, VrrpTakeover, VrrpTrack,
 };
 pub use witness::{Witness, WitnessPair};
 

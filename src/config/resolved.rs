@@ -188,14 +188,67 @@ pub struct Vrrp {
     pub advert: Duration,
     /// How adverts are summed.
     pub checksum: VrrpChecksum,
+    /// What operators call the group.
+    pub name: String,
+    /// Version 2 (RFC 3768); otherwise version 3.
+    pub version_2: bool,
+    /// Version 2: 1 to 8 bytes.
+    pub password: Option<String>,
+    /// Groups with the same word move as one.
+    pub sync: Option<String>,
+    /// Unicast peers of the addresses' family; none for multicast.
+    pub unicast: Vec<IpAddr>,
+    /// Unicast: whether adverts are accepted of the peers only.
+    pub check_source: bool,
+    /// Unicast: the TTL that an advert must have left.
+    pub ttl_min: u8,
+    /// Whether the addresses have an Ethernet address of their own.
+    pub virtual_mac: bool,
+    /// A command that must succeed.
+    pub track: Option<VrrpTrack>,
+    /// `None` for the pair's own addresses.
+    pub origin: Option<VrrpOrigin>,
+}
+
+/// A command that must succeed for this appliance to have a group's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VrrpTrack {
+    /// The program and its arguments; at least the program.
+    pub command: Vec<String>,
+    /// Pause between two runs.
+    pub every: Duration,
+    /// How long a run may take.
+    pub timeout: Duration,
+}
+
+/// A group of addresses that a tenant's own machine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VrrpOrigin {
+    /// Ours, 1 to 254.
+    pub priority: u8,
+    /// What the origin's silence means.
+    pub takeover: VrrpTakeover,
+    /// Whose it is; empty when it was not said.
+    pub tenant: String,
+}
+
+/// What an origin's silence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VrrpTakeover {
+    /// Nothing.
+    Never,
+    /// An alarm.
+    Confirm,
+    /// Its address is taken.
+    Automatic,
 }
 
 /// An address with its network's prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cidr {
-    /// The address. IPv6 comes with a later release.
-    pub address: Ipv4Addr,
-    /// Prefix length, 0 to 32.
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length, 0 to 32 or 128.
     pub prefix: u8,
 }
 
@@ -218,6 +271,10 @@ const PATHS_MAX: usize = 4;
 const VRRP_ADDRESSES_MAX: usize = 64;
 /// Most groups of floating addresses.
 const VRRP_GROUPS_MAX: usize = 32;
+/// Most unicast peers of one group.
+const VRRP_PEERS_MAX: usize = 8;
+/// Longest name of a group, in bytes.
+const VRRP_NAME_LEN_MAX: usize = 64;
 const MIB: u64 = 1024 * 1024;
 
 /// Checks `file` as a whole.
@@ -585,7 +642,13 @@ impl Resolver<'_> {
         for (index, file) in files.iter().take(VRRP_GROUPS_MAX).enumerate() {
             self.index = index;
             let group = self.vrrp(file);
-            if groups.iter().any(|g| g.vrid == group.vrid && g.interface == group.interface) {
+            let family = |g: &Vrrp| g.addresses.first().is_some_and(|c| c.address.is_ipv6());
+            // RFC 9568 5.2.3: the id is scoped to interface and family.
+            if groups.iter().any(|g| {
+                g.vrid == group.vrid
+                    && g.interface == group.interface
+                    && family(g) == family(&group)
+            }) {
                 self.problem(
                     "vrid",
                     format_args!(
@@ -593,6 +656,13 @@ impl Resolver<'_> {
                         group.vrid, group.interface
                     ),
                 );
+            }
+            if groups.iter().any(|g| g.name == group.name && family(g) == family(&group)) {
+                self.problem("name", format_args!("is {:?}, which another group has", group.name));
+            }
+            if groups.iter().any(|g| g.sync.is_some() && g.sync == group.sync && differ(g, &group))
+            {
+                self.problem("sync", "names a group of another `kind`, priority or `takeover`");
             }
             for cidr in &group.addresses {
                 if groups.iter().any(|g| g.addresses.iter().any(|c| c.address == cidr.address)) {
@@ -620,19 +690,137 @@ impl Resolver<'_> {
             );
         }
         let vrid = self.number("vrid", file.vrid, 1..=255, "");
-        let advert = self.number("advert_ms", file.advert_ms, 10..=40_950, "milliseconds");
-        if !advert.is_multiple_of(10) {
+        let version_2 = self.number("version", file.version, 2..=3, "") == 2;
+        let longest = if version_2 { 255_000 } else { 40_950 };
+        let advert = self.number("advert_ms", file.advert_ms, 10..=longest, "milliseconds");
+        if version_2 && !advert.is_multiple_of(1_000) {
+            self.problem("advert_ms", "must be whole seconds in version 2 (RFC 3768 5.3.7)");
+        } else if !advert.is_multiple_of(10) {
             self.problem(
                 "advert_ms",
                 "must be a multiple of 10: adverts carry centiseconds (RFC 9568 5.2.7)",
             );
         }
+        let addresses = self.floating(&file.address);
+        let ipv6 = addresses.first().is_some_and(|c| c.address.is_ipv6());
+        if version_2 && ipv6 {
+            self.problem("version", "must be 3 for IPv6 addresses");
+        }
+        let vrid = u8::try_from(vrid).unwrap_or(1);
         Vrrp {
             interface: name.clone(),
-            vrid: u8::try_from(vrid).unwrap_or(1),
-            addresses: self.floating(&file.address),
+            vrid,
+            addresses,
             advert: Duration::from_millis(advert),
             checksum: self.checksum(&file.checksum),
+            name: self.group_name(file, vrid),
+            version_2,
+            password: self.password(file.password.as_deref(), version_2),
+            sync: file.sync.clone(),
+            unicast: self.unicast(&file.unicast, ipv6),
+            check_source: file.check_source,
+            ttl_min: u8::try_from(self.number("ttl_min", file.ttl_min, 1..=255, ""))
+                .unwrap_or(u8::MAX),
+            virtual_mac: file.virtual_mac,
+            track: self.track(file),
+            origin: self.origin(file),
+        }
+    }
+
+    fn group_name(&mut self, file: &file::Vrrp, vrid: u8) -> String {
+        let Some(name) = &file.name else { return format!("{}.{vrid}", file.interface) };
+        if name.is_empty()
+            || name.len() > VRRP_NAME_LEN_MAX
+            || name.chars().any(|c| c.is_whitespace() || c.is_control())
+        {
+            self.problem(
+                "name",
+                format_args!("must be 1 to {VRRP_NAME_LEN_MAX} bytes without spaces"),
+            );
+        }
+        name.clone()
+    }
+
+    fn password(&mut self, text: Option<&str>, version_2: bool) -> Option<String> {
+        let text = text?;
+        if !version_2 {
+            self.problem("password", "is for version 2: version 3 has none (RFC 9568 9)");
+        } else if !(1..=8).contains(&text.len()) || !text.is_ascii() {
+            self.problem("password", "must be 1 to 8 ASCII characters (RFC 2338 5.3.10)");
+        }
+        Some(text.to_owned())
+    }
+
+    fn unicast(&mut self, texts: &[String], ipv6: bool) -> Vec<IpAddr> {
+        if texts.len() > VRRP_PEERS_MAX {
+            self.problem("unicast", format_args!("may name {VRRP_PEERS_MAX} addresses at most"));
+        }
+        let mut peers: Vec<IpAddr> = Vec::new();
+        for text in texts.iter().take(VRRP_PEERS_MAX) {
+            match text.parse::<IpAddr>() {
+                Ok(peer) if peer.is_ipv6() != ipv6 => {
+                    self.problem("unicast", format_args!("has {text:?}: not as `address` is"));
+                }
+                Ok(peer) if peer.is_multicast() || peer.is_unspecified() => {
+                    self.problem("unicast", format_args!("has {text:?}, which is no router's"));
+                }
+                Ok(peer) if peers.contains(&peer) => {
+                    self.problem("unicast", format_args!("names {peer} twice"));
+                }
+                Ok(peer) => peers.push(peer),
+                Err(_) => self.problem(
+                    "unicast",
+                    format_args!("has {text:?}: write an address, as in \"10.0.0.2\""),
+                ),
+            }
+        }
+        peers
+    }
+
+    fn track(&mut self, file: &file::Vrrp) -> Option<VrrpTrack> {
+        let every = self.number("track_every_ms", file.track_every_ms, 100..=3_600_000, "ms");
+        let timeout = self.number("track_timeout_ms", file.track_timeout_ms, 10..=60_000, "ms");
+        let program = file.track.first()?;
+        if !program.starts_with('/') {
+            self.problem("track", format_args!("begins with {program:?}: write its whole path"));
+        }
+        Some(VrrpTrack {
+            command: file.track.clone(),
+            every: Duration::from_millis(every),
+            timeout: Duration::from_millis(timeout),
+        })
+    }
+
+    fn origin(&mut self, file: &file::Vrrp) -> Option<VrrpOrigin> {
+        let priority = self.number("priority", file.priority, 1..=254, "");
+        let takeover = match file.takeover.as_str() {
+            "never" => VrrpTakeover::Never,
+            "confirm" => VrrpTakeover::Confirm,
+            "automatic" => VrrpTakeover::Automatic,
+            other => {
+                self.problem(
+                    "takeover",
+                    format_args!(
+                        "is {other:?}: it must be \"never\", \"confirm\" or \"automatic\""
+                    ),
+                );
+                VrrpTakeover::Never
+            }
+        };
+        match file.kind.as_str() {
+            "origin" => Some(VrrpOrigin {
+                priority: u8::try_from(priority).unwrap_or(1),
+                takeover,
+                tenant: file.tenant.clone().unwrap_or_default(),
+            }),
+            "pair" => None,
+            other => {
+                self.problem(
+                    "kind",
+                    format_args!("is {other:?}: it must be \"pair\" or \"origin\""),
+                );
+                None
+            }
         }
     }
 
@@ -663,9 +851,13 @@ impl Resolver<'_> {
                 Some(c) => addresses.push(c),
                 None => self.problem(
                     "address",
-                    format_args!("has {text:?}: write an IPv4 address with its prefix length, as in \"10.0.0.100/24\""),
+                    format_args!("has {text:?}: write an address with its prefix length, as in \"10.0.0.100/24\""),
                 ),
             }
+        }
+        let ipv6 = addresses.first().is_some_and(|c| c.address.is_ipv6());
+        if addresses.iter().any(|c| c.address.is_ipv6() != ipv6) {
+            self.problem("address", "has IPv4 and IPv6: write two groups with the same `sync`");
         }
         addresses
     }
@@ -685,11 +877,20 @@ pub(super) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// Whether two groups cannot move as one.
+fn differ(a: &Vrrp, b: &Vrrp) -> bool {
+    let how = |g: &Vrrp| g.origin.as_ref().map(|origin| (origin.priority, origin.takeover));
+    how(a) != how(b)
+}
+
 fn cidr(text: &str) -> Option<Cidr> {
     let (address, prefix) = text.split_once('/')?;
-    let address: Ipv4Addr = address.parse().ok()?;
-    let prefix = prefix.parse().ok().filter(|p| *p <= 32)?;
-    let usable = !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast();
+    let address: IpAddr = address.parse().ok()?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = prefix.parse().ok().filter(|p| *p <= longest)?;
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    let usable =
+        !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast);
     usable.then_some(Cidr { address, prefix })
 }
 

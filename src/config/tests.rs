@@ -114,6 +114,21 @@ fn vrrp_bounds_are_those_of_the_rfc() {
         ("vrid = 1\nadvert_ms = 40960", "`advert_ms` is 40960"),
         ("vrid = 1\nadvert_ms = 15", "must be a multiple of 10"),
         ("vrid = 1\nadvert_ms = -1", "`advert_ms` is -1"),
+        ("vrid = 1\nversion = 2", "must be whole seconds in version 2"),
+        ("vrid = 1\nversion = 4", "`version` is 4: it must be 2 to 3"),
+        ("vrid = 1\npassword = \"x\"", "`password` is for version 2"),
+        (
+            "vrid = 1\nversion = 2\nadvert_ms = 1000\npassword = \"123456789\"",
+            "`password` must be 1 to 8 ASCII",
+        ),
+        ("vrid = 1\nunicast = [\"fe80::2\"]", "not as `address` is"),
+        ("vrid = 1\nunicast = [\"10.0.0.2\", \"10.0.0.2\"]", "names 10.0.0.2 twice"),
+        ("vrid = 1\nttl_min = 0", "`ttl_min` is 0"),
+        ("vrid = 1\ntrack = [\"true\"]", "write its whole path"),
+        ("vrid = 1\nkind = \"guest\"", "must be \"pair\" or \"origin\""),
+        ("vrid = 1\ntakeover = \"maybe\"", "`takeover` is \"maybe\""),
+        ("vrid = 1\npriority = 255", "`priority` is 255"),
+        ("vrid = 1\nname = \"a b\"", "without spaces"),
     ] {
         let shown = message(&vrrp(rest));
         assert!(shown.contains(expected), "{rest:?} shows {shown}");
@@ -126,6 +141,23 @@ fn vrrp_bounds_are_those_of_the_rfc() {
     );
     assert!(shown.contains("10.0.0.1, which another group has"), "{shown}");
     assert!(parse(&vrrp("vrid = 255\nadvert_ms = 40950")).is_ok());
+    assert!(parse(&vrrp("vrid = 1\nversion = 2\nadvert_ms = 255000")).is_ok());
+    // One id in each family, and one word for both.
+    let both = "vrid = 1\nsync = \"front\"\n[[vrrp]]\ninterface = \"eth0\"\nvrid = 1\n\
+                address = [\"2001:db8::100/64\", \"fe80::100/128\"]\nsync = \"front\"";
+    let config = parse(&vrrp(both)).unwrap();
+    assert_eq!(config.vrrp[1].addresses[0].prefix, 64);
+    assert_eq!((config.vrrp[0].name.as_str(), config.vrrp[0].origin.is_none()), ("eth0.1", true));
+    let other = format!("{both}\nkind = \"origin\"");
+    assert!(message(&vrrp(&other)).contains("`sync` names a group of another `kind`"));
+    let origin = "vrid = 1\nkind = \"origin\"\ntakeover = \"automatic\"\ntenant = \"a.example\"";
+    let config = parse(&vrrp(origin)).unwrap();
+    let origin = config.vrrp[0].origin.as_ref().unwrap();
+    assert_eq!((origin.priority, origin.takeover), (50, VrrpTakeover::Automatic));
+    assert!(
+        message(&vrrp("vrid = 1").replace("\"10.0.0.1/24\"", "\"10.0.0.1/24\", \"::2/64\""))
+            .contains("write two groups")
+    );
 }
 
 #[test]

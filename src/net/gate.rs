@@ -15,6 +15,23 @@ pub trait Gate: Clone + Send + Sync + 'static {
 pub trait Pass: Clone + Send + Sync + 'static {
     /// Ends when the permission is withdrawn; at once when it already is.
     fn revoked(&self) -> impl Future<Output = ()> + Send;
+
+    /// Whether bytes may leave at this moment. Asked before every write.
+    fn leave(&self) -> Leave;
+
+    /// Ends when [`Pass::leave`] says something else than [`Leave::NotYet`]; at once when it does.
+    fn decided(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Whether bytes may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// They may.
+    Now,
+    /// It is not known: they wait.
+    NotYet,
+    /// The permission is withdrawn.
+    Never,
 }
 
 /// A gate that is always open: for listeners that serve in every role, and for tests.
@@ -33,6 +50,12 @@ impl Pass for Open {
     async fn revoked(&self) {
         std::future::pending().await
     }
+
+    fn leave(&self) -> Leave {
+        Leave::Now
+    }
+
+    async fn decided(&self) {}
 }
 
 /// The process is shutting down, or not. Clones see the same.

@@ -115,3 +115,19 @@ impl Listener {
         self.inner.accept().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Floating addresses come later, of either family.
+    #[tokio::test]
+    async fn addresses_that_are_not_here_yet_can_be_listened_on() {
+        let absent: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let listeners = listen(&absent, 0).unwrap();
+        for (listener, ip) in listeners.iter().zip(absent) {
+            assert_eq!(listener.address().ip(), ip);
+            datagram(SocketAddr::new(ip, 0)).unwrap();
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The accept loop: from a listener to one supervised task per session.
 
-use super::gate::{Gate, Pass, Stop};
+use super::gate::{Gate, Leave, Pass, Stop};
+use super::held::Socket;
 use super::listen::Listener;
 use super::session::Stream;
 use crate::base::limit::{Limit, Permit};
@@ -136,11 +137,14 @@ where
         };
         let Some(place) = sessions.enter(peer.ip()) else {
             log::info!(service = name, peer:% = peer; "too many sessions, connection refused");
-            refuse(&tcp, sessions.limits.refusal);
+            // A refusal is an answer, too.
+            if pass.leave() == Leave::Now {
+                refuse(&tcp, sessions.limits.refusal);
+            }
             continue;
         };
         let local = tcp.local_addr().unwrap_or_else(|_| listener.address());
-        let stream = Stream::Plain(tcp);
+        let stream = Stream::Plain(Socket::new(tcp, &pass));
         let running = handler(Session { stream, peer, local, pass: pass.clone() });
         let stop = stop.clone();
         task::spawn(name, async move {
@@ -199,6 +203,12 @@ mod tests {
         async fn revoked(&self) {
             self.0.clone().wait_for(|valid| !valid).await.map(drop).unwrap_or_default();
         }
+
+        fn leave(&self) -> Leave {
+            if *self.0.borrow() { Leave::Now } else { Leave::Never }
+        }
+
+        async fn decided(&self) {}
     }
 
     fn start<G: Gate>(limit: &'static Limit, gate: G, stop: Stop) -> SocketAddr {

@@ -1,5 +1,6 @@
 //! One connection's bytes, plain or under TLS.
 
+use super::held::Socket;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,9 +19,15 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub enum Stream {
     /// As it comes from the wire.
-    Plain(TcpStream),
+    Plain(Socket),
     /// Under TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl From<TcpStream> for Stream {
+    fn from(tcp: TcpStream) -> Self {
+        Self::Plain(tcp.into())
+    }
 }
 
 /// What a TLS session agreed on, for trace fields and logs.

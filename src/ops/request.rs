@@ -54,6 +54,12 @@ pub enum Request {
     QueueList,
     /// What two branches of this pair came to, and what lost when they were merged.
     Branches,
+    /// Groups of floating addresses.
+    AddressList,
+    /// Takes the addresses of an origin that is gone.
+    AddressClaim(AddressClaim),
+    /// Gives the addresses of an origin back.
+    AddressRelease(Named),
     /// Moves the primary role to the peer.
     Handover,
     /// A one-time token with which the other appliance joins.
@@ -66,7 +72,7 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Named {
-    /// The tenant's name, the domain, the account's or alias' address.
+    /// The tenant's name, the domain, the account's or alias' address, the group of addresses.
     pub name: String,
 }
 
@@ -129,6 +135,16 @@ pub struct Revoke {
     pub id: u64,
 }
 
+/// An origin's addresses to be taken.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressClaim {
+    /// The group's name.
+    pub name: String,
+    /// Whether to take them although somebody answers for them.
+    pub force: bool,
+}
+
 /// The operator's word.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -171,6 +187,8 @@ pub enum Answer {
     Queue(Vec<QueueEntry>),
     /// For `branches`.
     Branches(Vec<BranchEntry>),
+    /// For `address-list`.
+    Addresses(Vec<AddressEntry>),
     /// For `pair-token`.
     Token(Token),
 }
@@ -301,6 +319,35 @@ pub struct QueueEntry {
     pub last_answer: Option<String>,
 }
 
+/// A group of floating addresses.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AddressEntry {
+    /// Its name.
+    pub name: String,
+    /// `pair` or `origin`.
+    pub kind: String,
+    /// Whose origin.
+    pub tenant: Option<String>,
+    /// The addresses with their prefix lengths.
+    pub addresses: Vec<String>,
+    /// Network interface.
+    pub interface: String,
+    /// Virtual router id.
+    pub vrid: u8,
+    /// Initialize, Backup or Active (RFC 9568 6.3).
+    pub state: String,
+    /// `here`, or the address of whoever is Active.
+    pub holder: Option<String>,
+    /// What our adverts say, or would; 0 for none.
+    pub priority: u8,
+    /// When the state last changed, milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Origin: idle, asked, probing, refused or held.
+    pub claim: Option<String>,
+    /// What is wrong.
+    pub problem: Option<String>,
+}
+
 /// A one-time token.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Token {
@@ -353,6 +400,9 @@ impl Request {
             Self::CredentialRevoke(_) => "credential-revoke",
             Self::QueueList => "queue-list",
             Self::Branches => "branches",
+            Self::AddressList => "address-list",
+            Self::AddressClaim(_) => "address-claim",
+            Self::AddressRelease(_) => "address-release",
             Self::Handover => "handover",
             Self::PairToken => "pair-token",
             Self::PairForceSolo(_) => "pair-force-solo",
@@ -372,6 +422,7 @@ impl Request {
                 | Self::CredentialList(_)
                 | Self::QueueList
                 | Self::Branches
+                | Self::AddressList
         )
     }
 }
@@ -440,6 +491,12 @@ pub trait Operator: Send + Sync + 'static {
     fn queue_list(&self) -> impl Future<Output = Outcome<Vec<QueueEntry>>> + Send;
     /// Branches and what lost when they were merged.
     fn branches(&self) -> impl Future<Output = Outcome<Vec<BranchEntry>>> + Send;
+    /// All groups of floating addresses.
+    fn address_list(&self) -> impl Future<Output = Outcome<Vec<AddressEntry>>> + Send;
+    /// Takes an origin's addresses; returns when they are here.
+    fn address_claim(&self, name: &str, force: bool) -> impl Future<Output = Outcome<()>> + Send;
+    /// Gives an origin's addresses back; returns when they are gone.
+    fn address_release(&self, name: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// Moves the primary role to the peer; returns when it is there.
     fn handover(&self) -> impl Future<Output = Outcome<()>> + Send;
     /// Makes a one-time token.
@@ -481,6 +538,9 @@ async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
         Request::CredentialRevoke(r) => o.credential_revoke(&r.account, r.id).await.map(done),
         Request::QueueList => o.queue_list().await.map(Answer::Queue),
         Request::Branches => o.branches().await.map(Answer::Branches),
+        Request::AddressList => o.address_list().await.map(Answer::Addresses),
+        Request::AddressClaim(r) => o.address_claim(&r.name, r.force).await.map(done),
+        Request::AddressRelease(r) => o.address_release(&r.name).await.map(done),
         Request::Handover => o.handover().await.map(done),
         Request::PairToken => o.pair_token().await.map(Answer::Token),
         Request::PairForceSolo(r) if !r.confirmed => Err(Failure::new(

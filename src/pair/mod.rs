@@ -14,6 +14,7 @@ mod resync;
 pub mod side;
 #[cfg(test)]
 mod testing;
+mod vital;
 pub mod witness;
 
 pub use driver::{
@@ -23,3 +24,4 @@ pub use driver::{
 pub use journal::Entry;
 pub use register::RegisterError;
 pub use resync::CopyStatus;
+pub use vital::{DISK_HANG, DISK_HANG_MAX, Hang, SERVICES_HANG, Vital};

@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
 use understudy_proto::codec;
-use understudy_proto::pair::Register;
+use understudy_proto::codec::DecodeError;
 use understudy_proto::pair::witness::WitnessRegister;
+use understudy_proto::pair::{Arbitration, Register};
 
-const FORMAT: u16 = 1;
 const HEAD_LEN: usize = 10;
 /// Longest register in bytes; a longer file is damage.
 const LEN_MAX: u64 = 1_024;
@@ -27,14 +27,37 @@ const NAME: &str = "register";
 pub(super) trait Kept: Serialize + DeserializeOwned {
     /// The first bytes of its file.
     const MAGIC: &'static [u8; 4];
+    /// The format that is written.
+    const FORMAT: u16;
+
+    /// Reads a body of `format`; `None` for one that this release does not know.
+    fn read(format: u16, body: &[u8]) -> Option<Result<Self, DecodeError>> {
+        (format == Self::FORMAT).then(|| codec::decode("a register", body))
+    }
 }
 
 impl Kept for Register {
     const MAGIC: &'static [u8; 4] = b"USG1";
+    const FORMAT: u16 = 2;
+
+    fn read(format: u16, body: &[u8]) -> Option<Result<Self, DecodeError>> {
+        match format {
+            Self::FORMAT => Some(codec::decode("the pair's register", body)),
+            FORMAT_UNARBITRATED => {
+                let whole = [body, &codec::encode(&Arbitration::None)].concat();
+                Some(codec::decode("the pair's register", &whole))
+            }
+            _ => None,
+        }
+    }
 }
+
+/// A register without the arbitration: of releases before there was a witness.
+const FORMAT_UNARBITRATED: u16 = 1;
 
 impl Kept for WitnessRegister {
     const MAGIC: &'static [u8; 4] = b"USW1";
+    const FORMAT: u16 = 1;
 }
 
 /// The register cannot be read or written.
@@ -114,7 +137,7 @@ pub(super) fn write_named<T: Kept>(
 }
 
 fn encode<T: Kept>(kept: &T) -> Vec<u8> {
-    let mut body = FORMAT.to_le_bytes().to_vec();
+    let mut body = T::FORMAT.to_le_bytes().to_vec();
     body.extend_from_slice(&codec::encode(kept));
     let mut out = T::MAGIC.to_vec();
     out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
@@ -132,9 +155,10 @@ fn decode<T: Kept>(bytes: &[u8]) -> Result<T, String> {
         return Err("the checksum is wrong".to_owned());
     }
     let (format, register) = body.split_first_chunk::<2>().ok_or("it is too short")?;
-    match u16::from_le_bytes(*format) {
-        FORMAT => codec::decode("a register", register).map_err(|e| e.to_string()),
-        other => Err(format!("format {other} belongs to another release")),
+    let format = u16::from_le_bytes(*format);
+    match T::read(format, register) {
+        Some(read) => read.map_err(|e| e.to_string()),
+        None => Err(format!("format {format} belongs to another release")),
     }
 }
 
@@ -166,6 +190,17 @@ mod tests {
         }
         std::fs::write(dir.join(NAME), b"").unwrap();
         assert!(matches!(read(&RealDisk, &dir), Err(RegisterError::Damaged { .. })));
+    }
+
+    /// As written by a release that knew no witness.
+    #[test]
+    fn a_register_of_the_first_format_is_read() {
+        let mut body = FORMAT_UNARBITRATED.to_le_bytes().to_vec();
+        let known = register(7);
+        let old = (known.epoch, known.holder, known.insync, known.seen, known.stale);
+        body.extend_from_slice(&codec::encode(&old));
+        let crc = crc32c::crc32c(&body).to_le_bytes();
+        assert_eq!(decode(&[Register::MAGIC, crc.as_slice(), &body].concat()), Ok(known));
     }
 
     proptest! {

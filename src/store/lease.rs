@@ -4,12 +4,19 @@
 //! record of that lease enters the log any more: a submission holds the lease while it queues.
 //! Dropping the control revokes too, so that a pair that died leaves nobody who may write.
 //!
-//! Deliberately absent: time. How long a lease lasts is the pair's to know.
+//! What is written needs no clock: the standby refuses a reign that is over. What is *read* does: a
+//! lease is fresh until a moment that the pair moves on ([`LeaseControl::extend`]), and `net` sends
+//! nothing while it is not (DESIGN.md 3, invariant 7). A fresh mint is not fresh before that.
+//!
+//! Deliberately absent: how long a lease lasts. That is the pair's to know.
 
+use crate::base::clock;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 use understudy_proto::id::Epoch;
+use understudy_proto::time::Mono;
 
 /// Proof that this node is primary. Clones are the same lease.
 #[derive(Clone)]
@@ -23,14 +30,23 @@ struct Inner {
     epoch: Epoch,
     valid: RwLock<bool>,
     revoked: watch::Sender<bool>,
+    /// Until when it is fresh, in microseconds of [`Mono`].
+    until: AtomicU64,
+    /// Wakes those whose answers wait for it.
+    extended: watch::Sender<()>,
 }
 
 impl PrimaryLease {
     /// Makes a lease of `epoch` and the control that ends it. Only `pair` calls this, and only once
     /// the lease before is revoked.
     pub fn mint(epoch: Epoch) -> (Self, LeaseControl) {
-        let inner =
-            Arc::new(Inner { epoch, valid: RwLock::new(true), revoked: watch::Sender::new(false) });
+        let inner = Arc::new(Inner {
+            epoch,
+            valid: RwLock::new(true),
+            revoked: watch::Sender::new(false),
+            until: AtomicU64::new(0),
+            extended: watch::Sender::new(()),
+        });
         (Self(Arc::clone(&inner)), LeaseControl(inner))
     }
 
@@ -44,6 +60,23 @@ impl PrimaryLease {
     #[must_use]
     pub fn valid(&self) -> bool {
         *self.0.valid.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether readers may be answered at `now`: nobody else can have become primary yet.
+    #[must_use]
+    pub fn fresh(&self, now: Mono) -> bool {
+        now.0 < self.0.until.load(Ordering::Acquire)
+    }
+
+    /// Returns once it is fresh, or revoked.
+    pub async fn decided(&self) {
+        let mut changed = self.0.extended.subscribe();
+        while self.valid() && !self.fresh(clock::mono()) {
+            // The sender lives in `self`, so that the wait ends only with a change.
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Returns once it is revoked.
@@ -76,10 +109,17 @@ impl fmt::Debug for PrimaryLease {
 }
 
 impl LeaseControl {
+    /// Readers may be answered until `until`, and no longer: also an earlier moment than before.
+    pub fn extend(&self, until: Mono) {
+        self.0.until.store(until.0, Ordering::Release);
+        self.0.extended.send_replace(());
+    }
+
     /// Ends the lease: when this returns, nothing more is written under it.
     pub fn revoke(&self) {
         *self.0.valid.write().unwrap_or_else(PoisonError::into_inner) = false;
         self.0.revoked.send_replace(true);
+        self.0.extended.send_replace(());
     }
 }
 
@@ -98,6 +138,18 @@ impl fmt::Debug for LeaseControl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_lease_is_fresh_until_the_moment_that_it_was_extended_to() {
+        let (lease, control) = PrimaryLease::mint(Epoch(3));
+        assert!(!lease.fresh(Mono(0)), "a mint says nothing about readers");
+        control.extend(Mono(100));
+        assert!(lease.fresh(Mono(99)) && !lease.fresh(Mono(100)));
+        let later = async { control.extend(Mono(u64::MAX)) };
+        tokio::join!(lease.decided(), later);
+        control.extend(Mono(0));
+        tokio::join!(lease.decided(), async { control.revoke() });
+    }
 
     #[tokio::test]
     async fn a_lease_ends_when_it_is_revoked_or_its_control_is_dropped() {

@@ -2,14 +2,18 @@
 //!
 //! Invariants: every request is acknowledged by the kernel before the call returns, or the call
 //! fails within [`ANSWER_WAIT`]. Every address carries a lifetime: if this process freezes or dies,
-//! the kernel removes the address (DESIGN.md 3, invariant 8). Deliberately absent: listing
-//! addresses, routes, anything but IPv4.
+//! the kernel removes the address (DESIGN.md 3, invariant 8). An IPv6 address serves at once: the
+//! pair knows that nobody else has it, so no duplicate address detection (RFC 4862 5.4) delays it;
+//! and it installs no route, whose lifetime would be the address's. Deliberately absent: listing
+//! addresses, routes.
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, CacheInfo};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
+};
 use netlink_packet_route::{AddressFamily as RouteFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -19,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,12 +32,12 @@ use std::time::Duration;
 /// kernel that does not answer at all.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_millis(100);
 
-/// A floating address and the length of its network's prefix: `10.0.0.100/24`.
+/// A floating address and the length of its network's prefix: `10.0.0.100/24`, `2001:db8::100/64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FloatingAddress {
     /// The address.
-    pub address: Ipv4Addr,
-    /// 0-32.
+    pub address: IpAddr,
+    /// 0-32, or 0-128.
     pub prefix_len: u8,
 }
 
@@ -45,12 +49,19 @@ pub struct FloatingAddressError(String);
 impl FromStr for FloatingAddress {
     type Err = FloatingAddressError;
 
-    /// Without a length, the prefix is the address alone (/32), as in keepalived.
+    /// Without a length, the prefix is the address alone (/32, /128), as in keepalived.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || FloatingAddressError(text.to_owned());
-        let (address, prefix_len) = text.split_once('/').unwrap_or((text, "32"));
-        let address: Ipv4Addr = address.parse().ok().ok_or_else(wrong)?;
-        let prefix_len = prefix_len.parse().ok().filter(|len| *len <= 32).ok_or_else(wrong)?;
+        let (address, prefix_len) = match text.split_once('/') {
+            Some((address, prefix_len)) => (address, Some(prefix_len)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok().ok_or_else(wrong)?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_len = match prefix_len {
+            Some(text) => text.parse().ok().filter(|len| *len <= longest).ok_or_else(wrong)?,
+            None => longest,
+        };
         let usable = !(address.is_unspecified() || address.is_multicast() || address.is_loopback());
         usable.then_some(Self { address, prefix_len }).ok_or_else(wrong)
     }
@@ -119,6 +130,11 @@ impl Addresses {
         lifetime.ifa_preferred = seconds;
         let mut message = message(index, address);
         message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+        if address.address.is_ipv6() {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+            message.attributes.push(AddressAttribute::Flags(flags));
+        }
         let request = RouteNetlinkMessage::NewAddress(message);
         match self.ask(request, NLM_F_CREATE | NLM_F_REPLACE)? {
             None => Ok(()),
@@ -140,7 +156,7 @@ impl Addresses {
     }
 
     /// Sends a request and waits for its acknowledgement: `None`, or the kernel's reason.
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         request: RouteNetlinkMessage,
         flags: u16,
@@ -175,9 +191,12 @@ impl Addresses {
 }
 
 fn message(index: u32, address: FloatingAddress) -> AddressMessage {
-    let ip = IpAddr::V4(address.address);
+    let ip = address.address;
     let mut message = AddressMessage::default();
-    message.header.family = RouteFamily::Inet;
+    message.header.family = match ip {
+        IpAddr::V4(_) => RouteFamily::Inet,
+        IpAddr::V6(_) => RouteFamily::Inet6,
+    };
     message.header.prefix_len = address.prefix_len;
     message.header.index = index;
     message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
@@ -207,8 +226,19 @@ mod tests {
         let parse = |text: &str| text.parse::<FloatingAddress>().map(|a| a.to_string());
         assert_eq!(parse("10.0.0.100/24").unwrap(), "10.0.0.100/24");
         assert_eq!(parse("10.0.0.100").unwrap(), "10.0.0.100/32");
-        for wrong in ["", "10.0.0", "10.0.0.1/33", "10.0.0.1/", "0.0.0.0/0", "224.0.0.18/32", "::1"]
-        {
+        assert_eq!(parse("2001:db8::100/64").unwrap(), "2001:db8::100/64");
+        assert_eq!(parse("fe80::100").unwrap(), "fe80::100/128");
+        for wrong in [
+            "",
+            "10.0.0",
+            "10.0.0.1/33",
+            "10.0.0.1/",
+            "0.0.0.0/0",
+            "224.0.0.18/32",
+            "::1",
+            "ff02::12",
+            "fe80::1/129",
+        ] {
             assert_eq!(parse(wrong), Err(FloatingAddressError(wrong.to_owned())));
         }
     }

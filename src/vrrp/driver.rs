@@ -6,33 +6,33 @@
 //! runtime; an event that its channel does not take is kept. Deliberately absent: protocol rules,
 //! which are `understudy_proto::vrrp`'s.
 
-use super::address::{AddressError, Addresses};
-use super::announce::Announcer;
-use super::interface::Interface;
-use super::socket::{AdvertSocket, Buffer, Received};
+use super::address::Addresses;
+use super::router::Router;
+use super::socket::Buffer;
 use super::{GroupConfig, GroupStatus, VrrpEvent, lock};
-use crate::base::{clock, metric};
-use log::{info, warn};
+use crate::base::clock;
+use log::warn;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::EventFd;
 use nix::sys::time::TimeSpec;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use understudy_proto::time::{Mono, UnixMs};
-use understudy_proto::vrrp::{Config, Event, Instance, Output, Stand, State};
+use understudy_proto::time::Mono;
+use understudy_proto::vrrp::{Instance, Stand, synchronise};
 
-/// How often an interface is looked at: the longest that a lost carrier goes unnoticed.
-const CHECK_EVERY: Duration = Duration::from_millis(250);
+/// Orders about origins that wait for the thread; the newest are kept.
+pub(super) const CLAIMS_MAX: usize = 64;
 
-/// Datagrams read in one round: more than a socket's default buffer holds, and an end under flood.
-const RECEIVE_MAX: usize = 512;
+/// How often the members of a sync group are looked at in one round: one that cannot do what it is
+/// told holds the others.
+const SYNC_ROUNDS_MAX: usize = 4;
 
 /// How soon an event is offered again that the channel did not take.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
@@ -51,6 +51,30 @@ pub(super) struct Orders {
     pub(super) stand: Option<Stand>,
     pub(super) lease: Mono,
     pub(super) stop: bool,
+    /// About origins, in the order given.
+    pub(super) claims: VecDeque<ClaimOrder>,
+    /// Probes that ended: the group, and who answers.
+    pub(super) probes: Vec<(usize, Option<String>)>,
+}
+
+/// An order about an origin's group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClaimOrder {
+    /// The group's position in the configuration.
+    pub(super) group: usize,
+    /// Claim, by force or not; `None` to release.
+    pub(super) claim: Option<bool>,
+    /// Greater than that of every earlier order.
+    pub(super) number: u64,
+}
+
+impl Orders {
+    pub(super) fn put(&mut self, order: ClaimOrder) {
+        if self.claims.len() >= CLAIMS_MAX {
+            self.claims.pop_front();
+        }
+        self.claims.push_back(order);
+    }
 }
 
 impl Shared {
@@ -68,10 +92,18 @@ impl Shared {
 
 pub(super) struct Driver {
     shared: Arc<Shared>,
-    netlink: Addresses,
-    groups: Vec<Group>,
-    outbox: Outbox,
+    tools: Tools,
+    groups: Vec<Router>,
+    /// Positions of the members of each sync group.
+    syncs: Vec<Vec<usize>>,
     buffer: Buffer,
+}
+
+/// What all virtual routers use.
+pub(super) struct Tools {
+    pub(super) netlink: Addresses,
+    pub(super) outbox: Outbox,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Driver {
@@ -82,15 +114,17 @@ impl Driver {
         events: mpsc::Sender<VrrpEvent>,
         now: Mono,
     ) -> Self {
-        let floating: Arc<[Ipv4Addr]> =
+        let floating: Arc<[IpAddr]> =
             configs.iter().flat_map(|config| &config.addresses).map(|a| a.address).collect();
+        let syncs = sync_groups(&configs);
         let groups = configs
             .into_iter()
             .enumerate()
-            .map(|(n, config)| Group::new(n, config, floating.clone(), now))
+            .map(|(n, config)| Router::new(n, config, floating.clone(), now))
             .collect();
         let outbox = Outbox::new(events);
-        let driver = Self { shared, netlink, groups, outbox, buffer: Buffer::default() };
+        let tools = Tools { netlink, outbox, shared: shared.clone() };
+        let driver = Self { shared, tools, groups, syncs, buffer: Buffer::default() };
         driver.publish();
         driver
     }
@@ -101,13 +135,17 @@ impl Driver {
         self.pass_time();
         loop {
             for group in &mut self.groups {
-                group.receive(&mut self.buffer, &mut self.netlink, &mut self.outbox);
+                group.receive(&mut self.buffer, &mut self.tools);
             }
             let stop = self.obey();
             self.pass_time();
-            self.outbox.flush();
+            self.synchronise();
+            self.tools.outbox.flush();
             self.publish();
             if stop {
+                for group in &mut self.groups {
+                    group.clear(&mut self.tools);
+                }
                 return;
             }
             self.wait();
@@ -116,7 +154,7 @@ impl Driver {
 
     fn pass_time(&mut self) {
         for group in &mut self.groups {
-            group.pass_time(&mut self.netlink, &mut self.outbox);
+            group.pass_time(&mut self.tools);
         }
     }
 
@@ -127,33 +165,77 @@ impl Driver {
         if !woken {
             return false;
         }
-        let (stand, lease, stop) = {
+        let (stand, lease, stop, claims, probes) = {
             let mut orders = lock(&self.shared.orders);
-            (orders.stand.take(), orders.lease, orders.stop)
+            let claims = std::mem::take(&mut orders.claims);
+            let probes = std::mem::take(&mut orders.probes);
+            (orders.stand.take(), orders.lease, orders.stop, claims, probes)
         };
         let stand = if stop { Some(Stand::Silent) } else { stand };
         for group in &mut self.groups {
             let now = clock::mono();
-            group.instance.handle_pulse(lease, now);
-            if let Some(stand) = stand {
-                group.instance.set_stand(stand, now);
-            }
-            group.perform(&mut self.netlink, &mut self.outbox, now);
+            group.take_orders(lease, stand, now);
+            group.perform(&mut self.tools, now);
         }
+        for order in claims {
+            self.claim(order);
+        }
+        for (group, in_use) in probes {
+            let Some(group) = self.groups.get_mut(group) else { continue };
+            let now = clock::mono();
+            group.take_probe(in_use, now);
+            group.perform(&mut self.tools, now);
+        }
+        self.synchronise();
         stop
+    }
+
+    /// An order about one group is one about its whole sync group.
+    fn claim(&mut self, order: ClaimOrder) {
+        let one = vec![order.group];
+        let members = self.syncs.iter().find(|sync| sync.contains(&order.group)).unwrap_or(&one);
+        for member in members {
+            let Some(group) = self.groups.get_mut(*member) else { continue };
+            let now = clock::mono();
+            group.take_claim(order, now);
+            group.perform(&mut self.tools, now);
+        }
+    }
+
+    /// Lets the members of each sync group move as one.
+    fn synchronise(&mut self) {
+        for sync in &self.syncs {
+            for _ in 0..SYNC_ROUNDS_MAX {
+                let now = clock::mono();
+                let mut members: Vec<&mut Instance> = self
+                    .groups
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(n, _)| sync.contains(n))
+                    .map(|(_, group)| group.instance_mut())
+                    .collect();
+                synchronise(&mut members, now);
+                let mut still = true;
+                for member in sync {
+                    let Some(group) = self.groups.get_mut(*member) else { continue };
+                    still &= !group.perform(&mut self.tools, now);
+                }
+                if still {
+                    break;
+                }
+            }
+        }
     }
 
     /// Sleeps until a datagram, an order or a timer.
     fn wait(&self) {
         let now = clock::mono();
-        let timers = self.groups.iter().flat_map(|group| {
-            [Some(group.check_at), group.instance.poll_timeout()].into_iter().flatten()
-        });
-        let again = (!self.outbox.waiting.is_empty()).then(|| now.after(OFFER_AGAIN));
+        let timers = self.groups.iter().map(Router::next);
+        let again = (!self.tools.outbox.is_empty()).then(|| now.after(OFFER_AGAIN));
         let wait = timers.chain(again).min().map(|next| TimeSpec::from(next.since(now)));
         let mut fds = vec![PollFd::new(self.shared.wake.as_fd(), PollFlags::POLLIN)];
-        let ports = self.groups.iter().filter_map(|group| group.port.as_ref());
-        fds.extend(ports.map(|port| PollFd::new(port.socket.as_fd(), PollFlags::POLLIN)));
+        let sockets = self.groups.iter().filter_map(Router::socket);
+        fds.extend(sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         match ppoll(&mut fds, wait, None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
@@ -164,263 +246,24 @@ impl Driver {
     }
 
     fn publish(&self) {
+        let now = clock::mono();
         let mut status = lock(&self.shared.status);
         status.clear();
-        status.extend(self.groups.iter().map(Group::status));
+        status.extend(self.groups.iter().map(|group| group.status(now)));
     }
 }
 
-/// One virtual router with its sockets.
-struct Group {
-    number: usize,
-    config: GroupConfig,
-    /// The floating addresses of all groups: none of them is an interface's own.
-    floating: Arc<[Ipv4Addr]>,
-    instance: Instance,
-    /// `None` while the interface is unfit.
-    port: Option<Port>,
-    /// The interface's number, as last seen: addresses are removed from an unfit one, too.
-    index: Option<u32>,
-    check_at: Mono,
-    fault: Option<String>,
-    send_errors: u64,
-    last_transition: Option<UnixMs>,
-}
-
-/// What is open on a fit interface.
-struct Port {
-    interface: Interface,
-    socket: AdvertSocket,
-    announcer: Announcer,
-}
-
-impl Port {
-    fn open(name: &str, interface: Interface) -> io::Result<Self> {
-        let socket = AdvertSocket::open(name, &interface)?;
-        let announcer = Announcer::open(&interface)?;
-        Ok(Self { interface, socket, announcer })
-    }
-}
-
-impl Group {
-    fn new(number: usize, config: GroupConfig, floating: Arc<[Ipv4Addr]>, now: Mono) -> Self {
-        let machine = Config {
-            vrid: config.vrid,
-            interval: config.interval,
-            source: Ipv4Addr::UNSPECIFIED, // Until the interface is found.
-            addresses: config.addresses.iter().map(|a| a.address).collect(),
-            checksum: config.checksum,
-        };
-        Self {
-            number,
-            config,
-            floating,
-            instance: Instance::new(machine, now),
-            port: None,
-            index: None,
-            check_at: now,
-            fault: None,
-            send_errors: 0,
-            last_transition: None,
+/// The positions of groups with the same `sync`.
+fn sync_groups(configs: &[GroupConfig]) -> Vec<Vec<usize>> {
+    let mut found: Vec<(&str, Vec<usize>)> = Vec::new();
+    for (n, config) in configs.iter().enumerate() {
+        let Some(name) = config.sync.as_deref() else { continue };
+        match found.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, members)) => members.push(n),
+            None => found.push((name, vec![n])),
         }
     }
-
-    /// Reads all that waits.
-    fn receive(&mut self, buffer: &mut Buffer, netlink: &mut Addresses, outbox: &mut Outbox) {
-        for _ in 0..RECEIVE_MAX {
-            let Some(port) = &self.port else { return };
-            let now = clock::mono();
-            match port.socket.receive(buffer) {
-                Ok(Received::Nothing) => return,
-                Ok(Received::Noise) => {}
-                Ok(Received::Datagram(arrival, bytes)) => {
-                    metric::VRRP_RECEIVED.inc();
-                    self.instance.handle_input(bytes, arrival, now);
-                    self.perform(netlink, outbox, now);
-                }
-                Err(error) => {
-                    self.close(&error.to_string(), now);
-                    self.perform(netlink, outbox, now);
-                }
-            }
-        }
-    }
-
-    fn pass_time(&mut self, netlink: &mut Addresses, outbox: &mut Outbox) {
-        let now = clock::mono();
-        if self.instance.poll_timeout().is_some_and(|at| at <= now) {
-            self.instance.handle_timeout(now);
-            self.perform(netlink, outbox, now);
-        }
-        if self.check_at <= now {
-            self.check_at = now.after(CHECK_EVERY);
-            self.check(netlink, now);
-            self.perform(netlink, outbox, now);
-        }
-    }
-
-    /// Looks at the interface: opens, closes or reopens what is on it.
-    fn check(&mut self, netlink: &mut Addresses, now: Mono) {
-        let found = match Interface::find(&self.config.interface, &self.floating) {
-            Ok(found) => found,
-            Err(error) => return self.close(&error.to_string(), now),
-        };
-        if self.port.as_ref().is_some_and(|port| port.interface == found) {
-            return;
-        }
-        let (index, source) = (found.index, found.source);
-        match Port::open(&self.config.interface, found) {
-            Ok(port) => self.port = Some(port),
-            Err(error) => return self.close(&error.to_string(), now),
-        }
-        info!(interface = self.config.interface.as_str(), vrid = self.config.vrid;
-            "virtual router is on the link");
-        self.index = Some(index);
-        self.fault = None;
-        self.instance.set_source(source);
-        if self.instance.state() != State::Active {
-            // What an earlier process left behind, if it died less than its lifetime ago.
-            self.remove_addresses(netlink);
-        }
-    }
-
-    /// The interface is unfit. Said again at every check, as the instance wants it.
-    fn close(&mut self, why: &str, now: Mono) {
-        self.port = None;
-        self.say_fault(why);
-        self.instance.handle_fault(now);
-    }
-
-    fn say_fault(&mut self, why: &str) {
-        if self.fault.as_deref() != Some(why) {
-            warn!(interface = self.config.interface.as_str(), vrid = self.config.vrid,
-                reason = why; "virtual router cannot work");
-            self.fault = Some(why.to_owned());
-        }
-    }
-
-    /// Does what the instance says.
-    fn perform(&mut self, netlink: &mut Addresses, outbox: &mut Outbox, now: Mono) {
-        while let Some(output) = self.instance.poll_output() {
-            match output {
-                Output::AddAddresses { valid_for } | Output::RefreshAddresses { valid_for } => {
-                    self.hold_addresses(netlink, valid_for, now);
-                }
-                Output::RemoveAddresses => self.remove_addresses(netlink),
-                Output::SendAdvert(bytes) => self.send(&bytes, now),
-                Output::Announce { times } => self.announce(times),
-                Output::Event(kind) => {
-                    self.log(kind);
-                    outbox.put(VrrpEvent { group: self.number, kind, at: now });
-                }
-            }
-        }
-    }
-
-    fn hold_addresses(&mut self, netlink: &mut Addresses, valid_for: Duration, now: Mono) {
-        // While the interface is unfit its fault says why, and the instance knows.
-        let Some(port) = &self.port else { return self.instance.handle_fault(now) };
-        let index = port.interface.index;
-        let held: Result<(), AddressError> = self
-            .config
-            .addresses
-            .iter()
-            .try_for_each(|address| netlink.hold(index, *address, valid_for));
-        match held {
-            Ok(()) => self.fault = None,
-            Err(error) => {
-                self.say_fault(&error.to_string());
-                self.instance.handle_fault(now);
-            }
-        }
-    }
-
-    fn remove_addresses(&self, netlink: &mut Addresses) {
-        let Some(index) = self.index else { return };
-        for address in &self.config.addresses {
-            match netlink.remove(index, *address) {
-                Ok(()) | Err(AddressError::NoInterface(_)) => {}
-                // Its lifetime ends it.
-                Err(error) => warn!(err:% = error; "floating address was not removed"),
-            }
-        }
-    }
-
-    fn send(&mut self, advert: &[u8], now: Mono) {
-        let Some(port) = &self.port else { return };
-        let Err(error) = port.socket.send(advert) else {
-            metric::VRRP_SENT.inc();
-            return;
-        };
-        self.send_errors = self.send_errors.saturating_add(1);
-        match error.raw_os_error().map(Errno::from_raw) {
-            // What the socket was bound to is gone: look now, not at the next check.
-            Some(
-                Errno::ENODEV
-                | Errno::ENXIO
-                | Errno::ENETDOWN
-                | Errno::EADDRNOTAVAIL
-                | Errno::EINVAL,
-            ) => {
-                self.close(&error.to_string(), now);
-                self.check_at = now;
-            }
-            _ => warn!(err:% = error; "advert was not sent"),
-        }
-    }
-
-    fn announce(&mut self, times: u8) {
-        let Some(port) = &self.port else { return };
-        for _ in 0..times {
-            for floating in &self.config.addresses {
-                if let Err(error) = port.announcer.announce(floating.address) {
-                    self.send_errors = self.send_errors.saturating_add(1);
-                    warn!(err:% = error; "gratuitous ARP was not sent");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn log(&mut self, event: Event) {
-        let (interface, vrid) = (self.config.interface.as_str(), self.config.vrid);
-        match event {
-            Event::Entered(state) => {
-                self.last_transition = Some(clock::now_ms());
-                info!(interface, vrid, to:? = state; "virtual router changed its state");
-            }
-            Event::HeardActive { source, priority } => {
-                info!(interface, vrid, peer:% = source, priority; "active router heard");
-            }
-            Event::MasterDown => info!(interface, vrid; "active router is down"),
-            Event::ActiveReleased { source } => {
-                info!(interface, vrid, peer:% = source; "active router released its addresses");
-            }
-            Event::Outranked { source, priority } => {
-                warn!(interface, vrid, peer:% = source, priority; "yielded to a higher rank");
-            }
-            Event::Lapsed => warn!(interface, vrid; "lease not renewed in time, addresses removed"),
-            Event::Fault => warn!(interface, vrid; "virtual router is unfit"),
-            Event::FaultOver => info!(interface, vrid; "virtual router is fit again"),
-        }
-    }
-
-    fn status(&self) -> GroupStatus {
-        let counters = self.instance.counters();
-        GroupStatus {
-            interface: self.config.interface.clone(),
-            vrid: self.config.vrid,
-            state: self.instance.state(),
-            holder: self.instance.holder(),
-            addresses: self.config.addresses.clone(),
-            adverts_sent: counters.sent,
-            adverts_received: counters.received,
-            errors: counters.errors,
-            send_errors: self.send_errors,
-            fault: self.fault.clone(),
-            last_transition: self.last_transition,
-        }
-    }
+    found.into_iter().map(|(_, members)| members).collect()
 }
 
 /// Events on their way to the pair. A channel that is full loses nothing that matters: of each kind
@@ -460,13 +303,16 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+    use understudy_proto::vrrp::{Event, State};
 
     #[test]
     fn a_slow_reader_loses_repetitions_but_no_last_word() {
         let (channel, mut reader) = mpsc::channel(1);
         let mut outbox = Outbox::new(channel);
         let event = |group, kind, at| VrrpEvent { group, kind, at: Mono(at) };
-        let heard = |n| Event::HeardActive { source: Ipv4Addr::new(10, 0, 0, n), priority: 200 };
+        let source = |n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n));
+        let heard = |n| Event::HeardActive { source: source(n), priority: 200 };
         outbox.put(event(0, Event::Entered(State::Backup), 0));
         for n in 1..100 {
             outbox.put(event(0, heard(n), u64::from(n)));

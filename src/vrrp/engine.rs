@@ -4,7 +4,7 @@
 //! waits, but for the start and the end of the thread.
 
 use super::address::Addresses;
-use super::driver::{Driver, Orders, Shared};
+use super::driver::{ClaimOrder, Driver, Orders, Shared};
 use super::socket::AdvertSocket;
 use super::{GroupConfig, GroupStatus, Stand, VrrpError, VrrpEvent, check, lock};
 use crate::base::{clock, task};
@@ -48,6 +48,10 @@ impl Engine {
 
     pub(super) fn pulse(&self, until: Mono) {
         self.shared.order(|orders| orders.lease = orders.lease.max(until));
+    }
+
+    pub(super) fn claim(&self, claim: ClaimOrder) {
+        self.shared.order(|orders| orders.put(claim));
     }
 
     pub(super) fn status(&self) -> Vec<GroupStatus> {

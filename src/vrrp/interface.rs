@@ -7,7 +7,18 @@
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::LinkAddr;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+/// Which address of an interface adverts come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The first IPv4 address.
+    V4,
+    /// The first link-local IPv6 address (RFC 9568 5.1.2.1).
+    LinkLocal,
+    /// The first other IPv6 address, for unicast peers that are not on the link.
+    Global,
+}
 
 /// A fit interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +30,7 @@ pub(super) struct Interface {
     /// Its Ethernet address.
     pub(super) mac: [u8; 6],
     /// Its first address that does not float.
-    pub(super) source: Ipv4Addr,
+    pub(super) source: IpAddr,
 }
 
 /// Why an interface is unfit.
@@ -37,11 +48,19 @@ pub(super) enum InterfaceError {
     NotEthernet,
     #[error("the interface has no IPv4 address of its own besides the floating ones")]
     NoAddress,
+    #[error(
+        "the interface has no IPv6 address of its own from which VRRP may speak; see `ip -6 address`"
+    )]
+    NoIpv6Address,
 }
 
 impl Interface {
     /// Looks at the interface `name`; `floating` are the addresses that are never its own.
-    pub(super) fn find(name: &str, floating: &[Ipv4Addr]) -> Result<Self, InterfaceError> {
+    pub(super) fn find(
+        name: &str,
+        floating: &[IpAddr],
+        wanted: Source,
+    ) -> Result<Self, InterfaceError> {
         let mut flags = None;
         let mut link = None;
         let mut source = None;
@@ -54,11 +73,14 @@ impl Interface {
             if let Some(found) = address.as_link_addr() {
                 link = Some(*found);
             }
-            if let Some(found) = address.as_sockaddr_in()
+            let v4 = address.as_sockaddr_in().map(|found| IpAddr::V4(found.ip()));
+            let v6 = address.as_sockaddr_in6().map(|found| IpAddr::V6(found.ip()));
+            if let Some(found) = v4.or(v6)
                 && source.is_none()
-                && !floating.contains(&found.ip())
+                && wanted.fits(found)
+                && !floating.contains(&found)
             {
-                source = Some(found.ip());
+                source = Some(found);
             }
         }
         let flags = flags.ok_or(InterfaceError::Missing)?;
@@ -72,8 +94,22 @@ impl Interface {
         let ethernet = link.hatype() == ARPHRD_ETHER && link.halen() == 6;
         let mac = link.addr().filter(|_| ethernet).ok_or(InterfaceError::NotEthernet)?;
         let index = u32::try_from(link.ifindex()).ok().ok_or(InterfaceError::Missing)?;
-        let source = source.ok_or(InterfaceError::NoAddress)?;
+        let source = source.ok_or(match wanted {
+            Source::V4 => InterfaceError::NoAddress,
+            Source::LinkLocal | Source::Global => InterfaceError::NoIpv6Address,
+        })?;
         Ok(Self { index, link, mac, source })
+    }
+}
+
+impl Source {
+    fn fits(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::V4, IpAddr::V4(_)) => true,
+            (Self::LinkLocal, IpAddr::V6(address)) => address.is_unicast_link_local(),
+            (Self::Global, IpAddr::V6(address)) => !address.is_unicast_link_local(),
+            _ => false,
+        }
     }
 }
 
@@ -86,9 +122,9 @@ mod tests {
 
     #[test]
     fn what_is_unfit_is_named() {
-        let missing = Interface::find("no-such-link", &[]);
+        let missing = Interface::find("no-such-link", &[], Source::V4);
         assert!(matches!(missing, Err(InterfaceError::Missing)), "{missing:?}");
-        let loopback = Interface::find("lo", &[]);
+        let loopback = Interface::find("lo", &[], Source::V4);
         assert!(matches!(loopback, Err(InterfaceError::NotEthernet)), "{loopback:?}");
     }
 }

@@ -16,25 +16,35 @@ mod address;
 mod announce;
 mod driver;
 mod engine;
+mod group;
 pub mod guardian;
 mod interface;
+mod link;
+mod probe;
+mod router;
 mod socket;
+mod track;
 
 pub use address::{AddressError, FloatingAddress, FloatingAddressError};
-pub use understudy_proto::vrrp::{Checksum, Errors, Event, Interval, Priority, Stand, State};
+pub use group::{GroupKind, Problem, TTL_MIN_DEFAULT, Track, Unicast};
+pub use understudy_proto::vrrp::{
+    Authentication, Checksum, Claim, Errors, Event, Interval, PEERS_MAX, Priority, Stand, State,
+    Takeover, Version,
+};
 
 use crate::base::clock;
+use driver::ClaimOrder;
 use engine::Engine;
 use guardian::{Connection, Guardian};
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use understudy_proto::time::{Mono, UnixMs};
 
 /// Most virtual routers of one appliance.
-pub const GROUPS_MAX: usize = 16;
+pub const GROUPS_MAX: usize = 32;
 
 /// Most addresses of one virtual router: announcing them all must not delay an advert.
 pub const ADDRESSES_PER_GROUP_MAX: usize = 64;
@@ -60,9 +70,26 @@ pub struct GroupConfig {
     pub interval: Interval,
     /// The checksum form to begin with; what the peer uses is answered in kind.
     pub checksum: Checksum,
+    /// What operators call it: `understudy address claim NAME`.
+    pub name: String,
+    /// The version spoken.
+    pub version: Version,
+    /// Version 2: the password of all its routers.
+    pub authentication: Authentication,
+    /// `None` for multicast.
+    pub unicast: Option<Unicast>,
+    /// Groups with the same word here move as one.
+    pub sync: Option<String>,
+    /// Whether the addresses lie on an interface of their own with the virtual router's Ethernet
+    /// address (RFC 9568 7.3).
+    pub virtual_mac: bool,
+    /// A command that must succeed.
+    pub track: Option<Track>,
+    /// Whose addresses.
+    pub kind: GroupKind,
 }
 
-/// Something that the pair should know.
+/// Something that the pair should know. Origins' groups tell it nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VrrpEvent {
     /// The group's position in the configuration.
@@ -83,7 +110,7 @@ pub struct GroupStatus {
     /// RFC 9568 6.3.
     pub state: State,
     /// Who holds the addresses: ourselves, or the Active that we hear.
-    pub holder: Option<Ipv4Addr>,
+    pub holder: Option<IpAddr>,
     /// The floating addresses.
     pub addresses: Vec<FloatingAddress>,
     /// Adverts handed to the kernel since the start.
@@ -98,6 +125,20 @@ pub struct GroupStatus {
     pub fault: Option<String>,
     /// When the state last changed.
     pub last_transition: Option<UnixMs>,
+    /// What operators call it.
+    pub name: String,
+    /// Whose addresses.
+    pub kind: GroupKind,
+    /// What our adverts say, or would.
+    pub priority: u8,
+    /// An origin's: how far a claim has come.
+    pub claim: Claim,
+    /// An origin's: the number of the last order that was taken, see [`Vrrp::claim`].
+    pub order: u64,
+    /// Why that order was refused.
+    pub refusal: Option<String>,
+    /// What is wrong beyond `fault`.
+    pub problem: Option<Problem>,
 }
 
 /// Why the virtual routers could not be started.
@@ -130,7 +171,15 @@ pub enum VrrpError {
     },
     /// An address of two groups, or twice in one.
     #[error("address {0} is configured twice; remove one")]
-    DuplicateAddress(Ipv4Addr),
+    DuplicateAddress(IpAddr),
+    /// Options that exclude each other.
+    #[error("vrid {vrid} {what}")]
+    Option {
+        /// The virtual router id.
+        vrid: u8,
+        /// What, and what to do.
+        what: &'static str,
+    },
     /// CAP_NET_RAW is missing, or the kernel has no raw sockets.
     #[error("no raw socket: {0}; the process needs CAP_NET_RAW")]
     RawSocket(#[source] std::io::Error),
@@ -231,6 +280,29 @@ impl Vrrp {
         }
     }
 
+    /// Claims the addresses of an origin's group: on an operator's word, or that of health probes.
+    /// They are probed first, unless `force`. Does not wait: when [`GroupStatus::order`] is at least
+    /// the number given here, [`GroupStatus::claim`] and `refusal` are the answer, once the claim is
+    /// not [`Claim::Probing`] any more. All groups of one `sync` are claimed together.
+    pub fn claim(&self, group: usize, force: bool) -> u64 {
+        self.order(group, Some(force))
+    }
+
+    /// Gives the addresses of an origin's group back, with priority 0. Number as [`Vrrp::claim`].
+    pub fn release(&self, group: usize) -> u64 {
+        self.order(group, None)
+    }
+
+    fn order(&self, group: usize, claim: Option<bool>) -> u64 {
+        let number = clock::mono().0;
+        let order = ClaimOrder { group, claim, number };
+        match &self.backend {
+            Backend::Here(engine) => engine.claim(order),
+            Backend::There(guardian) => guardian.claim(order),
+        }
+        number
+    }
+
     /// Removes the addresses, sends priority 0 and ends the thread. Blocks for a few milliseconds.
     pub fn stop(&self) {
         match &self.backend {
@@ -252,7 +324,8 @@ fn check(configs: &[GroupConfig]) -> Result<(), VrrpError> {
     }
     let mut identities = Vec::new();
     let mut addresses = Vec::new();
-    for GroupConfig { interface, vrid, addresses: own, .. } in configs {
+    for config in configs {
+        let GroupConfig { interface, vrid, addresses: own, .. } = config;
         let fits = (1..INTERFACE_NAME_MAX).contains(&interface.len());
         if !fits || interface.contains(['/', '\0']) || interface.contains(char::is_whitespace) {
             return Err(VrrpError::InterfaceName(interface.clone()));
@@ -260,13 +333,12 @@ fn check(configs: &[GroupConfig]) -> Result<(), VrrpError> {
         if *vrid == 0 {
             return Err(VrrpError::Vrid(interface.clone()));
         }
-        if identities.contains(&(interface, vrid)) {
+        let family = config.is_ipv6();
+        if identities.contains(&(interface, vrid, family)) {
             return Err(VrrpError::DuplicateVrid { interface: interface.clone(), vrid: *vrid });
         }
-        identities.push((interface, vrid));
-        if own.is_empty() || own.len() > ADDRESSES_PER_GROUP_MAX {
-            return Err(VrrpError::AddressCount { vrid: *vrid, found: own.len() });
-        }
+        identities.push((interface, vrid, family));
+        group::check(config)?;
         for floating in own {
             if addresses.contains(&floating.address) {
                 return Err(VrrpError::DuplicateAddress(floating.address));
@@ -290,13 +362,8 @@ mod tests {
     use super::*;
 
     fn group(interface: &str, vrid: u8, addresses: &[&str]) -> GroupConfig {
-        GroupConfig {
-            interface: interface.to_owned(),
-            vrid,
-            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            interval: Interval::SECOND,
-            checksum: Checksum::default(),
-        }
+        let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        GroupConfig::new(interface, vrid, addresses, Interval::SECOND)
     }
 
     #[test]
@@ -316,6 +383,31 @@ mod tests {
         assert_eq!(refusal(&[group("eth0", 51, &[])]), "vrid 51 has 0 addresses; give it 1-64");
         assert!(refusal(&[group("eth0", 0, &["10.0.0.1"])]).starts_with("vrid 0 on eth0"));
         assert!(refusal(&[group("a-name-too-long-", 1, &["10.0.0.1"])]).contains("ip link"));
-        assert!(refusal(&vec![one; 17]).starts_with("17 [[vrrp]] sections"));
+        check(&[one.clone(), group("eth0", 51, &["fe80::100/128"])]).unwrap();
+        let mixed = group("eth0", 51, &["10.0.0.100/24", "fe80::100"]);
+        assert!(refusal(&[mixed]).contains("write two groups"));
+        let v2 = |address: &str, centis| GroupConfig {
+            version: Version::V2,
+            interval: Interval::from_centis(centis).unwrap(),
+            ..group("eth0", 51, &[address])
+        };
+        check(&[v2("10.0.0.100", 300)]).unwrap();
+        assert!(refusal(&[v2("10.0.0.100", 10)]).contains("whole seconds"));
+        assert!(refusal(&[v2("fe80::1", 100)]).contains("use version 3"));
+        let password = Authentication::password("x").unwrap();
+        let secret = GroupConfig { authentication: password, ..one.clone() };
+        assert!(refusal(&[secret]).contains("only version 2"));
+        let unicast = |peers: &[&str]| GroupConfig {
+            unicast: Some(Unicast {
+                peers: peers.iter().map(|p| p.parse().unwrap()).collect(),
+                check_source: true,
+                ttl_min: 255,
+            }),
+            ..one.clone()
+        };
+        check(&[unicast(&["10.0.0.2"])]).unwrap();
+        assert!(refusal(&[unicast(&[])]).contains("1 to 8"));
+        assert!(refusal(&[unicast(&["fe80::2"])]).contains("other family"));
+        assert!(refusal(&vec![one; 33]).starts_with("33 [[vrrp]] sections"));
     }
 }

@@ -148,7 +148,7 @@ fn listen(imap: Imap, lease: PrimaryLease, implicit_tls: bool) -> SocketAddr {
     let local = listener.address();
     task::spawn("imap", async move {
         while let Ok((tcp, peer)) = listener.accept().await {
-            let stream = Stream::Plain(tcp);
+            let stream = Stream::from(tcp);
             let session = Session { stream, peer, local, pass: lease.clone() };
             task::spawn("imap", imap.clone().serve(session, implicit_tls));
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use understudy::base::clock::mono;
 use understudy::vrrp::guardian::{self, Connection, Guardian};
-use understudy::vrrp::{Checksum, GroupConfig, Interval, Priority, Stand, Vrrp};
+use understudy::vrrp::{GroupConfig, Interval, Priority, Stand, Vrrp};
 use understudy_proto::time::Mono;
 
 const A: usize = 0;
@@ -316,13 +316,12 @@ fn our_main(guardian: Guardian) {
     let stage = std::env::var(STAGE).unwrap_or_default();
     let vrrp = Vrrp::start_guarded(
         guardian,
-        vec![GroupConfig {
-            interface: INTERFACE.to_owned(),
-            vrid: 51,
-            addresses: vec![format!("{VIP}/24").parse().unwrap()],
-            interval: Interval::from_duration(Duration::from_millis(100)).unwrap(),
-            checksum: Checksum::default(),
-        }],
+        vec![GroupConfig::new(
+            INTERFACE,
+            51,
+            vec![format!("{VIP}/24").parse().unwrap()],
+            Interval::from_duration(Duration::from_millis(100)).unwrap(),
+        )],
     )
     .unwrap();
     let priority = if stage == "2" {

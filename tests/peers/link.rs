@@ -10,7 +10,7 @@ use understudy::base::clock::mono;
 /// The hosts' interface.
 pub(super) const INTERFACE: &str = "e0";
 
-/// Three namespaces: the switch, and the hosts `a` and `b` with an address each.
+/// Three namespaces: the switch, and the hosts `a` and `b` with an address of each family.
 pub(super) struct Link {
     switch: String,
     hosts: [String; 2],
@@ -26,17 +26,23 @@ impl Link {
         for namespace in link.namespaces() {
             ip(&["netns", "add", namespace]);
             ip(&["-n", namespace, "link", "set", "lo", "up"]);
+            // Addresses of the hosts' own serve at once.
+            let dad = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad";
+            ip(&["netns", "exec", namespace, "sh", "-c", dad]);
         }
         let switch = link.switch.as_str();
         ip(&["-n", switch, "link", "add", "br0", "type", "bridge"]);
         ip(&["-n", switch, "link", "set", "br0", "up"]);
-        for ((host, port), address) in link.hosts.iter().zip(PORTS).zip(addresses) {
+        let all = link.hosts.iter().zip(PORTS).zip(addresses).zip(OWN_V6);
+        for (((host, port), address), v6) in all {
             ip(&[
                 "-n", switch, "link", "add", port, "type", "veth", "peer", INTERFACE, "netns", host,
             ]);
             ip(&["-n", switch, "link", "set", port, "master", "br0", "up"]);
             ip(&["-n", host, "link", "set", INTERFACE, "up"]);
             ip(&["-n", host, "address", "add", address, "dev", INTERFACE]);
+            let v6 = format!("{v6}/64");
+            ip(&["-n", host, "address", "add", &v6, "dev", INTERFACE, "nodad"]);
         }
         link
     }
@@ -89,9 +95,21 @@ impl Link {
         ip(&["-n", &self.switch, "link", "set", PORTS[host], state]);
     }
 
-    /// Whether a host's kernel has this address.
+    /// Takes an address that was given by hand.
+    pub(super) fn take(&self, host: usize, address: &str) {
+        ip(&["-n", &self.hosts[host], "address", "delete", address, "dev", INTERFACE]);
+    }
+
+    /// What a shell says on a host, standard error included.
+    pub(super) fn shell(&self, host: usize, script: &str) -> String {
+        let output = self.command(host, "sh").args(["-c", script]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &error
+    }
+
+    /// Whether a host's kernel has this address, on whatever interface.
     pub(super) fn has(&self, host: usize, address: &str) -> bool {
-        let list = ip(&["-n", &self.hosts[host], "-4", "-o", "address", "show", "dev", INTERFACE]);
+        let list = ip(&["-n", &self.hosts[host], "-o", "address", "show"]);
         list.split_whitespace().any(|word| word.split('/').next() == Some(address))
     }
 
@@ -128,3 +146,6 @@ fn ip(arguments: &[&str]) -> String {
 }
 
 const PORTS: [&str; 2] = ["port-a", "port-b"];
+
+/// The hosts' own IPv6 addresses.
+pub(super) const OWN_V6: [&str; 2] = ["fd99::1", "fd99::2"];

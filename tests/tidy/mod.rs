@@ -3,6 +3,7 @@
 mod docs;
 mod layering;
 mod lexer;
+mod model;
 mod proto;
 mod words;
 

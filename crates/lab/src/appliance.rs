@@ -1,15 +1,20 @@
 //! An appliance of the bench: a host, a data directory, a configuration, and the real binary.
 //!
-//! Invariants: a process is ended by its own id and by nothing broader, and ends with the lab
-//! (`setpriv --pdeathsig`), for which it must be started by the main thread. What an operator would
+//! An appliance may be several processes: all that live in its host are its own. Invariants: a
+//! process is ended by its own id and by nothing broader, and ends with the lab (`setpriv
+//! --pdeathsig`), for which it must be started by the main thread. What an operator would
 //! type goes through the command line; only the status, asked many times a second, is read from the
 //! control socket itself. Absent on purpose: any knowledge of what lies in the data directory,
 //! except the authority's certificate, which clients need.
 
 use crate::net::{self, FLOATING, Host};
 use crate::timeline::{Timeline, Tone};
-use crate::{Context, LabError, Options, Result, fail, interrupt, wait_for};
+use crate::witness::Witness;
+use crate::{Context, LabError, Options, Result, fail, interrupt, now, pause, wait_for};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -21,13 +26,15 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 /// How long a process may take to begin to answer.
-const START_MAX: Duration = Duration::from_secs(15);
+const START_MAX: Duration = Duration::from_secs(60);
 /// How long the pair may take to stand where it should.
 pub(crate) const PAIR_MAX: Duration = Duration::from_secs(60);
 /// How long an answer on the control socket may take.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// How long SIGTERM may take.
 const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long the rest of an appliance may live after its main process.
+const BURY_MAX: Duration = Duration::from_secs(2);
 
 /// Where one appliance says it stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +111,95 @@ impl Control {
     }
 }
 
+/// How the appliances of a pair are set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// How long a returning appliance must hold before it counts.
+    pub(crate) stability_ms: u32,
+    /// More lines for `[store]`.
+    pub(crate) store: String,
+    /// Who gets a disk whose size can be changed.
+    pub(crate) small_disk: Option<Host>,
+    /// Whether a witness arbitrates.
+    pub(crate) witness: bool,
+}
+
+impl Setup {
+    /// Nothing special.
+    pub(crate) fn calm(stability_ms: u32) -> Self {
+        Self { stability_ms, store: String::new(), small_disk: None, witness: false }
+    }
+}
+
+/// A disk whose size can be changed: a tmpfs in the lab's own mount namespace.
+#[derive(Debug)]
+pub(crate) struct Disk(PathBuf);
+
+impl Disk {
+    /// More than any run needs: only what is used takes memory.
+    const ROOMY: &str = "size=8g";
+
+    fn mount(at: &Path) -> Result<Self> {
+        let none = MsFlags::empty();
+        mount(Some("tmpfs"), at, Some("tmpfs"), none, Some(Self::ROOMY)).context(at.display())?;
+        Ok(Self(at.to_owned()))
+    }
+
+    fn resize(&self, size: &str) -> Result<()> {
+        let (none, remount) = (None::<&str>, MsFlags::MS_REMOUNT);
+        mount(none, &self.0, none, remount, Some(size)).context("resize of a disk")
+    }
+
+    /// Leaves so many KiB of it.
+    pub(crate) fn shrink(&self, left_kib: u64) -> Result<()> {
+        let is = statvfs(&self.0).context(self.0.display())?;
+        let used = is.blocks().saturating_sub(is.blocks_free()).saturating_mul(is.fragment_size());
+        self.resize(&format!("size={}k", used.div_ceil(1024).saturating_add(left_kib)))
+    }
+
+    /// Makes it roomy again.
+    pub(crate) fn grow(&self) -> Result<()> {
+        self.resize(Self::ROOMY)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a process that just ended may still be on it. The mount ends with the lab anyway.
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap_or_default();
+    }
+}
+
+/// What of an appliance a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// The process that holds the data.
+    Main,
+    /// Every process.
+    All,
+}
+
+impl Part {
+    /// `the main process of`, `all of`.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Main => "the main process of",
+            Self::All => "all of",
+        }
+    }
+}
+
+/// Sends a signal; who is gone already does not matter.
+fn signal_all(pids: &[Pid], signal: Signal) -> Result<()> {
+    for pid in pids {
+        match kill(*pid, signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => return fail(format!("signal to {pid}: {e}")),
+        }
+    }
+    Ok(())
+}
+
 /// One appliance.
 #[derive(Debug)]
 pub(crate) struct Appliance {
@@ -111,6 +207,7 @@ pub(crate) struct Appliance {
     dir: PathBuf,
     binary: PathBuf,
     child: Option<Child>,
+    disk: Option<Disk>,
 }
 
 impl Appliance {
@@ -118,16 +215,22 @@ impl Appliance {
     ///
     /// # Errors
     /// The folder is there already or cannot be made.
-    fn new(host: Host, dir: &Path, binary: &Path, stability_ms: u32) -> Result<Self> {
+    fn new(host: Host, dir: &Path, binary: &Path, setup: &Setup) -> Result<Self> {
         let dir = dir.join(host.name());
         fs::create_dir(&dir).context(dir.display())?;
-        fs::create_dir(dir.join("data")).context(dir.display())?;
-        let appliance = Self { host, dir, binary: binary.to_owned(), child: None };
-        fs::write(appliance.config(), appliance.text(stability_ms)).context("configuration")?;
+        let data = dir.join("data");
+        fs::create_dir(&data).context(dir.display())?;
+        let disk = match setup.small_disk {
+            Some(small) if small == host => Some(Disk::mount(&data)?),
+            _ => None,
+        };
+        let appliance = Self { host, dir, binary: binary.to_owned(), child: None, disk };
+        fs::write(appliance.config(), appliance.text(setup)).context("configuration")?;
         Ok(appliance)
     }
 
-    fn text(&self, stability_ms: u32) -> String {
+    fn text(&self, setup: &Setup) -> String {
+        let Setup { stability_ms, store, .. } = setup;
         let peer = self.host.peer();
         format!(
             "data_dir = \"{data}\"\n\
@@ -141,6 +244,7 @@ impl Appliance {
              \n\
              [store]\n\
              reserve_mib = 64\n\
+             {store}\
              \n\
              [pair]  # the cross-link first, then the service network\n\
              listen = [\"{}:7400\", \"{}:7400\"]\n\
@@ -166,6 +270,16 @@ impl Appliance {
 
     fn data(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    /// Its small disk, where it has one.
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// Whether it is being given a full copy.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.data().join("incoming").is_dir()
     }
 
     /// Its log.
@@ -216,18 +330,71 @@ impl Appliance {
         }
     }
 
-    /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+    /// The process that we started.
+    fn child_pid(&self) -> Result<Pid> {
         let Some(child) = self.child.as_ref() else {
             return fail(format!("{} does not run", self.host));
         };
-        let pid = i32::try_from(child.id()).context("process id")?;
-        kill(Pid::from_raw(pid), signal).context("signal")
+        Ok(Pid::from_raw(i32::try_from(child.id()).context("process id")?))
     }
 
-    /// SIGKILL. Returns when the process is gone and its sockets are closed.
+    /// The process that holds the data, as it says itself; else the one that we started.
+    pub(crate) fn main_pid(&self) -> Result<Pid> {
+        let text = fs::read_to_string(self.data().join("run").join("main.pid")).unwrap_or_default();
+        match text.trim().parse().map(Pid::from_raw) {
+            // A file of an earlier life names nobody, or somebody else.
+            Ok(pid) if net::processes(self.host)?.contains(&pid) => Ok(pid),
+            _ => self.child_pid(),
+        }
+    }
+
+    /// All its processes, the one that holds the data last: nobody is to hear of its end in time
+    /// to say something.
+    pub(crate) fn pids(&self) -> Result<Vec<Pid>> {
+        let main = self.main_pid()?;
+        let mut all = net::processes(self.host)?;
+        all.retain(|pid| *pid != main);
+        all.push(main);
+        Ok(all)
+    }
+
+    /// Sends a signal to the main process alone, or to all.
+    pub(crate) fn signal(&self, signal: Signal, part: Part) -> Result<()> {
+        let pids = match part {
+            Part::Main => vec![self.main_pid()?],
+            Part::All => self.pids()?,
+        };
+        signal_all(&pids, signal)
+    }
+
+    /// SIGKILL of everything. Returns when all is gone and its sockets are closed.
     pub(crate) fn kill(&mut self) -> Result<()> {
-        self.signal(Signal::SIGKILL)?;
+        let pids = self.pids()?;
+        self.kill_these(&pids)
+    }
+
+    /// [`Self::kill`] with the processes looked up before.
+    pub(crate) fn kill_these(&mut self, pids: &[Pid]) -> Result<()> {
+        signal_all(pids, Signal::SIGKILL)?;
+        self.bury()
+    }
+
+    /// SIGKILL of the main process alone. Whoever else there is may do what it thinks right.
+    pub(crate) fn crash(&self) -> Result<()> {
+        self.signal(Signal::SIGKILL, Part::Main)
+    }
+
+    /// Waits until an appliance that lost its main process has ended by itself; ends what is left.
+    pub(crate) fn bury(&mut self) -> Result<()> {
+        let host = self.host;
+        let end = now() + BURY_MAX;
+        while !net::processes(host)?.is_empty() && now() < end {
+            if let Some(child) = self.child.as_mut() {
+                child.try_wait().context("wait")?;
+            }
+            pause(Duration::from_millis(5))?;
+        }
+        signal_all(&net::processes(host)?, Signal::SIGKILL)?;
         self.reap()
     }
 
@@ -240,7 +407,7 @@ impl Appliance {
 
     /// SIGTERM, as a service manager stops it.
     pub(crate) fn stop(&mut self) -> Result<()> {
-        self.signal(Signal::SIGTERM)?;
+        signal_all(&[self.child_pid()?], Signal::SIGTERM)?;
         let host = self.host;
         let Some(child) = self.child.as_mut() else { return Ok(()) };
         wait_for(&format!("{host} stops"), STOP_MAX, || {
@@ -260,10 +427,7 @@ impl Appliance {
     /// [`Self::cli`] with something on standard input, where secrets go.
     pub(crate) fn cli_with_input(&self, arguments: &[&str], input: &str) -> Result<String> {
         let typed = format!("understudy {} (on {})", arguments.join(" "), self.host);
-        let mut command = net::command(self.host, &self.binary);
-        command.args(arguments).arg("--config").arg(self.config());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = interrupt::unblocked(|| command.spawn()).context(&typed)?;
+        let mut child = self.type_in(arguments)?;
         if let Some(mut stdin) = child.stdin.take()
             && let Err(e) = stdin.write_all(input.as_bytes())
             && !input.is_empty()
@@ -275,6 +439,23 @@ impl Appliance {
             return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
         }
         fail(format!("{typed}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+
+    /// Types a command without waiting for its end.
+    pub(crate) fn type_in(&self, arguments: &[&str]) -> Result<Child> {
+        let mut command = net::command(self.host, &self.binary);
+        command.args(arguments).arg("--config").arg(self.config());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        interrupt::unblocked(|| command.spawn()).context(self.binary.display())
+    }
+
+    /// Whether it runs; one that has ended by itself is gone afterwards.
+    pub(crate) fn runs(&mut self) -> Result<bool> {
+        let Some(child) = self.child.as_mut() else { return Ok(false) };
+        if child.try_wait().context("wait")?.is_some() {
+            self.bury()?;
+        }
+        Ok(self.child.is_some())
     }
 
     /// The last lines of its log.
@@ -289,9 +470,8 @@ impl Appliance {
 
 impl Drop for Appliance {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take()
-            && let Err(e) = child.kill().and_then(|()| child.wait().map(drop))
-        {
+        let ended = net::processes(self.host).and_then(|p| signal_all(&p, Signal::SIGKILL));
+        if let Err(e) = ended.and_then(|()| self.reap()) {
             crate::timeline::error(&format!("{} may still run: {e}", self.host));
         }
     }
@@ -302,6 +482,7 @@ impl Drop for Appliance {
 pub(crate) struct Pair {
     pub(crate) a: Appliance,
     pub(crate) b: Appliance,
+    pub(crate) witness: Option<Witness>,
 }
 
 impl Pair {
@@ -312,13 +493,15 @@ impl Pair {
     pub(crate) fn form(
         options: &Options,
         dir: &Path,
-        stability_ms: u32,
+        setup: &Setup,
         tale: &Timeline,
     ) -> Result<Self> {
-        let a = Appliance::new(Host::A, dir, &options.binary, stability_ms)?;
-        let b = Appliance::new(Host::B, dir, &options.binary, stability_ms)?;
-        let mut pair = Self { a, b };
-        let formed = pair.join(tale);
+        let a = Appliance::new(Host::A, dir, &options.binary, setup)?;
+        let b = Appliance::new(Host::B, dir, &options.binary, setup)?;
+        let mut pair = Self { a, b, witness: None };
+        let formed = pair.join(tale).and_then(|()| {
+            if setup.witness { pair.trust_witness(options, dir, tale) } else { Ok(()) }
+        });
         if formed.is_err() {
             pair.report_logs();
         }
@@ -334,6 +517,31 @@ impl Pair {
         tale.say(Tone::Plain, "understudy pair join on B with A's one-time token, then run");
         self.b.start()?;
         self.settle("the pair comes together")
+    }
+
+    /// Gives a formed pair a witness, as an operator does: its pin into both files, the pair's into
+    /// its own, and both started again.
+    fn trust_witness(&mut self, options: &Options, dir: &Path, tale: &Timeline) -> Result<()> {
+        let (mut witness, section) = Witness::init(options, dir)?;
+        witness.admit(&self.a.cli(&["pair", "show"])?)?;
+        witness.start()?;
+        self.witness = Some(witness);
+        tale.say(Tone::Plain, "understudy witness on a third host; both appliances are told of it");
+        for appliance in [&mut self.a, &mut self.b] {
+            let path = appliance.config();
+            let text = fs::read_to_string(&path).context(path.display())?;
+            // Before the first [[vrrp]]: it belongs to [pair].
+            let text = text.replacen("\n[[vrrp]]", &format!("{section}\n[[vrrp]]"), 1);
+            fs::write(&path, text).context(path.display())?;
+        }
+        // The standby first, so that nothing moves but once.
+        let primary = self.primary().unwrap_or(Host::A);
+        for host in [primary.peer(), primary] {
+            self.of_mut(host).stop()?;
+        }
+        self.a.start()?;
+        self.b.start()?;
+        self.settle("the pair comes together with its witness")
     }
 
     /// That appliance.
@@ -358,9 +566,21 @@ impl Pair {
 
     /// Waits until both say PAIR and one of them is the primary; says which.
     pub(crate) fn settle(&mut self, what: &str) -> Result<()> {
-        wait_for(what, PAIR_MAX, || {
+        self.settle_within(what, PAIR_MAX, |_| {})
+    }
+
+    /// [`Self::settle`] with a limit of one's own, and something to look at meanwhile.
+    pub(crate) fn settle_within(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut look: impl FnMut(&Self),
+    ) -> Result<()> {
+        wait_for(what, limit, || {
+            look(self);
             self.a.must_live()?;
             self.b.must_live()?;
+            self.witness.as_mut().map_or(Ok(()), Witness::must_live)?;
             let (a, b) = (self.a.control().status(), self.b.control().status());
             let (Ok(a), Ok(b)) = (a, b) else { return Ok(false) };
             Ok(a.state == "PAIR" && b.state == "PAIR" && a.is_primary() != b.is_primary())

@@ -1,18 +1,23 @@
-//! The stream under random faults, all from one seed, and the same count at the end.
+//! The stream under faults, all from one seed; books after each round, and the count at the end.
 //!
-//! A round is one fault at a random moment: SIGKILL of either appliance, a freeze (SIGSTOP and
-//! SIGCONT), or the cross-link cut. The next round begins when the pair is whole again: what may
-//! happen while it is not whole belongs to the simulator, which can look at every order of events.
+//! The next round begins when the pair is whole again: what may happen while it is not whole
+//! belongs to the simulator, which can look at every order of events. One line a round; what led
+//! to it is in `timeline.txt` beside the appliances' logs.
 
-use crate::appliance::Pair;
+use crate::appliance::{Pair, Setup};
+use crate::clerk::{Clerks, Door};
+use crate::desk::Seen;
+use crate::fault::{self, Deck, Extras, Fault};
+use crate::ledger::Ledger;
 use crate::mime::Rng;
 use crate::net::{self, Host};
 use crate::probe::ms;
+use crate::spread::Spread;
 use crate::stage::{self, Access, Stage};
-use crate::timeline::{Timeline, Tone};
+use crate::timeline::{Timeline, Tone, print};
 use crate::workdir::Workdir;
 use crate::{Options, Result, inventory, now, pause};
-use nix::sys::signal::Signal;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,38 +25,11 @@ use std::time::Duration;
 /// How long a returning appliance must hold before it counts again.
 const STABILITY_MS: u32 = 1_000;
 /// Rounds, when nobody says.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 20;
 /// Most rounds in one run.
-const ROUNDS_MAX: usize = 1_000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    /// SIGKILL, and a start after so many ms.
-    Kill(Host, u64),
-    /// SIGSTOP for so many ms.
-    Freeze(Host, u64),
-    /// The cross-link is cut for so many ms.
-    Cut(u64),
-}
-
-impl Fault {
-    fn draw(rng: &mut Rng) -> Self {
-        let host = if rng.below(3) == 0 { Host::B } else { Host::A };
-        match rng.below(4) {
-            0 | 1 => Self::Kill(host, rng.below(4_000)),
-            2 => Self::Freeze(host, 20 + rng.below(3_000)),
-            _ => Self::Cut(50 + rng.below(4_000)),
-        }
-    }
-
-    fn words(self) -> String {
-        match self {
-            Self::Kill(host, time) => format!("SIGKILL of {host}, back after {time} ms"),
-            Self::Freeze(host, time) => format!("{host} frozen for {time} ms"),
-            Self::Cut(time) => format!("cross-link cut for {time} ms"),
-        }
-    }
-}
+const ROUNDS_MAX: usize = 10_000;
+/// Pause of a sender between two messages.
+const PACE: Duration = Duration::from_millis(150);
 
 /// Plays it.
 ///
@@ -59,14 +37,20 @@ impl Fault {
 /// The world or the pair cannot be made, or the pair does not become whole again.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     net::build()?;
-    let tale = Arc::new(Timeline::start(false));
     let mut work = Workdir::new(options.keep.as_deref())?;
+    let tale = Arc::new(match options.verbose {
+        true => Timeline::start(false),
+        false => Timeline::into_file(&work.path().join("timeline.txt"))?,
+    });
     let seed = options.seed.unwrap_or(1);
     let rounds = options.rounds.unwrap_or(ROUNDS).min(ROUNDS_MAX);
-    tale.say(Tone::Head, format!("{rounds} faults from seed {seed} (again: --seed {seed})"));
-    let formed = stage::form(options, &work, STABILITY_MS, &tale);
+    let arbitration = if options.witness { "witness" } else { "none" };
+    print(&format!("{rounds} faults from seed {seed}, arbitration {arbitration}"));
+    let witness = options.witness;
+    let setup = Setup { small_disk: Some(Host::B), witness, ..Setup::calm(STABILITY_MS) };
+    let formed = stage::form(options, &work, &setup, &tale);
     let played = formed.and_then(|(mut pair, access)| {
-        let played = play(&mut pair, &access, &tale, seed, rounds);
+        let played = play(&mut pair, &access, &tale, (seed, rounds, options.split));
         if !matches!(played, Ok(true)) {
             pair.report_logs();
         }
@@ -78,75 +62,138 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if played? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What a round came to.
+struct Round {
+    fault: Fault,
+    /// Longest time without a banner.
+    silent: Duration,
+    /// From the fault until the pair was whole again.
+    whole: Duration,
+    /// Messages and changes that were acknowledged meanwhile.
+    mail: u32,
+    changes: u64,
+    wrong: Vec<String>,
+}
+
 fn play(
     pair: &mut Pair,
     access: &Access,
     tale: &Arc<Timeline>,
-    seed: u64,
-    rounds: usize,
+    (seed, rounds, split): (u64, usize, bool),
 ) -> Result<bool> {
-    let mut rng = Rng::new(seed);
-    let mut stage = Stage::open(pair, access, tale)?;
-    for round in 1..=rounds {
-        stage.go_on(Duration::from_millis(500 + rng.below(2_000)))?;
-        // Whoever is primary now is A in the drawing: one seed, one story.
-        let primary = stage.primary()?;
-        let fault = match Fault::draw(&mut rng) {
-            Fault::Kill(Host::A, time) => Fault::Kill(primary, time),
-            Fault::Kill(_, time) => Fault::Kill(primary.peer(), time),
-            Fault::Freeze(Host::A, time) => Fault::Freeze(primary, time),
-            Fault::Freeze(_, time) => Fault::Freeze(primary.peer(), time),
-            cut @ Fault::Cut(_) => cut,
-        };
-        tale.head(format!("{round}  {} (primary {primary})", fault.words()));
-        let at = now();
-        happen(&mut stage, fault)?;
-        stage.pair.settle("the pair is whole again")?;
-        tale.say(Tone::Good, format!("whole again {} after the fault", ms(at.elapsed())));
-        stage.event(format!("{round} {}", fault.words()), at);
+    let door = Door { tls: Arc::clone(&access.tls), password: access.clerk.clone() };
+    // A merge may renumber what they know to the last flag.
+    let mut clerks = if split { Clerks::none(&door) } else { Clerks::start(&door, seed)? };
+    let mut stage = Stage::open(pair, access, tale, PACE)?;
+    let extras = Extras { witness: stage.pair.witness.is_some(), split };
+    let (mut rng, mut deck, mut ledger) = (Rng::new(seed), Deck::new(extras), Ledger::new(split));
+    let mut done: BTreeMap<Fault, Vec<Round>> = BTreeMap::new();
+    for number in 1..=rounds {
+        let fault = deck.draw(&mut rng);
+        // The next rounds do not depend on how much chance this one used.
+        let mut its = Rng::new(seed.wrapping_mul(ROUNDS_SEED).wrapping_add(rng.next()));
+        tale.head(format!("{number}  {}", fault.name()));
+        let round = round(&mut stage, &clerks, &mut ledger, access, fault, &mut its);
+        let round = round.inspect_err(|e| print(&format!("{number:>4}  {}: {e}", fault.name())))?;
+        print(&line(number, &round));
+        let good = round.wrong.is_empty();
+        for what in round.wrong.iter().take(WRONG_MAX) {
+            print(&format!("      WRONG: {what}"));
+        }
+        done.entry(fault).or_default().push(round);
+        if !good {
+            return Ok(false);
+        }
     }
+    summary(&done);
     tale.head("The stream ends; now everything is counted");
-    let books = stage.end()?;
-    inventory::take(pair, access, tale, &books)
+    let mut books = stage.end()?;
+    if split {
+        // What a reader saw may have another number now: the ledger has watched that.
+        books.seen = Seen::default();
+    }
+    clerks.rest()?;
+    clerks.verify()?;
+    let counted = inventory::take(pair, access, tale, &books)?;
+    // The other appliance leads since the count.
+    clerks.verify()?;
+    let filed = clerks.filed();
+    print(&format!(
+        "  clerks: {} changes acknowledged, {} open, {} refused for now; {} looks of the auditor",
+        filed.acknowledged, filed.open, filed.refused, filed.audits
+    ));
+    let wrong = clerks.complaints();
+    for what in &wrong {
+        print(&format!("  WRONG: {what}"));
+    }
+    Ok(counted && wrong.is_empty() && (split || filed.acknowledged.min(filed.audits) > 0))
 }
 
-fn happen(stage: &mut Stage<'_>, fault: Fault) -> Result<()> {
-    stage.midst();
-    let pause = |time| pause(Duration::from_millis(time));
-    match fault {
-        Fault::Kill(host, time) => {
-            stage.pair.of_mut(host).kill()?;
-            pause(time)?;
-            stage.pair.of_mut(host).start()
-        }
-        Fault::Freeze(host, time) => {
-            stage.pair.of(host).signal(Signal::SIGSTOP)?;
-            pause(time)?;
-            stage.pair.of(host).signal(Signal::SIGCONT)
-        }
-        Fault::Cut(time) => {
-            net::cut(Host::A, "link")?;
-            pause(time)?;
-            net::mend(Host::A, "link")
-        }
-    }
+/// Spreads the seeds of rounds.
+const ROUNDS_SEED: u64 = 0x2545_f491_4f6c_dd1d;
+/// Most wrongs of a round that are printed.
+const WRONG_MAX: usize = 8;
+
+fn round(
+    stage: &mut Stage<'_>,
+    clerks: &Clerks,
+    ledger: &mut Ledger,
+    access: &Access,
+    fault: Fault,
+    rng: &mut Rng,
+) -> Result<Round> {
+    pause(Duration::from_millis(200 + rng.below(800)))?;
+    let (mail, changes) = (stage.accepted(), clerks.filed().acknowledged);
+    let at = now();
+    let mut wrong = fault::happen(stage, fault, rng)?;
+    stage.pair.settle("the pair is whole again")?;
+    let whole = at.elapsed();
+    stage.go_on(Duration::from_millis(200))?;
+    let silent = stage.gap(at);
+    wrong.extend(ledger.check(access, &stage.records())?);
+    wrong.extend(clerks.complaints());
+    let mail = stage.accepted().saturating_sub(mail);
+    let changes = clerks.filed().acknowledged.saturating_sub(changes);
+    stage.event(fault.name(), at);
+    stage.tale.say(Tone::Plain, format!("the books hold: {}", wrong.is_empty()));
+    Ok(Round { fault, silent, whole, mail, changes, wrong })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn line(number: usize, round: &Round) -> String {
+    format!(
+        "{number:>4}  {:<44} silent {:>8}  whole {:>8}  +{} mail +{} changes  {}",
+        round.fault.name(),
+        ms(round.silent),
+        ms(round.whole),
+        round.mail,
+        round.changes,
+        if round.wrong.is_empty() { "ok" } else { "WRONG" }
+    )
+}
 
-    #[test]
-    fn one_seed_is_one_story() {
-        let draw = |seed| {
-            let mut rng = Rng::new(seed);
-            (0..50).map(|_| Fault::draw(&mut rng)).collect::<Vec<_>>()
-        };
-        assert_eq!(draw(3), draw(3));
-        assert_ne!(draw(3), draw(4));
-        let all = draw(3);
-        assert!(all.iter().any(|f| matches!(f, Fault::Kill(..))));
-        assert!(all.iter().any(|f| matches!(f, Fault::Freeze(..))));
-        assert!(all.iter().any(|f| matches!(f, Fault::Cut(_))));
+fn summary(done: &BTreeMap<Fault, Vec<Round>>) {
+    print(&format!(
+        "\n  {:<44}{:>7}{:>9}{:>9}{:>9}{:>11}",
+        "longest time without a banner, ms", "rounds", "min", "median", "max", "whole, s"
+    ));
+    for (fault, rounds) in done {
+        let silent = Spread::of(&rounds.iter().map(|r| r.silent).collect::<Vec<_>>());
+        let whole = Spread::of(&rounds.iter().map(|r| r.whole).collect::<Vec<_>>());
+        print(&format!(
+            "  {:<44}{:>7}{:>9.0}{:>9.0}{:>9.0}{:>11.1}",
+            fault.name(),
+            rounds.len(),
+            silent.least,
+            silent.middle,
+            silent.most,
+            whole.middle / 1_000.0
+        ));
     }
+    let all: Vec<&Round> = done.values().flatten().collect();
+    let mail: u64 = all.iter().map(|r| u64::from(r.mail)).sum();
+    let changes: u64 = all.iter().map(|r| r.changes).sum();
+    print(&format!(
+        "\n  {} rounds: {mail} messages and {changes} IMAP changes acknowledged; books held in each",
+        all.len()
+    ));
 }

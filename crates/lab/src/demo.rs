@@ -2,13 +2,13 @@
 //! primary in the middle of it, gets it back, hands over, loses its pair link; then everything is
 //! counted on both.
 
-use crate::appliance::Pair;
+use crate::appliance::{Pair, Setup};
 use crate::net::{self, Host};
 use crate::probe::ms;
 use crate::stage::{self, Access, Stage};
 use crate::timeline::{Timeline, Tone};
 use crate::workdir::Workdir;
-use crate::{Options, Result, fail, interrupt, inventory, now, stay};
+use crate::{Options, Result, fail, interrupt, inventory, now, stay, stream};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Tone::Head,
         "Two appliances, A and B, an outside sender and a client: four hosts in two networks",
     );
-    let made = stage::form(options, &work, STABILITY_MS, &tale);
+    let made = stage::form(options, &work, &Setup::calm(STABILITY_MS), &tale);
     let (mut pair, access) = match made {
         Ok(made) => made,
         Err(e) => {
@@ -70,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn play(pair: &mut Pair, access: &Access, tale: &Arc<Timeline>, pace: &Pace) -> Result<bool> {
-    let mut stage = Stage::open(pair, access, tale)?;
+    let mut stage = Stage::open(pair, access, tale, stream::PACE)?;
     tale.head("1  Mail comes in; everything is on both appliances before it is acknowledged");
     stage.go_on(pace.steady)?;
     let lost = kill_primary(&mut stage, pace)?;

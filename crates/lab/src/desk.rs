@@ -1,5 +1,5 @@
-//! The reader at his desk: one IMAP session that looks for new mail all day, and does not mind who
-//! serves it as long as nothing that he has seen changes.
+//! The reader at his desk: two devices that look for new mail all day, and do not mind who serves
+//! them as long as nothing that he has seen on either changes or goes back in time.
 //!
 //! Invariants: a UID that once named a message never names another (RFC 9051 2.3.1.1), UIDVALIDITY
 //! stays, and after each reconnection the newest messages are read again to see that they are still
@@ -21,8 +21,12 @@ pub(crate) const PERIOD: Duration = Duration::from_millis(100);
 const RECONNECT: Duration = Duration::from_millis(20);
 /// How long the server may be silent.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How many of the newest messages are read again after a reconnection.
+/// How many of the newest messages are read again after a reconnection, and every so many looks.
 const AGAIN: u32 = 20;
+/// His devices, each with a session of its own.
+const DEVICES: usize = 2;
+/// Most looks whose times are kept.
+const LOOKS_MAX: usize = 500_000;
 /// Most complaints that are kept.
 const COMPLAINTS_MAX: usize = 10;
 
@@ -37,6 +41,8 @@ pub(crate) struct Seen {
     pub(crate) complaints: Vec<String>,
     uid_validity: Option<u32>,
     rounds: Vec<Instant>,
+    /// When each look of any device was over, and how long it took.
+    looks: Vec<(Instant, Duration)>,
 }
 
 impl Seen {
@@ -54,11 +60,12 @@ impl Seen {
         }
     }
 
-    /// Takes in what a look from `from` on has shown.
-    fn look(&mut self, from: u32, items: &[Item]) {
+    /// Takes in what a look at `from..` has shown that began when `below` was the next UID: another
+    /// session may have seen more meanwhile.
+    fn look(&mut self, from: u32, below: u32, items: &[Item]) {
         let gone: Vec<u32> = self
             .messages
-            .range(from..)
+            .range(from..below.max(from))
             .map(|(uid, _)| *uid)
             .filter(|uid| !items.iter().any(|i| i.uid == *uid))
             .collect();
@@ -88,24 +95,27 @@ struct Shared {
 /// The reader at work.
 pub(crate) struct Desk {
     shared: Arc<Shared>,
-    thread: JoinHandle<Result<()>>,
+    threads: Vec<JoinHandle<Result<()>>>,
 }
 
 impl Desk {
     /// Sits down.
     pub(crate) fn start(tls: &Arc<ClientConfig>, name: &str, password: &str) -> Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (its, tls) = (Arc::clone(&shared), Arc::clone(tls));
-        let (name, password) = (name.to_owned(), password.to_owned());
-        let thread = net::thread(Host::Client, "reader", move || {
-            while !its.stopping.load(Relaxed) {
-                // However a session ends, the next one is opened.
-                if read(&its, &tls, &name, &password).is_err() {
-                    std::thread::sleep(RECONNECT);
+        let mut threads = Vec::new();
+        for device in 0..DEVICES {
+            let (its, tls) = (Arc::clone(&shared), Arc::clone(tls));
+            let (name, password) = (name.to_owned(), password.to_owned());
+            threads.push(net::thread(Host::Client, "reader", move || {
+                while !its.stopping.load(Relaxed) {
+                    // However a session ends, the next one is opened.
+                    if read(&its, device, &tls, (&name, &password)).is_err() {
+                        std::thread::sleep(RECONNECT);
+                    }
                 }
-            }
-        })?;
-        Ok(Self { shared, thread })
+            })?);
+        }
+        Ok(Self { shared, threads })
     }
 
     /// How many messages he has seen.
@@ -118,27 +128,49 @@ impl Desk {
         probe::longest_gap(&lock(&self.shared.seen).rounds, from, now())
     }
 
+    /// How long the looks took that ended between the two.
+    pub(crate) fn latencies(&self, from: Instant, until: Instant) -> Vec<Duration> {
+        let seen = lock(&self.shared.seen);
+        let looks = seen.looks.iter().filter(|(at, _)| (from..until).contains(at));
+        looks.map(|(_, took)| *took).collect()
+    }
+
     /// Ends it.
     pub(crate) fn finish(self) -> Result<Seen> {
         self.shared.stopping.store(true, Relaxed);
-        net::join(self.thread)?;
+        for thread in self.threads {
+            net::join(thread)?;
+        }
         Ok(std::mem::take(&mut *lock(&self.shared.seen)))
     }
 }
 
 /// One session, until it breaks or the day ends.
-fn read(shared: &Shared, tls: &Arc<ClientConfig>, name: &str, password: &str) -> Result<()> {
+fn read(
+    shared: &Shared,
+    device: usize,
+    tls: &Arc<ClientConfig>,
+    (name, password): (&str, &str),
+) -> Result<()> {
     let mut session = Reader::open(tls, name, password, PATIENCE)?;
     lock(&shared.seen).opened(session.uid_validity());
-    let mut again = AGAIN;
+    let mut turns: u32 = 0;
     while !shared.stopping.load(Relaxed) {
+        let below = lock(&shared.seen).next_uid();
+        let again = if turns.is_multiple_of(AGAIN) { AGAIN } else { 0 };
+        let from = below.saturating_sub(again).max(1);
+        turns = turns.wrapping_add(1);
+        let at = now();
         session.noop()?;
-        let from = lock(&shared.seen).next_uid().saturating_sub(again).max(1);
-        again = 0;
         let items = session.items(from)?;
         let mut seen = lock(&shared.seen);
-        seen.look(from, &items);
-        seen.rounds.push(now());
+        seen.look(from, below, &items);
+        if seen.looks.len() < LOOKS_MAX {
+            seen.looks.push((now(), at.elapsed()));
+        }
+        if device == 0 {
+            seen.rounds.push(now());
+        }
         drop(seen);
         std::thread::sleep(PERIOD);
     }
@@ -157,17 +189,20 @@ mod tests {
     fn what_was_seen_must_stay() {
         let mut seen = Seen::default();
         seen.opened(9);
-        seen.look(1, &[item(1, 11), item(2, 12)]);
+        seen.look(1, 1, &[item(1, 11), item(2, 12)]);
         // RFC 9051: from a UID past the end, the last message comes.
-        seen.look(3, &[item(2, 12)]);
+        seen.look(3, 3, &[item(2, 12)]);
         assert!(seen.complaints.is_empty());
         assert_eq!(seen.next_uid(), 3);
         seen.opened(9);
-        seen.look(1, &[item(1, 11), item(2, 12), item(3, 13)]);
+        seen.look(1, 3, &[item(1, 11), item(2, 12), item(3, 13)]);
         assert!(seen.complaints.is_empty());
-        seen.look(2, &[item(3, 13)]);
+        // The other device was slower: what it does not know yet is not gone.
+        seen.look(1, 3, &[item(1, 11), item(2, 12)]);
+        assert!(seen.complaints.is_empty());
+        seen.look(2, 4, &[item(3, 13)]);
         assert_eq!(seen.complaints.len(), 1);
-        seen.look(1, &[item(1, 11), item(2, 99), item(3, 13)]);
+        seen.look(1, 4, &[item(1, 11), item(2, 99), item(3, 13)]);
         assert_eq!(seen.complaints.len(), 2);
         seen.opened(10);
         assert_eq!(seen.complaints.len(), 3);

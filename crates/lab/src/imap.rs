@@ -1,13 +1,15 @@
 //! A reader at his desk: IMAP over TLS, one command at a time.
 //!
 //! Enough of a client for a server that may be wrong: it believes nothing that it has not read, and
-//! gives up on a silent server. Absent on purpose: IDLE, and everything that changes a mailbox.
+//! gives up on a silent server. A refusal (NO) is an answer; everything that leaves a command without
+//! one is an error, and whether it was carried out is open. Absent on purpose: IDLE, pipelining.
 
 use crate::net::FLOATING;
 use crate::{Context, LabError, Result, fail, mime};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -44,6 +46,60 @@ pub(crate) struct Item {
     pub(crate) number: Option<u32>,
 }
 
+/// A flag that the lab's clients set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Flag {
+    /// `\Answered`
+    Answered,
+    /// `\Deleted`
+    Deleted,
+    /// `\Flagged`
+    Flagged,
+    /// `\Seen`
+    Seen,
+}
+
+impl Flag {
+    const ALL: [Self; 4] = [Self::Answered, Self::Deleted, Self::Flagged, Self::Seen];
+
+    /// As IMAP writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "\\Answered",
+            Self::Deleted => "\\Deleted",
+            Self::Flagged => "\\Flagged",
+            Self::Seen => "\\Seen",
+        }
+    }
+}
+
+/// A message with its flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marked {
+    /// Which it is.
+    pub(crate) item: Item,
+    /// Those of [`Flag`] that it has.
+    pub(crate) flags: BTreeSet<Flag>,
+}
+
+/// The tagged answer to a command.
+#[derive(Debug)]
+enum Reply {
+    /// OK, with the untagged lines before it and the rest of its own.
+    Ok(Vec<Line>, String),
+    /// NO or BAD, in the server's words.
+    Refused(String),
+}
+
+/// Whether a change was made. That nobody knows is an error instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was; the UID that a new message got, where there is one.
+    Made(Option<u32>),
+    /// It was not.
+    Refused(String),
+}
+
 /// Trusts the authority whose certificate lies in `pem`, and nothing else.
 pub(crate) fn trust(pem: &Path) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
@@ -56,6 +112,18 @@ pub(crate) fn trust(pem: &Path) -> Result<Arc<ClientConfig>> {
 impl Reader {
     /// Connects to the floating address, signs in and selects INBOX.
     pub(crate) fn open(
+        tls: &Arc<ClientConfig>,
+        name: &str,
+        password: &str,
+        patience: Duration,
+    ) -> Result<Self> {
+        let mut reader = Self::sign_in(tls, name, password, patience)?;
+        reader.select("INBOX")?;
+        Ok(reader)
+    }
+
+    /// Connects to the floating address and signs in.
+    pub(crate) fn sign_in(
         tls: &Arc<ClientConfig>,
         name: &str,
         password: &str,
@@ -75,14 +143,89 @@ impl Reader {
             return fail(format!("IMAP greeting: {greeting}"));
         }
         reader.ask(&format!("LOGIN \"{name}\" \"{password}\""))?;
-        let selected = reader.ask("SELECT INBOX")?;
-        let validity = selected.iter().find_map(|l| number_after(&l.text, "[UIDVALIDITY "));
-        reader.uid_validity =
-            validity.ok_or_else(|| LabError("SELECT without UIDVALIDITY".into()))?;
         Ok(reader)
     }
 
-    /// UIDVALIDITY of INBOX.
+    /// Selects a mailbox; gives its UIDVALIDITY.
+    pub(crate) fn select(&mut self, mailbox: &str) -> Result<u32> {
+        let selected = self.ask(&format!("SELECT {mailbox}"))?;
+        let validity = selected.iter().find_map(|l| number_after(&l.text, "[UIDVALIDITY "));
+        self.uid_validity =
+            validity.ok_or_else(|| LabError("SELECT without UIDVALIDITY".into()))?;
+        Ok(self.uid_validity)
+    }
+
+    /// Makes a mailbox.
+    pub(crate) fn create(&mut self, mailbox: &str) -> Result<()> {
+        self.ask(&format!("CREATE {mailbox}")).map(drop)
+    }
+
+    /// The UIDs of all messages.
+    pub(crate) fn uids(&mut self) -> Result<BTreeSet<u32>> {
+        let lines = self.ask("UID SEARCH ALL")?;
+        let found = lines.iter().filter_map(|l| l.text.strip_prefix("* SEARCH"));
+        found
+            .flat_map(str::split_whitespace)
+            .map(|uid| uid.parse().context(format!("UID {uid}")))
+            .collect()
+    }
+
+    /// All messages with their flags.
+    pub(crate) fn marked(&mut self) -> Result<Vec<Marked>> {
+        let item = format!("FLAGS BODY.PEEK[HEADER.FIELDS ({})]", mime::ID_HEADER);
+        let lines = self.ask(&format!("UID FETCH 1:* ({item})"))?;
+        Ok(lines.iter().filter_map(marked_of).collect())
+    }
+
+    /// APPEND.
+    ///
+    /// # Errors
+    /// No answer came: it may have been carried out, or may still be.
+    pub(crate) fn append(&mut self, mailbox: &str, message: &str) -> Result<Change> {
+        // RFC 7888: a literal that does not wait to be asked for.
+        let command = format!("APPEND {mailbox} {{{}+}}\r\n{message}", message.len());
+        self.change(&command, Some("[APPENDUID "))
+    }
+
+    /// UID STORE of one flag.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub(crate) fn store(&mut self, uid: u32, flag: Flag, add: bool) -> Result<Change> {
+        let sign = if add { '+' } else { '-' };
+        self.change(&format!("UID STORE {uid} {sign}FLAGS ({})", flag.name()), None)
+    }
+
+    /// UID COPY, or UID MOVE.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub(crate) fn transfer(&mut self, uid: u32, to: &str, remove: bool) -> Result<Change> {
+        let verb = if remove { "MOVE" } else { "COPY" };
+        self.change(&format!("UID {verb} {uid} {to}"), Some("[COPYUID "))
+    }
+
+    /// UID EXPUNGE (RFC 4315).
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub(crate) fn expunge(&mut self, uid: u32) -> Result<Change> {
+        self.change(&format!("UID EXPUNGE {uid}"), None)
+    }
+
+    /// A command that changes something; the last number of `code` is the new UID.
+    fn change(&mut self, command: &str, code: Option<&str>) -> Result<Change> {
+        match self.command(command)? {
+            Reply::Refused(why) => Ok(Change::Refused(why)),
+            Reply::Ok(lines, done) => {
+                let texts = lines.iter().map(|l| l.text.as_str()).chain([done.as_str()]);
+                let mut uids = texts.filter_map(|t| last_number_of(t, code?));
+                Ok(Change::Made(uids.next()))
+            }
+        }
+    }
+
+    /// UIDVALIDITY of what is selected.
     pub(crate) fn uid_validity(&self) -> u32 {
         self.uid_validity
     }
@@ -111,19 +254,30 @@ impl Reader {
 
     /// Sends a command; gives the untagged lines.
     fn ask(&mut self, command: &str) -> Result<Vec<Line>> {
+        match self.command(command)? {
+            Reply::Ok(lines, _) => Ok(lines),
+            Reply::Refused(why) => {
+                // A password is not for error messages.
+                let verb = command.split(' ').next().unwrap_or_default();
+                fail(format!("{verb}: {why}"))
+            }
+        }
+    }
+
+    fn command(&mut self, command: &str) -> Result<Reply> {
         self.tag = self.tag.saturating_add(1);
         let tag = format!("a{} ", self.tag);
         let text = format!("{tag}{command}\r\n");
-        // A password is not for error messages.
-        let verb = command.split(' ').next().unwrap_or_default();
         self.stream.get_mut().write_all(text.as_bytes()).context("write")?;
         self.stream.get_mut().flush().context("write")?;
         let mut lines = Vec::new();
         loop {
             let line = self.line()?;
             match line.text.strip_prefix(&tag) {
-                Some(rest) if rest.starts_with("OK") => return Ok(lines),
-                Some(rest) => return fail(format!("{verb}: {rest}")),
+                Some(rest) if rest.starts_with("OK") => {
+                    return Ok(Reply::Ok(lines, rest.to_owned()));
+                }
+                Some(rest) => return Ok(Reply::Refused(rest.to_owned())),
                 None if line.text.starts_with("* BYE") => return fail(line.text),
                 None => lines.push(line),
             }
@@ -169,6 +323,22 @@ fn item_of(line: &Line) -> Option<Item> {
     Some(Item { uid, number })
 }
 
+/// `None` for a message without a header: somebody else expunged it meanwhile (RFC 2180 4.1).
+fn marked_of(line: &Line) -> Option<Marked> {
+    let item = item_of(line).filter(|_| !line.literals.is_empty())?;
+    let (_, flags) = line.text.split_once("FLAGS (")?;
+    let (flags, _) = flags.split_once(')')?;
+    let has = |flag: &Flag| flags.split(' ').any(|f| f == flag.name());
+    Some(Marked { item, flags: Flag::ALL.into_iter().filter(has).collect() })
+}
+
+/// The last number inside the response code that begins with `code`.
+fn last_number_of(text: &str, code: &str) -> Option<u32> {
+    let (_, rest) = text.split_once(code)?;
+    let (inside, _) = rest.split_once(']')?;
+    inside.rsplit(' ').next()?.parse().ok()
+}
+
 /// The decimal number that follows `label`.
 fn number_after(text: &str, label: &str) -> Option<u32> {
     let (_, rest) = text.split_once(label)?;
@@ -196,6 +366,22 @@ mod tests {
             b"* 9 FETCH (BODY[HEADER.FIELDS (X-Lab-Number)] {2}\r\n\r\n UID 12)\r\n";
         let line = read_line(&mut text).unwrap();
         assert_eq!(item_of(&line), Some(Item { uid: 12, number: None }));
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let mut text: &[u8] = b"* 1 FETCH (UID 7 FLAGS (\\Seen \\Recent $x) \
+            BODY[HEADER.FIELDS (X-Lab-Number)] {20}\r\nX-Lab-Number: 42\r\n\r\n)\r\n";
+        let marked = marked_of(&read_line(&mut text).unwrap()).unwrap();
+        assert_eq!(marked.item, Item { uid: 7, number: Some(42) });
+        assert_eq!(marked.flags, BTreeSet::from([Flag::Seen]));
+    }
+
+    #[test]
+    fn the_new_uid_is_found() {
+        assert_eq!(last_number_of("OK [APPENDUID 17 5] done", "[APPENDUID "), Some(5));
+        assert_eq!(last_number_of("* OK [COPYUID 17 5 9] x", "[COPYUID "), Some(9));
+        assert_eq!(last_number_of("OK done", "[COPYUID "), None);
     }
 
     #[test]

@@ -35,6 +35,17 @@ pub(crate) struct Rivals {
     second: Option<Node>,
 }
 
+/// How one is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Both plugs out and SIGKILL.
+    Power,
+    /// SIGKILL, with its network alive.
+    Crash,
+    /// SIGTERM: it says goodbye.
+    Planned,
+}
+
 /// A keepalived's parent process. Its child ends with it; both end with the lab.
 struct Daemon(Child);
 
@@ -103,14 +114,34 @@ impl Rivals {
         })
     }
 
-    /// SIGKILL of the first, with its server closed; says when. The clock starts after the server
-    /// was closed, to keepalived's advantage.
-    pub(crate) fn kill_first(&mut self) -> Result<Instant> {
+    /// The first is lost; says when. A crash's clock starts after its server was closed, to
+    /// keepalived's advantage.
+    pub(crate) fn lose_first(&mut self, loss: Loss) -> Result<Instant> {
         let Some(node) = self.first.take() else { return fail("the first keepalived is dead") };
         let Node { mut daemon, vrrp_pid, banner } = node;
         let child = read_pid(&vrrp_pid)?;
-        banner.finish()?;
-        let at = now();
+        let at = match loss {
+            Loss::Planned => {
+                let at = now();
+                let pid = Pid::from_raw(i32::try_from(daemon.0.id()).context("process id")?);
+                kill(pid, Signal::SIGTERM).context("keepalived")?;
+                wait_for("keepalived stops", SETTLE_MAX, || {
+                    Ok(daemon.0.try_wait().context("keepalived")?.is_some())
+                })?;
+                banner.finish()?;
+                return Ok(at);
+            }
+            Loss::Crash => {
+                banner.finish()?;
+                now()
+            }
+            Loss::Power => {
+                let at = now();
+                net::cut_off(Host::A)?;
+                banner.stop();
+                at
+            }
+        };
         // The child first: with its parent gone it would say goodbye (priority 0).
         end(child)?;
         daemon.kill().context("keepalived")?;
@@ -118,8 +149,11 @@ impl Rivals {
     }
 
     /// Starts the first again, in a host without traces of it.
-    pub(crate) fn revive_first(&mut self) -> Result<()> {
+    pub(crate) fn revive_first(&mut self, loss: Loss) -> Result<()> {
         clear(Host::A)?;
+        if loss == Loss::Power {
+            net::mend_all(Host::A)?;
+        }
         for name in ["a.pid", "a.vrrp.pid"] {
             let path = self.dir.join(name);
             if path.exists() {
@@ -189,8 +223,13 @@ impl Banner {
         Ok(Self { stopping, thread })
     }
 
-    fn finish(self) -> Result<()> {
+    /// Lets it end by itself.
+    fn stop(&self) {
         self.stopping.store(true, Relaxed);
+    }
+
+    fn finish(self) -> Result<()> {
+        self.stop();
         net::join(self.thread)?
     }
 }

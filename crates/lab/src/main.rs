@@ -6,23 +6,32 @@
 
 mod appliance;
 mod chaos;
+mod clerk;
 mod count;
 mod demo;
 mod desk;
+mod fault;
+mod ghost;
 mod imap;
 mod interrupt;
 mod inventory;
 mod keepalived;
+mod ledger;
 mod mime;
 mod net;
 mod probe;
+mod resync;
 mod smtp;
+mod spread;
 mod stage;
 mod stay;
+mod steady;
 mod stream;
 mod takeover;
 mod timeline;
+mod volley;
 mod watch;
+mod witness;
 mod workdir;
 
 use std::fmt::Display;
@@ -108,9 +117,11 @@ const USAGE: &str = "\
 understudy-lab demo [--stay] [--quick] [--keep DIR]
     the pair accepts mail, loses its primary, hands over, loses its link; then everything is counted
 understudy-lab takeover [--rounds N] [--json] [--keep DIR]
-    SIGKILL of the primary until the first SMTP banner on the floating address, against keepalived
-understudy-lab chaos [--rounds N] [--seed N] [--keep DIR]
-    kills, freezes and cut links at random moments of the stream; then everything is counted
+    power loss, crash, handover and freeze of the primary, beside keepalived; PAIR against SOLO
+understudy-lab chaos [--rounds N] [--seed N] [--arbitration none|witness] [--split] [--verbose] [--keep DIR]
+    faults at random moments of the stream, books after each; then everything is counted
+understudy-lab resync [--mib N] [--seed N] [--keep DIR]
+    a standby that was away too long gets a full copy under load, and again while both are killed
 All take --binary PATH (default: beside this program).";
 
 /// What the command line says.
@@ -119,8 +130,13 @@ pub(crate) struct Options {
     pub(crate) stay: bool,
     pub(crate) quick: bool,
     pub(crate) json: bool,
+    pub(crate) split: bool,
+    /// `--arbitration witness`
+    pub(crate) witness: bool,
+    pub(crate) verbose: bool,
     pub(crate) rounds: Option<usize>,
     pub(crate) seed: Option<u64>,
+    pub(crate) mib: Option<u32>,
     pub(crate) binary: PathBuf,
     pub(crate) keep: Option<PathBuf>,
 }
@@ -135,6 +151,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(&options),
         "takeover" => takeover::run(&options),
         "chaos" => chaos::run(&options),
+        "resync" => resync::run(&options),
         _ => fail(USAGE),
     });
     match result {
@@ -157,8 +174,18 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--stay" => options.stay = true,
             "--quick" => options.quick = true,
             "--json" => options.json = true,
+            "--arbitration" => {
+                options.witness = match value()?.as_str() {
+                    "none" => false,
+                    "witness" => true,
+                    _ => return fail("--arbitration: none or witness"),
+                }
+            }
+            "--split" => options.split = true,
+            "--verbose" => options.verbose = true,
             "--rounds" => options.rounds = Some(value()?.parse().context("--rounds")?),
             "--seed" => options.seed = Some(value()?.parse().context("--seed")?),
+            "--mib" => options.mib = Some(value()?.parse().context("--mib")?),
             "--binary" => options.binary = value()?.into(),
             "--keep" => options.keep = Some(value()?.into()),
             _ => return fail(format!("unknown argument {argument}\n{USAGE}")),

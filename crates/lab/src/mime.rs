@@ -25,6 +25,11 @@ pub(crate) fn recipient(n: u32) -> Person {
     if n.is_multiple_of(3) { grace } else { ada }
 }
 
+/// Numbers from here on are of large messages, of 1 MiB of what cannot be compressed.
+pub(crate) const BULK_FROM: u32 = 500_000_000;
+/// Random bytes in a large message: a MiB once they are written in base64.
+const BULK_BYTES: u64 = 1_048_576 / 78 * 57;
+
 /// Message number `n`, CRLF line ends, dot-stuffing not applied.
 pub(crate) fn message(n: u32) -> String {
     let person = recipient(n);
@@ -61,6 +66,7 @@ pub(crate) fn message(n: u32) -> String {
     }
     // Most mail is small; some carries a file; a few carry a large one.
     let bytes = match rng.below(20) {
+        _ if n >= BULK_FROM => BULK_BYTES,
         0..12 => 0,
         12..19 => 2_000 + rng.below(60_000),
         _ => 300_000 + rng.below(500_000),
@@ -81,6 +87,25 @@ pub(crate) fn message(n: u32) -> String {
     m
 }
 
+/// A small message that a client files by itself.
+pub(crate) fn note(n: u32) -> String {
+    format!(
+        "From: clerk@customer.example\r\nSubject: Note {n}\r\n\
+         Date: Sun, 22 Nov 2026 09:14:00 +0100\r\nMessage-ID: <note.{n}@customer.example>\r\n\
+         {ID_HEADER}: {n}\r\n\r\nA note.\r\n"
+    )
+}
+
+/// [`note`], made so long.
+pub(crate) fn note_of(n: u32, len: usize) -> String {
+    let (mut note, mut rng) = (note(n), Rng::new(u64::from(n)));
+    while note.len().saturating_add(78) <= len {
+        note.push_str(&rng.base64_line());
+        note.push_str("\r\n");
+    }
+    note
+}
+
 /// A short text for a count of bytes.
 pub(crate) fn bytes(n: u64) -> String {
     match n {
@@ -96,7 +121,12 @@ pub(crate) struct Rng(u64);
 impl Rng {
     /// From a seed; near seeds give far streams.
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        let mut rng = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        // The first numbers of near seeds are near.
+        for _ in 0..8 {
+            rng.next();
+        }
+        rng
     }
 
     /// The next number.

@@ -1,24 +1,30 @@
 //! A small world of network namespaces, made by this process and gone with it.
 //!
 //! ```text
-//!        sender .20        client .10
-//!            |                |
-//!   =========+=======+========+=======+====  br-service 10.77.0.0/24  (floating .100)
+//!        sender .20        client .10      witness .30      ghost .40
+//!            |                |                |               |
+//!   =========+=======+========+=======+========+===============+====  br-service 10.77.0.0/24  (floating .100)
 //!                    |                |
 //!                 A  .1            B  .2
 //!                    |                |
 //!   =================+================+====  br-link    10.77.1.0/24  (the pair's cross-link)
 //! ```
 
-use crate::{Context, LabError, Result, fail, interrupt};
+use crate::{Context, LabError, Result, fail, interrupt, now};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::{Pid, getpid};
 use std::fmt;
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
+/// How long a killed process may take to end.
+const END_MAX: Duration = Duration::from_secs(5);
 /// The floating address.
 pub(crate) const FLOATING: &str = "10.77.0.100";
 
@@ -33,6 +39,10 @@ pub(crate) enum Host {
     Client,
     /// Somebody else's mail server.
     Sender,
+    /// The pair's witness.
+    Witness,
+    /// Somebody who asks one appliance, whoever holds the address: see [`aim`].
+    Ghost,
 }
 
 impl Host {
@@ -43,6 +53,8 @@ impl Host {
             Self::B => "b",
             Self::Client => "client",
             Self::Sender => "sender",
+            Self::Witness => "witness",
+            Self::Ghost => "ghost",
         }
     }
 
@@ -62,6 +74,8 @@ impl Host {
             Self::B => 2,
             Self::Client => 10,
             Self::Sender => 20,
+            Self::Witness => 30,
+            Self::Ghost => 40,
         }
     }
 
@@ -83,9 +97,13 @@ impl fmt::Display for Host {
             Self::B => "B",
             Self::Client => "the client",
             Self::Sender => "the sender",
+            Self::Witness => "the witness",
+            Self::Ghost => "the ghost",
         })
     }
 }
+
+const HOSTS: [Host; 6] = [Host::A, Host::B, Host::Client, Host::Sender, Host::Witness, Host::Ghost];
 
 /// Leaves the machine's network for one of our own and builds the world in it. As an ordinary user
 /// this needs user namespaces; as root it needs nothing. Must run before any thread is started.
@@ -96,7 +114,7 @@ pub(crate) fn build() -> Result<()> {
         ip(&format!("link add {bridge} type bridge forward_delay 0 stp_state 0"))?;
         ip(&format!("link set dev {bridge} up"))?;
     }
-    for host in [Host::A, Host::B, Host::Client, Host::Sender] {
+    for host in HOSTS {
         let ns = host.name();
         ip(&format!("netns add {ns}"))?;
         ip_in(host, "link set lo up")?;
@@ -149,6 +167,88 @@ pub(crate) fn cut(host: Host, net: &str) -> Result<()> {
 /// Puts the plug back.
 pub(crate) fn mend(host: Host, net: &str) -> Result<()> {
     ip(&format!("link set dev {} master br-{net}", port(host, net)))
+}
+
+/// Takes both plugs of a host out at once, as a power cut does.
+pub(crate) fn cut_off(host: Host) -> Result<()> {
+    let (link, service) = (port(host, "link"), port(host, "service"));
+    let both = format!("link set dev {link} nomaster\nlink set dev {service} nomaster\n");
+    let mut command = Command::new("ip");
+    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().context("ip")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(both.as_bytes()).context("ip")?;
+    }
+    let status = child.wait().context("ip")?;
+    if status.success() { Ok(()) } else { fail(format!("ip -batch: {status}")) }
+}
+
+/// Puts both plugs of a host back.
+pub(crate) fn mend_all(host: Host) -> Result<()> {
+    mend(host, "link")?;
+    mend(host, "service")
+}
+
+/// Pulls a host's cable out: it loses its carrier, too.
+pub(crate) fn unplug(host: Host, net: &str) -> Result<()> {
+    ip(&format!("link set dev {} down", port(host, net)))
+}
+
+/// Plugs it in again.
+pub(crate) fn plug_in(host: Host, net: &str) -> Result<()> {
+    ip(&format!("link set dev {} up", port(host, net)))
+}
+
+/// Lets the two appliances hear everybody but each other, or mends that.
+pub(crate) fn split(apart: bool) -> Result<()> {
+    let isolated = if apart { "on" } else { "off" };
+    for (host, net) in
+        [(Host::A, "link"), (Host::B, "link"), (Host::A, "service"), (Host::B, "service")]
+    {
+        ip(&format!("link set dev {} type bridge_slave isolated {isolated}", port(host, net)))?;
+    }
+    Ok(())
+}
+
+/// From now on the ghost's packets for the floating address go to that appliance, whoever holds it.
+pub(crate) fn aim(target: Host) -> Result<()> {
+    let mut show = command(target, Path::new("ip"));
+    let output = show.args(["-brief", "link", "show", "dev", "service"]).output().context("ip")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let Some(mac) = text.split_whitespace().nth(2) else {
+        return fail(format!("no hardware address in {text:?}"));
+    };
+    let neighbour = format!("neigh replace {FLOATING} lladdr {mac} nud permanent dev service");
+    ip_in(Host::Ghost, &neighbour)
+}
+
+/// The processes that live in a host, ours excepted. What ends meanwhile is left out.
+pub(crate) fn processes(host: Host) -> Result<Vec<Pid>> {
+    let inode = |path: &Path| fs::metadata(path).map(|m| m.ino());
+    let its = inode(Path::new(&path(host))).context(path(host))?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("/proc")?.flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        let Some(pid) = pid.map(Pid::from_raw).filter(|p| *p != getpid()) else { continue };
+        if inode(&entry.path().join("ns/net")).is_ok_and(|i| i == its) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until a process has ended and its sockets are closed, whoever reaps it.
+pub(crate) fn wait_ended(pid: Pid) -> Result<()> {
+    let end = now() + END_MAX;
+    while now() < end {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // proc_pid_stat(5): the state follows the name in parentheses.
+        match stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()) {
+            None | Some('Z' | 'X') => return Ok(()),
+            Some(_) => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+    fail(format!("process {pid} does not end"))
 }
 
 /// Moves the calling thread, and what it starts, into a host.

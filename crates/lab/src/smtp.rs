@@ -9,6 +9,9 @@ use std::time::Duration;
 /// How long a sender waits for an answer before it tries again. RFC 5321 4.5.3.2 says minutes;
 /// nobody would watch that.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long it waits for the answer to the end of the data. Whoever tries again while the first
+/// attempt is still being stored makes a second copy, and RFC 5321 4.5.3.2.6 gives that 10 minutes.
+const FINAL_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a sender waits for a connection and its banner.
 const CONNECT: Duration = Duration::from_millis(250);
 /// Longest line of an answer. RFC 5321 4.5.3.1.5 says 512.
@@ -52,7 +55,6 @@ impl Sender {
     /// Connects and says EHLO.
     pub(crate) fn connect() -> Result<Self> {
         let stream = banner(25, CONNECT, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE)).context("timeout")?;
         stream.set_write_timeout(Some(PATIENCE)).context("timeout")?;
         stream.set_nodelay(true).context("nodelay")?;
         let mut sender = Self { stream: BufReader::new(stream) };
@@ -87,11 +89,21 @@ impl Sender {
         if self.write(b".\r\n").is_err() {
             return Outcome::Open;
         }
-        match self.reply() {
+        if self.patience(FINAL_PATIENCE).is_err() {
+            return Outcome::Open;
+        }
+        let reply = self.reply();
+        // Whatever became of the socket, an answer that came counts.
+        drop(self.patience(PATIENCE));
+        match reply {
             Ok(line) if line.starts_with('2') => Outcome::Accepted,
             Ok(line) => refused(line),
             Err(_) => Outcome::Open,
         }
+    }
+
+    fn patience(&self, time: Duration) -> Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(time)).context("timeout")
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {

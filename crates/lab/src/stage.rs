@@ -1,6 +1,7 @@
 //! What every play needs: the pair with its people, senders and readers at work, and the books.
 
-use crate::appliance::{Pair, Status};
+use crate::appliance::{Pair, Setup, Status};
+use crate::clerk;
 use crate::desk::{self, Desk, Seen};
 use crate::imap;
 use crate::mime::{self, PEOPLE};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 /// How long the floating address may stay silent before the play is broken off.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// A stream that has accepted nothing for so long stands still.
-const STANDSTILL: Duration = Duration::from_secs(10);
+const STANDSTILL: Duration = Duration::from_secs(30);
 /// How long a kill waits for the stream to be in the middle of something.
 const MIDST_MAX: Duration = Duration::from_secs(3);
 
@@ -51,6 +52,8 @@ pub(crate) struct Access {
     pub(crate) tls: Arc<ClientConfig>,
     /// The app passwords of [`PEOPLE`].
     pub(crate) passwords: [String; 2],
+    /// The app password of the clerks' account.
+    pub(crate) clerk: String,
 }
 
 /// The books, when the stream has ended.
@@ -72,10 +75,10 @@ pub(crate) struct Books {
 pub(crate) fn form(
     options: &Options,
     work: &Workdir,
-    stability_ms: u32,
+    setup: &Setup,
     tale: &Timeline,
 ) -> Result<(Pair, Access)> {
-    let mut pair = Pair::form(options, work.path(), stability_ms, tale)?;
+    let mut pair = Pair::form(options, work.path(), setup, tale)?;
     let access = provision(&mut pair, tale);
     if access.is_err() {
         pair.report_logs();
@@ -98,7 +101,8 @@ fn provision(pair: &mut Pair, tale: &Timeline) -> Result<Access> {
         Tone::Good,
         format!("tenant customer, domain customer.example, {} and {}", ada.address, grace.address),
     );
-    Ok(Access { tls: imap::trust(&primary.authority())?, passwords })
+    let clerk = make(clerk::ADDRESS)?;
+    Ok(Access { tls: imap::trust(&primary.authority())?, passwords, clerk })
 }
 
 impl<'a> Stage<'a> {
@@ -110,13 +114,14 @@ impl<'a> Stage<'a> {
         pair: &'a mut Pair,
         access: &Access,
         tale: &'a Arc<Timeline>,
+        pace: Duration,
     ) -> Result<Self> {
         let watch = Watch::start(pair, tale);
         let [ada, _] = PEOPLE;
         let [password, _] = &access.passwords;
         let desk = Desk::start(&access.tls, ada.address, password)?;
         let prober = Prober::start()?;
-        let stream = Stream::start()?;
+        let stream = Stream::start(pace)?;
         tale.say(
             Tone::Plain,
             format!("{SENDERS} outside mail servers send to {FLOATING}; Ada reads by IMAP"),
@@ -154,6 +159,31 @@ impl<'a> Stage<'a> {
             ),
         );
         Ok(())
+    }
+
+    /// The books as they are now.
+    pub(crate) fn records(&self) -> Records {
+        self.stream.records()
+    }
+
+    /// How long small messages took to be accepted between the two.
+    pub(crate) fn smtp_latency(&self, from: Instant, until: Instant) -> Vec<Duration> {
+        self.stream.latencies(from, until)
+    }
+
+    /// How long the reader's looks took between the two.
+    pub(crate) fn imap_latency(&self, from: Instant, until: Instant) -> Vec<Duration> {
+        self.desk.latencies(from, until)
+    }
+
+    /// How many messages were accepted.
+    pub(crate) fn accepted(&self) -> u32 {
+        self.stream.accepted()
+    }
+
+    /// The longest time without a banner around `from`, up to now.
+    pub(crate) fn gap(&self, from: Instant) -> Duration {
+        self.prober.gap(from)
     }
 
     /// Waits until transactions are under way, so that a kill hits some; says how many.

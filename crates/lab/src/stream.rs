@@ -15,12 +15,17 @@ use std::time::{Duration, Instant};
 
 /// How many mail servers send at once.
 pub(crate) const SENDERS: u32 = 4;
-/// Pause of a sender between two messages.
-const PAUSE: Duration = Duration::from_millis(90);
+/// Pause of a sender between two messages, where nothing else is asked for.
+pub(crate) const PACE: Duration = Duration::from_millis(90);
 /// Pause before the next attempt.
 const RETRY: Duration = Duration::from_millis(50);
 /// How long senders may go on trying after the stream was stopped.
-const FINISH_MAX: Duration = Duration::from_secs(30);
+const FINISH_MAX: Duration = Duration::from_secs(40);
+
+/// Bytes of a small message: their latencies can be compared.
+const SMALL: usize = 8_192;
+/// Most latencies that are kept.
+const LATENCIES_MAX: usize = 500_000;
 
 /// What became of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +51,8 @@ struct Shared {
     accepted: AtomicU32,
     bytes: AtomicU64,
     records: Mutex<Records>,
+    /// When each small message was accepted, and how long its transaction took.
+    latencies: Mutex<Vec<(Instant, Duration)>>,
 }
 
 /// The senders at work. Dropping it leaves the threads to the end of the process.
@@ -55,13 +62,14 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Starts the senders.
-    pub(crate) fn start() -> Result<Self> {
+    /// Starts the senders; each pauses for `pace` between two messages.
+    pub(crate) fn start(pace: Duration) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let mut threads = Vec::new();
         for n in 0..SENDERS {
             let shared = Arc::clone(&shared);
-            threads.push(net::thread(Host::Sender, &format!("sender {n}"), move || work(&shared))?);
+            let body = move || work(&shared, pace);
+            threads.push(net::thread(Host::Sender, &format!("sender {n}"), body)?);
         }
         Ok(Self { shared, threads })
     }
@@ -81,6 +89,17 @@ impl Stream {
         self.shared.in_flight.load(Relaxed)
     }
 
+    /// How long the transactions of small messages took that were accepted between the two.
+    pub(crate) fn latencies(&self, from: Instant, until: Instant) -> Vec<Duration> {
+        let all = lock(&self.shared.latencies);
+        all.iter().filter(|(at, _)| (from..until).contains(at)).map(|(_, took)| *took).collect()
+    }
+
+    /// The books as they are now.
+    pub(crate) fn records(&self) -> Records {
+        lock(&self.shared.records).clone()
+    }
+
     /// Lets each sender finish its message; gives the books and the bytes that were accepted.
     ///
     /// # Errors
@@ -95,12 +114,12 @@ impl Stream {
     }
 }
 
-fn work(shared: &Shared) {
+fn work(shared: &Shared, pace: Duration) {
     let mut session = None;
     while !shared.stopping.load(Relaxed) {
         let n = shared.next.fetch_add(1, Relaxed).saturating_add(1);
         deliver(shared, n, &mut session);
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pace);
     }
 }
 
@@ -146,7 +165,14 @@ fn deliver(shared: &Shared, n: u32, session: &mut Option<Sender>) {
 
 fn attempt(shared: &Shared, mut open: Sender, to: &str, message: &str) -> (Outcome, Sender) {
     shared.in_flight.fetch_add(1, Relaxed);
+    let at = now();
     let outcome = open.send(to, message);
+    if outcome == Outcome::Accepted && message.len() <= SMALL {
+        let mut latencies = lock(&shared.latencies);
+        if latencies.len() < LATENCIES_MAX {
+            latencies.push((now(), at.elapsed()));
+        }
+    }
     shared.in_flight.fetch_sub(1, Relaxed);
     (outcome, open)
 }

@@ -1,18 +1,25 @@
-//! How long does nobody answer? SIGKILL of the primary until the first SMTP banner on the floating
-//! address, seen from the client; and the same for two keepalived, in the same networks and run.
+//! How long does nobody answer? Power loss, crash and handover, seen from the client; and the same
+//! for two keepalived with an empty server, in the same networks and run.
 //!
-//! The clock starts before the kill. The probe starts when the process is gone, so that no banner
-//! of the dead can be taken for one of the living. The kernel of the dead owns the address for a
-//! while and refuses connections: that counts as silence, too.
+//! The clock starts before the fault. Until the first SMTP banner on the floating address everything
+//! counts as silence: refusals, connections that nobody takes, resets. A handover is watched by a
+//! client that connects every 5 ms and forgives nothing. A thawed primary is asked directly.
 
-use crate::appliance::Pair;
-use crate::keepalived::Rivals;
+use crate::appliance::{Pair, Part, Setup};
+use crate::ghost::Ghost;
+use crate::keepalived::{Loss, Rivals};
 use crate::net::{self, Host};
 use crate::probe::{BANNER, CONNECT};
+use crate::spread::{Spread, figures, millis};
+use crate::stage;
+use crate::steady::{self, Steady};
 use crate::timeline::{Timeline, Tone, print};
+use crate::volley::Volley;
 use crate::workdir::Workdir;
-use crate::{Options, Result, fail, now, pause, smtp};
-use serde_json::json;
+use crate::{Options, Result, fail, now, pause, smtp, wait_for};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -24,8 +31,35 @@ const ROUNDS: usize = 20;
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Pause between two attempts: a refusal comes at once, and asking faster helps nobody.
 const PAUSE: Duration = Duration::from_millis(1);
-/// A round begins after a moment that differs, so that kills do not fall in step with adverts.
+/// A round begins after a moment that differs, so that faults do not fall in step with adverts.
 const CALM: Duration = Duration::from_millis(500);
+/// How long after a handover its client goes on.
+const AFTER: Duration = Duration::from_millis(300);
+/// How long a takeover from a frozen primary may take.
+const FROZEN_MAX: Duration = Duration::from_secs(10);
+/// How long a thawed primary is asked.
+const HAUNT: Duration = Duration::from_secs(1);
+/// What is left of the speed of one appliance, at least.
+const RATIO_MIN: f64 = 0.7;
+
+/// What was measured of one kind of fault.
+#[derive(Debug, Default)]
+struct Case {
+    name: &'static str,
+    /// What the longest may be, in milliseconds.
+    target: Option<f64>,
+    ours: Vec<Duration>,
+    theirs: Vec<Duration>,
+    /// What must be nothing: connections that failed, or answers of the dead.
+    stains: Option<Stains>,
+}
+
+#[derive(Debug, Default)]
+struct Stains {
+    what: &'static str,
+    ours: BTreeMap<String, u32>,
+    theirs: Option<u32>,
+}
 
 /// Measures and prints.
 ///
@@ -36,15 +70,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let tale = Timeline::start(options.json);
     let mut work = Workdir::new(options.keep.as_deref())?;
     let rounds = options.rounds.unwrap_or(ROUNDS).max(1);
-    let ours = measure_ours(options, &mut work, rounds, &tale)?;
-    let theirs = match Rivals::new(work.path())? {
-        Some(rivals) => Some(measure_theirs(rivals, rounds, &tale)?),
-        None => {
-            tale.say(Tone::Plain, "keepalived is not installed: no comparison");
-            None
-        }
-    };
-    report(options.json, &ours, theirs.as_deref());
+    let (mut cases, steady) = measure_ours(options, &mut work, rounds, &tale)?;
+    match Rivals::new(work.path())? {
+        Some(rivals) => measure_theirs(rivals, rounds, &mut cases, &tale)?,
+        None => tale.say(Tone::Plain, "keepalived is not installed: no comparison"),
+    }
+    if options.json {
+        print(&machine_readable(rounds, &cases, steady).to_string());
+    } else {
+        report(&cases, steady);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -53,16 +88,15 @@ fn measure_ours(
     work: &mut Workdir,
     rounds: usize,
     tale: &Timeline,
-) -> Result<Vec<Duration>> {
-    tale.say(Tone::Head, format!("{rounds} times: SIGKILL of the primary until the first banner"));
-    let formed = Pair::form(options, work.path(), STABILITY_MS, tale);
-    let measured = formed.and_then(|mut pair| {
-        let times = (0..rounds).map(|round| ours(&mut pair, round, tale)).collect();
-        if let Err(e) = &times {
+) -> Result<(Vec<Case>, Steady)> {
+    let formed = stage::form(options, work, &Setup::calm(STABILITY_MS), tale);
+    let measured = formed.and_then(|(mut pair, _)| {
+        let measured = all_cases(&mut pair, rounds, tale);
+        if let Err(e) = &measured {
             tale.say(Tone::Bad, e);
             pair.report_logs();
         }
-        times
+        measured
     });
     if measured.is_err() {
         work.stays();
@@ -70,38 +104,157 @@ fn measure_ours(
     measured
 }
 
-fn ours(pair: &mut Pair, round: usize, tale: &Timeline) -> Result<Duration> {
-    pair.settle("the pair is whole")?;
-    pause(calm(round))?;
-    let Some(lost) = pair.primary() else { return fail("nobody is primary") };
+fn all_cases(pair: &mut Pair, rounds: usize, tale: &Timeline) -> Result<(Vec<Case>, Steady)> {
+    let mut power = Case { name: POWER, target: Some(400.0), ..Case::default() };
+    let mut crash = Case { name: CRASH, target: Some(50.0), ..Case::default() };
+    let stains = |what| Some(Stains { what, ..Stains::default() });
+    let mut handover = Case { name: HANDOVER, target: Some(20.0), ..Case::default() };
+    handover.stains = stains("failed connections");
+    let mut thaw = Case { name: THAW, stains: stains("answers"), ..Case::default() };
+    for case in [&mut power, &mut crash, &mut handover, &mut thaw] {
+        tale.head(format!("{rounds} times: {}", case.name));
+        for round in 0..rounds {
+            pair.settle("the pair is whole")?;
+            pause(calm(round))?;
+            let Some(primary) = pair.primary() else { return fail("nobody is primary") };
+            let took = match case.name {
+                POWER => power_loss(pair, primary)?,
+                CRASH => main_crash(pair, primary)?,
+                HANDOVER => hand_over(pair, primary, case)?,
+                _ => frozen(pair, primary, case)?,
+            };
+            tale.say(Tone::Plain, format!("{primary}, primary: {:.0} ms", millis(took)));
+            case.ours.push(took);
+        }
+    }
+    tale.head("messages a second: 16 connections, 4 KB, synced");
+    let steady = steady::measure(pair, tale)?;
+    Ok((vec![power, crash, handover, thaw], steady))
+}
+
+const POWER: &str = "power loss, no witness";
+const CRASH: &str = "process crash";
+const HANDOVER: &str = "planned handover";
+const THAW: &str = "frozen, taken over, thawed";
+
+/// Both plugs out and SIGKILL of everything.
+fn power_loss(pair: &mut Pair, lost: Host) -> Result<Duration> {
+    let pids = pair.of(lost).pids()?;
     let at = now();
-    pair.of_mut(lost).kill()?;
+    net::cut_off(lost)?;
+    pair.of_mut(lost).kill_these(&pids)?;
     let took = silence(at)?;
     pair.wait_primary(lost.peer())?;
-    tale.say(
-        Tone::Plain,
-        format!("{lost} killed, {} answers: {:.0} ms", lost.peer(), millis(took)),
-    );
+    net::mend_all(lost)?;
     pair.of_mut(lost).start()?;
     Ok(took)
 }
 
-fn measure_theirs(mut rivals: Rivals, rounds: usize, tale: &Timeline) -> Result<Vec<Duration>> {
-    tale.head(format!("{rounds} times: the same with two keepalived, adverts every 100 ms"));
-    let mut times = Vec::new();
-    for round in 0..rounds {
-        rivals.settle()?;
-        pause(calm(round))?;
-        let at = rivals.kill_first()?;
-        let took = silence(at)?;
-        tale.say(
-            Tone::Plain,
-            format!("keepalived killed, the other answers: {:.0} ms", millis(took)),
-        );
-        times.push(took);
-        rivals.revive_first()?;
+/// SIGKILL of the main process; its host and its links live.
+fn main_crash(pair: &mut Pair, lost: Host) -> Result<Duration> {
+    let main = pair.of(lost).main_pid()?;
+    let at = now();
+    pair.of(lost).crash()?;
+    net::wait_ended(main)?;
+    let took = silence(at)?;
+    pair.wait_primary(lost.peer())?;
+    pair.of_mut(lost).bury()?;
+    pair.of_mut(lost).start()?;
+    Ok(took)
+}
+
+fn hand_over(pair: &mut Pair, from: Host, case: &mut Case) -> Result<Duration> {
+    let volley = Volley::start()?;
+    pause(AFTER)?;
+    let at = now();
+    pair.of(from).cli(&["handover"])?;
+    pair.wait_primary(from.peer())?;
+    pause(AFTER)?;
+    let gap = volley.gap(at);
+    let failures = volley.finish()?.failures;
+    if let Some(stains) = &mut case.stains {
+        for (why, n) in failures {
+            *stains.ours.entry(why).or_default() += n;
+        }
     }
-    Ok(times)
+    Ok(gap)
+}
+
+/// SIGSTOP of the main process until the other one leads, and SIGCONT.
+fn frozen(pair: &mut Pair, lost: Host, case: &mut Case) -> Result<Duration> {
+    let ghost = Ghost::haunt(lost, true)?;
+    let volley = Volley::start()?;
+    pause(AFTER)?;
+    let at = now();
+    pair.of(lost).signal(Signal::SIGSTOP, Part::Main)?;
+    let led = wait_for("the other one leads", FROZEN_MAX, || {
+        Ok(pair.of(lost.peer()).control().status().is_ok_and(|s| s.is_primary()))
+    });
+    // Without a takeover the bench goes on and says so: whoever leads may answer.
+    let led = led.is_ok();
+    let rested = pause(AFTER);
+    let gap = volley.gap(at);
+    if led {
+        ghost.count();
+    }
+    pair.of(lost).signal(Signal::SIGCONT, Part::Main)?;
+    rested?;
+    pause(HAUNT)?;
+    volley.finish()?;
+    let mut found = ghost.finish()?;
+    if !led {
+        found.answers.push(format!("no takeover within {} s", FROZEN_MAX.as_secs()));
+    }
+    if let Some(stains) = &mut case.stains {
+        for answer in found.answers {
+            *stains.ours.entry(answer).or_default() += 1;
+        }
+    }
+    Ok(gap)
+}
+
+fn measure_theirs(
+    mut rivals: Rivals,
+    rounds: usize,
+    cases: &mut [Case],
+    tale: &Timeline,
+) -> Result<()> {
+    for case in cases {
+        let loss = match case.name {
+            POWER => Loss::Power,
+            CRASH => Loss::Crash,
+            HANDOVER => Loss::Planned,
+            _ => continue,
+        };
+        tale.head(format!("{rounds} times: {} of keepalived, adverts every 100 ms", case.name));
+        for round in 0..rounds {
+            rivals.settle()?;
+            pause(calm(round))?;
+            let took = if loss == Loss::Planned {
+                theirs_planned(&mut rivals, case)?
+            } else {
+                let at = rivals.lose_first(loss)?;
+                silence(at)?
+            };
+            tale.say(Tone::Plain, format!("keepalived: {:.0} ms", millis(took)));
+            case.theirs.push(took);
+            rivals.revive_first(loss)?;
+        }
+    }
+    Ok(())
+}
+
+fn theirs_planned(rivals: &mut Rivals, case: &mut Case) -> Result<Duration> {
+    let volley = Volley::start()?;
+    pause(AFTER)?;
+    let at = rivals.lose_first(Loss::Planned)?;
+    pause(AFTER * 2)?;
+    let gap = volley.gap(at);
+    let failed = volley.finish()?.failed();
+    if let Some(stains) = &mut case.stains {
+        stains.theirs = Some(stains.theirs.unwrap_or_default().saturating_add(failed));
+    }
+    Ok(gap)
 }
 
 /// Half a second and a bit, spread over one advert's period.
@@ -124,68 +277,67 @@ fn silence(at: Instant) -> Result<Duration> {
     net::join(thread)?
 }
 
-/// Milliseconds, to a tenth.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-/// Least, middle and most, in milliseconds.
-fn spread(times: &[Duration]) -> (f64, f64, f64) {
-    let mut sorted: Vec<f64> = times.iter().map(|t| millis(*t)).collect();
-    sorted.sort_by(f64::total_cmp);
-    let at = |i: usize| sorted.get(i).copied().unwrap_or_default();
-    let n = sorted.len();
-    let middle = if n.is_multiple_of(2) {
-        f64::midpoint(at((n / 2).saturating_sub(1)), at(n / 2))
-    } else {
-        at(n / 2)
-    };
-    (at(0), middle, at(n.saturating_sub(1)))
-}
-
-fn report(as_json: bool, ours: &[Duration], theirs: Option<&[Duration]>) {
-    let (least, middle, most) = spread(ours);
-    let ratio = theirs.map(|t| middle / spread(t).1);
-    if as_json {
-        let figures = |times: &[Duration]| {
-            let (least, middle, most) = spread(times);
-            let all: Vec<f64> = times.iter().map(|t| millis(*t)).collect();
-            json!({ "min_ms": least, "median_ms": middle, "max_ms": most, "all_ms": all })
-        };
-        let object = json!({
-            "rounds": ours.len(),
-            "understudy": figures(ours),
-            "keepalived": theirs.map(figures),
-            "ratio": ratio,
+fn machine_readable(rounds: usize, cases: &[Case], steady: Steady) -> Value {
+    let case = |c: &Case| {
+        let theirs = (!c.theirs.is_empty()).then(|| figures(&c.theirs));
+        let stains = c.stains.as_ref().map(|s| {
+            let ours: u32 = s.ours.values().sum();
+            json!({ "what": s.what, "understudy": ours, "keepalived": s.theirs, "seen": s.ours })
         });
-        print(&object.to_string());
-        return;
-    }
-    let line = |name: &str, (least, middle, most): (f64, f64, f64)| {
-        print(&format!("  {name:<34}{least:>10.0}{middle:>10.0}{most:>10.0}"));
+        json!({
+            "case": c.name, "target_ms": c.target, "understudy": figures(&c.ours),
+            "keepalived": theirs, "must_be_zero": stains,
+        })
     };
-    print(&format!(
-        "\n  {:<34}{:>10}{:>10}{:>10}",
-        "SIGKILL to first banner, ms", "min", "median", "max"
-    ));
-    line("understudy (mail on both)", (least, middle, most));
-    if let Some(times) = theirs {
-        line("keepalived (moves the address only)", spread(times));
-    }
-    if let Some(ratio) = ratio {
-        print(&format!("  understudy / keepalived, medians: {ratio:.2}"));
-    }
+    json!({
+        "rounds": rounds,
+        "cases": cases.iter().map(case).collect::<Vec<_>>(),
+        "steady": {
+            "pair_per_s": steady.pair, "solo_per_s": steady.solo, "ratio": steady.ratio(),
+        },
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_middle_is_the_median() {
-        let times = |ms: &[u64]| ms.iter().map(|m| Duration::from_millis(*m)).collect::<Vec<_>>();
-        assert_eq!(spread(&times(&[30, 10, 20])), (10.0, 20.0, 30.0));
-        assert_eq!(spread(&times(&[40, 10, 20, 30])), (10.0, 25.0, 40.0));
-        assert_eq!(spread(&times(&[7])), (7.0, 7.0, 7.0));
+fn report(cases: &[Case], steady: Steady) {
+    print(&format!(
+        "\n  {:<30}{:>8}{:>8}{:>8}{:>10}   {:>22}",
+        "time without a banner, ms", "min", "median", "max", "target", "keepalived median, max"
+    ));
+    for case in cases {
+        let (ours, theirs) = (Spread::of(&case.ours), Spread::of(&case.theirs));
+        let target = case.target.map_or_else(|| "-".into(), |t| format!("<= {t:.0}"));
+        let rivals = if case.theirs.is_empty() {
+            "-".into()
+        } else {
+            format!("{:.0} {:>10.0}", theirs.middle, theirs.most)
+        };
+        let met = match case.target {
+            Some(t) if ours.most <= t => "met",
+            Some(t) if ours.middle <= t => "met by the median only",
+            Some(_) => "MISSED",
+            None => "",
+        };
+        print(&format!(
+            "  {:<30}{:>8.0}{:>8.0}{:>8.0}{target:>10}   {rivals:>22}  {met}",
+            case.name, ours.least, ours.middle, ours.most
+        ));
     }
+    print("");
+    for (case, stains) in cases.iter().filter_map(|c| Some((c, c.stains.as_ref()?))) {
+        let ours: u32 = stains.ours.values().sum();
+        let theirs = stains.theirs.map_or_else(String::new, |n| format!(", keepalived {n}"));
+        let rounds = case.ours.len();
+        let name = format!("{}: {} in {rounds}", case.name, stains.what);
+        print(&format!("  {name:<54}{ours:>6} (must be 0{theirs})"));
+        for (what, n) in &stains.ours {
+            print(&format!("      {n} times: {what}"));
+        }
+    }
+    print(&format!(
+        "  {:<54}{:>6.2} (PAIR {:.0}/s, SOLO {:.0}/s; wanted >= {RATIO_MIN})",
+        "16 connections, 4 KB, synced: PAIR / SOLO",
+        steady.ratio(),
+        steady.pair,
+        steady.solo
+    ));
 }

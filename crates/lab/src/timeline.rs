@@ -1,7 +1,10 @@
 //! What people see: one line per event, with the seconds since the start.
 
+use crate::{Context, Result};
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -24,6 +27,8 @@ pub(crate) struct Timeline {
     start: Instant,
     colour: bool,
     quiet: bool,
+    /// Where it is written instead of standard output.
+    file: Option<File>,
     lock: Mutex<()>,
 }
 
@@ -31,7 +36,22 @@ impl Timeline {
     /// Starts the clock. Colours only on a terminal and without `NO_COLOR`.
     pub(crate) fn start(quiet: bool) -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { start: crate::now(), colour, quiet, lock: Mutex::new(()) }
+        Self { start: crate::now(), colour, quiet, file: None, lock: Mutex::new(()) }
+    }
+
+    /// One that is written into a file, for whoever has to find out.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(crate) fn into_file(path: &Path) -> Result<Self> {
+        let file = File::create(path).context(path.display())?;
+        Ok(Self {
+            start: crate::now(),
+            colour: false,
+            quiet: false,
+            file: Some(file),
+            lock: Mutex::new(()),
+        })
     }
 
     /// Prints an event.
@@ -64,7 +84,15 @@ impl Timeline {
 
     fn line(&self, text: &str) {
         let turn = self.lock.lock();
-        print(text);
+        match &self.file {
+            None => print(text),
+            Some(file) => {
+                let mut file = file;
+                if writeln!(file, "{text}").is_err() {
+                    // The disk is full; the play goes on.
+                }
+            }
+        }
         drop(turn);
     }
 }

@@ -83,6 +83,15 @@ impl Operator for Recorder {
     async fn pair_token(&self) -> Outcome<Token> {
         no()
     }
+    async fn address_list(&self) -> Outcome<Vec<AddressEntry>> {
+        no()
+    }
+    async fn address_claim(&self, _: &str, _: bool) -> Outcome<()> {
+        no()
+    }
+    async fn address_release(&self, _: &str) -> Outcome<()> {
+        no()
+    }
     async fn pair_force_solo(&self) -> Outcome<()> {
         self.saw("solo");
         Ok(())

@@ -60,6 +60,8 @@ pub struct StatusReport {
     pub lag: Option<Lag>,
     /// Paths to the peer, in the order of the configuration.
     pub paths: Vec<PathReport>,
+    /// The third vote; `None` where none is configured.
+    pub witness: Option<WitnessReport>,
     /// Floating addresses.
     pub addresses: Vec<AddressReport>,
     /// Messages that wait for delivery to others.
@@ -163,6 +165,21 @@ pub enum Holder {
     Other(String),
     /// Nobody that this node hears.
     Nobody,
+}
+
+/// The witness, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessReport {
+    /// Where it is said to be.
+    pub address: String,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// Microseconds from the last question to its answer.
+    pub round_trip_us: Option<u64>,
+    /// The reign that it holds; 0 for a witness that holds nothing, `None` where that is not known.
+    pub epoch: Option<u64>,
+    /// The node that it says holds that reign.
+    pub holder: Option<u8>,
 }
 
 /// Sessions open now.
@@ -272,6 +289,19 @@ fn peer(screen: &mut Screen, r: &StatusReport, w: &Words) {
         let session = if path.session { w.carries_log } else { "" };
         let text = format!("{:<24} {state:<12} {heard} {session}", path.peer);
         screen.painted_row(Paint::of(path.reachable), "", text);
+    }
+    if let Some(witness) = &r.witness {
+        let state = if witness.reachable { w.reachable } else { w.silent };
+        let trip = witness.round_trip_us.filter(|_| witness.reachable);
+        let trip = trip.map(|us| format!(" {}.{} ms ·", us / 1_000, us % 1_000 / 100));
+        let holds = match (witness.epoch, witness.holder) {
+            (None, _) => w.holds_unknown.to_owned(),
+            (Some(epoch), Some(node)) => format!("{} {epoch}, {} {node}", w.epoch, w.node),
+            (Some(_), None) => w.holds_nothing.to_owned(),
+        };
+        let text =
+            format!("{:<24} {state:<12}{} {holds}", witness.address, trip.unwrap_or_default());
+        screen.painted_row(Paint::of(witness.reachable), w.witness, text);
     }
     screen.row(
         w.log,

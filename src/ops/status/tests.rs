@@ -32,6 +32,13 @@ fn report() -> StatusReport {
                 session: false,
             },
         ],
+        witness: Some(WitnessReport {
+            address: "192.0.2.7:7401".into(),
+            reachable: true,
+            round_trip_us: Some(1_350),
+            epoch: Some(7),
+            holder: Some(0),
+        }),
         addresses: vec![AddressReport {
             address: "10.0.0.100/24".into(),
             interface: "eth0".into(),
@@ -68,6 +75,7 @@ PAIR  primary  epoch 7  RPO 0: yes, losing one appliance loses nothing
 Pair        in sync: node 0+1; 1 records behind
             10.0.1.2:7400            reachable    12 ms ago · carries the log
             10.0.0.2:7400            SILENT       never heard
+Witness     192.0.2.7:7401           reachable    1.3 ms · epoch 7, node 0
 Log         committed 1234, applied 1234, durable 1235
 Addresses   10.0.0.100/24       here               Active     eth0 vrid 51
 Sessions    smtp 3, submission 0, imap 12

@@ -24,11 +24,14 @@ use super::link::{self, Link, LinkError};
 use super::register::{self, RegisterError};
 use super::resync::{self, CopyStatus};
 use super::side::Side;
+use super::vital::Vital;
+use super::witness::{Client, ClientOptions, WitnessStatus};
 use crate::base::{clock, task};
 use crate::config;
-use crate::net::{Gate, Pass};
+use crate::net::{Gate, Leave, Pass};
 use crate::store::disk::Disk;
 use crate::store::{FatalHook, PrimaryLease, Store};
+use crate::tls::Pin;
 use crate::vrrp::Vrrp;
 use run::Driver;
 pub(super) use run::log_state;
@@ -68,6 +71,8 @@ pub struct Options {
     pub promoted: Promoted,
     /// What else travels on the session.
     pub side: Side,
+    /// The services' sign of life: without it the addresses go.
+    pub services: Vital,
     /// Starts the program anew, to use a copy of the peer's data that has become complete.
     pub restart: Restart,
     /// The kinds of change that are merged when both nodes went on alone.
@@ -197,6 +202,8 @@ pub struct PairStatus {
     pub problems: Vec<String>,
     /// The newest promotion that the journal knows.
     pub last_promotion: Option<Entry>,
+    /// The third vote, where one is configured.
+    pub witness: Option<WitnessStatus>,
     /// A full copy that is under way.
     pub copy: Option<CopyStatus>,
 }
@@ -263,6 +270,19 @@ impl Pass for PrimaryLease {
     async fn revoked(&self) {
         Self::revoked(self).await;
     }
+
+    fn leave(&self) -> Leave {
+        // The clock is read for every write: a cached answer would outlive a freeze.
+        match (self.valid(), self.fresh(clock::mono())) {
+            (true, true) => Leave::Now,
+            (true, false) => Leave::NotYet,
+            (false, _) => Leave::Never,
+        }
+    }
+
+    async fn decided(&self) {
+        Self::decided(self).await;
+    }
 }
 
 impl Pair {
@@ -273,11 +293,15 @@ impl Pair {
     pub fn start(options: Options) -> Result<Self, StartError> {
         let dir = options.data_dir.join("pair");
         let found = register::read(options.disk.as_ref(), &dir)?;
+        let mut witness = None;
         let (link, timers, node) = match identity(&options.data_dir, options.pair.as_ref())? {
             None => (None, timers_alone(), NodeId(0)),
             Some((config, id)) => {
                 let timers = timers_of(config, options.vrrp.is_some());
                 let node = id.node;
+                if let Some(options) = witness_options(config) {
+                    witness = Some(Client::start(options, &id).map_err(LinkError::Tls)?);
+                }
                 let link = Link::start(link_options(config, &options.data_dir), id.clone())?;
                 (Some((link, id)), timers, node)
             }
@@ -296,8 +320,18 @@ impl Pair {
         let resync = resync_options(&options, copy);
         let merging = branch_options(&options);
         let store = options.store.clone();
-        let (driver, watches) =
-            Driver::new(options, machine, link, dir, entries, commands_out, tick, timers, copy_out);
+        let (driver, watches) = Driver::new(
+            options,
+            machine,
+            link,
+            witness,
+            dir,
+            entries,
+            commands_out,
+            tick,
+            timers,
+            copy_out,
+        );
         let status = watches.status.clone();
         let resync = resync.and_then(|options| resync::start(options, status.clone()));
         let lease = watches.lease.clone();
@@ -435,6 +469,7 @@ fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
         stability: config.stability,
         silence,
         echo: silence,
+        lease: config.lease,
         // A standby must know that it is stale well before the primary goes on alone.
         stale_after: default.stale_after.min(config.ack_timeout / 4),
         solo_boot_wait: default.solo_boot_wait.min(config.boot_wait),
@@ -443,6 +478,19 @@ fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
         has_peer: true,
         ..default
     }
+}
+
+/// Pause between two questions to a witness that is not asked otherwise.
+const WITNESS_KEEPALIVE: Duration = Duration::from_secs(1);
+
+fn witness_options(config: &config::Pair) -> Option<ClientOptions> {
+    config.witness.map(|witness| ClientOptions {
+        address: witness.address,
+        pin: Pin(witness.pin),
+        connect_timeout: config.connect_timeout,
+        answer_timeout: witness.answer_timeout,
+        keepalive: WITNESS_KEEPALIVE,
+    })
 }
 
 fn link_options(config: &config::Pair, data_dir: &Path) -> link::Options {

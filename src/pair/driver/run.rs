@@ -8,6 +8,8 @@ use crate::base::{clock, task};
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
 use crate::pair::resync::CopyStatus;
+use crate::pair::vital::{DISK_HANG_MAX, Hang};
+use crate::pair::witness::Client;
 use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
 use crate::tls;
 use crate::vrrp::{self, Priority, Stand, VrrpEvent};
@@ -19,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::id::{Epoch, Lsn, NodeId};
+use understudy_proto::pair::witness::{WitnessAnswer, WitnessAsk};
 use understudy_proto::pair::{
     Frame, History, Input, LogState, Machine, Note, Operator, Output, Register, Role, State,
     Timers, VrrpNews, VrrpStand,
@@ -28,6 +31,8 @@ use understudy_proto::time::Mono;
 
 /// Pause between two pulses.
 const PULSE_EVERY: Duration = Duration::from_millis(20);
+/// How long one pulse lets the addresses stay at least.
+const PULSE_LEAST: Duration = Duration::from_millis(200);
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -75,6 +80,9 @@ pub(super) struct Driver {
     registers: watch::Sender<Option<(u64, Register)>>,
     control: Option<LeaseControl>,
     lease: watch::Sender<Option<PrimaryLease>>,
+    /// Until when readers may be answered; the machine says so before and after it leads.
+    lease_until: Mono,
+    witness: Option<Client>,
     status: watch::Sender<PairStatus>,
     journal: watch::Sender<Arc<Vec<Entry>>>,
     copy: watch::Receiver<Option<CopyStatus>>,
@@ -84,6 +92,8 @@ pub(super) struct Driver {
     pulsed: Mono,
     /// When a beacon last arrived, per path.
     heard: Vec<Option<Mono>>,
+    /// What keeps this node from making progress.
+    hang: Option<Hang>,
     lost_at: Option<Mono>,
     role: Role,
     unconfirmed: Option<Unconfirmed>,
@@ -102,9 +112,9 @@ struct Session {
 }
 
 /// What is known of a virtual router.
-#[derive(Default)]
 struct Group {
     down: bool,
+    origin: bool,
     adverts: u64,
 }
 
@@ -122,6 +132,7 @@ impl Driver {
         options: Options,
         machine: Machine,
         link: Option<(Link, PairIdentity)>,
+        witness: Option<Client>,
         dir: PathBuf,
         entries: Vec<Entry>,
         commands: mpsc::Receiver<(Command, Reply)>,
@@ -142,7 +153,13 @@ impl Driver {
             tasks::journal_worker(journal_out.clone(), dir),
         ];
         let vrrp = options.vrrp.as_ref();
-        let groups = vrrp.map_or(0, |v| v.status().len());
+        // An origin's group says nothing about the peer: it counts as down for good.
+        let groups = vrrp.map(|v| v.status()).unwrap_or_default();
+        let groups = groups.iter().map(|g| Group {
+            down: g.kind.is_origin(),
+            origin: g.kind.is_origin(),
+            adverts: 0,
+        });
         let paths = options.pair.as_ref().map_or(0, |pair| pair.peer.len());
         let (link, certificate_expires) = match link {
             Some((link, id)) => (Some(link), certificate_expires(&id)),
@@ -159,12 +176,13 @@ impl Driver {
             certificate_expires,
             problems: Vec::new(),
             last_promotion: None,
+            witness: witness.as_ref().map(Client::status),
             copy: None,
         };
         let (status, status_out) = watch::channel(first);
         let driver = Self {
             vrrp_events: vrrp.and_then(|v| v.events()),
-            groups: (0..groups).map(|_| Group::default()).collect(),
+            groups: groups.collect(),
             options,
             log,
             machine,
@@ -184,12 +202,15 @@ impl Driver {
             registers,
             control: None,
             lease,
+            lease_until: Mono(0),
+            witness,
             status,
             journal,
             copy,
             stand: VrrpStand::Silent,
             pulsed: Mono(0),
             heard: vec![None; paths],
+            hang: None,
             lost_at: None,
             role: Role::None,
             unconfirmed: None,
@@ -240,6 +261,9 @@ impl Driver {
                     News::Event(event) => self.event(event),
                     News::Beacon(heard) => self.beacon(heard),
                 },
+                Some((number, answer)) = next_answer(&mut self.witness) => {
+                    self.feed(Input::Witness { number, answer });
+                }
                 Some(event) = next_vrrp(&mut self.vrrp_events) => self.vrrp_event(event),
                 Ok(()) = keyring.changed() => { keyring.borrow_and_update(); }
                 _ = ticks.tick() => self.on_tick(),
@@ -267,7 +291,7 @@ impl Driver {
         }
         self.settle_keyring();
         if let Some(link) = &self.link {
-            link.say(self.machine.beacon());
+            link.say(self.machine.beacon(clock::mono()));
         }
         self.answer_command();
         self.publish(false);
@@ -307,6 +331,7 @@ impl Driver {
                 self.mark_fork(epoch);
                 if !self.log.is_stopped() {
                     let (lease, control) = PrimaryLease::mint(epoch);
+                    control.extend(self.lease_until);
                     self.control = Some(control);
                     self.lease.send_replace(Some(lease));
                     self.pulse(clock::mono());
@@ -317,8 +342,13 @@ impl Driver {
                 self.jobs.tail();
             }
             Output::Vrrp(stand) => self.take_stand(stand),
-            // The machine asks no witness yet, and grants no lease.
-            Output::Witness { .. } | Output::Lease(_) => {}
+            Output::Lease(until) => {
+                self.lease_until = until;
+                if let Some(control) = &self.control {
+                    control.extend(until);
+                }
+            }
+            Output::Witness { number, ask } => self.ask_witness(number, ask),
             Output::Note(note) => self.note(&note),
         }
     }
@@ -337,7 +367,15 @@ impl Driver {
         }
     }
 
+    fn ask_witness(&mut self, number: u64, ask: WitnessAsk) {
+        if !self.witness.as_ref().is_some_and(|witness| witness.ask(number, ask)) {
+            self.feed(Input::Witness { number, answer: WitnessAnswer::Lost });
+        }
+    }
+
     fn revoke(&mut self) {
+        // The next reign says anew how long its readers may be served.
+        self.lease_until = Mono(0);
         if let Some(control) = self.control.take() {
             control.revoke();
         }
@@ -595,10 +633,13 @@ impl Driver {
             vrrp::Event::Lapsed => {
                 log::warn!(group = event.group; "the addresses lapsed: this node was too slow");
             }
+            // Who is deaf knows nothing of the Active; a MasterDown of its own follows the fault.
+            vrrp::Event::Fault => group.down = false,
             vrrp::Event::Entered(_)
             | vrrp::Event::ActiveReleased { .. }
-            | vrrp::Event::Fault
-            | vrrp::Event::FaultOver => {}
+            | vrrp::Event::FaultOver
+            | vrrp::Event::Held
+            | vrrp::Event::Conflict { .. } => {}
         }
     }
 
@@ -618,6 +659,7 @@ impl Driver {
 
     fn on_tick(&mut self) {
         let now = clock::mono();
+        self.watch_progress(now);
         self.pulse(now);
         self.hear_adverts();
         self.ask_again(now);
@@ -627,17 +669,63 @@ impl Driver {
         self.publish(true);
     }
 
-    /// Invariant 8: the addresses stay only while this node can serve.
+    /// Invariant 8: the addresses stay only while this node can serve, and no longer than its lease.
     fn pulse(&mut self, now: Mono) {
         let can = self.control.is_some()
             && self.stand == VrrpStand::Holder
             && *self.options.listening.borrow()
-            && !self.log.is_stopped();
+            && !self.log.is_stopped()
+            && self.hang.is_none()
+            && now < self.lease_until;
         if can && now.since(self.pulsed) >= PULSE_EVERY {
             self.pulsed = now;
             if let Some(vrrp) = &self.options.vrrp {
-                vrrp.serving_pulse(now.after(vrrp::PULSE_MAX));
+                // A lease is renewed with every heartbeat; one that comes a little late must not make
+                // the addresses go and come.
+                vrrp.serving_pulse(self.lease_until.max(now.after(PULSE_LEAST)));
             }
+        }
+    }
+
+    /// A node that only looks alive must not keep the addresses, nor its peer from serving.
+    fn watch_progress(&mut self, now: Mono) {
+        let hang = self.options.services.hang(self.log.disk_since(), now);
+        if hang.is_some() == self.hang.is_some() {
+            return self.end_if_hung_for_good(now);
+        }
+        self.hang = hang;
+        match hang {
+            None => {
+                self.problems.remove("hang");
+                log::info!("this node makes progress again");
+            }
+            Some(Hang::Disk(_)) => {
+                let why = "the disk hangs: nothing is acknowledged, and the addresses are let go";
+                self.problems.insert("hang", why.to_owned());
+                log::error!(runbook = "disk-failure"; "the disk hangs, the addresses are let go");
+            }
+            Some(Hang::Services(_)) => {
+                let why = "the services hang: the addresses are let go";
+                self.problems.insert("hang", why.to_owned());
+                log::error!(runbook = "runtime-stuck"; "the services hang, the addresses are let go");
+                // The pair itself is well: a standby that has everything takes over at once.
+                if self.role == Role::Primary && self.machine.status().state == State::Pair {
+                    self.feed(Input::Operator(Operator::Handover));
+                }
+            }
+        }
+    }
+
+    /// With a hung disk no handover can be recorded. Where the standby has everything, this process
+    /// ends, as it would had the disk said no (invariant 11), and the standby takes over.
+    fn end_if_hung_for_good(&mut self, now: Mono) {
+        if let Some(Hang::Disk(since)) = self.hang
+            && now.since(since) > DISK_HANG_MAX
+            && self.role == Role::Primary
+            && self.machine.status().state == State::Pair
+            && !self.problems.contains_key("register")
+        {
+            self.done(Done::Fatal("the disk hangs, and the standby has everything".to_owned()));
         }
     }
 
@@ -648,7 +736,7 @@ impl Driver {
         let mut more = false;
         for (group, status) in self.groups.iter_mut().zip(vrrp.status()) {
             // After a MasterDown, an Active that is heard again is an event of its own.
-            more |= !group.down && status.adverts_received > group.adverts;
+            more |= !group.down && !group.origin && status.adverts_received > group.adverts;
             group.adverts = status.adverts_received;
         }
         if more && self.session.is_none() && self.role != Role::Primary {
@@ -837,6 +925,7 @@ impl Driver {
             certificate_expires: self.certificate_expires,
             problems: self.problems.values().cloned().collect(),
             last_promotion: last,
+            witness: self.witness.as_ref().map(Client::status),
             copy: self.copy.borrow().clone(),
         };
         self.status.send_if_modified(|old| {
@@ -903,6 +992,13 @@ async fn next_of_link(link: &mut Option<Link>, events: bool) -> News {
         Some(event) = link.events.recv(), if events => News::Event(event),
         Some(heard) = link.beacons.recv() => News::Beacon(heard),
         else => std::future::pending().await,
+    }
+}
+
+async fn next_answer(witness: &mut Option<Client>) -> Option<(u64, WitnessAnswer)> {
+    match witness {
+        Some(witness) => witness.answer().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Two nodes in one process: real stores, real links over loopback, no floating addresses.
 
+#[expect(clippy::disallowed_methods, reason = "a panic is what a history answers with")]
 #[path = "storm.rs"]
 mod storm;
 
@@ -186,6 +187,7 @@ impl Appliance {
             promoted: Arc::new(|_last| ()),
             side: side.clone(),
             kinds: kinds(),
+            services: Vital::default(),
             restart: {
                 let restart = Arc::clone(&self.restart);
                 Arc::new(move || restart.store(true, Ordering::Relaxed))

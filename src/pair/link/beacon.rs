@@ -5,9 +5,9 @@
 //! boot; a boot that has been replaced by another does not come back. Beacons are evidence *against*
 //! a takeover: in doubt, one counts.
 
-use super::{Heard, LinkError, Options, Saying};
+use super::{Heard, LinkError, Options};
 use crate::base::secret::{self, Secret};
-use crate::base::task;
+use crate::base::{clock, task};
 use crate::net;
 use crate::pair::formation::PairIdentity;
 use std::collections::VecDeque;
@@ -19,8 +19,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use understudy_proto::id::NodeId;
-use understudy_proto::pair::Beacon;
 use understudy_proto::pair::frame::BEACON_LEN;
+use understudy_proto::pair::{Beacon, Saying};
 
 /// Boots of the peer that are remembered as over.
 const BOOTS_MAX: usize = 16;
@@ -74,10 +74,11 @@ async fn send(
             _ = ticks.tick() => {}
             changed = say.changed() => if changed.is_err() { return },
         }
-        let Some((phase, seen, durable)) = *say.borrow_and_update() else { continue };
+        let Some(said) = *say.borrow_and_update() else { continue };
+        let says = Saying { stamp: clock::mono().0, ..said };
         sequence += 1;
         let (pair, node) = (path.pair, path.node);
-        let beacon = Beacon { pair, node, phase, seen, durable, sequence, boot };
+        let beacon = Beacon { pair, node, says, sequence, boot };
         let bytes = beacon.encode(path.key.borrow().expose());
         match path.socket.send_to(&bytes, peer).await {
             Ok(_) => fails = false,

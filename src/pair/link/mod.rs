@@ -31,8 +31,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use understudy_proto::id::{Epoch, Lsn};
-use understudy_proto::pair::{Beacon, Frame, PhaseName};
+use understudy_proto::pair::{Beacon, Frame, Saying};
 
 /// Most bytes that wait to be written; a frame that finds more waiting is refused.
 pub const QUEUE_LEN_MAX: usize = 16 << 20;
@@ -107,9 +106,6 @@ pub struct Heard {
     pub beacon: Beacon,
 }
 
-/// What our beacons say: part, highest epoch seen, last durable record.
-pub type Saying = (PhaseName, Epoch, Lsn);
-
 /// A running link. Dropping it closes everything.
 pub struct Link {
     /// What happens on it.
@@ -180,7 +176,9 @@ impl Link {
     /// goes out at once, a new position with the next heartbeat.
     pub fn say(&self, saying: Saying) {
         self.say.send_if_modified(|old| {
-            let urgent = old.is_none_or(|(phase, seen, _)| (phase, seen) != (saying.0, saying.1));
+            let key = |s: &Saying| (s.phase, s.seen, s.echo);
+            // An echo is a read lease: the primary waits for it.
+            let urgent = old.is_none_or(|old| key(&old) != key(&saying));
             *old = Some(saying);
             urgent
         });

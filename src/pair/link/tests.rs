@@ -9,6 +9,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use understudy_proto::id::{Epoch, Lsn};
+use understudy_proto::pair::PhaseName;
 use understudy_proto::pair::frame::FRAME_LEN_MAX;
 
 const HERE: Frame = Frame::Goodbye;
@@ -109,15 +111,20 @@ async fn a_join_comes_in_at_the_links_port_and_the_link_comes_up() {
     let mut b = one.start(&zero);
     agree(&mut a, &mut b).await;
 
-    let a_says = (PhaseName::Primary, Epoch(5), Lsn(9));
-    let b_says = (PhaseName::Standby, Epoch(5), Lsn(8));
+    let says = |phase, durable| {
+        let (durable, stamp, echo) = (Lsn(durable), 1, None);
+        Saying { phase, seen: Epoch(5), durable, stamp, echo }
+    };
+    let a_says = says(PhaseName::Primary, 9);
+    let b_says = says(PhaseName::Standby, 8);
     a.say(a_says);
     b.say(b_says);
     for (link, says) in [(&mut a, b_says), (&mut b, a_says)] {
         let mut paths = std::collections::BTreeSet::new();
         while paths.len() < 2 {
             let Heard { path, beacon } = soon(link.beacons.recv()).await.unwrap();
-            assert_eq!((beacon.phase, beacon.seen, beacon.durable), says);
+            assert!(beacon.says.stamp > says.stamp, "stamped at sending");
+            assert_eq!(Saying { stamp: says.stamp, ..beacon.says }, says);
             paths.insert(path);
         }
     }

@@ -58,6 +58,22 @@ struct Appender {
     indexed: u64,
 }
 
+/// While it lives, the disk works: whoever watches sees for how long.
+struct Busy<'a>(&'a Inner);
+
+impl<'a> Busy<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        inner.disk_since.store(clock::mono().0, Ordering::Relaxed);
+        Self(inner)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.disk_since.store(0, Ordering::Relaxed);
+    }
+}
+
 #[derive(Default)]
 struct Batch {
     /// The marker's place, then records.
@@ -240,10 +256,12 @@ impl Appender {
         for (done, outcome) in batch.bringers {
             answer(done, outcome);
         }
+        let busy = Busy::new(&inner);
         self.file.write_at(self.offset, &block.bytes).context("write", &path)?;
         let began = clock::mono();
         self.file.sync_data().context("sync", &path)?;
         let took = clock::mono().since(began).as_micros();
+        drop(busy);
         metric::LOG_SYNCS.inc();
         metric::LOG_SYNC_MICROSECONDS.add(u64::try_from(took).unwrap_or(u64::MAX));
         metric::LOG_BYTES.add(block.bytes.len() as u64);
@@ -263,6 +281,7 @@ impl Appender {
         let epochs = lock(&inner.state).epochs.clone();
         let (first, chain) = (self.tail.lsn.next(), self.tail.chain);
         let header = SegmentHeader { first, chain, hints: self.log.hints(), epochs };
+        let _busy = Busy::new(&inner);
         self.file =
             segment::create(inner.disk.as_ref(), &settings.dir, &header, settings.segment_len)?;
         self.offset = SEGMENT_HEADER_LEN as u64;

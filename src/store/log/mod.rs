@@ -35,6 +35,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use understudy_proto::id::{Epoch, Lsn, TenantId};
 use understudy_proto::record::{self, Chain, Kind};
+use understudy_proto::time::Mono;
 
 /// Bytes of payload that may wait for the disk, over all sessions.
 pub(super) const CREDIT_BYTES: usize = 32 << 20;
@@ -167,6 +168,8 @@ struct Inner {
     viewer: Mutex<bool>,
     viewer_called: Condvar,
     stopped: AtomicBool,
+    /// Since when the disk works on a batch, in microseconds of [`Mono`]; 0 while it does not.
+    disk_since: AtomicU64,
     credit: Arc<Semaphore>,
     /// See [`Log::set_fork`].
     fork: AtomicU64,
@@ -176,6 +179,12 @@ struct Inner {
 const FORK_FILE: &str = "fork";
 
 impl Log {
+    /// Since when the disk has been busy with the batch that it works on, if it is.
+    #[must_use]
+    pub fn disk_since(&self) -> Option<Mono> {
+        Some(self.0.disk_since.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Mono)
+    }
+
     /// The last record, durable or not yet.
     #[must_use]
     pub fn last(&self) -> Tail {

@@ -286,6 +286,7 @@ fn build(disk: Arc<dyn Disk>, settings: Settings, state: State) -> Result<Log, S
         viewer: Mutex::new(false),
         viewer_called: Condvar::new(),
         stopped: AtomicBool::new(false),
+        disk_since: AtomicU64::new(0),
         credit: Arc::new(Semaphore::new(CREDIT_BYTES)),
         fork: AtomicU64::new(fork.0),
     })))

@@ -10,6 +10,7 @@ use super::message::{Connection, Goodbye, Order, PATHS_MAX, Report, TICKLE_CHUNK
 use super::{CONNECTIONS_MAX, GOODBYE_LEN_MAX};
 use crate::base::{clock, metric, privilege, secret, task};
 use crate::vrrp::driver::Outbox;
+use crate::vrrp::driver::{CLAIMS_MAX, ClaimOrder};
 use crate::vrrp::{EVENTS_MAX, GroupConfig, GroupStatus, Stand, VrrpError, VrrpEvent, lock};
 use log::{error, warn};
 use nix::errno::Errno;
@@ -60,6 +61,8 @@ struct Outgoing {
     goodbye: Option<Goodbye>,
     stand: Option<Stand>,
     pulse: Option<Mono>,
+    /// The oldest go first where there are too many.
+    claims: VecDeque<ClaimOrder>,
     tickles: VecDeque<Connection>,
     stop: Option<u64>,
 }
@@ -177,6 +180,15 @@ impl Guardian {
 
     pub(in crate::vrrp) fn pulse(&self, until: Mono) {
         self.order(|outgoing| outgoing.pulse = outgoing.pulse.max(Some(until)));
+    }
+
+    pub(in crate::vrrp) fn claim(&self, claim: ClaimOrder) {
+        self.order(|outgoing| {
+            if outgoing.claims.len() >= CLAIMS_MAX {
+                outgoing.claims.pop_front();
+            }
+            outgoing.claims.push_back(claim);
+        });
     }
 
     pub(in crate::vrrp) fn status(&self) -> Vec<GroupStatus> {
@@ -323,6 +335,7 @@ impl Outgoing {
             && self.goodbye.is_none()
             && self.stand.is_none()
             && self.pulse.is_none()
+            && self.claims.is_empty()
             && self.tickles.is_empty()
             && self.stop.is_none()
     }
@@ -341,6 +354,9 @@ impl Outgoing {
         if let Some(until) = self.pulse.take() {
             return Some(Order::Pulse { until });
         }
+        if let Some(claim) = self.claims.pop_front() {
+            return Some(Order::Claim(claim));
+        }
         if !self.tickles.is_empty() {
             let chunk = self.tickles.len().min(TICKLE_CHUNK);
             return Some(Order::Tickle(self.tickles.drain(..chunk).collect()));
@@ -355,6 +371,7 @@ impl Outgoing {
             Order::Goodbye(goodbye) => self.goodbye = Some(goodbye),
             Order::Stand(stand) => self.stand = Some(stand),
             Order::Pulse { until } => self.pulse = Some(until),
+            Order::Claim(claim) => self.claims.push_front(claim),
             Order::Tickle(chunk) => {
                 for connection in chunk.into_iter().rev() {
                     self.tickles.push_front(connection);

@@ -5,6 +5,7 @@
 //! Deliberately absent: versions. Both ends are the same program; and no secret: the goodbye comes
 //! signed.
 
+use crate::vrrp::driver::ClaimOrder;
 use crate::vrrp::{GroupConfig, GroupStatus, Stand, VrrpEvent};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,8 @@ pub(super) enum Order {
     Stand(Stand),
     /// The main process lives and may serve until then.
     Pulse { until: Mono },
+    /// About an origin's addresses.
+    Claim(ClaimOrder),
     /// What to say for it when it has ended; the last one counts.
     Goodbye(Goodbye),
     /// Connections to be woken once their addresses are here.
@@ -100,7 +103,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, MessageErro
 mod tests {
     use super::*;
     use crate::vrrp::{
-        ADDRESSES_PER_GROUP_MAX, Checksum, Errors, Event, GROUPS_MAX, Interval, Priority, State,
+        ADDRESSES_PER_GROUP_MAX, Checksum, Claim, Errors, Event, GROUPS_MAX, GroupKind, Interval,
+        Priority, State,
     };
     use proptest::prelude::*;
     use understudy_proto::time::UnixMs;
@@ -122,6 +126,13 @@ mod tests {
             send_errors: u64::MAX,
             fault: Some("x".repeat(500)),
             last_transition: Some(UnixMs(u64::MAX)),
+            name: "x".repeat(32),
+            kind: GroupKind::Pair,
+            priority: u8::MAX,
+            claim: Claim::default(),
+            order: u64::MAX,
+            refusal: Some("x".repeat(200)),
+            problem: None,
         }
     }
 
@@ -129,11 +140,8 @@ mod tests {
     fn what_is_written_is_read() {
         let stand = Stand::Holder { priority: Priority::HOLDER };
         let config = GroupConfig {
-            interface: "eth0".to_owned(),
-            vrid: 51,
-            addresses: addresses(3),
-            interval: Interval::SECOND,
             checksum: Checksum::MessageOnly,
+            ..GroupConfig::new("eth0", 51, addresses(3), Interval::SECOND)
         };
         let end = "10.0.0.1:993".parse().unwrap();
         let six = "[2001:db8::1]:50000".parse().unwrap();
@@ -141,6 +149,7 @@ mod tests {
             Order::Start { run: 7, configs: vec![config] },
             Order::Stand(stand),
             Order::Pulse { until: Mono(u64::MAX) },
+            Order::Claim(ClaimOrder { group: 3, claim: Some(true), number: 9 }),
             Order::Goodbye(Goodbye { datagram: vec![1; 100], paths: vec![(end, six)] }),
             Order::Tickle(vec![Connection { local: end, remote: six }]),
             Order::Stop { run: 7 },

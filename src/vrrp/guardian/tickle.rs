@@ -97,7 +97,7 @@ impl Tickler {
     fn due(&mut self, groups: &[GroupStatus], now: Mono) -> Vec<Connection> {
         let active = groups.iter().filter(|group| group.state == State::Active);
         let ours: Vec<IpAddr> =
-            active.flat_map(|group| &group.addresses).map(|a| IpAddr::from(a.address)).collect();
+            active.flat_map(|group| &group.addresses).map(|a| a.address).collect();
         let mut due = Vec::new();
         while due.len() < PER_ROUND
             && let Some((connection, _)) = self.again.pop_front_if(|(_, at)| *at <= now)
@@ -196,7 +196,7 @@ const WINDOW: u16 = 1_234;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vrrp::Errors;
+    use crate::vrrp::{Claim, Errors, GroupKind};
 
     fn connection(local: &str, remote: &str) -> Connection {
         Connection { local: local.parse().unwrap(), remote: remote.parse().unwrap() }
@@ -215,6 +215,13 @@ mod tests {
             send_errors: 0,
             fault: None,
             last_transition: None,
+            name: "eth0.51".to_owned(),
+            kind: GroupKind::Pair,
+            priority: 0,
+            claim: Claim::default(),
+            order: 0,
+            refusal: None,
+            problem: None,
         }
     }
 

@@ -5,7 +5,7 @@
 //! authenticated stream; a beacon is one UDP datagram with a keyed BLAKE3 tag.
 
 use super::history::LogState;
-use super::register::Register;
+use super::register::{Arbitration, Register};
 use crate::codec;
 use crate::id::{Epoch, Lsn, NodeId};
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 /// Longest frame in bytes: two MiB of records and their head. Longer ones close the session.
 pub const FRAME_LEN_MAX: usize = 2 * 1024 * 1024 + 1024;
 /// The version that this release speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Length of a beacon in bytes.
-pub const BEACON_LEN: usize = 76;
-const BEACON_MAGIC: &[u8; 4] = b"USB1";
+pub const BEACON_LEN: usize = 92;
+const BEACON_MAGIC: &[u8; 4] = b"USB2";
 const TAG_LEN: usize = 16;
 const RECORDS: u8 = 1;
 const OTHER: u8 = 2;
@@ -34,6 +34,8 @@ pub enum PhaseName {
     Standby,
     /// Has committed changes that the other lacks, and the other way round.
     Branched,
+    /// Its main process has ended and its addresses are removed: the guardian's goodbye.
+    Gone,
 }
 
 /// The first frame of each side on a session.
@@ -99,6 +101,8 @@ pub enum Frame {
     Admit {
         /// The new reign.
         epoch: Epoch,
+        /// Who decides about the next one.
+        arbitration: Arbitration,
     },
     /// Standby: recorded here too.
     Admitted {
@@ -122,6 +126,16 @@ pub enum Frame {
     },
     /// I hold this epoch, with both insync; follow me.
     Reign {
+        /// The reign.
+        epoch: Epoch,
+    },
+    /// Primary: who decides is about to change; record that you obey neither until you hear.
+    Limbo {
+        /// The reign.
+        epoch: Epoch,
+    },
+    /// Standby: recorded here.
+    InLimbo {
         /// The reign.
         epoch: Epoch,
     },
@@ -222,6 +236,23 @@ impl Frame {
     }
 }
 
+/// What a node says of itself in its beacons; [`super::Machine::beacon`] gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saying {
+    /// Its part.
+    pub phase: PhaseName,
+    /// The highest epoch that it has durably seen.
+    pub seen: Epoch,
+    /// Its last durable record.
+    pub durable: Lsn,
+    /// The sender's CLOCK_BOOTTIME at sending, in microseconds. A link that repeats a saying sets it
+    /// anew each time.
+    pub stamp: u64,
+    /// A read lease: the newest stamp of the primary that this node has heard and stands by. It
+    /// begins no reign before `lease` and a tenth have passed since it heard that stamp.
+    pub echo: Option<u64>,
+}
+
 /// "I am here": sent on every path, several times in the time that a takeover takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beacon {
@@ -229,37 +260,43 @@ pub struct Beacon {
     pub pair: [u8; 16],
     /// Who speaks.
     pub node: NodeId,
-    /// Its part.
-    pub phase: PhaseName,
-    /// The highest epoch that it has seen.
-    pub seen: Epoch,
-    /// Its last durable record.
-    pub durable: Lsn,
-    /// Counts up from the sender's start, so that an old datagram is known as such.
+    /// What it says.
+    pub says: Saying,
+    /// Counts up from the sender's start, so that an old datagram is known as such. A goodbye
+    /// ([`PhaseName::Gone`]) carries [`u64::MAX`]: nothing of that start counts after it.
     pub sequence: u64,
     /// Random number of the sender's start.
     pub boot: [u8; 8],
 }
 
+/// The echo is there.
+const ECHO: u8 = 1;
+
 impl Beacon {
     /// The datagram.
     #[must_use]
     pub fn encode(&self, key: &[u8; 32]) -> Vec<u8> {
+        let says = &self.says;
         let mut out = Vec::with_capacity(BEACON_LEN);
         out.extend_from_slice(BEACON_MAGIC);
         out.extend_from_slice(&self.pair);
         out.push(self.node.0);
-        out.push(match self.phase {
+        out.push(match says.phase {
             PhaseName::Recovering => 0,
             PhaseName::Primary => 1,
             PhaseName::Standby => 2,
             PhaseName::Branched => 3,
+            PhaseName::Gone => 4,
         });
-        out.extend_from_slice(&[0; 6]);
-        out.extend_from_slice(&self.seen.0.to_be_bytes());
-        out.extend_from_slice(&self.durable.0.to_be_bytes());
-        out.extend_from_slice(&self.sequence.to_be_bytes());
+        out.push(if says.echo.is_some() { ECHO } else { 0 });
+        out.extend_from_slice(&[0; 5]);
+        for number in [says.seen.0, says.durable.0, self.sequence] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
         out.extend_from_slice(&self.boot);
+        for number in [says.stamp, says.echo.unwrap_or(0)] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
         let tag = blake3::keyed_hash(key, &out);
         out.extend_from_slice(tag.as_bytes().get(..TAG_LEN).unwrap_or_default());
         out
@@ -287,14 +324,22 @@ impl Beacon {
             1 => PhaseName::Primary,
             2 => PhaseName::Standby,
             3 => PhaseName::Branched,
+            4 => PhaseName::Gone,
             _ => return None,
+        };
+        let flags = *content.get(18)?;
+        let echo = codec::u64_at(content, 64)?;
+        let says = Saying {
+            phase,
+            seen: Epoch(codec::u64_at(content, 24)?),
+            durable: Lsn(codec::u64_at(content, 32)?),
+            stamp: codec::u64_at(content, 56)?,
+            echo: (flags & ECHO != 0).then_some(echo),
         };
         Some(Self {
             pair: content.get(..16)?.try_into().ok()?,
             node: NodeId(*content.get(16)?),
-            phase,
-            seen: Epoch(codec::u64_at(content, 24)?),
-            durable: Lsn(codec::u64_at(content, 32)?),
+            says,
             sequence: codec::u64_at(content, 40)?,
             boot: content.get(48..56)?.try_into().ok()?,
         })
@@ -310,9 +355,13 @@ mod tests {
         Beacon {
             pair: [7; 16],
             node: NodeId(1),
-            phase: PhaseName::Standby,
-            seen: Epoch(5),
-            durable: Lsn(99),
+            says: Saying {
+                phase: PhaseName::Standby,
+                seen: Epoch(5),
+                durable: Lsn(99),
+                stamp: 17,
+                echo: Some(16),
+            },
             sequence: 3,
             boot: [4; 8],
         }

@@ -6,11 +6,13 @@
 
 #[cfg(test)]
 use super::Mutant;
+use super::arbitration::{Court, Limbo, Right};
 use super::frame::{Beacon, Frame, Hello, PhaseName, VERSION};
 use super::history::LogState;
-use super::primary::{Primary, next_epoch};
+use super::lease::Stamp;
+use super::primary::Primary;
 use super::recovering::Recovering;
-use super::register::{Insync, Register};
+use super::register::{Arbitration, Register};
 use super::standby::Standby;
 use super::status::{Role, State, Status, Waiting};
 use super::witness::{WitnessAnswer, WitnessAsk};
@@ -44,6 +46,17 @@ pub struct Timers {
     /// A node that was not woken for so long has slept: what it knew of its peer may be over. Must be
     /// below the time in which a standby takes over.
     pub nap: Duration,
+    /// A read lease: readers are served for so long after a stamp that the standby has echoed.
+    pub lease: Duration,
+    /// With a witness, the primary asks to go on alone when its standby's session has been gone for
+    /// so long: the witness arbitrates, so this may be short.
+    pub solo_after: Duration,
+    /// Who decides, as configured.
+    pub arbitration: Arbitration,
+    /// Without an answer of the witness for so long, the pair agrees to do without it.
+    pub witness_gone: Duration,
+    /// The witness is looked at so often where nothing is asked of it.
+    pub witness_look: Duration,
     /// Bytes of records that are under way to the standby at most.
     pub window: usize,
     /// Whether floating addresses are there: then a takeover needs the Active's silence, too.
@@ -68,6 +81,11 @@ impl Default for Timers {
             handover: Duration::from_secs(2),
             pulse: Duration::from_millis(50),
             nap: Duration::from_millis(200),
+            lease: Duration::from_millis(75),
+            solo_after: Duration::from_millis(250),
+            arbitration: Arbitration::None,
+            witness_gone: Duration::from_secs(60),
+            witness_look: Duration::from_secs(5),
             window: 8 * 1024 * 1024,
             vrrp: true,
             has_peer: true,
@@ -251,6 +269,10 @@ pub(super) enum After {
     Follow { epoch: Epoch },
     /// The primary goes on alone.
     Solo,
+    /// The lone primary begins a new epoch: the witness was seeded.
+    Renew,
+    /// The standby obeys nobody for now, and may say so.
+    InLimbo { epoch: Epoch },
     /// The peer is insync.
     Admit,
     /// The standby is insync.
@@ -282,6 +304,10 @@ pub(super) struct Heard {
     pub(super) master_down: bool,
     /// The last advert of an Active.
     pub(super) active: Option<Mono>,
+    /// The newest stamp of the peer as primary.
+    pub(super) stamp: Option<Stamp>,
+    /// The start of the peer whose guardian said goodbye.
+    pub(super) gone: Option<[u8; 8]>,
 }
 
 /// The session.
@@ -312,6 +338,9 @@ pub struct Machine {
     pub(super) session_end: Mono,
     pub(super) heard: Heard,
     pub(super) stopping: bool,
+    /// Until when this node begins no reign: it has promised so.
+    pub(super) promised: Mono,
+    pub(super) court: Court,
     vrrp: VrrpStand,
     /// The epoch in which this node asked the peer to follow, on this session.
     pub(super) asked: Option<Epoch>,
@@ -319,6 +348,7 @@ pub struct Machine {
     next_persist: u64,
     outputs: VecDeque<Output>,
     last_state: (State, Role),
+    last_arbitration: Arbitration,
 }
 
 impl Machine {
@@ -339,13 +369,20 @@ impl Machine {
             session_end: now,
             heard: Heard::default(),
             stopping: false,
+            promised: now,
+            court: Court::new(now),
             vrrp: VrrpStand::Silent,
             asked: None,
             persisting: VecDeque::new(),
             next_persist: 1,
             outputs: VecDeque::new(),
             last_state: (State::Recovering, Role::None),
+            last_arbitration: register.arbitration,
         };
+        // What was promised before this start is not known any more.
+        if timers.has_peer {
+            machine.promised = now.after(machine.promise());
+        }
         machine.put(Output::Vrrp(VrrpStand::Silent));
         #[cfg(test)]
         if machine.broken(Mutant::ResumeOnBoot) && register.holder == me && register.epoch.0 > 0 {
@@ -390,7 +427,8 @@ impl Machine {
                 self.heard.active = Some(self.now);
             }
             Input::Operator(word) => self.operator(word),
-            Input::Witness { .. } | Input::Timeout => {}
+            Input::Witness { number, answer } => self.witness_said(number, answer),
+            Input::Timeout => {}
         }
         self.step();
     }
@@ -410,13 +448,14 @@ impl Machine {
             Phase::Standby(s) => s.deadlines(self),
             Phase::Branched => [None; 3],
         };
-        deadlines.into_iter().chain([pulse]).flatten().filter(|at| *at > self.now).min()
-    }
-
-    /// What to tell the peer on every path; the driver adds pair, sequence and boot.
-    #[must_use]
-    pub fn beacon(&self) -> (PhaseName, Epoch, Lsn) {
-        (self.phase_name(), self.durable_register.seen, self.log.durable)
+        let court = [self.court.deadline(self.now), Some(self.promised)];
+        deadlines
+            .into_iter()
+            .chain(court)
+            .chain([pulse])
+            .flatten()
+            .filter(|at| *at > self.now)
+            .min()
     }
 
     /// The truth, for people.
@@ -439,6 +478,7 @@ impl Machine {
             committed: self.log.committed,
             peer_durable: primary.and_then(|p| p.peer_durable()),
             waiting: self.waiting(),
+            witness: self.witness_status(),
         }
     }
 
@@ -521,6 +561,7 @@ impl Machine {
         self.next_persist = self.next_persist.saturating_add(1);
         self.register = register;
         self.persisting.push_back((number, register, after));
+        self.tell_lease(); // First: who is promoted on the strength of it serves other readers.
         self.put(Output::Persist { number, register });
     }
 
@@ -553,6 +594,8 @@ impl Machine {
                 After::LeadSolo { reason } if current => self.lead_solo(register, reason),
                 After::Reign if current => self.reign(epoch),
                 After::Solo if current => self.solo_recorded(epoch),
+                After::Renew if current => self.renewed(epoch),
+                After::InLimbo { epoch } if current => self.send(Frame::InLimbo { epoch }),
                 After::Admit if current => self.admit_recorded(epoch),
                 After::Obey if current => self.obey(epoch),
                 _ => {}
@@ -586,6 +629,10 @@ impl Machine {
         }
         self.session_end = self.now;
         self.asked = None;
+        self.court.limbo = Limbo::No;
+        if self.court.wants() == Some(After::Reign) {
+            self.withdraw();
+        }
         match &mut self.phase {
             Phase::Primary(p) => p.session_lost(self.now),
             Phase::Standby(s) => s.session_lost(self.now),
@@ -598,18 +645,37 @@ impl Machine {
         if beacon.node != self.me.peer() {
             return;
         }
+        if self.heard.gone == Some(beacon.boot) {
+            return; // On another path, said before the goodbye.
+        }
+        let says = &beacon.says;
+        if says.phase == PhaseName::Gone {
+            return self.peer_gone(beacon.boot);
+        }
+        self.heard.gone = None;
         self.heard.beacon = Some(self.now);
-        if beacon.phase == PhaseName::Primary {
+        if says.phase == PhaseName::Primary {
             self.heard.leading = Some(self.now);
         }
+        self.lease_heard(beacon);
         // On a session everything is heard in order; a datagram that overtakes it proves nothing.
         if self.session.is_none() || matches!(self.phase, Phase::Primary(_)) {
-            let news = beacon.seen > self.register.seen;
-            self.see(beacon.seen);
+            let news = says.seen > self.register.seen;
+            self.see(says.seen);
             if news && matches!(self.phase, Phase::Standby(_)) {
                 self.grow_stale("the primary went on without this copy");
             }
         }
+    }
+
+    /// The peer's guardian has signed that its process is over and its addresses are removed: no
+    /// reader is served there any more, so no promise binds.
+    fn peer_gone(&mut self, boot: [u8; 8]) {
+        self.heard.gone = Some(boot);
+        self.heard.leading = None;
+        self.heard.stamp = None;
+        self.promised = self.now;
+        self.goodbye();
     }
 
     /// Invariant 4: remembers the highest epoch for good; a lower reign ends with it.
@@ -637,11 +703,16 @@ impl Machine {
         }
         self.heard = Heard::default();
         match &mut self.phase {
-            Phase::Primary(p) => p.slept(self.now),
+            Phase::Primary(p) => {
+                p.slept(self.now);
+                // With a witness it is asked; it knows.
+                p.unsure &= self.register.arbitration == Arbitration::None;
+            }
             Phase::Standby(s) => {
                 // Had it been awake, it would have decided by now whether it hears its primary.
                 let linked = s.linked_until(since);
-                if self.now.since(linked) >= self.timers.stale_after.saturating_mul(2) {
+                let late = self.now.since(linked) >= self.timers.stale_after.saturating_mul(2);
+                if late && self.register.arbitration == Arbitration::None {
                     self.grow_stale("this node slept");
                 } else if self.vrrp == VrrpStand::Standby {
                     self.stand(VrrpStand::Silent); // Starts the Master_Down_Timer anew.
@@ -669,6 +740,7 @@ impl Machine {
 
     /// Gives up every part: revoke first, then everything else.
     pub(super) fn step_down(&mut self, reason: &'static str) {
+        self.withdraw();
         self.put(Output::Revoke);
         self.stand(VrrpStand::Silent);
         self.phase = Phase::Recovering(Recovering::default());
@@ -690,6 +762,7 @@ impl Machine {
         if matches!(self.phase, Phase::Branched) {
             return;
         }
+        self.withdraw();
         self.put(Output::Revoke);
         self.stand(VrrpStand::Silent);
         self.phase = Phase::Branched;
@@ -710,12 +783,14 @@ impl Machine {
             Frame::Records { epoch, commit, bytes } => self.records(epoch, commit, bytes),
             Frame::Ack { epoch, durable } => self.acked(epoch, durable),
             Frame::Commit { epoch, lsn } => self.commit_told(epoch, lsn),
-            Frame::Admit { epoch } => self.admit(epoch),
+            Frame::Admit { epoch, arbitration } => self.admit(epoch, arbitration),
             Frame::Admitted { epoch } => self.admitted(epoch),
             Frame::Lead { epoch } => self.led(epoch),
             Frame::Follow { epoch } => self.followed(epoch),
             Frame::HandoverGo { epoch } => self.handover_go(epoch),
             Frame::Reign { epoch } => self.reigned(epoch),
+            Frame::Limbo { epoch } => self.limbo(epoch),
+            Frame::InLimbo { epoch } => self.in_limbo(epoch),
             Frame::Refuse { seen } => {
                 self.see(seen);
                 if self.asked.take().is_some() {
@@ -739,9 +814,11 @@ impl Machine {
         if let Some(session) = &mut self.session {
             session.hello = Some(hello);
         }
+        self.heard.gone = None;
         match &mut self.phase {
             Phase::Primary(p) => {
                 p.gone = false;
+                self.stay();
                 self.greet_as_primary();
             }
             Phase::Recovering(_) | Phase::Standby(_) => self.greet_without_primary(),
@@ -769,8 +846,11 @@ impl Machine {
         match word {
             Operator::Handover => self.handover(),
             Operator::ForceSolo => match &mut self.phase {
-                Phase::Primary(p) => p.unsure = false,
-                _ => self.record_reign("an operator said so"),
+                Phase::Primary(p) => {
+                    p.unsure = false;
+                    self.forced();
+                }
+                _ => self.record_reign("an operator said so", Right::Agreed),
             },
             Operator::Stop => {
                 self.stopping = true;
@@ -785,28 +865,42 @@ impl Machine {
 
     /// Plays no part any more, and says so: the primary need not wait for this node's silence.
     pub(super) fn retire(&mut self) {
+        self.withdraw();
         self.send(Frame::Goodbye);
         self.stand(VrrpStand::Silent);
         self.phase = Phase::Recovering(Recovering::default());
         self.note("an orderly stop");
     }
 
-    /// The register of this node alone, in the next epoch that it may open.
-    pub(super) fn solo_register(&self) -> Register {
-        let epoch = next_epoch(self.register.seen.max(self.register.epoch), self.me);
-        let insync = Insync::Only(self.me);
-        Register { epoch, holder: self.me, insync, seen: epoch, stale: false }
-    }
-
     /// What follows from where things stand; idempotent.
     fn step(&mut self) {
+        self.step_court();
         match self.phase {
             Phase::Primary(_) => self.step_primary(),
             Phase::Standby(_) => self.step_standby(),
             Phase::Recovering(_) => self.step_recovering(),
             Phase::Branched => {}
         }
+        self.keep_promise();
+        self.tell_lease();
         self.note("");
+        self.note_arbitration();
+    }
+
+    /// Notes who decides from now on, once it is durable.
+    fn note_arbitration(&mut self) {
+        let now = self.durable_register.arbitration;
+        if std::mem::replace(&mut self.last_arbitration, now) == now {
+            return;
+        }
+        let (state, role) = self.last_state;
+        let reason = match now {
+            Arbitration::None => "the witness decides no more: the two nodes alone do",
+            Arbitration::Witness => "the witness decides",
+            Arbitration::Limbo => "who decides is about to change",
+        };
+        let epoch = self.register.epoch;
+        self.put(Output::Note(Note { from: state, to: state, role, epoch, reason }));
     }
 
     /// Notes a change of state or role; without a reason, one that followed from something noted.

@@ -15,8 +15,10 @@
 //! (evidence rules of docs/design/takeover.md). [`frame`] is what the two nodes say to each other.
 //! Absent: merging branches (shown as BRANCHED until an operator speaks) and the witness.
 
+mod arbitration;
 pub mod frame;
 mod history;
+mod lease;
 mod machine;
 mod primary;
 mod recovering;
@@ -29,11 +31,11 @@ mod status;
 mod tests;
 pub mod witness;
 
-pub use frame::{Beacon, Frame, FrameError, Hello, PhaseName};
+pub use frame::{Beacon, Frame, FrameError, Hello, PhaseName, Saying};
 pub use history::{History, LogState};
 pub use machine::{Input, Machine, Note, Operator, Output, Timers, VrrpNews, VrrpStand};
-pub use register::{Insync, Register};
-pub use status::{Role, State, Status, Waiting};
+pub use register::{Arbitration, Insync, Register};
+pub use status::{Role, State, Status, Waiting, WitnessStatus};
 
 /// Rules that a test may take out, to see that the simulator notices (`sim`).
 #[cfg(test)]
@@ -63,12 +65,26 @@ pub(crate) enum Mutant {
     SleepIgnored,
     /// The primary goes on alone before its standby can know itself stale.
     SoloUnwarned,
+    /// A primary in PAIR serves readers without its standby's word.
+    NoLease,
+    /// A standby promises not to lead and leads all the same.
+    GrantWhilePromoting,
+    /// A standby does not ask the witness before it leads.
+    PromoteWithoutSwap,
+    /// A primary does not ask the witness before it goes on alone.
+    SoloWithoutSwap,
+    /// A witness is believed that knows less than this node.
+    TrustRolledBackWitness,
+    /// The primary does without the witness before its standby has agreed.
+    SwitchAlone,
+    /// A swap whose answer was lost counts as done.
+    LostSwapAssumed,
 }
 
 #[cfg(test)]
 impl Mutant {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::CommitBeforePeer,
         Self::SoloBeforeRecorded,
         Self::AdmitBeforeCopy,
@@ -81,5 +97,12 @@ impl Mutant {
         Self::AckBeforeSync,
         Self::SleepIgnored,
         Self::SoloUnwarned,
+        Self::NoLease,
+        Self::GrantWhilePromoting,
+        Self::PromoteWithoutSwap,
+        Self::SoloWithoutSwap,
+        Self::TrustRolledBackWitness,
+        Self::SwitchAlone,
+        Self::LostSwapAssumed,
     ];
 }

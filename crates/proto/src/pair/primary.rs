@@ -7,10 +7,11 @@
 
 #[cfg(test)]
 use super::Mutant;
+use super::arbitration::{Limbo, Right, Wanted};
 use super::frame::{Frame, PhaseName};
 use super::history::History;
 use super::machine::{After, Machine, Output, Phase, RECORDS_LEN_MAX, VrrpStand};
-use super::register::{Insync, Register};
+use super::register::{Arbitration, Insync, Register};
 use super::standby::Standby;
 use super::status::State;
 use crate::id::{Epoch, Lsn, NodeId};
@@ -43,6 +44,8 @@ pub(super) struct Follower {
     under_way: VecDeque<(Lsn, usize)>,
     /// Its last durable record.
     durable: Lsn,
+    /// Since when it is there.
+    since: Mono,
     /// Since when it has acknowledged nothing although something is under way.
     waiting_since: Option<Mono>,
     /// Whether it has recorded that it is insync in this epoch.
@@ -65,6 +68,12 @@ struct Handing {
 #[derive(Clone, Debug)]
 pub(super) struct Primary {
     pub(super) epoch: Epoch,
+    /// The epoch in which this reign began; echoes of earlier ones count no more.
+    pub(super) first: Epoch,
+    /// Readers may be served until then, by what the standby has echoed.
+    pub(super) granted: Mono,
+    /// What the driver was last told of that.
+    pub(super) lease_told: Option<Mono>,
     mode: Mode,
     follower: Option<Follower>,
     /// What the peer was asked for on this session: a log that ends here.
@@ -98,6 +107,9 @@ impl Primary {
     fn new(epoch: Epoch, mode: Mode, quick: bool) -> Self {
         Self {
             epoch,
+            first: epoch,
+            granted: Mono(0),
+            lease_told: None,
             mode,
             follower: None,
             offered: None,
@@ -137,6 +149,30 @@ impl Primary {
     /// RPO 0 is claimed only while the standby is there and knows that it is insync.
     pub(super) fn has_admitted(&self) -> bool {
         self.follower.as_ref().is_some_and(|f| f.admitted)
+    }
+
+    /// The peer was told to take over: this node leads no more unless it begins anew.
+    pub(super) fn handed_over(&self) -> bool {
+        self.handing.is_some_and(|h| h.sent)
+    }
+
+    /// Services run, or are about to.
+    pub(super) fn serves(&self) -> bool {
+        self.leading && self.handing.is_none()
+    }
+
+    pub(super) fn is_solo(&self) -> bool {
+        self.mode == Mode::Solo
+    }
+
+    pub(super) fn has_follower(&self) -> bool {
+        self.follower.is_some()
+    }
+
+    /// Nothing is being decided.
+    pub(super) fn is_settled(&self) -> bool {
+        let busy = self.leaving || self.admitting || self.unsure || self.branched;
+        self.serves() && !busy
     }
 
     pub(super) fn handing_to(&self) -> Option<Epoch> {
@@ -208,9 +244,10 @@ impl Machine {
     /// Takes a handover: the register that says so is durable.
     pub(super) fn reign(&mut self, epoch: Epoch) {
         let linked = self.standby().is_some_and(|s| s.joined);
-        let tail = self.log.tail;
+        let (tail, first) = (self.log.tail, self.standby().map_or(epoch, |s| s.epoch));
         self.begin_reign(epoch, Mode::Pair, "handover");
         if linked && let Some(p) = self.primary() {
+            p.first = first; // The old primary promises before it has recorded the new reign.
             p.offered = Some(tail);
             self.send(Frame::Reign { epoch });
         }
@@ -255,6 +292,7 @@ impl Machine {
         self.leave_when_lost();
         self.admit_when_copied();
         self.hand_over_when_drained();
+        self.mind_the_witness();
     }
 
     fn commit(&mut self) {
@@ -262,6 +300,8 @@ impl Machine {
         let alone = self.log.durable;
         let both = p.follower.as_ref().map_or(Lsn(0), |f| f.durable).min(alone);
         let target = match p.mode {
+            // The witness may say "both": then the peer could be promoted without these.
+            Mode::Solo if self.court.may_hold_both() && self.is_arbitrated() => both,
             Mode::Solo => alone,
             #[cfg(test)]
             Mode::Joining { .. } if self.broken(Mutant::JoiningCommitsAlone) => alone,
@@ -289,8 +329,10 @@ impl Machine {
             return;
         }
         p.leading = true;
+        p.lease_told = None;
         let epoch = p.epoch;
         self.put(Output::Lead(epoch));
+        self.tell_lease();
         self.stand(VrrpStand::Holder);
     }
 
@@ -353,29 +395,95 @@ impl Machine {
         let (now, limit) = (self.now, self.timers.ack_timeout);
         #[cfg(test)]
         let limit = if self.broken(Mutant::SoloUnwarned) { limit.mul_f32(0.1) } else { limit };
-        let recorded_both = self.register.insync == Insync::Both;
+        let arbitrated = self.is_arbitrated();
+        let alone_after = if arbitrated { self.timers.solo_after } else { limit };
+        let recorded_both = self.needs_lease();
         let session = self.session.as_ref().map(|s| s.since);
         let Some(p) = self.primary() else { return };
-        if p.mode == Mode::Solo || p.leaving || p.handing.is_some() {
+        if (p.mode == Mode::Solo && !recorded_both) || p.leaving || p.handing.is_some() {
             return;
         }
         let due = |since: Option<Mono>| since.is_some_and(|at| now.since(at) >= limit);
-        if !recorded_both && (p.follower.is_none() || due(p.waiting_since(session))) {
+        // It answers on the session, but its beacons do not arrive: nobody could be served.
+        let mute = p.follower.as_ref().filter(|f| f.admitted).map(|f| p.granted.max(f.since));
+        let silent = due(p.waiting_since(session)) || (recorded_both && due(mute));
+        if !recorded_both && (p.follower.is_none() || silent) {
             // Nothing was promised to the peer yet: the register still says SOLO.
             p.mode = Mode::Solo;
             self.close_session("the standby does not answer");
             return;
         }
-        if due(p.waiting_since(session)) && !p.gone {
+        if silent && !p.gone {
             p.giving_up = true;
             self.close_session("the standby does not answer");
             return;
         }
-        if p.gone || (p.offered.is_none() && !p.unsure && due(p.lost_at)) {
+        let lost = p.lost_at.is_some_and(|at| now.since(at) >= alone_after);
+        if p.gone || (p.offered.is_none() && !p.unsure && lost) {
             p.leaving = true;
-            let register = self.solo_register();
-            self.persist(register, After::Solo);
+            p.admitting = false;
+            self.decide(Insync::Only(self.me), After::Solo, Right::Insync);
         }
+    }
+
+    /// The standby is back before anything was recorded: with a witness, no need to leave.
+    pub(super) fn stay(&mut self) {
+        if self.court.wants() != Some(After::Solo) {
+            return;
+        }
+        self.withdraw();
+        if let Some(p) = self.primary() {
+            p.leaving = false;
+            p.giving_up = false;
+        }
+    }
+
+    /// What was asked of the witness is not to be had.
+    pub(super) fn not_granted(&mut self, wanted: Wanted) {
+        if let Some(p) = self.primary() {
+            match wanted.after {
+                After::Admit => {
+                    p.admitting = false;
+                    self.admit_again();
+                }
+                After::Solo => p.leaving = false,
+                _ => {}
+            }
+        } else if wanted.right == Right::Agreed {
+            self.close_session("the witness knows a later reign: ask anew");
+        }
+    }
+
+    /// An operator wants this node to go on alone, whatever the witness says.
+    pub(super) fn forced(&mut self) {
+        if self.is_arbitrated()
+            && self.session.is_none()
+            && let Some(p) = self.primary()
+            && p.mode != Mode::Solo
+        {
+            p.leaving = true;
+            p.admitting = false;
+            let insync = Insync::Only(self.me);
+            let wanted = Wanted {
+                insync,
+                after: After::Solo,
+                right: Right::Agreed,
+                epoch: None,
+                arbitration: Arbitration::None,
+            };
+            let register = self.register_for(&wanted);
+            self.withdraw();
+            self.persist(register, wanted.after);
+        }
+    }
+
+    /// The lone holder's new epoch is durable: the witness holds it, too.
+    pub(super) fn renewed(&mut self, epoch: Epoch) {
+        let Some(p) = self.primary() else { return };
+        p.epoch = epoch;
+        self.put(Output::BeginEpoch(epoch));
+        // Whoever copies is asked anew, in the new reign.
+        self.close_session("a new epoch begins");
     }
 
     /// SOLO is durable.
@@ -385,6 +493,7 @@ impl Machine {
             ready: p.ready,
             leading: p.leading,
             branched: p.branched,
+            lease_told: p.lease_told,
             ..Primary::new(epoch, Mode::Solo, false)
         };
         self.put(Output::BeginEpoch(epoch));
@@ -441,6 +550,7 @@ impl Machine {
 
     /// The standby's log ends at `tail`, durably, and equals ours up to there.
     pub(super) fn joined(&mut self, epoch: Epoch, tail: Lsn) {
+        let now = self.now;
         let Some(p) = self.primary() else { return };
         if p.epoch != epoch || p.offered != Some(tail) || p.follower.is_some() {
             return;
@@ -456,6 +566,7 @@ impl Machine {
             reading: false,
             under_way: VecDeque::new(),
             durable: tail,
+            since: now,
             waiting_since: None,
             admitted: false,
             admit_sent: false,
@@ -480,8 +591,7 @@ impl Machine {
         if let Some(p) = self.primary() {
             p.admitting = true;
         }
-        let register = Register { insync: Insync::Both, ..self.solo_register() };
-        self.persist(register, After::Admit);
+        self.decide(Insync::Both, After::Admit, Right::Insync);
     }
 
     #[cfg(test)]
@@ -495,7 +605,7 @@ impl Machine {
     /// In PAIR, a standby is told that it is insync once it has everything that is committed: it
     /// may have marked itself stale since, or never have heard it.
     fn readmit(&mut self) {
-        let committed = self.log.committed;
+        let (committed, arbitration) = (self.log.committed, self.register.arbitration);
         let Some(p) = self.primary() else { return };
         if p.mode != Mode::Pair || p.leaving {
             return;
@@ -506,7 +616,7 @@ impl Machine {
             && f.durable >= committed
         {
             f.admit_sent = true;
-            self.send(Frame::Admit { epoch });
+            self.send(Frame::Admit { epoch, arbitration });
         }
     }
 
@@ -518,8 +628,9 @@ impl Machine {
         let early = self.broken(Mutant::AdmitBeforeCopy);
         #[cfg(not(test))]
         let early = false;
+        let fresh = self.lease_is_fresh();
         let Some(p) = self.primary() else { return };
-        if p.mode != Mode::Solo || p.leaving || !p.leading {
+        if p.mode != Mode::Solo || p.leaving || !p.leading || !fresh {
             return;
         }
         let stable = p.quick || now.since(since) >= stability;
@@ -535,6 +646,7 @@ impl Machine {
     pub(super) fn admit_recorded(&mut self, epoch: Epoch) {
         let now = self.now;
         let away = self.session.is_none();
+        let arbitration = self.register.arbitration;
         let Some(p) = self.primary() else { return };
         p.epoch = epoch;
         p.mode = Mode::Pair;
@@ -546,9 +658,19 @@ impl Machine {
         self.put(Output::BeginEpoch(epoch));
         if let Some(f) = self.follower() {
             f.admit_sent = true;
-            self.send(Frame::Admit { epoch });
+            self.send(Frame::Admit { epoch, arbitration });
         }
+        self.court.limbo = Limbo::No;
         self.note("the standby has everything");
+    }
+
+    /// The standby is to hear anew who decides.
+    pub(super) fn admit_again(&mut self) {
+        self.court.limbo = Limbo::No;
+        if let Some(f) = self.follower() {
+            f.admit_sent = false;
+            f.admitted = false;
+        }
     }
 
     /// The standby has recorded that it is insync.
@@ -572,6 +694,10 @@ impl Machine {
         // It does not take up a handover any more, either; its epoch is passed over.
         let handed = p.handing.take().map(|h| h.epoch);
         if let Some(epoch) = handed {
+            if self.is_arbitrated() {
+                return self.step_down("the standby stopped during a handover");
+            }
+            let Some(p) = self.primary() else { return };
             p.leading = false;
             let seen = self.register.seen.max(epoch);
             self.register.seen = seen;
@@ -581,8 +707,9 @@ impl Machine {
 
     pub(super) fn handover(&mut self) {
         let (now, seen, peer) = (self.now, self.register.seen, self.me.peer());
+        let undecided = self.is_deciding() || self.court.limbo != Limbo::No;
         let Some(p) = self.primary() else { return };
-        if !p.can_hand_over() {
+        if !p.can_hand_over() || undecided {
             return;
         }
         let epoch = next_epoch(seen, peer);
@@ -636,7 +763,9 @@ impl Machine {
             return;
         }
         let holder = self.me.peer();
-        let register = Register { epoch, holder, insync: Insync::Both, seen: epoch, stale: false };
+        let insync = Insync::Both;
+        let register =
+            Register { epoch, holder, insync, seen: epoch, stale: false, ..self.register };
         self.persist(register, After::Obey);
     }
 

@@ -4,10 +4,12 @@
 //! later reign; a node that was SOLO goes on after listening; all else waits for the peer or for an
 //! operator.
 
+use super::arbitration::Right;
 use super::frame::{Frame, Hello, PhaseName};
 use super::history::History;
 use super::machine::{After, Machine, Phase, VrrpStand};
 use super::primary::next_epoch;
+use super::register::{Arbitration, Insync};
 use crate::id::Epoch;
 use crate::time::Mono;
 
@@ -28,25 +30,28 @@ impl Machine {
     /// heard of no later reign.
     pub(super) fn may_resume_solo(&self) -> bool {
         let r = &self.register;
-        r.solo(self.me) && !r.stale && r.seen == r.epoch
+        r.solo(self.me) && r.arbitration == Arbitration::None && !r.stale && r.seen == r.epoch
     }
 
     pub(super) fn step_recovering(&mut self) {
-        if self.is_persisting() || self.session.is_some() || self.stopping {
+        if self.is_deciding() || self.session.is_some() || self.stopping || !self.is_free() {
             return;
         }
         let waited = self.alone_for();
         let led = self.heard.leading.is_some_and(|at| self.now.since(at) < self.timers.silence);
         if !self.timers.has_peer {
-            self.record_reign("no peer is configured");
+            self.record_reign("no peer is configured", Right::Insync);
+        } else if self.is_arbitrated() {
+            if waited >= self.timers.solo_boot_wait && !led {
+                self.record_reign("the witness knows no later reign", Right::Insync);
+            }
         } else if self.may_resume_solo() && waited >= self.timers.solo_boot_wait && !led {
-            self.record_reign("this node was alone before and nobody leads");
+            self.record_reign("this node was alone before and nobody leads", Right::Insync);
         }
     }
 
-    pub(super) fn record_reign(&mut self, reason: &'static str) {
-        let register = self.solo_register();
-        self.persist(register, After::LeadSolo { reason });
+    pub(super) fn record_reign(&mut self, reason: &'static str, right: Right) {
+        self.decide(Insync::Only(self.me), After::LeadSolo { reason }, right);
     }
 
     /// The peer said Hello and this node is not primary.
@@ -96,7 +101,7 @@ impl Machine {
             // No standby any more: nobody else can lead now, whatever is heard until it is recorded.
             self.phase = Phase::Recovering(Recovering::default());
             self.stand(VrrpStand::Silent);
-            self.record_reign("elected: it was part of the later reign");
+            self.record_reign("elected: it was part of the later reign", Right::Agreed);
         }
     }
 }

@@ -20,6 +20,19 @@ impl Insync {
     }
 }
 
+/// Who decides which reign holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Arbitration {
+    /// The two nodes alone, by the evidence rules of docs/design/takeover.md.
+    #[default]
+    None,
+    /// A witness: no reign begins, and no set shrinks, without its compare-and-swap.
+    Witness,
+    /// Neither: a standby whose primary is about to change from one to the other. It waits for the
+    /// primary's word, and begins no reign without its peer's consent.
+    Limbo,
+}
+
 /// The durable register of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {
@@ -33,6 +46,8 @@ pub struct Register {
     pub seen: Epoch,
     /// The peer may have gone on without this node: it never promotes by itself.
     pub stale: bool,
+    /// Who decides, as both nodes agreed.
+    pub arbitration: Arbitration,
 }
 
 impl Register {
@@ -46,6 +61,7 @@ impl Register {
             insync: Insync::Only(first),
             seen: Epoch(0),
             stale: node != first,
+            arbitration: Arbitration::None,
         }
     }
 

@@ -6,10 +6,11 @@
 
 #[cfg(test)]
 use super::Mutant;
+use super::arbitration::{Right, Wanted};
 use super::frame::Frame;
 use super::machine::{After, Machine, Output, Phase, VrrpStand};
 use super::recovering::Recovering;
-use super::register::{Insync, Register};
+use super::register::{Arbitration, Insync, Register};
 use crate::id::{Epoch, Lsn};
 use crate::time::Mono;
 
@@ -29,6 +30,8 @@ pub(super) struct Standby {
     setting_aside: bool,
     /// How far the primary has committed.
     told: Lsn,
+    /// The primary said goodbye on the session.
+    pub(super) goodbye: bool,
 }
 
 impl Standby {
@@ -41,6 +44,7 @@ impl Standby {
             joined: false,
             setting_aside: false,
             told: Lsn(0),
+            goodbye: false,
         }
     }
 
@@ -117,6 +121,7 @@ impl Machine {
             standby.setting_aside = true;
             self.put(Output::SetAside(fork.next()));
         }
+        self.withdraw();
         self.phase = Phase::Standby(standby);
         self.stand(if insync { VrrpStand::Standby } else { VrrpStand::Silent });
         self.note("the peer leads");
@@ -158,7 +163,7 @@ impl Machine {
     }
 
     /// The primary has recorded that this copy is insync.
-    pub(super) fn admit(&mut self, epoch: Epoch) {
+    pub(super) fn admit(&mut self, epoch: Epoch, arbitration: Arbitration) {
         if self.refuses(epoch) {
             return;
         }
@@ -169,7 +174,8 @@ impl Machine {
         }
         s.epoch = epoch;
         s.insync = true;
-        let register = Register { epoch, holder, insync: Insync::Both, seen: epoch, stale: false };
+        let insync = Insync::Both;
+        let register = Register { epoch, holder, insync, seen: epoch, stale: false, arbitration };
         if self.durable_register == register && !self.is_persisting() {
             self.send(Frame::Admitted { epoch });
             return;
@@ -184,15 +190,19 @@ impl Machine {
         if self.refuses(epoch) {
             return;
         }
-        let me = self.me;
         let ready = self.log.durable == self.log.tail && !self.register.stale;
         let Some(s) = self.standby() else { return };
         if !s.joined || !s.insync || !ready {
             return;
         }
-        let register =
-            Register { epoch, holder: me, insync: Insync::Both, seen: epoch, stale: false };
-        self.persist(register, After::Reign);
+        let arbitration = self.register.arbitration;
+        self.want(Wanted {
+            insync: Insync::Both,
+            after: After::Reign,
+            right: Right::Insync,
+            epoch: Some(epoch),
+            arbitration,
+        });
     }
 
     pub(super) fn step_standby(&mut self) {
@@ -229,7 +239,8 @@ impl Machine {
     /// Asked for by nobody, but hearing a primary: it will go on alone, so this copy grows old.
     fn stale_when_led_elsewhere(&mut self) {
         let Phase::Standby(s) = &self.phase else { return };
-        if s.linked || self.register.stale {
+        // With a witness it need not be decided here: whoever comes second is refused.
+        if s.linked || self.register.stale || self.register.arbitration != Arbitration::None {
             return;
         }
         let echo = s.end.after(self.timers.echo);
@@ -254,10 +265,22 @@ impl Machine {
     fn promote_when_alone(&mut self) {
         let Phase::Standby(s) = &self.phase else { return };
         let r = &self.durable_register;
-        let entitled = s.insync && r.insync == Insync::Both && !self.register.stale;
+        let entitled = s.insync
+            && r.insync == Insync::Both
+            && !self.register.stale
+            && self.register.arbitration != Arbitration::Limbo;
         #[cfg(test)]
         let entitled = entitled || self.broken(Mutant::PromoteUnchecked);
-        if !entitled || s.setting_aside || self.session.is_some() || self.is_persisting() {
+        if !entitled || s.setting_aside || self.is_deciding() || !self.is_free() {
+            return;
+        }
+        if self.is_arbitrated() {
+            if self.suspects() {
+                self.record_reign("the primary is gone", Right::Insync);
+            }
+            return;
+        }
+        if self.session.is_some() {
             return;
         }
         let t = &self.timers;
@@ -269,7 +292,26 @@ impl Machine {
         if !silent || !unwatched {
             return;
         }
-        self.record_reign("the primary is gone");
+        self.record_reign("the primary is gone", Right::Insync);
+    }
+
+    /// With a witness the first sign is enough, for the epoch step arbitrates: a goodbye, a session
+    /// that ended with no beacon after it, beacons that fell silent on every path, or adverts that
+    /// were heard and ceased.
+    pub(super) fn suspects(&self) -> bool {
+        let Phase::Standby(s) = &self.phase else { return false };
+        if !self.is_arbitrated() || !s.insync {
+            return false;
+        }
+        let (now, silence) = (self.now, self.timers.silence);
+        let since = |at: Option<Mono>| at.map(|at| now.since(at));
+        let last = since(self.heard.leading);
+        let ended = self.session.is_none()
+            && now.since(self.session_end) >= silence / 2
+            && last.is_none_or(|age| age >= silence / 2);
+        let unheard = last.is_some_and(|age| age >= silence);
+        let unadvertised = self.heard.master_down && self.heard.active.is_some();
+        self.heard.gone.is_some() || s.goodbye || ended || unheard || unadvertised
     }
 
     #[cfg(test)]
@@ -294,6 +336,7 @@ impl Machine {
             self.send(Frame::Refuse { seen });
             return;
         }
+        self.withdraw();
         self.phase = Phase::Recovering(Recovering::default());
         self.stand(VrrpStand::Silent);
         let register = Register { seen: epoch, stale: true, ..self.register };

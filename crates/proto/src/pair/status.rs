@@ -71,4 +71,19 @@ pub struct Status {
     pub peer_durable: Option<Lsn>,
     /// What is missing.
     pub waiting: Waiting,
+    /// The witness, as far as known here.
+    pub witness: WitnessStatus,
+}
+
+/// The witness as this node sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// One is configured.
+    pub configured: bool,
+    /// It decides. Without it in force, the evidence rules do.
+    pub in_force: bool,
+    /// It answered lately.
+    pub reachable: bool,
+    /// What it holds does not contradict what this node knows.
+    pub trusted: bool,
 }

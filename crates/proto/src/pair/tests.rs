@@ -210,10 +210,10 @@ impl Story {
         }
         if both && self.now.is_multiple_of(25 * MS) && (self.cross || self.service) {
             for n in 0..2 {
-                let (phase, seen, durable) = self.sides[n].machine.beacon();
+                let says = self.sides[n].machine.beacon(Mono(self.now));
                 let node = NodeId(u8::try_from(n).unwrap());
                 let (pair, sequence, boot) = ([0; 16], self.now, [0; 8]);
-                let beacon = Beacon { pair, node, phase, seen, durable, sequence, boot };
+                let beacon = Beacon { pair, node, says, sequence, boot };
                 self.feed(1 - n, Input::Beacon(beacon));
             }
         }
@@ -494,6 +494,7 @@ fn any_hello() -> impl Strategy<Value = Frame> {
             let (epoch, seen) = (Epoch(n.0), Epoch(n.0.max(n.1)));
             let history = History::new(vec![(Epoch(n.1), Lsn(1)), (epoch, Lsn(n.3 / 2))]);
             let tail = Lsn(n.3);
+            let formed = Register::formed(NodeId(0));
             let log = LogState {
                 tail,
                 durable: tail,
@@ -501,9 +502,9 @@ fn any_hello() -> impl Strategy<Value = Frame> {
                 first: Lsn(1),
                 history,
             };
-            let register = Register { epoch, holder: NodeId(who), insync, seen, stale };
+            let register = Register { holder: NodeId(who), insync, seen, stale, epoch, ..formed };
             let phase = phases[usize::from(p)];
-            Frame::Hello(Hello { version: 1, node: NodeId(0), phase, register, log })
+            Frame::Hello(Hello { version: 2, node: NodeId(0), phase, register, log })
         },
     )
 }
@@ -552,8 +553,8 @@ proptest! {
     fn no_input_makes_a_stale_standby_lead(inputs in prop::collection::vec((any_input(), 0..400_u64), 0..60)) {
         let log = LogState { tail: Lsn(20), durable: Lsn(20), committed: Lsn(10), first: Lsn(1),
             history: History::new(vec![(Epoch(2), Lsn(1))]) };
-        let register = Register { epoch: Epoch(2), holder: NodeId(0), insync: Insync::Both,
-            seen: Epoch(4), stale: true };
+        let register = Register { epoch: Epoch(2), insync: Insync::Both,
+            seen: Epoch(4), stale: true, ..Register::formed(NodeId(0)) };
         let mut machine = Machine::new(NodeId(1), Timers::default(), register, log, Mono(0));
         let (mut now, mut asked) = (0, false);
         for (input, ms) in inputs {

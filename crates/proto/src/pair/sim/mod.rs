@@ -6,6 +6,7 @@
 
 mod node;
 mod oracle;
+mod witness;
 mod world;
 
 use super::Mutant;

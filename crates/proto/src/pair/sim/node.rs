@@ -142,6 +142,8 @@ pub(super) struct Node {
     /// Epoch stamped on new records.
     pub(super) stamp: u64,
     pub(super) lease: bool,
+    /// Readers are served until then.
+    pub(super) lease_until: u64,
     /// Clients that wait: position and operation.
     pub(super) waiters: VecDeque<(u64, u64)>,
     /// A tail that is being set aside begins here.
@@ -182,6 +184,7 @@ impl Node {
             slow_disk_until: 0,
             stamp: 0,
             lease: false,
+            lease_until: 0,
             waiters: VecDeque::new(),
             setting_aside: None,
             vrrp: VrrpStand::Silent,
@@ -195,6 +198,11 @@ impl Node {
             last_spin: 0,
             stopping: false,
         }
+    }
+
+    /// Whether a reader who asks now gets an answer.
+    pub(super) fn serves_readers(&self, now: u64) -> bool {
+        self.alive && !self.frozen && self.lease && now < self.lease_until
     }
 
     /// What a process loses when it dies.

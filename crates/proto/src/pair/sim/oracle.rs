@@ -11,6 +11,8 @@ pub(super) struct Oracle {
     committed: Vec<Rec>,
     /// How many of `acked`, from the first on, are durable on each node.
     good: [usize; 2],
+    /// How many of `acked` a reader of each node would see.
+    seen: [usize; 2],
     /// Who wrote in an epoch.
     writers: Vec<Option<usize>>,
     /// Both nodes lived without any path between them, or an operator chose a side.
@@ -69,8 +71,39 @@ impl Oracle {
         }
     }
 
-    pub(super) fn acknowledged(&mut self, lsn: u64, rec: Rec) {
+    /// (h) Whoever acknowledges is the only one that serves readers.
+    pub(super) fn acknowledged(
+        &mut self,
+        lsn: u64,
+        rec: Rec,
+        nodes: &[Node; 2],
+        n: usize,
+        now: u64,
+    ) {
         self.acked.push((lsn, rec));
+        self.read(nodes, 1 - n, now);
+    }
+
+    /// (h) A reader asks node `n`: everything that anyone has acknowledged before is there.
+    pub(super) fn read(&mut self, nodes: &[Node; 2], n: usize, now: u64) {
+        let node = &nodes[n];
+        if self.split || !node.serves_readers(now) {
+            return;
+        }
+        while let Some((lsn, rec)) = self.acked.get(self.seen[n])
+            && *lsn <= node.committed
+            && node.log.recs.get(index(*lsn)) == Some(rec)
+        {
+            self.seen[n] += 1;
+        }
+        if let Some((lsn, rec)) = self.acked.get(self.seen[n]).copied() {
+            self.fail(|| format!("node {n} serves a stale read: it lacks {} ({lsn})", rec.op));
+        }
+    }
+
+    /// What node `n` had made visible is to be made so again.
+    pub(super) fn restarted(&mut self, n: usize) {
+        self.seen[n] = 0;
     }
 
     /// (f) Nothing that is put aside was acknowledged.
@@ -89,6 +122,7 @@ impl Oracle {
     /// A log was cut: count again.
     pub(super) fn lost_tail(&mut self, n: usize) {
         self.good[n] = 0;
+        self.seen[n] = 0;
     }
 
     /// (a) and (g), at every step.

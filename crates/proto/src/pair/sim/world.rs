@@ -4,10 +4,12 @@
 
 use super::node::{Log, Node, REC_LEN, Rec, Rng, index};
 use super::oracle::Oracle;
+use super::witness::Witness;
 use crate::id::{Epoch, Lsn};
+use crate::pair::witness::{WitnessAnswer, WitnessAsk};
 use crate::pair::{
-    Beacon, Frame, Input, Mutant, Note, Operator, Output, Role, State, Status, Timers, VrrpNews,
-    VrrpStand, Waiting,
+    Arbitration, Beacon, Frame, Input, Mutant, Note, Operator, Output, PhaseName, Role, Saying,
+    State, Status, Timers, VrrpNews, VrrpStand, Waiting,
 };
 use crate::time::Mono;
 use std::cmp::Reverse;
@@ -39,16 +41,36 @@ enum News {
 enum Happening {
     Timer,
     SendBeacon,
-    Beacon { life: u32, beacon: Beacon },
+    Beacon {
+        life: u32,
+        beacon: Beacon,
+    },
     SendAdvert,
     Advert,
-    MasterDown { watch: u32 },
-    Synced { tail: u64, cuts: u32 },
+    MasterDown {
+        watch: u32,
+    },
+    Synced {
+        tail: u64,
+        cuts: u32,
+    },
     RegisterWritten,
-    News { news: News, cuts: u32 },
-    Opened { session: u32 },
-    KeepAlive { session: u32 },
+    News {
+        news: News,
+        cuts: u32,
+    },
+    Opened {
+        session: u32,
+    },
+    KeepAlive {
+        session: u32,
+    },
     Exit,
+    /// The witness's answer.
+    Verdict {
+        number: u64,
+        answer: WitnessAnswer,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +95,13 @@ enum Event {
     Mend(usize),
     EndFaults,
     Look,
+    /// A question reaches the witness.
+    Court {
+        n: usize,
+        life: u32,
+        number: u64,
+        ask: WitnessAsk,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +139,10 @@ struct Plan {
     freezes: bool,
     /// One node restarts again and again.
     crash_loop: bool,
+    /// A witness is configured.
+    witness: bool,
+    /// Processes are watched by a guardian that says goodbye for them.
+    guardian: bool,
 }
 
 /// What was seen to happen, over all histories.
@@ -127,11 +160,17 @@ pub(super) struct Stats {
     pub(super) branched: u64,
     pub(super) splits: u64,
     pub(super) forced: u64,
+    pub(super) swaps: u64,
+    pub(super) seeds: u64,
+    pub(super) refusals: u64,
+    pub(super) lost_swaps: u64,
+    pub(super) without: u64,
+    pub(super) reads: u64,
     pub(super) events: u64,
 }
 
 impl Stats {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 13] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 19] {
         [
             ("acknowledged", &mut self.acked),
             ("takeovers", &mut self.takeovers),
@@ -145,6 +184,12 @@ impl Stats {
             ("BRANCHED", &mut self.branched),
             ("splits", &mut self.splits),
             ("forced", &mut self.forced),
+            ("swaps", &mut self.swaps),
+            ("seeds", &mut self.seeds),
+            ("refusals", &mut self.refusals),
+            ("lost answers", &mut self.lost_swaps),
+            ("without the witness", &mut self.without),
+            ("reads", &mut self.reads),
             ("events", &mut self.events),
         ]
     }
@@ -180,6 +225,7 @@ pub(super) struct World {
     /// The session's path carries nothing until then.
     burst_until: u64,
     plan: Plan,
+    witness: Witness,
     pub(super) oracle: Oracle,
     pub(super) stats: Stats,
     trace: bool,
@@ -215,10 +261,14 @@ impl Ord for Entry {
 impl World {
     pub(super) fn new(seed: u64, mutant: Option<Mutant>, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let splits = rng.chance(100);
+        let witness = rng.chance(500);
+        let splits = rng.chance(if witness { 400 } else { 100 });
         let timers = Timers {
             stability: Duration::from_millis(if rng.chance(30) { 30_000 } else { 2_000 }),
             boot_wait: Duration::from_secs(5),
+            arbitration: if witness { Arbitration::Witness } else { Arbitration::None },
+            witness_gone: Duration::from_secs(3),
+            witness_look: Duration::from_millis(500),
             mutant,
             ..Timers::default()
         };
@@ -232,6 +282,8 @@ impl World {
             slow_disks: rng.chance(300),
             freezes: rng.chance(300),
             crash_loop: rng.chance(100),
+            witness,
+            guardian: rng.chance(500),
         };
         let mut world = Self {
             now: SECOND,
@@ -247,6 +299,7 @@ impl World {
             deaf: [false; 2],
             burst_until: 0,
             plan,
+            witness: Witness::new(),
             oracle: Oracle::default(),
             stats: Stats::default(),
             trace,
@@ -337,6 +390,7 @@ impl World {
             Event::Mend(what) => self.mend(what),
             Event::EndFaults => self.end_faults(),
             Event::Look => self.look(),
+            Event::Court { n, life, number, ask } => self.court(n, life, number, ask),
         }
     }
 
@@ -393,6 +447,7 @@ impl World {
             Happening::RegisterWritten => {
                 if let Some((number, register)) = self.nodes[n].writing.pop_front() {
                     self.nodes[n].register = register;
+                    self.notice_split();
                     if !self.nodes[n].writing.is_empty() {
                         self.write_register(n);
                     }
@@ -402,6 +457,9 @@ impl World {
             Happening::News { news, cuts } => self.tell(n, news, cuts),
             Happening::Opened { session } => self.opened(n, session),
             Happening::KeepAlive { session } => self.keep_alive(n, session),
+            Happening::Verdict { number, answer } => {
+                self.feed(n, Input::Witness { number, answer });
+            }
             Happening::Exit => {
                 if self.nodes[n].machine.stopped() || self.nodes[n].stopping {
                     self.say(|| format!("node {n} exits"));
@@ -472,13 +530,15 @@ impl World {
             Output::Lead(epoch) => {
                 self.nodes[n].stamp = epoch.0;
                 self.nodes[n].lease = true;
+                self.nodes[n].lease_until = 0;
             }
             Output::Revoke => {
                 self.nodes[n].lease = false;
                 self.news(n, 0, 2 * MS, News::Revoked);
             }
             Output::Vrrp(stand) => self.vrrp(n, stand),
-            Output::Witness { .. } | Output::Lease(_) => {}
+            Output::Witness { number, ask } => self.ask_witness(n, number, ask),
+            Output::Lease(until) => self.nodes[n].lease_until = until.0,
             Output::Note(note) => self.note(&note),
         }
     }
@@ -490,6 +550,8 @@ impl World {
             "the standby has everything" => &mut self.stats.admissions,
             "handover" if note.role == Role::Primary => &mut self.stats.handovers,
             "this node was alone before and nobody leads" => &mut self.stats.resumes,
+            "the witness knows no later reign" => &mut self.stats.resumes,
+            reason if reason.starts_with("the witness decides no more") => &mut self.stats.without,
             "the link is down but the primary is heard" => &mut self.stats.stales,
             reason if reason.starts_with("elected") => &mut self.stats.elections,
             _ if note.to == State::Branched => &mut self.stats.branched,
@@ -617,11 +679,12 @@ impl World {
         if self.rng.chance(250) {
             node.known_commit = node.committed;
         }
-        while let Some((at, _)) = node.waiters.front().copied()
+        while let Some((at, _)) = self.nodes[n].waiters.front().copied()
             && at <= lsn
         {
-            node.waiters.pop_front();
-            self.oracle.acknowledged(at, node.log.recs[index(at)]);
+            self.nodes[n].waiters.pop_front();
+            let rec = self.nodes[n].log.recs[index(at)];
+            self.oracle.acknowledged(at, rec, &self.nodes, n, self.now);
         }
         self.news(n, 0, 5 * MS, News::Applied(lsn));
     }
@@ -772,11 +835,12 @@ impl World {
 
     fn send_beacon(&mut self, n: usize) {
         self.node_after(BEACON, n, Happening::SendBeacon);
-        let (phase, seen, durable) = self.nodes[n].machine.beacon();
+        let says = self.nodes[n].machine.beacon(Mono(self.now));
         self.nodes[n].beacon_seq += 1;
         let sequence = self.nodes[n].beacon_seq;
         let node = self.nodes[n].machine.me;
-        let beacon = Beacon { pair: [0; 16], node, phase, seen, durable, sequence, boot: [0; 8] };
+        let boot = u64::from(self.nodes[n].life).to_le_bytes();
+        let beacon = Beacon { pair: [0; 16], node, says, sequence, boot };
         let to = 1 - n;
         if !self.nodes[to].alive || self.deaf[to] || !(self.cross || self.service) {
             return;
@@ -832,6 +896,89 @@ impl World {
         self.node_after(MASTER_DOWN, n, Happening::MasterDown { watch });
     }
 
+    // --- the witness
+
+    fn ask_witness(&mut self, n: usize, number: u64, ask: WitnessAsk) {
+        let delay = match self.rng.range(0, 200) {
+            0 => self.rng.range(20 * MS, 900 * MS), // Stuck in a switch: it may come late.
+            _ => self.rng.range(100, 3 * MS),
+        };
+        let life = self.nodes[n].life;
+        self.after(delay, Event::Court { n, life, number, ask });
+        let lost = Happening::Verdict { number, answer: WitnessAnswer::Lost };
+        self.node_after(300 * MS, n, lost);
+    }
+
+    fn court(&mut self, n: usize, life: u32, number: u64, ask: WitnessAsk) {
+        if !self.witness.up || !self.witness.reach[n] {
+            return;
+        }
+        let held = self.witness.held.map_or(Epoch(0), |h| h.epoch);
+        let answer = self.witness.answer(ask);
+        match (ask, answer) {
+            (WitnessAsk::Read, _) => {}
+            (_, WitnessAnswer::Refused(_)) => self.stats.refusals += 1,
+            (WitnessAsk::Swap { .. }, _) => self.stats.swaps += 1,
+            (WitnessAsk::Seed { .. }, _) => self.stats.seeds += 1,
+        }
+        let did = ask != WitnessAsk::Read && matches!(answer, WitnessAnswer::Done(_));
+        if did && held < self.witness.top && self.nodes[n].register.seen < self.witness.top {
+            // It had forgotten a reign of which this node had not heard: nobody could know.
+            self.oracle.split = true;
+        }
+        self.say(|| format!("witness: {n} {ask:?} -> {answer:?}"));
+        let lossy = self.now < self.witness.lossy_until;
+        if self.rng.chance(if lossy { 500 } else { 10 }) {
+            self.stats.lost_swaps += u64::from(did);
+            return;
+        }
+        let delay = self.rng.range(100, 3 * MS);
+        self.after(delay, Event::Node { n, life, what: Happening::Verdict { number, answer } });
+    }
+
+    fn witness_fault(&mut self, time: u64) {
+        match self.rng.range(0, 100) {
+            0..30 => {
+                self.say(|| "the witness is away".to_owned());
+                self.witness.up = false;
+                self.after(time * 2, Event::Mend(4));
+            }
+            30..60 => {
+                let n = usize::from(self.rng.chance(500));
+                self.say(|| format!("node {n} is cut from the witness"));
+                self.witness.reach[n] = false;
+                self.after(time, Event::Mend(5 + n));
+            }
+            60..80 => self.witness.lossy_until = self.now + time,
+            80..92 => {
+                let back = usize::try_from(self.rng.range(1, 4)).unwrap();
+                self.witness.roll_back(back);
+                self.say(|| format!("the witness is rolled back to {:?}", self.witness.held));
+            }
+            _ => {
+                self.say(|| "the witness has lost everything".to_owned());
+                self.witness.held = None;
+            }
+        }
+    }
+
+    /// The guardian's goodbye.
+    fn say_gone(&mut self, n: usize) {
+        let to = 1 - n;
+        if !self.nodes[to].alive || self.deaf[to] || !(self.cross || self.service) {
+            return;
+        }
+        let node = &self.nodes[n];
+        let life = node.life;
+        let said = node.machine.beacon(Mono(self.now));
+        let says = Saying { phase: PhaseName::Gone, echo: None, ..said };
+        let boot = u64::from(life).to_le_bytes();
+        let beacon =
+            Beacon { pair: [0; 16], node: node.machine.me, says, sequence: u64::MAX, boot };
+        let delay = self.rng.range(MS, 5 * MS);
+        self.node_after(delay, to, Happening::Beacon { life, beacon });
+    }
+
     // --- clients and faults
 
     fn client(&mut self) {
@@ -841,6 +988,8 @@ impl World {
         let delay = self.rng.range(MS, self.plan.write_every * 2);
         self.after(delay, Event::Client);
         for n in 0..2 {
+            self.stats.reads += u64::from(self.nodes[n].serves_readers(self.now));
+            self.oracle.read(&self.nodes, n, self.now);
             let node = &self.nodes[n];
             if node.alive && !node.frozen && node.lease && node.waiters.len() < 100 {
                 self.op += 1;
@@ -867,7 +1016,8 @@ impl World {
         for n in 0..2 {
             let node = &self.nodes[n];
             let waits = node.alive && node.machine.status().waiting == Waiting::Operator;
-            if waits && !node.frozen && self.plan.splits && self.rng.chance(500) {
+            let rash = if self.plan.witness { 50 } else { 500 };
+            if waits && !node.frozen && self.plan.splits && self.rng.chance(rash) {
                 self.force(n);
             }
         }
@@ -936,6 +1086,9 @@ impl World {
             }
             _ => {}
         }
+        if self.plan.witness && self.rng.chance(250) {
+            self.witness_fault(time);
+        }
         self.notice_split();
     }
 
@@ -945,8 +1098,11 @@ impl World {
         self.feed(n, Input::Operator(Operator::ForceSolo));
     }
 
+    /// Without a witness, two nodes that hear nothing of each other may both lead.
     fn notice_split(&mut self) {
-        if !self.cross && !self.service && self.nodes.iter().all(|n| n.alive) {
+        let evidence = self.nodes.iter().all(|n| n.register.arbitration == Arbitration::None);
+        let cut = !self.cross && !self.service;
+        if cut && evidence && self.nodes.iter().all(|n| n.alive) {
             self.oracle.split = true;
         }
     }
@@ -976,6 +1132,9 @@ impl World {
     /// The process ends; its kernel resets the session.
     fn kill(&mut self, n: usize) {
         self.send(n, Item::Fin);
+        if self.plan.guardian && self.nodes[n].alive {
+            self.say_gone(n);
+        }
         self.power_off(n);
     }
 
@@ -995,6 +1154,7 @@ impl World {
             let node = &self.nodes[n];
             format!("node {n} starts: tail {}, {:?}", node.log.tail(), node.register)
         });
+        self.oracle.restarted(n);
         self.nodes[n].start(self.plan.timers, self.now);
         self.drain(n);
         self.node_after(0, n, Happening::SendBeacon);
@@ -1006,6 +1166,7 @@ impl World {
             return;
         }
         self.say(|| format!("node {n} thaws"));
+        self.oracle.read(&self.nodes, n, self.now); // Before it has noticed anything.
         if self.rng.chance(500) {
             self.feed(n, Input::Timeout);
         }
@@ -1020,7 +1181,9 @@ impl World {
         match what {
             0 => self.cross = true,
             1 => self.service = true,
-            n => self.deaf[n - 2] = false,
+            2 | 3 => self.deaf[what - 2] = false,
+            4 => self.witness.up = true,
+            n => self.witness.reach[n - 5] = true,
         }
         self.say(|| format!("mended {what}"));
     }
@@ -1028,7 +1191,8 @@ impl World {
     fn end_faults(&mut self) {
         self.say(|| "faults end".to_owned());
         self.faults_over = Some(self.now);
-        for what in 0..4 {
+        self.witness.lossy_until = 0;
+        for what in 0..7 {
             self.mend(what);
         }
         for n in 0..2 {
@@ -1056,6 +1220,7 @@ impl World {
         let branched = statuses.iter().any(|s| s.state == State::Branched);
         let whole = statuses.iter().all(|s| s.state == State::Pair)
             && statuses.iter().any(|s| s.role == Role::Primary && s.rpo_zero)
+            && statuses.iter().all(|s| s.witness.in_force == self.plan.witness)
             && statuses[0].committed == statuses[0].tail
             && statuses[1].committed == statuses[1].tail
             && self.nodes.iter().all(|n| n.waiters.is_empty() && n.log.tail() == n.committed);

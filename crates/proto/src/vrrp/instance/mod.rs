@@ -6,23 +6,25 @@
 //!            Holder ───────► Active         at once, while the lease lives; else Backup
 //!
 //!   Active ── outranked ───────────────► Backup ── that one is gone ──► Active
-//!   Active ── lease over, fault ───────► Backup ── pulse, fault over ──► Active
+//!   Active ── lease over, fault, held ─► Backup ── pulse, fault over ──► Active
 //! ```
 //!
 //! Invariants: Active only while the stand is Holder *and* the last pulse's deadline lies ahead;
 //! addresses are added on entering Active and removed on leaving it, and adverts with a priority
 //! above zero are sent only in between (DESIGN.md 3, invariant 8). An advert that is not accepted
-//! changes nothing but a counter. One call makes at most [`OUTPUTS_PER_CALL_MAX`] outputs.
+//! changes nothing but a counter. Who is deaf (a fault) calls nobody down. One call makes at most
+//! [`OUTPUTS_PER_CALL_MAX`] outputs.
 //!
 //! Deliberately absent: any decision about who writes; preemption by a standby.
 
 use super::packet::{
-    ADDRESSES_MAX, Advert, Arrival, Checksum, DecodeError, GROUP, Interval, TTL, decode, encode,
+    ADDRESSES_MAX, Advert, Arrival, Authentication, Checksum, DecodeError, Decoded, Interval, TTL,
+    Version, decode, encode, group_of,
 };
 use crate::time::Mono;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long the kernel keeps an address that nobody refreshes: a frozen or killed process loses it
@@ -48,22 +50,64 @@ pub const GARP_REPEAT_MIN: Duration = Duration::from_secs(1);
 /// How long an instance stays down after the last word of a fault.
 pub const FAULT_RETRY: Duration = Duration::from_secs(1);
 
+/// How long a conflict that is not heard again counts as going on.
+pub const CONFLICT_KEPT: Duration = Duration::from_secs(10);
+
+/// How often a conflict that goes on is reported again.
+pub const CONFLICT_REPEAT: Duration = Duration::from_secs(60);
+
+/// Most unicast peers of one virtual router: a pair needs one, an origin of several machines more.
+pub const PEERS_MAX: usize = 8;
+
 /// Most outputs of one `handle_*` or `set_*` call.
-pub const OUTPUTS_PER_CALL_MAX: usize = 16;
+pub const OUTPUTS_PER_CALL_MAX: usize = 16 + 2 * PEERS_MAX;
 
 /// What an instance is made of.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Virtual Router ID; 1-255.
     pub vrid: u8,
-    /// The time between our adverts.
+    /// The version spoken; adverts of another are dropped.
+    pub version: Version,
+    /// The time between our adverts; whole seconds in version 2.
     pub interval: Interval,
-    /// The interface's own address: where our adverts come from, and the tie-breaker.
-    pub source: Ipv4Addr,
-    /// The addresses that this instance stands for; 1-255 of them.
-    pub addresses: Vec<Ipv4Addr>,
+    /// The interface's own address: where our adverts come from, and the tie-breaker. Link-local
+    /// for IPv6 (RFC 9568 5.1.2.1). Its family is the instance's.
+    pub source: IpAddr,
+    /// The addresses that this instance stands for; 1-255 of the family of `source`.
+    pub addresses: Vec<IpAddr>,
     /// The checksum form to begin with; an accepted advert's form replaces it.
     pub checksum: Checksum,
+    /// Version 2: what adverts carry, ours and those that are accepted.
+    pub authentication: Authentication,
+    /// Unicast peers, at most [`PEERS_MAX`]; none for multicast.
+    pub peers: Vec<IpAddr>,
+    /// Whether unicast adverts are accepted of `peers` only.
+    pub check_source: bool,
+    /// The TTL or hop limit that a unicast advert must have left. Multicast is always [`TTL`].
+    pub ttl_min: u8,
+    /// Whether it belongs to a sync group: see [`synchronise`].
+    pub synced: bool,
+}
+
+impl Config {
+    /// Version 3, multicast, alone.
+    #[must_use]
+    pub fn new(vrid: u8, interval: Interval, source: IpAddr, addresses: Vec<IpAddr>) -> Self {
+        Self {
+            vrid,
+            version: Version::V3,
+            interval,
+            source,
+            addresses,
+            checksum: Checksum::default(),
+            authentication: Authentication::None,
+            peers: Vec::new(),
+            check_source: true,
+            ttl_min: TTL,
+            synced: false,
+        }
+    }
 }
 
 /// A priority that is derived, not owned: 1-254. 0 and 255 have meanings of their own.
@@ -114,6 +158,12 @@ pub enum Stand {
         /// Shortens or lengthens the skew (RFC 9568 6.1).
         priority: Priority,
     },
+    /// As `Standby`, and Active_Down_Timer starts anew even where it stood so already: what was
+    /// heard, or not heard, before this word says nothing any more.
+    StandbyAnew {
+        /// As in `Standby`.
+        priority: Priority,
+    },
     /// Holder of the epoch: be Active.
     Holder {
         /// What the adverts say.
@@ -140,7 +190,7 @@ pub enum Event {
     /// An Active is heard that was not heard before, or whose priority changed.
     HeardActive {
         /// Its address.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Its priority; 255 for the owner of the addresses.
         priority: u8,
     },
@@ -149,12 +199,12 @@ pub enum Event {
     /// The Active sent priority 0. `MasterDown` follows after the skew.
     ActiveReleased {
         /// Its address.
-        source: Ipv4Addr,
+        source: IpAddr,
     },
     /// We are the Holder, but one of higher rank advertises: we yielded.
     Outranked {
         /// Its address.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Its priority.
         priority: u8,
     },
@@ -162,8 +212,32 @@ pub enum Event {
     Lapsed,
     /// The interface cannot carry the addresses, or the kernel refuses them: withdrawn if Active.
     Fault,
-    /// [`FAULT_RETRY`] passed without another word of a fault; a Holder tries again.
+    /// [`FAULT_RETRY`] passed without another word of a fault; a Holder tries again, another times
+    /// the Active anew.
     FaultOver,
+    /// Another of the sync group is not fit to be Active: addresses removed, priority 0 sent.
+    Held,
+    /// Somebody uses our virtual router id in another way than we do. Repeated while it lasts.
+    Conflict {
+        /// Its address.
+        source: IpAddr,
+        /// What differs.
+        conflict: Conflict,
+    },
+}
+
+/// What another router with our virtual router id does differently. Its adverts are dropped, so each
+/// ends as two Actives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Conflict {
+    /// It stands for other addresses: a stranger, or two files that disagree.
+    Addresses,
+    /// It speaks the other version.
+    Version,
+    /// Version 2: another pause between adverts (RFC 3768 7.1). Version 3 adopts it.
+    Interval,
+    /// Version 2: another password, or none.
+    Authentication,
 }
 
 /// What the driver has to do, in this order.
@@ -182,9 +256,14 @@ pub enum Output {
     },
     /// Remove the addresses.
     RemoveAddresses,
-    /// Send this VRRP message to [`GROUP`].
-    SendAdvert(Vec<u8>),
-    /// Send gratuitous ARPs for every address.
+    /// Send this VRRP message.
+    SendAdvert {
+        /// The multicast group, or a unicast peer.
+        to: IpAddr,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Send gratuitous ARPs or unsolicited neighbour advertisements for every address.
     Announce {
         /// How many for each.
         times: u8,
@@ -210,11 +289,11 @@ pub struct Counters {
 /// on, ends as two Actives: worth an alarm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errors {
-    /// TTL below 255.
+    /// TTL or hop limit too low.
     pub ttl: u64,
     /// Shorter or longer than announced.
     pub length: u64,
-    /// Not version 3.
+    /// Not the version that is spoken.
     pub version: u64,
     /// Not an advertisement.
     pub kind: u64,
@@ -224,8 +303,14 @@ pub struct Errors {
     pub value: u64,
     /// Our virtual router id for other addresses: two configurations disagree.
     pub addresses: u64,
-    /// Sent to something else than the multicast group.
+    /// Sent to something else than the multicast group or, for unicast, ourselves.
     pub destination: u64,
+    /// Unicast of somebody who is no peer.
+    pub source: u64,
+    /// Version 2: another password, or a kind that is not spoken.
+    pub authentication: u64,
+    /// Version 2: another interval.
+    pub interval: u64,
     /// Carries our own source address: a loop, or a duplicate address.
     pub own_source: u64,
 }
@@ -243,10 +328,14 @@ impl Errors {
             value,
             addresses,
             destination,
+            source,
+            authentication,
+            interval,
             own_source,
         } = *self;
-        [ttl, length, version, kind, checksum, value, addresses, destination, own_source]
+        [ttl, length, version, kind, checksum, value, addresses, destination, source]
             .iter()
+            .chain(&[authentication, interval, own_source])
             .fold(0, |sum, n| sum.saturating_add(*n))
     }
 
@@ -258,6 +347,7 @@ impl Errors {
             DecodeError::Type(_) => &mut self.kind,
             DecodeError::Checksum => &mut self.checksum,
             DecodeError::Vrid | DecodeError::NoAddresses | DecodeError::Interval => &mut self.value,
+            DecodeError::Authentication(_) => &mut self.authentication,
         });
     }
 }
@@ -267,7 +357,7 @@ impl Errors {
 pub struct Instance {
     config: Config,
     /// The configured addresses, sorted, to compare with those of an advert.
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
     checksum: Checksum,
     stand: Stand,
     role: Role,
@@ -275,6 +365,9 @@ pub struct Instance {
     lease: Mono,
     /// Not Active before this moment: a fault.
     fault_until: Option<Mono>,
+    /// Not Active: another of the sync group is unfit.
+    held: bool,
+    clash: Option<Clash>,
     heard: Option<Heard>,
     /// RFC 9568 6.2, Active_Down_Timer.
     down_at: Option<Mono>,
@@ -301,10 +394,19 @@ struct Reign {
     announced: Mono,
 }
 
+/// The conflict that was heard last.
+#[derive(Clone, Copy, Debug)]
+struct Clash {
+    source: IpAddr,
+    conflict: Conflict,
+    seen: Mono,
+    reported: Mono,
+}
+
 /// The Active that was heard last.
 #[derive(Clone, Copy, Debug)]
 struct Heard {
-    source: Ipv4Addr,
+    source: IpAddr,
     priority: u8,
     /// Forgotten then.
     until: Mono,
@@ -315,6 +417,9 @@ impl Instance {
     #[must_use]
     pub fn new(mut config: Config, now: Mono) -> Self {
         config.addresses.truncate(ADDRESSES_MAX);
+        config.peers.truncate(PEERS_MAX);
+        // RFC 9568 5.2.9: "the first address MUST be the IPv6 link-local address".
+        config.addresses.sort_by_key(|address| !is_link_local(*address));
         let mut addresses = config.addresses.clone();
         addresses.sort_unstable();
         let mut instance = Self {
@@ -324,6 +429,8 @@ impl Instance {
             role: Role::Initialize,
             lease: Mono::default(),
             fault_until: None,
+            held: config.synced,
+            clash: None,
             heard: None,
             down_at: None,
             active_interval: config.interval,
@@ -339,7 +446,15 @@ impl Instance {
     /// [`Instance::handle_pulse`]) and there is no fault.
     pub fn set_stand(&mut self, stand: Stand, now: Mono) {
         self.expire_lease(now);
+        let (stand, anew) = match stand {
+            Stand::StandbyAnew { priority } => (Stand::Standby { priority }, true),
+            stand => (stand, false),
+        };
         if stand == self.stand {
+            if anew {
+                self.heard = None;
+                self.down_at = Some(now.after(self.down_interval()));
+            }
             return;
         }
         self.stand = stand;
@@ -355,7 +470,13 @@ impl Instance {
                     self.try_activate(now);
                 }
             }
-            Stand::Standby { .. } => self.step_down(Role::Backup, now),
+            Stand::Standby { .. } | Stand::StandbyAnew { .. } => {
+                self.step_down(Role::Backup, now);
+                if anew {
+                    self.heard = None;
+                    self.down_at = Some(now.after(self.down_interval()));
+                }
+            }
             Stand::Silent => self.step_down(Role::Initialize, now),
         }
     }
@@ -370,7 +491,7 @@ impl Instance {
     }
 
     /// The interface has another address of its own now.
-    pub fn set_source(&mut self, source: Ipv4Addr) {
+    pub fn set_source(&mut self, source: IpAddr) {
         self.config.source = source;
     }
 
@@ -393,7 +514,7 @@ impl Instance {
     /// driver that was late must not call an Active down whose adverts it has not read.
     pub fn handle_input(&mut self, bytes: &[u8], arrival: Arrival, now: Mono) {
         self.expire_lease(now);
-        let Some(advert) = self.accept(bytes, arrival) else { return };
+        let Some(advert) = self.accept(bytes, arrival, now) else { return };
         let source = arrival.source;
         match (&self.role, advert.priority) {
             // RFC 9568 6.4.3: "If the Priority in the ADVERTISEMENT is zero, then: Send an
@@ -414,12 +535,18 @@ impl Instance {
         self.heard = self.heard.filter(|heard| now < heard.until);
         if take_due(&mut self.fault_until, now) {
             self.report(Event::FaultOver);
+            // Whoever was deaf has heard nothing for another reason than a dead Active.
+            if self.down_at.is_some() || !matches!(self.stand, Stand::Holder { .. }) {
+                self.down_at = Some(now.after(self.down_interval()));
+            }
             self.try_activate(now);
         }
-        if take_due(&mut self.down_at, now) {
+        if self.fault_until.is_none() && take_due(&mut self.down_at, now) {
             match self.stand {
                 Stand::Holder { .. } => self.try_activate(now),
-                Stand::Silent | Stand::Standby { .. } => self.report(Event::MasterDown),
+                Stand::Silent | Stand::Standby { .. } | Stand::StandbyAnew { .. } => {
+                    self.report(Event::MasterDown);
+                }
             }
         }
         self.reign(now);
@@ -428,7 +555,7 @@ impl Instance {
     /// The next thing to do, if any.
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front()?;
-        if matches!(output, Output::SendAdvert(_)) {
+        if matches!(output, Output::SendAdvert { .. }) {
             bump(&mut self.counters.sent);
         }
         Some(output)
@@ -437,7 +564,8 @@ impl Instance {
     /// When to call [`Instance::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let mut next = [self.heard.map(|heard| heard.until), self.fault_until, self.down_at]
+        let down_at = self.down_at.filter(|_| self.fault_until.is_none());
+        let mut next = [self.heard.map(|heard| heard.until), self.fault_until, down_at]
             .into_iter()
             .flatten()
             .min();
@@ -465,11 +593,35 @@ impl Instance {
 
     /// Who holds the addresses, as far as we know: ourselves, or the Active heard last.
     #[must_use]
-    pub fn holder(&self) -> Option<Ipv4Addr> {
+    pub fn holder(&self) -> Option<IpAddr> {
         match self.role {
             Role::Active(_) => Some(self.config.source),
             Role::Initialize | Role::Backup => self.heard.map(|heard| heard.source),
         }
+    }
+
+    /// Whoever is Active although we are the Holder, with its priority: a stranger, or a peer that
+    /// believes to be the Holder, too.
+    #[must_use]
+    pub fn outranked_by(&self) -> Option<(IpAddr, u8)> {
+        let holder = matches!(self.stand, Stand::Holder { .. });
+        let other = self.heard.filter(|_| holder && !matches!(self.role, Role::Active(_)));
+        other.map(|heard| (heard.source, heard.priority))
+    }
+
+    /// The conflict that goes on, if any.
+    #[must_use]
+    pub fn conflict(&self, now: Mono) -> Option<(IpAddr, Conflict)> {
+        let clash = self.clash.filter(|clash| now.since(clash.seen) < CONFLICT_KEPT)?;
+        Some((clash.source, clash.conflict))
+    }
+
+    /// Whether it is Active or would be, its sync group apart.
+    #[must_use]
+    pub fn is_ready(&self, now: Mono) -> bool {
+        let clear = matches!(self.role, Role::Active(_)) || self.down_at.is_none();
+        let holder = matches!(self.stand, Stand::Holder { .. });
+        holder && clear && self.fault_until.is_none() && now < self.lease
     }
 
     /// What came and went.
@@ -481,42 +633,84 @@ impl Instance {
     // ---- Reception -----------------------------------------------------------------------------
 
     /// RFC 9568 7.1. What is not accepted is counted.
-    fn accept(&mut self, bytes: &[u8], arrival: Arrival) -> Option<Advert> {
+    fn accept(&mut self, bytes: &[u8], arrival: Arrival, now: Mono) -> Option<Advert> {
         let errors = &mut self.counters.errors;
-        let decoded = match decode(bytes, arrival, TTL) {
+        let unicast = !self.config.peers.is_empty();
+        let ttl_min = if unicast { self.config.ttl_min } else { TTL };
+        let decoded = match decode(bytes, arrival, ttl_min) {
             Ok(decoded) => decoded,
             Err(error) => {
                 errors.count(error);
                 return None;
             }
         };
-        let advert = decoded.advert;
+        let Decoded { advert, checksum } = decoded;
         if advert.vrid != self.config.vrid {
             bump(&mut self.counters.other_vrid);
             return None;
         }
-        if arrival.destination != GROUP {
+        let source = self.config.source;
+        if arrival.destination != if unicast { source } else { group_of(source) } {
             bump(&mut errors.destination);
             return None;
         }
-        if arrival.source == self.config.source {
+        if arrival.source == source {
             bump(&mut errors.own_source);
             return None;
+        }
+        if unicast && self.config.check_source && !self.config.peers.contains(&arrival.source) {
+            bump(&mut errors.source);
+            return None;
+        }
+        if let Some(conflict) = self.conflict_of(&advert) {
+            let errors = &mut self.counters.errors;
+            bump(match conflict {
+                Conflict::Addresses => &mut errors.addresses,
+                Conflict::Version => &mut errors.version,
+                Conflict::Interval => &mut errors.interval,
+                Conflict::Authentication => &mut errors.authentication,
+            });
+            self.clash(arrival.source, conflict, now);
+            return None;
+        }
+        bump(&mut self.counters.received);
+        self.checksum = checksum;
+        Some(advert)
+    }
+
+    fn conflict_of(&self, advert: &Advert) -> Option<Conflict> {
+        if advert.version != self.config.version {
+            return Some(Conflict::Version);
+        }
+        if advert.authentication != self.config.authentication {
+            return Some(Conflict::Authentication);
         }
         // As keepalived: equal in count and set; the order is free.
         let mut addresses = advert.addresses.clone();
         addresses.sort_unstable();
         if addresses != self.addresses {
-            bump(&mut errors.addresses);
-            return None;
+            return Some(Conflict::Addresses);
         }
-        bump(&mut self.counters.received);
-        self.checksum = decoded.checksum;
-        Some(advert)
+        // RFC 3768 7.1; version 3 adopts the Active's (RFC 9568 6.4.2).
+        let differs = advert.version == Version::V2 && advert.interval != self.config.interval;
+        differs.then_some(Conflict::Interval)
+    }
+
+    fn clash(&mut self, source: IpAddr, conflict: Conflict, now: Mono) {
+        let known = self.clash.filter(|clash| {
+            clash.source == source
+                && clash.conflict == conflict
+                && now.since(clash.reported) < CONFLICT_REPEAT
+        });
+        let reported = known.map_or(now, |clash| clash.reported);
+        self.clash = Some(Clash { source, conflict, seen: now, reported });
+        if known.is_none() {
+            self.report(Event::Conflict { source, conflict });
+        }
     }
 
     /// Another Active while we are Active (RFC 9568 6.4.3).
-    fn meet_rival(&mut self, source: Ipv4Addr, advert: &Advert, now: Mono) {
+    fn meet_rival(&mut self, source: IpAddr, advert: &Advert, now: Mono) {
         // "If the Priority in the ADVERTISEMENT is greater than the local Priority, or equal and
         // the primary IPvX address of the sender is greater".
         let (theirs, ours) = ((advert.priority, source), (self.priority(), self.config.source));
@@ -546,12 +740,12 @@ impl Instance {
     }
 
     /// An Active while we are none (RFC 9568 6.4.2).
-    fn hear_active(&mut self, source: Ipv4Addr, advert: &Advert, now: Mono) {
+    fn hear_active(&mut self, source: IpAddr, advert: &Advert, now: Mono) {
         // A Holder that was outranked preempts: who ranks below it does not reset its timer. A
         // standby leaves preemption to the pair: whoever is Active, is.
         let preempts = match self.stand {
             Stand::Holder { priority } => advert.priority < priority.get(),
-            Stand::Silent | Stand::Standby { .. } => false,
+            Stand::Silent | Stand::Standby { .. } | Stand::StandbyAnew { .. } => false,
         };
         if preempts {
             if self.down_at.is_none() {
@@ -567,7 +761,7 @@ impl Instance {
     /// Priority 0 while we are not Active (RFC 9568 6.4.2: "Set the Active_Down_Timer to
     /// Skew_Time"). Only the Active that we know can release: the farewell of a rival that lost
     /// says nothing about it.
-    fn hear_release(&mut self, source: Ipv4Addr, now: Mono) {
+    fn hear_release(&mut self, source: IpAddr, now: Mono) {
         let known = match self.heard {
             Some(heard) => heard.source == source,
             None => self.down_at.is_some(),
@@ -582,13 +776,13 @@ impl Instance {
     }
 
     /// Remembers the Active that Active_Down_Timer is about.
-    fn note(&mut self, source: Ipv4Addr, priority: u8, now: Mono) {
+    fn note(&mut self, source: IpAddr, priority: u8, now: Mono) {
         let until = now.after(self.down_interval());
         self.remember(Heard { source, priority, until });
     }
 
     /// Remembers an Active that we do not time, until three of its own intervals passed.
-    fn note_rival(&mut self, source: Ipv4Addr, advert: &Advert, now: Mono) {
+    fn note_rival(&mut self, source: IpAddr, advert: &Advert, now: Mono) {
         let until = now.after(advert.interval.duration() * (DOWN_ADVERTS + 1));
         self.remember(Heard { source, priority: advert.priority, until });
     }
@@ -608,6 +802,7 @@ impl Instance {
             && !matches!(self.role, Role::Active(_))
             && self.down_at.is_none()
             && self.fault_until.is_none()
+            && !self.held
             && now < self.lease;
         if !may {
             return;
@@ -624,6 +819,14 @@ impl Instance {
         }));
         self.advertise(now);
         self.output(Output::Announce { times: GARP_BURST });
+    }
+
+    fn set_held(&mut self, held: bool, now: Mono) {
+        self.held = held;
+        if held && matches!(self.role, Role::Active(_)) {
+            self.withdraw(Event::Held);
+        }
+        self.try_activate(now);
     }
 
     /// The pair wants no Active here.
@@ -709,14 +912,16 @@ impl Instance {
     }
 
     fn send(&mut self, priority: u8) {
-        let advert = Advert {
-            vrid: self.config.vrid,
-            priority,
-            interval: self.config.interval,
-            addresses: self.config.addresses.clone(),
-        };
-        let bytes = encode(&advert, self.config.source, GROUP, self.checksum);
-        self.output(Output::SendAdvert(bytes));
+        let Config { vrid, version, interval, source, authentication, .. } = self.config;
+        let addresses = self.config.addresses.clone();
+        let advert = Advert { version, vrid, priority, interval, addresses, authentication };
+        let group = [group_of(source)];
+        let unicast = !self.config.peers.is_empty();
+        let to = if unicast { self.config.peers.as_slice() } else { &group };
+        for to in to {
+            let bytes = encode(&advert, source, *to, self.checksum);
+            self.outputs.push_back(Output::SendAdvert { to: *to, bytes });
+        }
     }
 
     fn report(&mut self, event: Event) {
@@ -730,19 +935,42 @@ impl Instance {
     fn priority(&self) -> u8 {
         match self.stand {
             Stand::Silent => PRIORITY_SILENT,
-            Stand::Standby { priority } | Stand::Holder { priority } => priority.get(),
+            Stand::Standby { priority }
+            | Stand::StandbyAnew { priority }
+            | Stand::Holder { priority } => priority.get(),
         }
     }
 
     /// RFC 9568 6.1: Skew_Time = ((256 - Priority) * Active_Adver_Interval) / 256.
+    /// RFC 3768 6.1: ((256 - Priority) / 256) seconds.
     fn skew(&self) -> Duration {
-        self.active_interval.duration() * (256 - u32::from(self.priority())) / 256
+        let unit = match self.config.version {
+            Version::V2 => Duration::from_secs(1),
+            Version::V3 => self.active_interval.duration(),
+        };
+        unit * (256 - u32::from(self.priority())) / 256
     }
 
     /// RFC 9568 6.1: Active_Down_Interval = 3 * Active_Adver_Interval + Skew_Time.
     fn down_interval(&self) -> Duration {
         self.active_interval.duration() * DOWN_ADVERTS + self.skew()
     }
+}
+
+/// Lets the members of one sync group move as one: all are Active, or none. To be called after
+/// anything else was done to any of them; then drain all of them.
+///
+/// A member that is unfit (a fault, a higher rank on its link, another stand) holds all others.
+pub fn synchronise(members: &mut [&mut Instance], now: Mono) {
+    let held = !members.iter().all(|member| member.is_ready(now));
+    for member in members {
+        member.set_held(held, now);
+    }
+}
+
+/// RFC 4291 2.5.6.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Takes a one-shot timer if it is due.

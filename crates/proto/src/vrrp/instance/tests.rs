@@ -1,14 +1,20 @@
 use super::*;
-use crate::vrrp::packet::split_ip;
+use crate::vrrp::packet::{GROUP_V4, GROUP_V6, split_ip};
 use proptest::prelude::*;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
-const VIPS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 100), Ipv4Addr::new(10, 0, 0, 101)];
+const A: IpAddr = host(1);
+const B: IpAddr = host(2);
+const ROUTER: IpAddr = host(9);
+const VIPS: [IpAddr; 2] = [host(100), host(101)];
+const GROUP: IpAddr = IpAddr::V4(GROUP_V4);
 const HOLDER: Stand = Stand::Holder { priority: Priority::HOLDER };
 const STANDBY: Stand = Stand::Standby { priority: Priority::STANDBY };
 const FOR_EVER: Mono = Mono(u64::MAX);
+
+const fn host(n: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, n))
+}
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -18,34 +24,30 @@ fn at(ms: u64) -> Mono {
     Mono(ms * 1_000)
 }
 
-fn config(source: Ipv4Addr) -> Config {
-    Config {
-        vrid: 51,
-        interval: Interval::from_centis(10).unwrap(),
-        source,
-        addresses: VIPS.to_vec(),
-        checksum: Checksum::default(),
-    }
+fn config(source: IpAddr) -> Config {
+    Config::new(51, Interval::from_centis(10).unwrap(), source, VIPS.to_vec())
 }
 
 fn advert(priority: u8) -> Advert {
     Advert {
+        version: Version::V3,
         vrid: 51,
         priority,
         interval: Interval::from_centis(10).unwrap(),
         addresses: VIPS.to_vec(),
+        authentication: Authentication::None,
     }
 }
 
-fn from(source: Ipv4Addr) -> Arrival {
+fn from(source: IpAddr) -> Arrival {
     Arrival { source, destination: GROUP, ttl: 255 }
 }
 
-fn hear(instance: &mut Instance, source: Ipv4Addr, priority: u8, now: Mono) -> Vec<Output> {
+fn hear(instance: &mut Instance, source: IpAddr, priority: u8, now: Mono) -> Vec<Output> {
     hear_that(instance, source, &advert(priority), now)
 }
 
-fn hear_that(instance: &mut Instance, source: Ipv4Addr, advert: &Advert, now: Mono) -> Vec<Output> {
+fn hear_that(instance: &mut Instance, source: IpAddr, advert: &Advert, now: Mono) -> Vec<Output> {
     let bytes = encode(advert, source, GROUP, Checksum::WithPseudoHeader);
     instance.handle_input(&bytes, from(source), now);
     drain(instance)
@@ -68,7 +70,9 @@ fn events(outputs: &[Output]) -> Vec<Event> {
 fn sent(outputs: &[Output]) -> Vec<u8> {
     outputs
         .iter()
-        .filter_map(|o| if let Output::SendAdvert(bytes) = o { Some(bytes[2]) } else { None })
+        .filter_map(
+            |o| if let Output::SendAdvert { bytes, .. } = o { Some(bytes[2]) } else { None },
+        )
         .collect()
 }
 
@@ -83,7 +87,7 @@ fn run(instance: &mut Instance, end: Mono) -> Vec<(Mono, Output)> {
     log
 }
 
-fn holder(source: Ipv4Addr, now: Mono) -> Instance {
+fn holder(source: IpAddr, now: Mono) -> Instance {
     let mut instance = Instance::new(config(source), now);
     instance.handle_pulse(FOR_EVER, now);
     instance.set_stand(HOLDER, now);
@@ -92,7 +96,7 @@ fn holder(source: Ipv4Addr, now: Mono) -> Instance {
     instance
 }
 
-fn standby(source: Ipv4Addr, now: Mono) -> Instance {
+fn standby(source: IpAddr, now: Mono) -> Instance {
     let mut instance = Instance::new(config(source), now);
     instance.set_stand(STANDBY, now);
     drain(&mut instance);
@@ -113,7 +117,7 @@ fn a_holder_becomes_active_at_once() {
         [
             Output::AddAddresses { valid_for: ADDRESS_LIFETIME },
             Output::Event(Event::Entered(State::Active)),
-            Output::SendAdvert(bytes),
+            Output::SendAdvert { to: GROUP, bytes },
             Output::Announce { times: 5 },
         ]
     );
@@ -137,7 +141,7 @@ fn an_active_advertises_refreshes_and_announces_by_the_clock() {
     let times = |wanted: &dyn Fn(&Output) -> bool| -> Vec<u64> {
         log.iter().filter(|(_, o)| wanted(o)).map(|(now, _)| now.0 / 1_000).collect()
     };
-    let adverts = times(&|o| matches!(o, Output::SendAdvert(_)));
+    let adverts = times(&|o| matches!(o, Output::SendAdvert { .. }));
     assert_eq!(adverts, (1..=600).map(|n| n * 100).collect::<Vec<u64>>());
     let refreshes = times(&|o| matches!(o, Output::RefreshAddresses { .. }));
     assert_eq!(refreshes, (1..=240).map(|n| n * 250).collect::<Vec<u64>>());
@@ -161,7 +165,7 @@ fn a_late_driver_does_not_send_adverts_in_a_burst() {
 }
 
 fn is_advert((_, output): &&(Mono, Output)) -> bool {
-    matches!(output, Output::SendAdvert(_))
+    matches!(output, Output::SendAdvert { .. })
 }
 
 #[test]
@@ -267,7 +271,7 @@ fn a_release_is_answered_by_an_active() {
 
 #[test]
 fn an_outranked_holder_yields_and_returns() {
-    for (source, priority) in [(ROUTER, 200), (Ipv4Addr::new(10, 0, 0, 0), 255)] {
+    for (source, priority) in [(ROUTER, 200), (host(0), 255)] {
         let mut instance = holder(A, at(0));
         let outputs = hear(&mut instance, source, priority, at(10));
         assert_eq!(outputs[0], Output::RemoveAddresses);
@@ -370,6 +374,264 @@ fn a_standby_reports_its_fault_too() {
     assert!(log.contains(&(at(1_002), Output::Event(Event::FaultOver))));
 }
 
+/// Whoever is deaf hears no Active: that is no reason to call it down.
+#[test]
+fn a_deaf_standby_calls_nobody_down() {
+    let mut instance = standby(A, at(0));
+    hear(&mut instance, B, 200, at(10));
+    for now in (100..5_000).step_by(250) {
+        instance.handle_fault(at(now));
+        let log = run(&mut instance, at(now + 249));
+        assert!(!log.iter().any(|e| e.1 == Output::Event(Event::MasterDown)), "{log:?}");
+        drain(&mut instance);
+    }
+    let log = run(&mut instance, at(20_000));
+    // The last word of the fault came at 4,850 ms.
+    let over = 5_850;
+    assert_eq!(log[0], (at(over), Output::Event(Event::FaultOver)));
+    assert_eq!(log[1..], [(Mono(over * 1_000 + 360_937), Output::Event(Event::MasterDown))]);
+    // Even one that had called it down does so anew: its word was about the time before.
+    instance.handle_fault(at(20_000));
+    drain(&mut instance);
+    assert_eq!(run(&mut instance, at(30_000)).len(), 2);
+}
+
+#[test]
+fn a_standby_starts_anew_when_told_so() {
+    let anew = Stand::StandbyAnew { priority: Priority::STANDBY };
+    for before in [0, 200, 5_000] {
+        let mut instance = standby(A, at(0));
+        run(&mut instance, at(before));
+        instance.set_stand(anew, at(before));
+        assert_eq!(drain(&mut instance), []);
+        let log = run(&mut instance, at(100_000));
+        let down = Mono(before * 1_000 + 360_937);
+        assert_eq!(log, [(down, Output::Event(Event::MasterDown))]);
+    }
+    let mut instance = holder(A, at(0));
+    instance.set_stand(anew, at(50));
+    let outputs = drain(&mut instance);
+    assert_eq!((sent(&outputs), instance.state()), (vec![0], State::Backup));
+    assert_eq!(run(&mut instance, at(10_000))[0].0, Mono(50_000 + 360_937));
+}
+
+// ---- Version 2, IPv6, unicast ------------------------------------------------------------------
+
+fn config_v2() -> Config {
+    Config {
+        version: Version::V2,
+        interval: Interval::SECOND,
+        authentication: Authentication::password("secret").unwrap(),
+        ..config(A)
+    }
+}
+
+fn advert_v2(priority: u8) -> Advert {
+    Advert {
+        version: Version::V2,
+        interval: Interval::SECOND,
+        authentication: Authentication::password("secret").unwrap(),
+        ..advert(priority)
+    }
+}
+
+/// RFC 3768 6.1: the skew is of a second, whatever the interval.
+#[test]
+fn version_2_has_its_own_skew() {
+    let three = Interval::from_seconds(3).unwrap();
+    let mut instance = Instance::new(Config { interval: three, ..config_v2() }, at(0));
+    instance.set_stand(STANDBY, at(0));
+    drain(&mut instance);
+    hear_that(&mut instance, B, &Advert { interval: three, ..advert_v2(200) }, at(0));
+    let log = run(&mut instance, at(100_000));
+    assert_eq!(log, [(Mono(9_000_000 + 609_375), Output::Event(Event::MasterDown))]);
+}
+
+#[test]
+fn version_2_drops_and_reports_what_differs() {
+    let mut instance = Instance::new(config_v2(), at(0));
+    instance.set_stand(STANDBY, at(0));
+    drain(&mut instance);
+    let two = Interval::from_seconds(2).unwrap();
+    let other = Authentication::password("other").unwrap();
+    for (advert, conflict) in [
+        (Advert { interval: two, ..advert_v2(200) }, Conflict::Interval),
+        (Advert { authentication: other, ..advert_v2(200) }, Conflict::Authentication),
+        (
+            Advert { authentication: Authentication::None, ..advert_v2(200) },
+            Conflict::Authentication,
+        ),
+        (advert_v3(), Conflict::Version),
+    ] {
+        let reported = instance.conflict(at(1)).map(|(_, known)| known) == Some(conflict);
+        let outputs = hear_that(&mut instance, B, &advert, at(1));
+        let expected = [Output::Event(Event::Conflict { source: B, conflict })];
+        assert_eq!(outputs, if reported { &[][..] } else { &expected });
+        assert_eq!(instance.conflict(at(1)), Some((B, conflict)));
+        assert_eq!(hear_that(&mut instance, B, &advert, at(2)), [], "said once");
+    }
+    let errors = instance.counters().errors;
+    assert_eq!((errors.interval, errors.authentication, errors.version), (2, 4, 2));
+    assert_eq!(errors.total(), 8);
+    assert_eq!(instance.conflict(at(20_000)), None, "over");
+    assert_eq!(hear_that(&mut instance, B, &advert_v2(200), at(20_000)).len(), 1, "heard");
+}
+
+fn advert_v3() -> Advert {
+    Advert { interval: Interval::SECOND, ..advert(200) }
+}
+
+#[test]
+fn a_conflict_that_goes_on_is_repeated() {
+    let mut instance = standby(A, at(0));
+    let strange = Advert { addresses: vec![A], ..advert(200) };
+    let said = (0..1_800)
+        .filter(|n| !hear_that(&mut instance, ROUTER, &strange, at(n * 100)).is_empty())
+        .count();
+    // Three minutes; the standby's own MasterDown comes only with `run`.
+    assert_eq!(said, 3);
+}
+
+#[test]
+fn ipv6_speaks_from_link_local_to_its_group() {
+    let source: IpAddr = "fe80::1".parse().unwrap();
+    let vips: Vec<IpAddr> =
+        ["2001:db8::100", "fe80::100"].iter().map(|a| a.parse().unwrap()).collect();
+    let config = Config::new(51, Interval::SECOND, source, vips.clone());
+    let mut instance = Instance::new(config, at(0));
+    instance.handle_pulse(FOR_EVER, at(0));
+    instance.set_stand(HOLDER, at(0));
+    let group = IpAddr::V6(GROUP_V6);
+    let advert =
+        Advert { interval: Interval::SECOND, addresses: vec![vips[1], vips[0]], ..advert(200) };
+    let bytes = encode(&advert, source, group, Checksum::WithPseudoHeader);
+    assert!(drain(&mut instance).contains(&Output::SendAdvert { to: group, bytes }));
+    // RFC 9568 6.4.3: the higher address wins among equals.
+    let higher: IpAddr = "fe80::2".parse().unwrap();
+    let theirs = Advert { addresses: vips, ..advert };
+    let bytes = encode(&theirs, higher, group, Checksum::WithPseudoHeader);
+    let arrival = Arrival { source: higher, destination: group, ttl: 255 };
+    instance.handle_input(&bytes, Arrival { ttl: 254, ..arrival }, at(1));
+    assert_eq!(instance.counters().errors.ttl, 1, "the hop limit is checked");
+    instance.handle_input(&bytes, arrival, at(1));
+    assert_eq!(instance.state(), State::Backup);
+    assert_eq!(instance.outranked_by(), Some((higher, 200)));
+    assert_eq!(Ipv6Addr::from([0; 16]), Ipv6Addr::UNSPECIFIED);
+}
+
+#[test]
+fn unicast_speaks_to_peers_and_listens_to_them() {
+    let unicast = |check_source, ttl_min| {
+        let config = Config { peers: vec![B, ROUTER], check_source, ttl_min, ..config(A) };
+        let mut instance = Instance::new(config, at(0));
+        instance.handle_pulse(FOR_EVER, at(0));
+        instance.set_stand(STANDBY, at(0));
+        drain(&mut instance);
+        instance
+    };
+    let arrives = |from: IpAddr, to: IpAddr, ttl| Arrival { source: from, destination: to, ttl };
+    let mut instance = unicast(true, 250);
+    for (from, to, ttl) in [(host(7), A, 255), (B, A, 249), (B, GROUP, 255), (B, A, 250)] {
+        let bytes = encode(&advert(100), from, to, Checksum::WithPseudoHeader);
+        instance.handle_input(&bytes, arrives(from, to, ttl), at(1));
+    }
+    let Counters { received, errors, .. } = *instance.counters();
+    let expected = Errors { source: 1, ttl: 1, destination: 1, ..Errors::default() };
+    assert_eq!((received, errors), (1, expected));
+    drain(&mut instance);
+    instance.set_stand(HOLDER, at(2));
+    let outputs = drain(&mut instance);
+    for to in [B, ROUTER] {
+        // RFC 9568 5.2.8 with the real destination, as keepalived.
+        let bytes = encode(&advert(200), A, to, Checksum::WithPseudoHeader);
+        assert!(outputs.contains(&Output::SendAdvert { to, bytes }));
+    }
+    let mut open = unicast(false, 250);
+    let bytes = encode(&advert(100), host(7), A, Checksum::WithPseudoHeader);
+    open.handle_input(&bytes, arrives(host(7), A, 255), at(1));
+    assert_eq!(open.counters().received, 1, "the source check is off");
+}
+
+// ---- Sync groups -------------------------------------------------------------------------------
+
+struct Synced([Instance; 2]);
+
+impl Synced {
+    fn new() -> Self {
+        Self([51, 52].map(|vrid| {
+            let mut instance = Instance::new(Config { vrid, synced: true, ..config(A) }, at(0));
+            instance.handle_pulse(FOR_EVER, at(0));
+            instance
+        }))
+    }
+
+    /// Does something to one, or all, then lets them move as one.
+    fn act(&mut self, now: Mono, act: impl Fn(usize, &mut Instance)) -> [Vec<Output>; 2] {
+        for (n, instance) in self.0.iter_mut().enumerate() {
+            act(n, instance);
+        }
+        let [a, b] = &mut self.0;
+        synchronise(&mut [a, b], now);
+        self.0.each_mut().map(drain)
+    }
+
+    fn states(&self) -> [State; 2] {
+        self.0.each_ref().map(Instance::state)
+    }
+}
+
+#[test]
+fn a_sync_group_moves_as_one() {
+    let mut group = Synced::new();
+    group.act(at(0), |_, instance| instance.set_stand(HOLDER, at(0)));
+    assert_eq!(group.states(), [State::Active; 2]);
+
+    // A fault of one.
+    let [_, other] = group.act(at(1), |n, instance| {
+        if n == 0 {
+            instance.handle_fault(at(1));
+        }
+    });
+    assert_eq!(group.states(), [State::Backup; 2]);
+    assert_eq!(other[0], Output::RemoveAddresses);
+    assert_eq!((sent(&other), events(&other)[1]), (vec![0], Event::Held));
+    group.act(at(500), |_, instance| instance.handle_timeout(at(500)));
+    assert_eq!(group.states(), [State::Backup; 2], "the fault lasts");
+    group.act(at(1_001), |_, instance| instance.handle_timeout(at(1_001)));
+    assert_eq!(group.states(), [State::Active; 2]);
+
+    // One is outranked; both come back when the stranger is gone.
+    group.act(at(1_100), |n, instance| {
+        if n == 1 {
+            let theirs = Advert { vrid: 52, ..advert(250) };
+            let bytes = encode(&theirs, ROUTER, GROUP, Checksum::WithPseudoHeader);
+            instance.handle_input(&bytes, from(ROUTER), at(1_100));
+        }
+    });
+    assert_eq!(group.states(), [State::Backup; 2]);
+    group.act(at(1_300), |_, instance| instance.handle_timeout(at(1_300)));
+    assert_eq!(group.states(), [State::Backup; 2]);
+    group.act(at(1_500), |_, instance| instance.handle_timeout(at(1_500)));
+    assert_eq!(group.states(), [State::Active; 2]);
+
+    let outputs = group.act(at(1_600), |_, instance| instance.set_stand(STANDBY, at(1_600)));
+    assert_eq!(group.states(), [State::Backup; 2]);
+    assert_eq!(outputs.each_ref().map(|o| sent(o)), [[0], [0]]);
+}
+
+#[test]
+fn a_member_does_not_begin_before_the_others_can() {
+    let mut group = Synced::new();
+    group.act(at(0), |n, instance| {
+        if n == 1 {
+            instance.handle_fault(at(0));
+        }
+        instance.set_stand(HOLDER, at(0));
+    });
+    assert_eq!(group.states(), [State::Backup; 2]);
+    assert_eq!(group.0[0].counters().sent, 0);
+}
+
 #[test]
 fn a_changed_priority_is_advertised_at_once() {
     let mut instance = holder(A, at(0));
@@ -387,13 +649,14 @@ fn what_is_not_accepted_is_counted_and_resets_nothing() {
     hear_that(&mut instance, B, &Advert { vrid: 52, ..advert(200) }, now);
     hear_that(&mut instance, B, &Advert { addresses: vec![VIPS[0]], ..advert(200) }, now);
     hear_that(&mut instance, B, &Advert { addresses: vec![VIPS[0], A], ..advert(200) }, now);
+    assert_eq!(instance.conflict(now), Some((B, Conflict::Addresses)));
     hear_that(&mut instance, A, &advert(200), now);
     instance.handle_input(&good, Arrival { ttl: 254, ..from(B) }, now);
     instance.handle_input(&good, Arrival { source: ROUTER, ..from(B) }, now);
     instance.handle_input(&good[..10], from(B), now);
     let unicast = encode(&advert(200), B, A, Checksum::WithPseudoHeader);
     instance.handle_input(&unicast, Arrival { destination: A, ..from(B) }, now);
-    assert_eq!(drain(&mut instance), []);
+    assert_eq!(drain(&mut instance), [], "the conflict was reported");
     let counters = *instance.counters();
     assert_eq!((counters.received, counters.other_vrid, counters.sent), (1, 1, 0));
     let expected = Errors {
@@ -423,7 +686,7 @@ fn the_checksum_is_answered_in_kind() {
     instance.set_stand(HOLDER, at(20));
     let outputs = drain(&mut instance);
     let answer = encode(&advert(200), A, GROUP, Checksum::MessageOnly);
-    assert!(outputs.contains(&Output::SendAdvert(answer)));
+    assert!(outputs.contains(&Output::SendAdvert { to: GROUP, bytes: answer }));
 }
 
 // ---- A network of two ---------------------------------------------------------------------------
@@ -444,7 +707,7 @@ struct Net {
     longest_both: Duration,
 }
 
-const SOURCES: [Ipv4Addr; 2] = [A, B];
+const SOURCES: [IpAddr; 2] = [A, B];
 const DELAY_MAX_US: u64 = 20_000;
 
 impl Net {
@@ -481,7 +744,7 @@ impl Net {
                 Output::RefreshAddresses { .. } | Output::Announce { .. } => {
                     assert!(self.has[node]);
                 }
-                Output::SendAdvert(bytes) => {
+                Output::SendAdvert { bytes, .. } => {
                     assert_eq!(self.has[node], bytes[2] > 0, "adverts only with the addresses");
                     let delay = self.delays[self.step % self.delays.len()];
                     self.step += 1;
@@ -600,7 +863,7 @@ proptest! {
             if let Some((arrival, payload)) = split_ip(&bytes) {
                 instance.handle_input(payload, arrival, now);
             }
-            instance.handle_input(&bytes, from(Ipv4Addr::from(source)), now);
+            instance.handle_input(&bytes, from(IpAddr::V4(Ipv4Addr::from(source))), now);
             drain(&mut instance);
             run(&mut instance, now);
         }
@@ -620,12 +883,12 @@ proptest! {
         instance.set_stand([Stand::Silent, STANDBY, HOLDER][stand], at(0));
         drain(&mut instance);
         let mut now = at(0);
-        for (priority, centis, host, wait_us) in adverts {
+        for (priority, centis, number, wait_us) in adverts {
             now = now.after(Duration::from_micros(wait_us));
             run(&mut instance, now);
             let interval = Interval::from_centis(centis).unwrap();
             let advert = Advert { interval, ..advert(priority) };
-            hear_that(&mut instance, Ipv4Addr::new(10, 0, 0, host), &advert, now);
+            hear_that(&mut instance, host(number), &advert, now);
             if stand != 2 {
                 prop_assert!(instance.state() != State::Active);
                 prop_assert_eq!(instance.counters().sent, 0);
