@@ -55,7 +55,7 @@ pub const EVENTS_MAX: usize = 64;
 
 /// How long a pulse counts at most, whatever lease it carries: a primary without a limit (alone)
 /// that stands still loses its addresses, too.
-pub const PULSE_MAX: Duration = Duration::from_millis(500);
+pub const PULSE_MAX: Duration = Duration::from_millis(200);
 
 /// One virtual router: a `[[vrrp]]` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -95,8 +95,8 @@ fn run(track: &Track, stopped: &Receiver<()>) -> Option<Option<String>> {
 /// Kills it with everything that it started in its process group.
 fn end_it(child: &mut Child) {
     if let Ok(id) = i32::try_from(child.id()) {
-        // It may have ended by itself just now.
-        drop(killpg(Pid::from_raw(id), Signal::SIGKILL));
+        // It may have ended by itself just now: then there is nobody to end.
+        killpg(Pid::from_raw(id), Signal::SIGKILL).unwrap_or_default();
     }
     drop(child.wait());
 }

@@ -96,7 +96,7 @@ impl Node {
         let mut all = BTreeMap::new();
         for (key, value) in rows {
             let (value, address) =
-                carry::split(&key, &value).unwrap().unwrap_or((value, BodyAddress::default()));
+                carry::split(&key, &value).unwrap().unwrap_or_else(|| (value, BodyAddress::default()));
             let body = self.store.read_body(tenant, &address, 0..address.len()).unwrap();
             // A body's place is that of its content, length and hash are in the row.
             if key.first() == Some(&b'e') {

@@ -4,7 +4,6 @@
 mod witness;
 
 #[expect(clippy::disallowed_methods, reason = "a panic is what a history answers with")]
-#[path = "storm.rs"]
 mod storm;
 
 use super::*;
