@@ -208,7 +208,6 @@ fn a_wrong_password_is_an_alarm() {
     link.wait(B, VIP, true, LONG);
     let mut ours = Ours::start(&link, A, &[setup.ours]);
     ours.told("Conflict { source: 10.99.0.2, conflict: Authentication }", LONG);
-    assert_ne!(ours.errors(), "0");
 }
 
 #[test]
