@@ -299,8 +299,8 @@ section! {
         name: Option<String> = None, optional: Some("front".into());
         /// Version of VRRP: 3, or 2 for old routers (IPv4 only).
         version: i64 = 3;
-        /// Password of version 2, 1 to 8 characters; it crosses the network in the clear.
-        password: Option<String> = None, optional: Some("secret".into());
+        /// Password of version 2, 1 to 8 characters, or none; it crosses the network in the clear.
+        password: String = String::new();
         /// Groups with the same word here move as one: all of them are here, or none.
         sync: Option<String> = None, optional: Some("front".into());
         /// Own addresses of the other routers, for networks that lose multicast.

@@ -739,7 +739,7 @@ impl Resolver<'_> {
             checksum: self.checksum(&file.checksum),
             name: self.group_name(file, vrid),
             version_2,
-            password: self.password(file.password.as_deref(), version_2),
+            password: self.password(&file.password, version_2),
             sync: self.word("sync", file.sync.as_deref()),
             unicast: self.unicast(&file.unicast, ipv6),
             check_source: file.check_source,
@@ -773,11 +773,13 @@ impl Resolver<'_> {
         Some(text.to_owned())
     }
 
-    fn password(&mut self, text: Option<&str>, version_2: bool) -> Option<String> {
-        let text = text?;
+    fn password(&mut self, text: &str, version_2: bool) -> Option<String> {
+        if text.is_empty() {
+            return None;
+        }
         if !version_2 {
             self.problem("password", "is for version 2: version 3 has none (RFC 9568 9)");
-        } else if !(1..=8).contains(&text.len()) || !text.is_ascii() {
+        } else if text.len() > 8 || !text.is_ascii() {
             self.problem("password", "must be 1 to 8 ASCII characters (RFC 2338 5.3.10)");
         }
         Some(text.to_owned())

@@ -95,8 +95,9 @@ impl Node {
         .unwrap();
         let mut all = BTreeMap::new();
         for (key, value) in rows {
-            let (value, address) =
-                carry::split(&key, &value).unwrap().unwrap_or_else(|| (value, BodyAddress::default()));
+            let (value, address) = carry::split(&key, &value)
+                .unwrap()
+                .unwrap_or_else(|| (value, BodyAddress::default()));
             let body = self.store.read_body(tenant, &address, 0..address.len()).unwrap();
             // A body's place is that of its content, length and hash are in the row.
             if key.first() == Some(&b'e') {
