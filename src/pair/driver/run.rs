@@ -103,6 +103,8 @@ struct Session {
 #[derive(Default)]
 struct Group {
     down: bool,
+    /// Our own interface is down or unfit.
+    fault: bool,
     adverts: u64,
 }
 
@@ -569,10 +571,18 @@ impl Driver {
             vrrp::Event::Lapsed => {
                 log::warn!(group = event.group; "the addresses lapsed: this node was too slow");
             }
-            vrrp::Event::Entered(_)
-            | vrrp::Event::ActiveReleased { .. }
-            | vrrp::Event::Fault
-            | vrrp::Event::FaultOver => {}
+            vrrp::Event::Entered(_) | vrrp::Event::ActiveReleased { .. } => {}
+            vrrp::Event::Fault => {
+                group.fault = true;
+                self.feed(Input::Vrrp(VrrpNews::Fault));
+            }
+            vrrp::Event::FaultOver => {
+                group.fault = false;
+                group.down = false;
+                if self.groups.iter().all(|g| !g.fault) {
+                    self.feed(Input::Vrrp(VrrpNews::FaultOver));
+                }
+            }
         }
     }
 
