@@ -119,6 +119,8 @@ struct Session {
 struct Group {
     down: bool,
     origin: bool,
+    /// Our own interface is down or unfit.
+    fault: bool,
     adverts: u64,
 }
 
@@ -162,6 +164,7 @@ impl Driver {
         let groups = groups.iter().map(|g| Group {
             down: g.kind.is_origin(),
             origin: g.kind.is_origin(),
+            fault: false,
             adverts: 0,
         });
         let paths = options.pair.as_ref().map_or(0, |pair| pair.peer.len());
@@ -657,7 +660,9 @@ impl Driver {
     }
 
     fn vrrp_event(&mut self, event: VrrpEvent) {
-        let Some(group) = self.groups.get_mut(event.group) else { return };
+        let Some(group) = self.groups.get_mut(event.group).filter(|group| !group.origin) else {
+            return; // An origin's.
+        };
         match event.kind {
             vrrp::Event::MasterDown => {
                 group.down = true;
@@ -673,21 +678,40 @@ impl Driver {
                 log::warn!(group = event.group; "the addresses lapsed: this node was too slow");
             }
             // Who is deaf knows nothing of the Active; a MasterDown of its own follows the fault.
-            vrrp::Event::Fault => group.down = false,
+            vrrp::Event::Fault => {
+                group.fault = true;
+                group.down = false;
+                self.feed(Input::Vrrp(VrrpNews::Fault));
+            }
+            vrrp::Event::FaultOver => {
+                group.fault = false;
+                group.down = false;
+                if self.groups.iter().all(|g| !g.fault) {
+                    self.feed(Input::Vrrp(VrrpNews::FaultOver));
+                }
+            }
             vrrp::Event::Entered(_)
             | vrrp::Event::ActiveReleased { .. }
-            | vrrp::Event::FaultOver
             | vrrp::Event::Held
             | vrrp::Event::Conflict { .. } => {}
         }
     }
 
     fn take_stand(&mut self, stand: VrrpStand) {
-        self.stand = stand;
+        let before = std::mem::replace(&mut self.stand, stand);
+        if stand == VrrpStand::Standby {
+            if before == stand {
+                return;
+            }
+            // What was not heard before says nothing: Master_Down_Timer runs anew.
+            for group in self.groups.iter_mut().filter(|group| !group.origin) {
+                group.down = false;
+            }
+        }
         if let Some(vrrp) = &self.options.vrrp {
             vrrp.stand(match stand {
                 VrrpStand::Silent => Stand::Silent,
-                VrrpStand::Standby => Stand::Standby { priority: Priority::STANDBY },
+                VrrpStand::Standby => Stand::StandbyAnew { priority: Priority::STANDBY },
                 VrrpStand::Holder => Stand::Holder { priority: Priority::HOLDER },
             });
         }

@@ -335,6 +335,13 @@ impl Machine {
             return;
         };
         if held.epoch > self.register.seen && held.holder != me && self.is_arbitrated() {
+            if matches!(self.phase, Phase::Standby(_)) && self.session.is_some() {
+                // The answer may have overtaken what is on the session: then only that counts.
+                if self.court.wanted.is_none() {
+                    return;
+                }
+                self.close_session("the witness knows a later reign");
+            }
             self.see(held.epoch);
             if !held.insync.has(me) && matches!(self.phase, Phase::Standby(_)) {
                 self.grow_stale("the witness knows a later reign without this copy");

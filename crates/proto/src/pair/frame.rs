@@ -146,8 +146,11 @@ pub enum Frame {
     },
     /// I stop in good order.
     Goodbye,
-    /// Primary: each of us has committed changes that the other lacks.
-    Branched,
+    /// Primary: you may have acknowledged changes after `fork` that I lack, and the other way round.
+    Branched {
+        /// The last record in common.
+        fork: Lsn,
+    },
     /// The sender's keyring. The machine does not see it.
     Keyring {
         /// Its version at the sender.

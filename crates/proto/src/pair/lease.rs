@@ -45,7 +45,7 @@ impl Machine {
                 !self.wants_to_lead() && !self.about_to_lead() && !self.suspects()
             }
             Phase::Primary(p) => p.handed_over(),
-            Phase::Recovering(_) | Phase::Branched => false,
+            Phase::Recovering | Phase::Branched { .. } => false,
         }
     }
 

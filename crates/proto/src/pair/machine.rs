@@ -11,7 +11,6 @@ use super::frame::{Beacon, Frame, Hello, PhaseName, VERSION};
 use super::history::LogState;
 use super::lease::Stamp;
 use super::primary::Primary;
-use super::recovering::Recovering;
 use super::register::{Arbitration, Register};
 use super::standby::Standby;
 use super::status::{Role, State, Status, Waiting};
@@ -95,6 +94,39 @@ impl Default for Timers {
     }
 }
 
+impl Timers {
+    /// What does not fit together, in a sentence; `advert` and `master_down` are VRRP's times.
+    ///
+    /// # Errors
+    /// An inequality of docs/design/replication.md does not hold.
+    pub fn check(&self, advert: Duration, master_down: Duration) -> Result<(), &'static str> {
+        let promise = self.lease.saturating_add(self.lease / 10);
+        let rules = [
+            (self.pulse < self.nap, "the pulse must be shorter than the nap"),
+            (
+                !self.vrrp || self.nap + self.pulse + advert < master_down,
+                "nap, pulse and one advert must fit into the Master_Down_Timer",
+            ),
+            (self.echo < self.stale_after, "echo must be shorter than stale_after"),
+            (
+                self.stale_after.saturating_mul(2) < self.ack_timeout,
+                "twice stale_after must be shorter than ack_timeout",
+            ),
+            (promise < self.silence, "a lease and a tenth must be shorter than the silence"),
+            (promise < self.solo_boot_wait, "the lease must be shorter than solo_boot_wait"),
+        ];
+        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(*why))
+    }
+
+    /// `nap` and `pulse` for that advert interval: with `master_down` at least three adverts, a nap,
+    /// a pulse and an advert fit into it.
+    #[must_use]
+    pub fn for_adverts(self, advert: Duration) -> Self {
+        let nap = self.nap.min(advert.saturating_mul(3) / 2);
+        Self { nap, pulse: self.pulse.min(nap / 4), ..self }
+    }
+}
+
 /// Most bytes of records in one frame.
 pub(super) const RECORDS_LEN_MAX: usize = 1024 * 1024;
 
@@ -105,6 +137,10 @@ pub enum VrrpNews {
     MasterDown,
     /// Somebody does.
     HeardActive,
+    /// This node's own interface is down or unfit: its silence says nothing about the Active.
+    Fault,
+    /// It is well again; Master_Down_Timer must run out anew.
+    FaultOver,
 }
 
 /// What an operator asks for.
@@ -286,11 +322,13 @@ pub(super) enum After {
 /// The part that a node plays.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
-    Recovering(Recovering),
+    Recovering,
     Primary(Primary),
     Standby(Standby),
-    /// Waits for an operator, or for the merge of a later release.
-    Branched,
+    /// Its records after the fork are to be taken over by the primary. `None`: no fork is known.
+    Branched {
+        fork: Option<Lsn>,
+    },
 }
 
 /// What is heard of the peer outside the session.
@@ -341,6 +379,10 @@ pub struct Machine {
     /// Until when this node begins no reign: it has promised so.
     pub(super) promised: Mono,
     pub(super) court: Court,
+    /// This node's service interface is in fault.
+    fault: bool,
+    /// When to watch the Active again after a pause that ends Master_Down_Timer.
+    watch_at: Option<Mono>,
     vrrp: VrrpStand,
     /// The epoch in which this node asked the peer to follow, on this session.
     pub(super) asked: Option<Epoch>,
@@ -364,13 +406,15 @@ impl Machine {
             durable_register: register,
             log,
             applied,
-            phase: Phase::Recovering(Recovering::default()),
+            phase: Phase::Recovering,
             session: None,
             session_end: now,
             heard: Heard::default(),
             stopping: false,
             promised: now,
             court: Court::new(now),
+            fault: false,
+            watch_at: None,
             vrrp: VrrpStand::Silent,
             asked: None,
             persisting: VecDeque::new(),
@@ -418,10 +462,19 @@ impl Machine {
             Input::SetAsideDone(tail) => self.set_aside_done(tail),
             Input::AppendFailed => {
                 if matches!(self.phase, Phase::Standby(_)) {
-                    self.branch("the peer's records do not continue this log");
+                    self.branch(None, "the peer's records do not continue this log");
                 }
             }
-            Input::Vrrp(VrrpNews::MasterDown) => self.heard.master_down = true,
+            Input::Vrrp(VrrpNews::MasterDown) => self.heard.master_down = !self.nic_fault(),
+            Input::Vrrp(VrrpNews::Fault) => {
+                self.fault = true;
+                self.heard.master_down = self.heard.master_down && self.nic_fault_ignored();
+            }
+            Input::Vrrp(VrrpNews::FaultOver) => {
+                self.fault = false;
+                self.heard.master_down = false;
+                self.watch_anew();
+            }
             Input::Vrrp(VrrpNews::HeardActive) => {
                 self.heard.master_down = false;
                 self.heard.active = Some(self.now);
@@ -443,12 +496,12 @@ impl Machine {
     pub fn poll_timeout(&self) -> Option<Mono> {
         let pulse = self.timers.has_peer.then(|| self.now.after(self.timers.pulse));
         let deadlines = match &self.phase {
-            Phase::Recovering(_) => self.recovering_deadlines(),
+            Phase::Recovering => self.recovering_deadlines(),
             Phase::Primary(p) => p.deadlines(self),
             Phase::Standby(s) => s.deadlines(self),
-            Phase::Branched => [None; 3],
+            Phase::Branched { .. } => [None; 3],
         };
-        let court = [self.court.deadline(self.now), Some(self.promised)];
+        let court = [self.court.deadline(self.now), Some(self.promised), self.watch_at];
         deadlines
             .into_iter()
             .chain(court)
@@ -478,6 +531,11 @@ impl Machine {
             committed: self.log.committed,
             peer_durable: primary.and_then(|p| p.peer_durable()),
             waiting: self.waiting(),
+            branch: match &self.phase {
+                Phase::Primary(p) => p.branch,
+                Phase::Branched { fork } => *fork,
+                _ => None,
+            },
             witness: self.witness_status(),
         }
     }
@@ -490,11 +548,9 @@ impl Machine {
 
     fn waiting(&self) -> Waiting {
         match &self.phase {
-            Phase::Branched => Waiting::Operator,
-            Phase::Primary(p) if p.branched => Waiting::Operator,
+            Phase::Branched { .. } if self.session.is_some() => Waiting::Nothing,
             Phase::Primary(p) if p.needs_full_copy() => Waiting::FullCopy,
             Phase::Primary(p) if !p.unsure => Waiting::Nothing,
-            Phase::Recovering(r) if r.deadlocked => Waiting::Operator,
             _ if self.session.is_some() => Waiting::Nothing,
             Phase::Standby(s) if s.insync && !self.register.stale => Waiting::Nothing,
             _ if self.may_resume_solo() => Waiting::Peer,
@@ -510,8 +566,8 @@ impl Machine {
 
     fn state(&self) -> (State, Role) {
         match &self.phase {
-            Phase::Recovering(_) => (State::Recovering, Role::None),
-            Phase::Branched => (State::Branched, Role::None),
+            Phase::Recovering => (State::Recovering, Role::None),
+            Phase::Branched { .. } => (State::Branched, Role::None),
             Phase::Primary(p) => (p.state(), Role::Primary),
             Phase::Standby(s) if s.insync && !self.register.stale => (State::Pair, Role::Standby),
             Phase::Standby(_) => (State::Joining, Role::Standby),
@@ -528,10 +584,10 @@ impl Machine {
 
     pub(super) fn phase_name(&self) -> PhaseName {
         match self.phase {
-            Phase::Recovering(_) => PhaseName::Recovering,
+            Phase::Recovering => PhaseName::Recovering,
             Phase::Primary(_) => PhaseName::Primary,
             Phase::Standby(_) => PhaseName::Standby,
-            Phase::Branched => PhaseName::Branched,
+            Phase::Branched { .. } => PhaseName::Branched,
         }
     }
 
@@ -545,8 +601,30 @@ impl Machine {
             return;
         }
         self.vrrp = stand;
+        self.watch_at = None;
         self.heard.master_down = false;
         self.put(Output::Vrrp(stand));
+    }
+
+    /// Starts Master_Down_Timer anew: falls silent, and watches again a pulse later. (Two words at
+    /// once would be one to whoever only takes the newest.)
+    fn watch_anew(&mut self) {
+        if self.vrrp == VrrpStand::Standby {
+            self.stand(VrrpStand::Silent);
+            self.watch_at = Some(self.now.after(self.timers.pulse));
+        }
+    }
+
+    fn nic_fault_ignored(&self) -> bool {
+        #[cfg(test)]
+        if self.broken(Mutant::NicFaultIgnored) {
+            return true;
+        }
+        false
+    }
+
+    fn nic_fault(&self) -> bool {
+        self.fault && !self.nic_fault_ignored()
     }
 
     pub(super) fn send(&mut self, frame: Frame) {
@@ -636,8 +714,7 @@ impl Machine {
         match &mut self.phase {
             Phase::Primary(p) => p.session_lost(self.now),
             Phase::Standby(s) => s.session_lost(self.now),
-            Phase::Recovering(r) => *r = Recovering::default(),
-            Phase::Branched => {}
+            Phase::Recovering | Phase::Branched { .. } => {}
         }
     }
 
@@ -717,12 +794,11 @@ impl Machine {
                 let late = self.now.since(linked) >= self.timers.stale_after.saturating_mul(2);
                 if late && self.register.arbitration == Arbitration::None {
                     self.grow_stale("this node slept");
-                } else if self.vrrp == VrrpStand::Standby {
-                    self.stand(VrrpStand::Silent); // Starts the Master_Down_Timer anew.
-                    self.stand(VrrpStand::Standby);
+                } else {
+                    self.watch_anew();
                 }
             }
-            Phase::Recovering(_) | Phase::Branched => {}
+            Phase::Recovering | Phase::Branched { .. } => {}
         }
         self.close_session("this node slept");
         self.session_end = self.now;
@@ -746,7 +822,7 @@ impl Machine {
         self.withdraw();
         self.put(Output::Revoke);
         self.stand(VrrpStand::Silent);
-        self.phase = Phase::Recovering(Recovering::default());
+        self.phase = Phase::Recovering;
         // The peer must hear the new part: both say Hello again.
         self.close_session(reason);
         self.note(reason);
@@ -761,15 +837,19 @@ impl Machine {
     }
 
     /// Two histories: nothing is discarded, nobody goes on here without an operator.
-    pub(super) fn branch(&mut self, reason: &'static str) {
-        if matches!(self.phase, Phase::Branched) {
+    pub(super) fn branch(&mut self, fork: Option<Lsn>, reason: &'static str) {
+        if let Phase::Branched { fork: known } = &mut self.phase {
+            *known = fork.or(*known);
             return;
         }
         self.withdraw();
         self.put(Output::Revoke);
         self.stand(VrrpStand::Silent);
-        self.phase = Phase::Branched;
-        self.send(Frame::Branched);
+        self.phase = Phase::Branched { fork };
+        match fork {
+            Some(fork) => self.send(Frame::Branched { fork }),
+            None => self.close_session(reason),
+        }
         self.note(reason);
     }
 
@@ -804,10 +884,13 @@ impl Machine {
                 }
             }
             Frame::Goodbye => self.goodbye(),
-            Frame::Branched => match &mut self.phase {
-                Phase::Primary(p) => p.branched = true,
-                _ => self.branch("each node has committed changes that the other lacks"),
-            },
+            Frame::Branched { fork } => {
+                if let Phase::Primary(p) = &mut self.phase {
+                    p.branched(fork, self.now);
+                } else {
+                    self.branch(Some(fork), "each node has committed changes that the other lacks");
+                }
+            }
         }
     }
 
@@ -827,8 +910,9 @@ impl Machine {
                 self.stay();
                 self.greet_as_primary();
             }
-            Phase::Recovering(_) | Phase::Standby(_) => self.greet_without_primary(),
-            Phase::Branched => {}
+            Phase::Recovering | Phase::Standby(_) | Phase::Branched { .. } => {
+                self.greet_without_primary();
+            }
         }
     }
 
@@ -874,18 +958,21 @@ impl Machine {
         self.withdraw();
         self.send(Frame::Goodbye);
         self.stand(VrrpStand::Silent);
-        self.phase = Phase::Recovering(Recovering::default());
+        self.phase = Phase::Recovering;
         self.note("an orderly stop");
     }
 
     /// What follows from where things stand; idempotent.
     fn step(&mut self) {
         self.step_court();
+        if self.watch_at.is_some_and(|at| self.now >= at) {
+            self.stand(VrrpStand::Standby);
+        }
         match self.phase {
             Phase::Primary(_) => self.step_primary(),
             Phase::Standby(_) => self.step_standby(),
-            Phase::Recovering(_) => self.step_recovering(),
-            Phase::Branched => {}
+            Phase::Recovering => self.step_recovering(),
+            Phase::Branched { .. } => {}
         }
         self.keep_promise();
         self.tell_lease();

@@ -11,9 +11,9 @@
 //!                                      └── recorded first ─┘ no answer for 1 s
 //! ```
 //!
-//! [`Machine`] holds DESIGN.md section 3, invariants 1, 2, 4, 5, 6, 8, 11 and 13, without a witness
-//! (evidence rules of docs/design/takeover.md). [`frame`] is what the two nodes say to each other.
-//! Absent: merging branches (shown as BRANCHED until an operator speaks) and the witness.
+//! [`Machine`] holds DESIGN.md section 3, invariants 1 to 8, 11 and 13, with a witness or by the
+//! evidence rules of docs/design/takeover.md. [`frame`] is what the two nodes say to each other.
+//! Absent: merging branches (the machine says where they part), and the witness itself.
 
 mod arbitration;
 pub mod frame;
@@ -79,6 +79,8 @@ pub(crate) enum Mutant {
     SwitchAlone,
     /// A swap whose answer was lost counts as done.
     LostSwapAssumed,
+    /// A standby whose own interface is in fault takes its silence for the Active's.
+    NicFaultIgnored,
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub(super) struct Primary {
     /// This node slept, so the standby may have taken over: not alone before it was heard.
     pub(super) unsure: bool,
     /// The peer has committed changes that this log lacks.
-    pub(super) branched: bool,
+    pub(super) branch: Option<Lsn>,
     /// SOLO is being recorded.
     leaving: bool,
     /// An admission is being recorded.
@@ -117,7 +117,7 @@ impl Primary {
             giving_up: false,
             gone: false,
             unsure: false,
-            branched: false,
+            branch: None,
             leaving: false,
             admitting: false,
             ready: None,
@@ -130,7 +130,7 @@ impl Primary {
 
     pub(super) fn state(&self) -> State {
         match self.mode {
-            _ if self.branched => State::Branched,
+            _ if self.branch.is_some() => State::Branched,
             Mode::Solo if self.follower.is_some() => State::Joining,
             Mode::Solo => State::Solo,
             Mode::Joining { .. } => State::Joining,
@@ -171,7 +171,7 @@ impl Primary {
 
     /// Nothing is being decided.
     pub(super) fn is_settled(&self) -> bool {
-        let busy = self.leaving || self.admitting || self.unsure || self.branched;
+        let busy = self.leaving || self.admitting || self.unsure;
         self.serves() && !busy
     }
 
@@ -189,6 +189,12 @@ impl Primary {
         if self.offered.take().is_some() || self.lost_at.is_none() {
             self.lost_at = Some(now);
         }
+    }
+
+    /// The peer has acknowledged what this log lacks: nothing is asked of it before that is here.
+    pub(super) fn branched(&mut self, fork: Lsn, now: Mono) {
+        self.branch = Some(fork);
+        self.session_lost(now);
     }
 
     /// While this node slept in PAIR, the standby may have taken over.
@@ -499,7 +505,7 @@ impl Machine {
         *p = Primary {
             ready: p.ready,
             leading: p.leading,
-            branched: p.branched,
+            branch: p.branch,
             lease_told: p.lease_told,
             ..Primary::new(epoch, Mode::Solo, false)
         };
@@ -511,11 +517,8 @@ impl Machine {
     pub(super) fn greet_as_primary(&mut self) {
         let Some(hello) = self.peer_hello().cloned() else { return };
         let Some(p) = self.primary() else { return };
-        if hello.phase == PhaseName::Branched {
-            p.branched = true;
-        }
-        if matches!(hello.phase, PhaseName::Primary | PhaseName::Branched) {
-            return; // It steps down when it hears our epoch, or waits for an operator.
+        if hello.phase == PhaseName::Primary {
+            return; // It steps down when it hears our epoch.
         }
         let leaves = p.mode == Mode::Pair
             && (p.leaving || p.handing.is_some() || (p.giving_up && !p.unsure));
@@ -528,9 +531,9 @@ impl Machine {
         match fork {
             Some(fork) if self.commits_beyond(&hello, fork) => {
                 if let Some(p) = self.primary() {
-                    p.branched = true;
+                    p.branch = Some(fork);
                 }
-                self.send(Frame::Branched);
+                self.send(Frame::Branched { fork });
             }
             Some(fork) if kept(fork) => {
                 if let Some(p) = self.primary() {
@@ -567,7 +570,7 @@ impl Machine {
         p.unsure = false;
         p.giving_up = false;
         p.lost_at = None;
-        p.branched = false;
+        p.branch = None;
         p.follower = Some(Follower {
             next: tail.next(),
             reading: false,

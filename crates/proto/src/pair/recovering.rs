@@ -6,19 +6,11 @@
 
 use super::arbitration::Right;
 use super::frame::{Frame, Hello, PhaseName};
-use super::history::History;
 use super::machine::{After, Machine, Phase, VrrpStand};
 use super::primary::next_epoch;
 use super::register::{Arbitration, Insync};
 use crate::id::Epoch;
 use crate::time::Mono;
-
-/// What a node without a part knows.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Recovering {
-    /// Neither of the two may lead by itself.
-    pub(super) deadlocked: bool,
-}
 
 impl Machine {
     pub(super) fn recovering_deadlines(&self) -> [Option<Mono>; 3] {
@@ -61,13 +53,6 @@ impl Machine {
         if theirs.phase == PhaseName::Primary || self.stopping || self.about_to_lead() {
             return; // It will ask us to join, or we it.
         }
-        let fork = History::fork(&self.log, &theirs.log);
-        if theirs.phase == PhaseName::Branched || fork.is_none() {
-            if let Phase::Recovering(r) = &mut self.phase {
-                r.deadlocked = true;
-            }
-            return;
-        }
         // Whoever is insync in the later reign has every acknowledged change: with both registers
         // on the table, staleness says nothing more. Of two equal ones, the standby that did not go
         // down leads (a primary that crashes again and again must not get the lead each time);
@@ -82,11 +67,9 @@ impl Machine {
         if rank(ours) < rank(theirs) {
             return; // It will ask us to follow.
         }
-        let (theirs, seen) = (theirs.clone(), self.register.seen.max(theirs.register.seen));
-        if fork.is_some_and(|fork| self.commits_beyond(&theirs, fork)) {
-            self.branch("both nodes have committed changes that the other lacks");
-            return;
-        }
+        // If both have acknowledged what the other lacks, it leads all the same: what the other has
+        // more is taken over, not lost.
+        let seen = self.register.seen.max(theirs.register.seen);
         let epoch = next_epoch(seen, self.me);
         // A standby stays one while it asks: should the peer die first, it may still take over.
         self.asked = Some(epoch);
@@ -95,11 +78,11 @@ impl Machine {
 
     /// The peer has recorded that it follows.
     pub(super) fn followed(&mut self, epoch: Epoch) {
-        let leads = matches!(self.phase, Phase::Primary(_) | Phase::Branched);
+        let leads = matches!(self.phase, Phase::Primary(_));
         if !leads && !self.stopping && self.asked == Some(epoch) {
             self.asked = None;
             // No standby any more: nobody else can lead now, whatever is heard until it is recorded.
-            self.phase = Phase::Recovering(Recovering::default());
+            self.phase = Phase::Recovering;
             self.stand(VrrpStand::Silent);
             self.record_reign("elected: it was part of the later reign", Right::Agreed);
         }

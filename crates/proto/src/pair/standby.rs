@@ -9,7 +9,6 @@ use super::Mutant;
 use super::arbitration::{Right, Wanted};
 use super::frame::Frame;
 use super::machine::{After, Machine, Output, Phase, VrrpStand};
-use super::recovering::Recovering;
 use super::register::{Arbitration, Insync, Register};
 use crate::id::{Epoch, Lsn};
 use crate::time::Mono;
@@ -97,7 +96,11 @@ impl Machine {
     /// A primary wants this node as its standby.
     pub(super) fn join(&mut self, epoch: Epoch, fork: Lsn) {
         let leads = matches!(self.phase, Phase::Primary(_)) || self.about_to_lead();
-        if leads || self.stopping || matches!(self.phase, Phase::Branched) || self.refuses(epoch) {
+        if leads
+            || self.stopping
+            || matches!(self.phase, Phase::Branched { .. })
+            || self.refuses(epoch)
+        {
             return;
         }
         let r = self.register;
@@ -113,7 +116,7 @@ impl Machine {
         #[cfg(test)]
         let acknowledged = acknowledged && !self.broken(Mutant::SetAsideCommitted);
         if acknowledged {
-            self.branch("this log has committed changes that the primary lacks");
+            self.branch(Some(fork), "this log has committed changes that the primary lacks");
             return;
         }
         let mut standby = Standby::new(epoch, insync);
@@ -328,7 +331,7 @@ impl Machine {
 
     /// Neither is primary and the peer leads: this node records that it will not promote by itself.
     pub(super) fn led(&mut self, epoch: Epoch) {
-        if matches!(self.phase, Phase::Primary(_) | Phase::Branched) {
+        if matches!(self.phase, Phase::Primary(_)) {
             return;
         }
         let seen = self.register.seen;
@@ -337,7 +340,9 @@ impl Machine {
             return;
         }
         self.withdraw();
-        self.phase = Phase::Recovering(Recovering::default());
+        if !matches!(self.phase, Phase::Branched { .. }) {
+            self.phase = Phase::Recovering;
+        }
         self.stand(VrrpStand::Silent);
         let register = Register { seen: epoch, stale: true, ..self.register };
         self.persist(register, After::Follow { epoch });

@@ -71,6 +71,9 @@ pub struct Status {
     pub peer_durable: Option<Lsn>,
     /// What is missing.
     pub waiting: Waiting,
+    /// In BRANCHED: the last record that both logs share. On the leading node, the other one's
+    /// records after it are to be taken over; on the other, they wait for that.
+    pub branch: Option<Lsn>,
     /// The witness, as far as known here.
     pub witness: WitnessStatus,
 }

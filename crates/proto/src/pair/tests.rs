@@ -351,6 +351,23 @@ fn a_handover_on_an_old_session_keeps_it() {
 }
 
 #[test]
+fn a_standby_whose_own_interface_is_in_fault_does_not_count_its_silence() {
+    for (mutant, takes_over) in [(None, false), (Some(Mutant::NicFaultIgnored), true)] {
+        let mut story = Story::pair();
+        story.sides[1].machine.timers.mutant = mutant;
+        story.service = false;
+        story.feed(1, Input::Vrrp(VrrpNews::Fault));
+        story.run(300);
+        story.kill(0);
+        story.run(2_000);
+        assert_eq!(story.roles()[1] == Role::Primary, takes_over);
+        story.feed(1, Input::Vrrp(VrrpNews::FaultOver));
+        story.run(400);
+        assert_eq!(story.roles()[1], Role::Primary, "and once it is well, it does");
+    }
+}
+
+#[test]
 fn a_handover_whose_frames_are_lost_still_ends_in_one_primary() {
     for lose in [(|f| matches!(f, Frame::HandoverGo { .. })) as fn(&Frame) -> bool, |f| {
         matches!(f, Frame::Reign { .. })
@@ -525,7 +542,7 @@ fn any_input() -> impl Strategy<Value = Input> {
             7 => Frame::Reign { epoch },
             8 => Frame::Refuse { seen: epoch },
             9 => Frame::Goodbye,
-            10 => Frame::Branched,
+            10 => Frame::Branched { fork: lsn },
             11 => Frame::Lead { epoch },
             _ => Frame::Ping,
         })
@@ -577,6 +594,8 @@ proptest! {
 fn the_defaults_keep_the_order_that_safety_needs() {
     let t = Timers::default();
     let master_down = Duration::from_millis(361);
-    assert!(t.pulse < t.nap && t.nap + t.pulse + Duration::from_millis(100) < master_down);
-    assert!(t.echo < t.stale_after && t.stale_after * 2 < t.ack_timeout);
+    assert_eq!(t.check(Duration::from_millis(100), master_down), Ok(()));
+    let fast = Duration::from_millis(10);
+    assert!(t.check(fast, fast * 3).is_err());
+    assert_eq!(t.for_adverts(fast).check(fast, fast * 3), Ok(()));
 }

@@ -95,6 +95,13 @@ impl Log {
         }
     }
 
+    /// All of it is put aside: the other node has taken over what it lacked.
+    pub(super) fn retire(&mut self) {
+        let all = std::mem::take(&mut self.recs);
+        self.aside.extend_from_slice(&all);
+        self.cut(0);
+    }
+
     pub(super) fn cut(&mut self, tail: u64) {
         self.recs.truncate(usize::try_from(tail).unwrap());
         self.durable = self.durable.min(tail);

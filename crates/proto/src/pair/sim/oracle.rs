@@ -159,26 +159,23 @@ impl Oracle {
         }
     }
 
-    /// At the end: every acknowledged operation is there exactly once.
-    pub(super) fn final_check(&mut self, nodes: &[Node; 2], branched: bool) {
-        if !branched && nodes[0].log.recs != nodes[1].log.recs {
+    /// At the end: every acknowledged operation is there exactly once, on both.
+    pub(super) fn final_check(&mut self, nodes: &[Node; 2]) {
+        if nodes[0].log.recs != nodes[1].log.recs {
             self.fail(|| "the logs differ at the end".to_owned());
         }
-        let mut all: Vec<(u64, u64)> = Vec::new();
-        for node in nodes {
-            let recs = node
-                .log
-                .recs
-                .iter()
-                .chain(branched.then_some(&node.log.aside).into_iter().flatten());
-            all.extend(recs.filter(|r| r.op != 0).map(|r| (r.op, r.chain)));
-        }
+        let recs = nodes[0].log.recs.iter().filter(|r| r.op != 0);
+        let mut all: Vec<(u64, u64)> = recs.map(|r| (r.op, r.chain)).collect();
         all.sort_unstable();
-        all.dedup();
         if let Some(twice) = all.windows(2).find(|w| w[0].0 == w[1].0) {
             self.fail(|| format!("operation {} is there twice", twice[0].0));
         }
-        let lost = self.acked.iter().find(|(_, r)| all.binary_search(&(r.op, r.chain)).is_err());
+        // What was taken over from a branch has another place.
+        let is_there = |r: &Rec| {
+            let at = all.partition_point(|(op, _)| *op < r.op);
+            all.get(at).is_some_and(|(op, chain)| *op == r.op && (self.split || *chain == r.chain))
+        };
+        let lost = self.acked.iter().find(|(_, r)| !is_there(r));
         if let Some((lsn, rec)) = lost.copied() {
             self.fail(|| format!("operation {} ({lsn}) is lost", rec.op));
         }

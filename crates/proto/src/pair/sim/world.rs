@@ -8,12 +8,12 @@ use super::witness::Witness;
 use crate::id::{Epoch, Lsn};
 use crate::pair::witness::{WitnessAnswer, WitnessAsk};
 use crate::pair::{
-    Arbitration, Beacon, Frame, Input, Mutant, Note, Operator, Output, PhaseName, Role, Saying,
-    State, Status, Timers, VrrpNews, VrrpStand, Waiting,
+    Arbitration, Beacon, Frame, Input, Insync, Mutant, Note, Operator, Output, PhaseName, Register,
+    Role, Saying, State, Status, Timers, VrrpNews, VrrpStand, Waiting,
 };
 use crate::time::Mono;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 const MS: u64 = 1_000;
@@ -166,11 +166,12 @@ pub(super) struct Stats {
     pub(super) lost_swaps: u64,
     pub(super) without: u64,
     pub(super) reads: u64,
+    pub(super) merges: u64,
     pub(super) events: u64,
 }
 
 impl Stats {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 19] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 20] {
         [
             ("acknowledged", &mut self.acked),
             ("takeovers", &mut self.takeovers),
@@ -190,6 +191,7 @@ impl Stats {
             ("lost answers", &mut self.lost_swaps),
             ("without the witness", &mut self.without),
             ("reads", &mut self.reads),
+            ("merges", &mut self.merges),
             ("events", &mut self.events),
         ]
     }
@@ -226,6 +228,8 @@ pub(super) struct World {
     burst_until: u64,
     plan: Plan,
     witness: Witness,
+    /// A branch that is being taken over: by whom, in which life, and up to where.
+    merging: Option<(usize, u32, u32, u64)>,
     pub(super) oracle: Oracle,
     pub(super) stats: Stats,
     trace: bool,
@@ -300,6 +304,7 @@ impl World {
             burst_until: 0,
             plan,
             witness: Witness::new(),
+            merging: None,
             oracle: Oracle::default(),
             stats: Stats::default(),
             trace,
@@ -914,6 +919,7 @@ impl World {
             return;
         }
         let held = self.witness.held.map_or(Epoch(0), |h| h.epoch);
+        let top = self.witness.top;
         let answer = self.witness.answer(ask);
         match (ask, answer) {
             (WitnessAsk::Read, _) => {}
@@ -922,7 +928,7 @@ impl World {
             (WitnessAsk::Seed { .. }, _) => self.stats.seeds += 1,
         }
         let did = ask != WitnessAsk::Read && matches!(answer, WitnessAnswer::Done(_));
-        if did && held < self.witness.top && self.nodes[n].register.seen < self.witness.top {
+        if did && held < top && self.nodes[n].register.seen < top {
             // It had forgotten a reign of which this node had not heard: nobody could know.
             self.oracle.split = true;
         }
@@ -987,6 +993,9 @@ impl World {
         }
         let delay = self.rng.range(MS, self.plan.write_every * 2);
         self.after(delay, Event::Client);
+        if self.oracle.split {
+            self.merge();
+        }
         for n in 0..2 {
             self.stats.reads += u64::from(self.nodes[n].serves_readers(self.now));
             self.oracle.read(&self.nodes, n, self.now);
@@ -1204,6 +1213,62 @@ impl World {
         self.after(100 * MS, Event::Look);
     }
 
+    // --- branches
+
+    /// The leading node takes over what the other has after the fork, through its own log; once that
+    /// is committed, the other puts all it has aside and starts empty.
+    fn merge(&mut self) {
+        let statuses = self.statuses();
+        let Some(n) = (0..2).find(|n| statuses[*n].role == Role::Primary) else { return };
+        let node = &self.nodes[n];
+        let ready = statuses[n].linked && node.alive && !node.frozen && node.lease;
+        let peer = &self.nodes[1 - n];
+        let waits = peer.alive && !peer.frozen && statuses[1 - n].state == State::Branched;
+        let Some(fork) = statuses[n].branch.filter(|_| ready && waits) else {
+            self.merging = None;
+            return;
+        };
+        let alone = node.register.insync == Insync::Only(node.machine.me);
+        match self.merging {
+            None if alone => {
+                let here: BTreeSet<u64> = node.log.recs.iter().map(|r| r.op).collect();
+                let from = usize::try_from(fork.0).unwrap();
+                let branch = peer.log.recs.get(from..).unwrap_or_default();
+                let ops: Vec<u64> = branch.iter().map(|r| r.op).collect();
+                for op in ops.into_iter().filter(|op| !here.contains(op)) {
+                    self.append(n, op);
+                }
+                let node = &self.nodes[n];
+                self.merging = Some((n, node.life, node.log.cuts, node.log.tail()));
+            }
+            Some((by, life, cuts, tail)) => {
+                if (by, life, cuts) != (n, node.life, node.log.cuts) {
+                    self.merging = None;
+                } else if node.committed >= tail && node.log.durable >= tail {
+                    self.merging = None;
+                    self.retire(1 - n);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn retire(&mut self, n: usize) {
+        self.say(|| format!("node {n}'s branch is taken over"));
+        self.stats.merges += 1;
+        self.kill(n);
+        let node = &mut self.nodes[n];
+        node.log.retire();
+        node.known_commit = 0;
+        let old = node.register;
+        let holder = node.machine.me.peer();
+        let insync = Insync::Only(holder);
+        node.register = Register { epoch: Epoch(0), holder, insync, stale: true, ..old };
+        self.oracle.lost_tail(n);
+        let back = self.rng.range(50 * MS, SECOND);
+        self.after(back, Event::Restart(n));
+    }
+
     // --- the end
 
     fn statuses(&self) -> [Status; 2] {
@@ -1212,6 +1277,7 @@ impl World {
 
     fn look(&mut self) {
         self.after(50 * MS, Event::Look);
+        self.merge();
         let Some(over) = self.faults_over else { return };
         if self.now < over + 2 * SECOND + 500 * MS {
             return;
@@ -1227,11 +1293,10 @@ impl World {
         if branched && !self.oracle.split {
             self.oracle.fail(|| format!("BRANCHED without a split: {statuses:?}"));
         }
-        let end = if branched { self.now >= over + 8 * SECOND } else { whole };
-        if end {
+        if whole {
             let since = *self.quiet_since.get_or_insert(self.now);
             if self.now >= since + 300 * MS {
-                self.oracle.final_check(&self.nodes, branched);
+                self.oracle.final_check(&self.nodes);
                 self.done = true;
             }
             return;
