@@ -214,13 +214,13 @@ impl Primary {
         }
     }
 
-    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 3] {
+    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 4] {
         let timers = &machine.timers;
         let session = machine.session.as_ref().map(|s| s.since);
         let handing = self.handing.map(|h| h.since.after(timers.handover));
         let lost = self.lost_at.map(|at| at.after(timers.ack_timeout));
         let stalled = self.waiting_since(session).map(|at| at.after(timers.ack_timeout));
-        [handing, lost, stalled]
+        [handing, lost, stalled, Some(self.granted)]
     }
 }
 

@@ -65,10 +65,15 @@ impl Standby {
         if self.linked { now } else { self.end }
     }
 
-    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 3] {
+    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 4] {
         let t = &machine.timers;
         let silent = machine.heard.leading.map(|at| at.after(t.silence));
-        [Some(self.end.after(t.stale_after)), Some(machine.session_end.after(t.silence)), silent]
+        [
+            Some(self.end.after(t.stale_after)),
+            Some(machine.session_end.after(t.silence)),
+            silent,
+            None,
+        ]
     }
 }
 
@@ -279,6 +284,8 @@ impl Machine {
         }
         if self.is_arbitrated() {
             if self.suspects() {
+                // What was said on it is over: the new reign begins with two new Hellos.
+                self.close_session("the primary is gone");
                 self.record_reign("the primary is gone", Right::Insync);
             }
             return;
