@@ -526,6 +526,9 @@ impl Machine {
             return;
         }
         let epoch = p.epoch;
+        if self.log.history.last() < epoch {
+            return; // Its first record may be in the log already: no fork can be told before it is named.
+        }
         let fork = History::fork(&self.log, &hello.log);
         let kept = |fork: Lsn| fork.next() >= self.log.first;
         match fork {

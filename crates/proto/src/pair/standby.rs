@@ -130,6 +130,9 @@ impl Machine {
             self.put(Output::SetAside(fork.next()));
         }
         self.withdraw();
+        // It leads, and says so now: what was or was not heard of it before tells nothing.
+        (self.heard.leading, self.heard.active, self.heard.gone) = (None, None, None);
+        self.heard.master_down = false;
         self.phase = Phase::Standby(standby);
         self.stand(if insync { VrrpStand::Standby } else { VrrpStand::Silent });
         self.note("the peer leads");
