@@ -482,16 +482,23 @@ impl Machine {
     /// the new one, the standby (with its next Admit) does too. So the two never obey different ones.
     pub(super) fn mind_the_witness(&mut self) {
         let Phase::Primary(p) = &self.phase else { return };
+        #[cfg(test)]
+        if self.broken(Mutant::SwitchAlone)
+            && self.is_arbitrated()
+            && self.witness_is_gone()
+            && !self.is_persisting()
+        {
+            if let Some(p) = self.primary() {
+                p.leaving = false;
+            }
+            return self.go_unarbitrated();
+        }
         if self.is_deciding() || !p.is_settled() {
             return;
         }
         let (solo, admitted, follows) = (p.is_solo(), p.has_admitted(), p.has_follower());
         let open = self.court.open_both && self.register.insync != Insync::Both;
         let gone = self.is_arbitrated() && self.witness_is_gone();
-        #[cfg(test)]
-        if gone && self.broken(Mutant::SwitchAlone) {
-            return self.go_unarbitrated();
-        }
         if gone && solo && !open {
             // Nobody else could be promoted by what the witness holds.
             return self.go_unarbitrated();

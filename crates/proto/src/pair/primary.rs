@@ -90,7 +90,7 @@ pub(super) struct Primary {
     /// The peer has committed changes that this log lacks.
     pub(super) branch: Option<Lsn>,
     /// SOLO is being recorded.
-    leaving: bool,
+    pub(super) leaving: bool,
     /// An admission is being recorded.
     admitting: bool,
     /// The epoch's first record; what must be visible before this node serves.
@@ -231,7 +231,7 @@ pub(super) fn next_epoch(seen: Epoch, node: NodeId) -> Epoch {
 }
 
 impl Machine {
-    fn primary(&mut self) -> Option<&mut Primary> {
+    pub(super) fn primary(&mut self) -> Option<&mut Primary> {
         match &mut self.phase {
             Phase::Primary(p) => Some(p),
             _ => None,
