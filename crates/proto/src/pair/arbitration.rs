@@ -241,13 +241,19 @@ impl Machine {
     fn ask_for(&mut self, wanted: &Wanted) {
         let new = as_held(&self.register_for(wanted));
         let expect = match self.court.held.flatten() {
-            Some(held) if held.epoch > self.register.epoch => held.epoch,
-            _ => self.register.epoch,
+            Some(held) if held.epoch > self.register.epoch => {
+                self.is_entitled(wanted, &held).then_some(held.epoch)
+            }
+            // What the witness holds, then, is what this node's own register says.
+            _ => self.register.insync.has(self.me).then_some(self.register.epoch),
         };
+        if wanted.right == Right::Insync && !self.court.read_first && expect.is_none() {
+            return self.withdraw_refused();
+        }
         let ask = match wanted.right {
             Right::Agreed => WitnessAsk::Seed { new },
             Right::Insync if self.court.read_first => WitnessAsk::Read,
-            Right::Insync => WitnessAsk::Swap { expect: Some(expect), new },
+            Right::Insync => WitnessAsk::Swap { expect, new },
         };
         if ask != WitnessAsk::Read && new.insync == Insync::Both {
             self.court.open_both = true;
@@ -357,12 +363,7 @@ impl Machine {
         if wanted.after == After::Reign && wanted.epoch == Some(held.epoch) && held.holder == me {
             return self.granted(held);
         }
-        let entitled = match (wanted.right, wanted.after) {
-            (Right::Agreed, _) => false, // It holds something higher than what was agreed.
-            (_, After::LeadSolo { .. }) => held.insync.has(me) && held.epoch >= self.register.seen,
-            (_, After::Reign) => held.epoch == self.register.epoch,
-            _ => held.holder == me,
-        };
+        let entitled = self.is_entitled(&wanted, &held);
         if !entitled {
             return self.withdraw_refused();
         }
@@ -371,6 +372,18 @@ impl Machine {
             self.step_court();
         } else {
             self.court.rest(now);
+        }
+    }
+
+    /// Whether what the witness holds gives this node the right to what it wants.
+    fn is_entitled(&self, wanted: &Wanted, held: &WitnessRegister) -> bool {
+        match (wanted.right, wanted.after) {
+            (Right::Agreed, _) => false, // It holds something higher than what was agreed.
+            (_, After::LeadSolo { .. }) => {
+                held.insync.has(self.me) && held.epoch >= self.register.seen
+            }
+            (_, After::Reign) => held.epoch == self.register.epoch,
+            _ => held.holder == self.me,
         }
     }
 
@@ -469,16 +482,23 @@ impl Machine {
     /// the new one, the standby (with its next Admit) does too. So the two never obey different ones.
     pub(super) fn mind_the_witness(&mut self) {
         let Phase::Primary(p) = &self.phase else { return };
+        #[cfg(test)]
+        if self.broken(Mutant::SwitchAlone)
+            && self.is_arbitrated()
+            && self.witness_is_gone()
+            && !self.is_persisting()
+        {
+            if let Some(p) = self.primary() {
+                p.leaving = false;
+            }
+            return self.go_unarbitrated();
+        }
         if self.is_deciding() || !p.is_settled() {
             return;
         }
         let (solo, admitted, follows) = (p.is_solo(), p.has_admitted(), p.has_follower());
         let open = self.court.open_both && self.register.insync != Insync::Both;
         let gone = self.is_arbitrated() && self.witness_is_gone();
-        #[cfg(test)]
-        if gone && self.broken(Mutant::SwitchAlone) {
-            return self.go_unarbitrated();
-        }
         if gone && solo && !open {
             // Nobody else could be promoted by what the witness holds.
             return self.go_unarbitrated();

@@ -499,7 +499,7 @@ impl Machine {
             Phase::Recovering => self.recovering_deadlines(),
             Phase::Primary(p) => p.deadlines(self),
             Phase::Standby(s) => s.deadlines(self),
-            Phase::Branched { .. } => [None; 3],
+            Phase::Branched { .. } => [None; 4],
         };
         let court = [self.court.deadline(self.now), Some(self.promised), self.watch_at];
         deadlines
@@ -522,7 +522,9 @@ impl Machine {
         Status {
             node: self.me,
             state,
-            rpo_zero: state == State::Pair && primary.is_none_or(Primary::has_admitted),
+            // A primary whose standby does not promise to wait may have been replaced.
+            rpo_zero: state == State::Pair
+                && primary.is_none_or(|p| p.has_admitted() && self.lease_is_fresh()),
             role,
             epoch: primary.map_or(self.register.epoch, |p| p.epoch),
             linked: self.session.is_some(),

@@ -90,7 +90,7 @@ pub(super) struct Primary {
     /// The peer has committed changes that this log lacks.
     pub(super) branch: Option<Lsn>,
     /// SOLO is being recorded.
-    leaving: bool,
+    pub(super) leaving: bool,
     /// An admission is being recorded.
     admitting: bool,
     /// The epoch's first record; what must be visible before this node serves.
@@ -214,13 +214,13 @@ impl Primary {
         }
     }
 
-    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 3] {
+    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 4] {
         let timers = &machine.timers;
         let session = machine.session.as_ref().map(|s| s.since);
         let handing = self.handing.map(|h| h.since.after(timers.handover));
         let lost = self.lost_at.map(|at| at.after(timers.ack_timeout));
         let stalled = self.waiting_since(session).map(|at| at.after(timers.ack_timeout));
-        [handing, lost, stalled]
+        [handing, lost, stalled, Some(self.granted)]
     }
 }
 
@@ -231,7 +231,7 @@ pub(super) fn next_epoch(seen: Epoch, node: NodeId) -> Epoch {
 }
 
 impl Machine {
-    fn primary(&mut self) -> Option<&mut Primary> {
+    pub(super) fn primary(&mut self) -> Option<&mut Primary> {
         match &mut self.phase {
             Phase::Primary(p) => Some(p),
             _ => None,
@@ -526,6 +526,9 @@ impl Machine {
             return;
         }
         let epoch = p.epoch;
+        if self.log.history.last() < epoch {
+            return; // Its first record may be in the log already: no fork can be told before it is named.
+        }
         let fork = History::fork(&self.log, &hello.log);
         let kept = |fork: Lsn| fork.next() >= self.log.first;
         match fork {

@@ -13,9 +13,9 @@ use crate::id::Epoch;
 use crate::time::Mono;
 
 impl Machine {
-    pub(super) fn recovering_deadlines(&self) -> [Option<Mono>; 3] {
+    pub(super) fn recovering_deadlines(&self) -> [Option<Mono>; 4] {
         let wait = |time| self.session.is_none().then(|| self.session_end.after(time));
-        [wait(self.timers.solo_boot_wait), wait(self.timers.boot_wait), None]
+        [wait(self.timers.solo_boot_wait), wait(self.timers.boot_wait), None, None]
     }
 
     /// Whether nobody else can have gone on since: this node was alone by its own register, and has

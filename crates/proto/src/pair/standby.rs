@@ -65,10 +65,15 @@ impl Standby {
         if self.linked { now } else { self.end }
     }
 
-    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 3] {
+    pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 4] {
         let t = &machine.timers;
         let silent = machine.heard.leading.map(|at| at.after(t.silence));
-        [Some(self.end.after(t.stale_after)), Some(machine.session_end.after(t.silence)), silent]
+        [
+            Some(self.end.after(t.stale_after)),
+            Some(machine.session_end.after(t.silence)),
+            silent,
+            None,
+        ]
     }
 }
 
@@ -125,6 +130,9 @@ impl Machine {
             self.put(Output::SetAside(fork.next()));
         }
         self.withdraw();
+        // It leads, and says so now: what was or was not heard of it before tells nothing.
+        (self.heard.leading, self.heard.active, self.heard.gone) = (None, None, None);
+        self.heard.master_down = false;
         self.phase = Phase::Standby(standby);
         self.stand(if insync { VrrpStand::Standby } else { VrrpStand::Silent });
         self.note("the peer leads");
@@ -279,6 +287,8 @@ impl Machine {
         }
         if self.is_arbitrated() {
             if self.suspects() {
+                // What was said on it is over: the new reign begins with two new Hellos.
+                self.close_session("the primary is gone");
                 self.record_reign("the primary is gone", Right::Insync);
             }
             return;
