@@ -198,9 +198,8 @@ impl Leader {
         batch: Option<(TenantId, Vec<Taken>, usize)>,
     ) -> Result<(), BranchError> {
         let Some((tenant, taken, _)) = batch else { return Ok(()) };
-        let take = Take { branch, taken };
-        self.store.write(&self.lease, tenant, take).await?;
-        Ok(())
+        // Visible, not only durable: what is merged next is read from the view.
+        self.write(tenant, Take { branch, taken }).await
     }
 
     /// What the branch's tenant is called here.

@@ -188,6 +188,12 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
     let base = rows::mailbox(on.keys(), account, INBOX)?.ok_or(ApplyError::Missing("an INBOX"))?;
     let uid_validity = base.uid_validity.saturating_sub(INBOX.0);
     let mut made = Vec::new();
+    // What both knew comes back before what is new takes its name.
+    for &(theirs, _, used) in &task.next {
+        if used && task.created.iter().all(|(id, ..)| *id != theirs) {
+            it.open_mailbox(on, theirs)?;
+        }
+    }
     for (theirs, name, role) in task.created {
         let all = rows::mailboxes(on.keys(), account)?;
         let same = all.iter().find(|m| m.name == name && task.ours_new.contains(&m.id));
