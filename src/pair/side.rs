@@ -162,7 +162,7 @@ impl Inner {
         self.readers.retain(|(topic, reader)| {
             let told = reader.try_send(event.clone()).is_ok();
             if !told {
-                log::error!(topic:? = topic; "a reader of the pair's side channel stands still");
+                log::error!(topic:? = topic, runbook = "runtime-stuck"; "a reader of the pair's side channel stands still");
             }
             told
         });
