@@ -413,7 +413,7 @@ fn take(
     now: UnixMs,
 ) -> Result<(), ApplyError> {
     let progress = progress(keys, branch)?;
-    let mut progress = progress.unwrap_or(Progress { began: now, ..Progress::default() });
+    let mut progress = progress.unwrap_or_else(|| Progress { began: now, ..Progress::default() });
     for taken in all {
         for (theirs, ours) in &taken.bodies {
             let address = keys.body(*ours)?.ok_or(ApplyError::Missing("a shipped body"))?;
