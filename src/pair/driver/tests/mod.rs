@@ -762,5 +762,6 @@ async fn both_went_on_alone_and_everything_is_kept() {
     b.paired().await;
     a.shows("only there").await;
     a.shows("branch 49").await;
+    soon(a.store.applied(ACME, b.store.log().committed())).await.unwrap();
     assert_eq!(a.inbox(ADA), b.inbox(ADA));
 }

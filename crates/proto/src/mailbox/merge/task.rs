@@ -191,6 +191,7 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
     // What both knew comes back before what is new takes its name.
     for &(theirs, _, used) in &task.next {
         if used && task.created.iter().all(|(id, ..)| *id != theirs) {
+            yield_name(on, it, theirs, &task.ours_new)?;
             it.open_mailbox(on, theirs)?;
         }
     }
@@ -229,6 +230,28 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
         next.push((id, uid));
     }
     make(on, &Change::Raise { account, modseq, email, mailbox, next })
+}
+
+/// A new mailbox of ours gives way to a deleted one that both knew and that comes back.
+fn yield_name(
+    on: &mut Merging<'_>,
+    it: It,
+    id: MailboxId,
+    ours_new: &[MailboxId],
+) -> Result<(), ApplyError> {
+    let all = rows::mailboxes(on.keys(), it.ours)?;
+    let Some(grave) = rows::mailbox_grave(on.keys(), it.ours, id)? else { return Ok(()) };
+    let same = |m: &&Mailbox| m.name == grave.name && ours_new.contains(&m.id);
+    let Some(other) = all.iter().find(same) else { return Ok(()) };
+    if all.iter().any(|m| m.id == id) {
+        return Ok(());
+    }
+    let suffixed = suffixed_name(on, it.ours, (&grave.name, other.id))?;
+    let what = format!("account {}: mailbox {suffixed}", it.ours);
+    on.note(what, "same name twice: suffix", grave.name, Lsn(0));
+    let (account, modseq) = (it.ours, next_modseq(on, it.ours)?);
+    let (names, parents) = (vec![(other.id, suffixed)], Vec::new());
+    make(on, &Change::Rename { account, modseq, names, parents, uid_validity: 0 })
 }
 
 /// `name`, or the same with a number behind it.
