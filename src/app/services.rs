@@ -99,7 +99,8 @@ async fn drain(smtp: Smtp, mut leases: watch::Receiver<Option<PrimaryLease>>) {
             smtp.clone().drain_queue(lease).await;
         }
         if leases.changed().await.is_err() {
-            return;
+            // The pair is gone: the process ends, in good order or by the pair's own alarm.
+            std::future::pending::<()>().await;
         }
     }
 }
