@@ -186,7 +186,7 @@ pub struct PairWitness {
 
 impl Pair {
     /// Silence on the session after which it is dead, in heartbeats.
-    pub const SILENCE_HEARTBEATS: u32 = 12;
+    pub const SILENCE_HEARTBEATS: u32 = 10;
 }
 
 /// A group of floating addresses.

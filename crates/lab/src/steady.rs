@@ -22,6 +22,8 @@ const MEASURE: Duration = Duration::from_secs(6);
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Measurements of each.
 const TURNS: usize = 3;
+/// Pause after a message that was not accepted.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How long the primary may take to go on alone.
 const ALONE_MAX: Duration = Duration::from_secs(15);
 
@@ -103,9 +105,20 @@ fn send(numbers: &AtomicU32, stopping: &AtomicBool, accepted: &AtomicU32) -> Res
         let n = numbers.fetch_add(1, Relaxed);
         let message = mime::note_of(n, MESSAGE_LEN);
         match session.send(mime::recipient(n).address, &message) {
-            Outcome::Accepted => accepted.fetch_add(1, Relaxed),
+            Outcome::Accepted => {
+                accepted.fetch_add(1, Relaxed);
+            }
+            // While one appliance goes on alone, nothing is accepted for a moment.
+            Outcome::Later => {
+                crate::pause(AGAIN)?;
+                wait_for("the primary to accept again", ALONE_MAX, || {
+                    let Ok(anew) = Sender::connect() else { return Ok(false) };
+                    session = anew;
+                    Ok(true)
+                })?;
+            }
             other => return fail(format!("a message was not accepted: {other:?}")),
-        };
+        }
     }
     Ok(())
 }

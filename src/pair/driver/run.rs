@@ -732,14 +732,18 @@ impl Driver {
         self.publish(true);
     }
 
-    /// Invariant 8: the addresses stay only while this node can serve, and no longer than its lease.
+    /// Invariant 8: the addresses stay only while this node can serve, and with a witness no longer
+    /// than its lease. Without one a primary whose lease has run out keeps its adverts for as long as
+    /// it runs: they tell a standby that hears nothing else that it must not take over. Nothing is
+    /// read or acknowledged there meanwhile.
     fn pulse(&mut self, now: Mono) {
+        let arbitrated = self.witness.is_some();
         let can = self.control.is_some()
             && self.stand == VrrpStand::Holder
             && *self.options.listening.borrow()
             && !self.log.is_stopped()
             && self.hang.is_none()
-            && now < self.lease_until;
+            && (now < self.lease_until || !arbitrated);
         if can && now.since(self.pulsed) >= PULSE_EVERY {
             self.pulsed = now;
             if let Some(vrrp) = &self.options.vrrp {

@@ -754,7 +754,8 @@ impl Machine {
         self.heard.leading = None;
         self.heard.stamp = None;
         self.promised = self.now;
-        // It may have led before it ended; without a witness, only silence and the two Hellos tell.
+        // It may have led alone before it ended; without a witness, what it says is proof only
+        // right after the session's end (`promote_when_alone`), else silence and the two Hellos.
         if self.is_arbitrated() {
             self.goodbye();
         }

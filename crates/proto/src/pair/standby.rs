@@ -297,6 +297,12 @@ impl Machine {
             return;
         }
         let t = &self.timers;
+        // Its guardian has signed that the primary's process is over, and the session on which it
+        // waited for this copy has only just ended: it cannot have gone on alone in between.
+        let over = self.heard.gone.is_some() && self.now.since(self.session_end) < t.stale_after;
+        if over {
+            return self.record_reign("the primary's process has ended", Right::Insync);
+        }
         let silent = self.now.since(self.session_end) >= t.silence
             && self.heard.leading.is_none_or(|at| self.now.since(at) >= t.silence);
         let unwatched = !t.vrrp || self.heard.master_down;
