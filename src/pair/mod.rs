@@ -2,7 +2,7 @@
 //!
 //! `proto::pair` decides; this room drives. Invariants: the primary's lease is made here and nowhere
 //! else; what a decision must survive is durable before the decision acts; only the pinned peer
-//! speaks on the link. Absent on purpose: merging (a later issue).
+//! speaks on the link. Absent on purpose: what a change means, and how two of them merge (`proto`).
 
 mod agreement;
 mod branch;
