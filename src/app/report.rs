@@ -214,6 +214,10 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
                     have seeded it anew";
         add(what.into(), "witness-distrusted");
     }
+    if pair.certificate_expires.is_some_and(|at| at <= clock::now_ms()) {
+        let what = "a certificate of the pair's link has expired; the link goes on, its keys count";
+        add(what.into(), "pair-certificate");
+    }
     for problem in &pair.problems {
         add(problem.what.clone(), problem.runbook);
     }

@@ -18,6 +18,8 @@ pub enum Plain {
     Part {
         /// Whose part it is.
         upload: UploadId,
+        /// Its number in the upload, from 0.
+        index: u32,
         /// Whether the upload ends with it.
         last: bool,
     },
@@ -63,7 +65,8 @@ impl Store {
         if kind == Kind::BODY_PART {
             let no_body = StoreError::NoBody(header.tenant);
             let (prefix, _) = Prefix::decode(payload).ok_or(no_body)?;
-            return Ok(Plain::Part { upload: prefix.upload, last: header.flags & LAST != 0 });
+            let (upload, index) = (prefix.upload, prefix.index);
+            return Ok(Plain::Part { upload, index, last: header.flags & LAST != 0 });
         }
         if kind == Kind::BODY_ABORT {
             let id = payload.first_chunk::<16>().copied().unwrap_or_default();

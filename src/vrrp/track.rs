@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// How often a run is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a command that was killed is waited for.
+const END_WAIT: Duration = Duration::from_millis(50);
 
 /// A command that runs again and again until this is dropped.
 #[derive(Debug)]
@@ -98,7 +100,11 @@ fn end_it(child: &mut Child) {
         // It may have ended by itself just now: then there is nobody to end.
         killpg(Pid::from_raw(id), Signal::SIGKILL).unwrap_or_default();
     }
-    drop(child.wait());
+    // One that hangs in the kernel is not waited for long: its failure must be told.
+    let end = clock::mono().after(END_WAIT);
+    while matches!(child.try_wait(), Ok(None)) && clock::mono() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[cfg(test)]

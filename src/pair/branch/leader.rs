@@ -35,8 +35,17 @@ impl Leader {
             }
             Err(BranchError::Gone | BranchError::NotPrimary) => {
                 log::info!("the merge of a branch was interrupted; it goes on from there");
+                return;
             }
-            Err(e) => log::error!(err:% = e, runbook = "branched"; "a branch cannot be merged"),
+            Err(e) => {
+                log::error!(err:% = e, runbook = "branched"; "a branch cannot be merged");
+                // The branch offers itself again; what it was sending is not heard any more.
+                self.say(&Word::Fault(e.to_string())).await;
+                // What may still succeed goes on needing the log from the fork on.
+                if !matches!(e, BranchError::NoFork | BranchError::Trimmed { .. }) {
+                    return;
+                }
+            }
         }
         self.store.log().pin(None);
     }

@@ -248,6 +248,10 @@ impl Job {
             }
             Word::Ack => self.unanswered = self.unanswered.saturating_sub(1),
             Word::Taken(branch) => self.retire(branch).await,
+            Word::Fault(why) if self.stream.is_some() => {
+                log::warn!(reason:% = why; "the leader could not take this branch; it is offered again");
+                (self.stream, self.unanswered) = (None, 0);
+            }
             word @ (Word::Pieces(_) | Word::End | Word::Fault(_)) => {
                 let Some((leader, _)) = &self.leader else { return };
                 if leader.try_send(word).is_err() {

@@ -76,9 +76,15 @@ impl Shipping<'_> {
         while next < last {
             // A piece of the log at a time, so that what was found in it can be sent.
             let end = Lsn(next.0.saturating_add(256)).min(last);
-            let mut found = Vec::new();
+            let (mut found, mut alien) = (Vec::new(), None);
             let store = self.store;
             store.history(next, end, |header, plain| {
+                if header.lsn > fork
+                    && matches!(plain, Plain::Change(_))
+                    && !self.can_merge(header.kind)
+                {
+                    alien.get_or_insert((header.lsn, header.kind));
+                }
                 self.note(header.lsn, plain, |change| {
                     let wanted = (header.tenant == TenantId::SYSTEM) == system;
                     if header.lsn > after && wanted && header.kind != Kind::BRANCH {
@@ -88,6 +94,14 @@ impl Shipping<'_> {
                 });
                 Ok::<(), StoreError>(())
             })?;
+            if let Some((lsn, kind)) = alien {
+                let what = format!(
+                    "record {lsn} is of kind {}, which cannot be merged (an import): export that \
+                     tenant from a copy of this branch's data and import it at the leader",
+                    kind.0
+                );
+                return Err(BranchError::Peer(what));
+            }
             for found in found {
                 self.send_change(found)?;
             }
@@ -96,10 +110,20 @@ impl Shipping<'_> {
         self.flush()
     }
 
+    fn can_merge(&self, kind: Kind) -> bool {
+        kind == Kind::BRANCH || self.kinds.merges(kind)
+    }
+
     fn note(&mut self, lsn: Lsn, plain: Plain, change: impl FnOnce(Vec<u8>)) {
         match plain {
             Plain::Change(bytes) => change(bytes),
-            Plain::Part { upload, .. } => self.parts.entry(upload).or_default().push(lsn),
+            Plain::Part { upload, index, .. } => {
+                // Only a body that is here from its first part on is whole.
+                let parts = self.parts.entry(upload).or_default();
+                if usize::try_from(index) == Ok(parts.len()) {
+                    parts.push(lsn);
+                }
+            }
             Plain::Abort(upload) => {
                 self.parts.remove(&upload);
             }

@@ -764,11 +764,12 @@ impl Driver {
         match hang {
             None => {
                 self.problems.remove("hang");
+                self.problems.remove("disk");
                 log::info!("this node makes progress again");
             }
             Some(Hang::Disk(_)) => {
                 let why = "the disk hangs: nothing is acknowledged, and the addresses are let go";
-                self.problems.insert("hang", why.to_owned());
+                self.problems.insert("disk", why.to_owned());
                 log::error!(runbook = "disk-failure"; "the disk hangs, the addresses are let go");
             }
             Some(Hang::Services(_)) => {
@@ -1012,7 +1013,7 @@ fn problem(kind: &str, what: &str) -> Problem {
         "hang" => "runtime-stuck",
         "keyring" => "pair-keyring",
         "log" => "pair-full-copy",
-        "register" | "store" => "disk-failure",
+        "disk" | "register" | "store" => "disk-failure",
         _ => "peer-lost",
     };
     Problem { what: what.to_owned(), runbook }

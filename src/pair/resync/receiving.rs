@@ -41,6 +41,9 @@ impl Job {
             Ok(read) => read,
             Err(why) => return refuse(why),
         };
+        if self.status.borrow().pair.role == Role::Primary {
+            return refuse("this node has come to lead: it takes no copy".to_owned());
+        }
         if let Word::Begin { log, bytes, tenants, .. } = &word {
             let (role, state) = {
                 let status = self.status.borrow();
@@ -50,7 +53,8 @@ impl Job {
                 return refuse(format!("this node is {role:?}, {state:?}: it takes no copy"));
             }
             let ours = log_state(self.store.log());
-            if History::fork(&ours, log).is_some_and(|fork| ours.committed > fork) {
+            // Where the two part is not known: then nothing here may be replaced, either.
+            if History::fork(&ours, log).is_none_or(|fork| ours.committed > fork) {
                 return refuse("this node holds committed changes that the copy lacks".to_owned());
             }
             log::info!(bytes = *bytes, count = *tenants; "a full copy of the peer's data begins");

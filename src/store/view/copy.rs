@@ -170,7 +170,9 @@ impl Builder {
             let path = dir.join(name);
             let file = disk.open(&path, Open::Existing).context("open", &path)?;
             let len = file.len().context("measure", &path)?;
-            progress.packs.push((pack, len - len % SYNC_EVERY));
+            // Only a byte beyond a multiple proves that the sync at that multiple was done.
+            let sure = len.saturating_sub(1);
+            progress.packs.push((pack, sure - sure % SYNC_EVERY));
         }
         if swap::exists(disk.as_ref(), &self.dir, "index.redb")? {
             let path = self.dir.join("index.redb");

@@ -316,6 +316,12 @@ impl Kinds {
         Self(Arc::new(kinds))
     }
 
+    /// Whether changes of this kind can be merged.
+    #[must_use]
+    pub fn merges(&self, kind: Kind) -> bool {
+        self.get(kind).is_some()
+    }
+
     fn get(&self, kind: Kind) -> Option<&dyn Merge> {
         self.0.iter().find(|k| k.kind() == kind).map(AsRef::as_ref)
     }
