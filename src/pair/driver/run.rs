@@ -737,7 +737,7 @@ impl Driver {
     /// it runs: they tell a standby that hears nothing else that it must not take over. Nothing is
     /// read or acknowledged there meanwhile.
     fn pulse(&mut self, now: Mono) {
-        let arbitrated = self.witness.is_some();
+        let arbitrated = self.machine.status().witness.in_force;
         let can = self.control.is_some()
             && self.stand == VrrpStand::Holder
             && *self.options.listening.borrow()
@@ -865,9 +865,7 @@ impl Driver {
             Command::Handover if status.state != State::Pair || !status.linked => {
                 Some(CommandError::NoStandby(format!("{:?}", status.state).to_uppercase()))
             }
-            Command::ForceSolo if status.role == Role::Primary => {
-                Some(CommandError::AlreadyPrimary)
-            }
+            Command::ForceSolo if leads_alone(&status) => Some(CommandError::AlreadyPrimary),
             Command::ForceSolo if status.linked || self.peer_is_heard(now) => {
                 Some(CommandError::PeerIsThere)
             }
@@ -899,7 +897,7 @@ impl Driver {
         let status = self.machine.status();
         let through = match command {
             Command::Handover => status.role == Role::Standby,
-            Command::ForceSolo => status.role == Role::Primary && self.control.is_some(),
+            Command::ForceSolo => leads_alone(&status) && self.control.is_some(),
             Command::Stop => return,
         };
         let over = clock::mono() >= *deadline;
@@ -1004,6 +1002,12 @@ impl Driver {
             new
         });
     }
+}
+
+/// Whether it leads and waits for nobody. In PAIR or JOINING a primary whose standby and witness are
+/// both gone for good waits: only an operator can tell it so.
+fn leads_alone(status: &understudy_proto::pair::Status) -> bool {
+    status.role == Role::Primary && !matches!(status.state, State::Pair | State::Joining)
 }
 
 /// The page that helps with a problem of that kind.

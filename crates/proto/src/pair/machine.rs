@@ -344,6 +344,8 @@ pub(super) struct Heard {
     pub(super) active: Option<Mono>,
     /// The newest stamp of the peer as primary.
     pub(super) stamp: Option<Stamp>,
+    /// Whose beacons are heard: the random number of its start.
+    pub(super) boot: Option<[u8; 8]>,
     /// The start of the peer whose guardian said goodbye.
     pub(super) gone: Option<[u8; 8]>,
 }
@@ -729,8 +731,13 @@ impl Machine {
         }
         let says = &beacon.says;
         if says.phase == PhaseName::Gone {
-            return self.peer_gone(beacon.boot);
+            // Only of the process that was heard: an old goodbye, said again, means nothing.
+            if self.heard.boot == Some(beacon.boot) {
+                self.peer_gone(beacon.boot);
+            }
+            return;
         }
+        self.heard.boot = Some(beacon.boot);
         self.heard.gone = None;
         self.heard.beacon = Some(self.now);
         if says.phase == PhaseName::Primary {
@@ -758,6 +765,7 @@ impl Machine {
         // right after the session's end (`promote_when_alone`), else silence and the two Hellos.
         if self.is_arbitrated() {
             self.goodbye();
+            self.close_session("the peer's process is over");
         }
     }
 

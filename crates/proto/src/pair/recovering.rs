@@ -4,7 +4,7 @@
 //! later reign; a node that was SOLO goes on after listening; all else waits for the peer or for an
 //! operator.
 
-use super::arbitration::Right;
+use super::arbitration::{Right, Wanted};
 use super::frame::{Frame, Hello, PhaseName};
 use super::machine::{After, Machine, Phase, VrrpStand};
 use super::primary::next_epoch;
@@ -43,7 +43,19 @@ impl Machine {
     }
 
     pub(super) fn record_reign(&mut self, reason: &'static str, right: Right) {
-        self.decide(Insync::Only(self.me), After::LeadSolo { reason }, right);
+        let insync = Insync::Only(self.me);
+        let arbitration = match (right, self.register.arbitration) {
+            // The other one agreed, or an operator answers for it: limbo is over for the leader.
+            (Right::Agreed, Arbitration::Limbo) => Arbitration::None,
+            (_, now) => now,
+        };
+        self.want(Wanted {
+            insync,
+            after: After::LeadSolo { reason },
+            right,
+            epoch: None,
+            arbitration,
+        });
     }
 
     /// The peer said Hello and this node is not primary.

@@ -299,7 +299,7 @@ impl Machine {
         let t = &self.timers;
         // Its guardian has signed that the primary's process is over, and the session on which it
         // waited for this copy has only just ended: it cannot have gone on alone in between.
-        let over = self.heard.gone.is_some() && self.now.since(self.session_end) < t.stale_after;
+        let over = self.heard.gone.is_some() && self.now.since(s.end) < t.stale_after;
         if over {
             return self.record_reign("the primary's process has ended", Right::Insync);
         }
@@ -360,7 +360,13 @@ impl Machine {
             self.phase = Phase::Recovering;
         }
         self.stand(VrrpStand::Silent);
-        let register = Register { seen: epoch, stale: true, ..self.register };
+        // Whoever promises to follow obeys neither witness nor evidence until it is admitted: the
+        // leader may find no witness and go on without one.
+        let arbitration = match self.register.arbitration {
+            Arbitration::Witness => Arbitration::Limbo,
+            other => other,
+        };
+        let register = Register { seen: epoch, stale: true, arbitration, ..self.register };
         self.persist(register, After::Follow { epoch });
         self.note("the peer is to lead");
     }
