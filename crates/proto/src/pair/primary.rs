@@ -17,6 +17,7 @@ use super::status::State;
 use crate::id::{Epoch, Lsn, NodeId};
 use crate::time::Mono;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// A copy counts as "nearly there" when it lacks at most so many records: then the primary may
 /// afford to wait for it.
@@ -402,7 +403,13 @@ impl Machine {
         #[cfg(test)]
         let limit = if self.broken(Mutant::SoloUnwarned) { limit.mul_f32(0.1) } else { limit };
         let arbitrated = self.is_arbitrated();
-        let alone_after = if arbitrated { self.timers.solo_after } else { limit };
+        // With a witness the swap decides: nothing is waited for once the peer is silent everywhere.
+        let quiet = self.heard.beacon.is_none_or(|at| now.since(at) >= self.timers.silence);
+        let alone_after = match (arbitrated, quiet) {
+            (true, true) => Duration::ZERO,
+            (true, false) => self.timers.solo_after,
+            (false, _) => limit,
+        };
         let recorded_both = self.needs_lease();
         let session = self.session.as_ref().map(|s| s.since);
         let Some(p) = self.primary() else { return };
