@@ -118,6 +118,8 @@ pub(crate) struct Setup {
     pub(crate) stability_ms: u32,
     /// More lines for `[store]`.
     pub(crate) store: String,
+    /// More lines for `[pair]`.
+    pub(crate) pair: String,
     /// Who gets a disk whose size can be changed.
     pub(crate) small_disk: Option<Host>,
     /// Whether a witness arbitrates.
@@ -127,7 +129,13 @@ pub(crate) struct Setup {
 impl Setup {
     /// Nothing special.
     pub(crate) fn calm(stability_ms: u32) -> Self {
-        Self { stability_ms, store: String::new(), small_disk: None, witness: false }
+        Self {
+            stability_ms,
+            store: String::new(),
+            pair: String::new(),
+            small_disk: None,
+            witness: false,
+        }
     }
 }
 
@@ -230,7 +238,7 @@ impl Appliance {
     }
 
     fn text(&self, setup: &Setup) -> String {
-        let Setup { stability_ms, store, .. } = setup;
+        let Setup { stability_ms, store, pair, .. } = setup;
         let peer = self.host.peer();
         format!(
             "data_dir = \"{data}\"\n\
@@ -250,6 +258,7 @@ impl Appliance {
              listen = [\"{}:7400\", \"{}:7400\"]\n\
              peer = [\"{}:7400\", \"{}:7400\"]\n\
              stability_ms = {stability_ms}\n\
+             {pair}\
              \n\
              [[vrrp]]\n\
              interface = \"service\"\n\

@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const MIB: u32 = 1_024;
 /// How long a returning appliance must hold before it counts.
 const STABILITY_MS: u32 = 1_000;
+/// From here on a copy takes long enough by itself.
+const LARGE_MIB: u32 = 256;
 /// Little log is kept: a standby that was away for more needs everything.
 const STORE: &str = "segment_mib = 8\nlog_keep_mib = 16\n";
 /// Mail that comes while the standby is away, in MiB: more than the log keeps.
@@ -54,7 +56,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut work = Workdir::new(options.keep.as_deref())?;
     let mib = options.mib.unwrap_or(MIB);
     tale.say(Tone::Head, format!("{mib} MiB of mail, and a standby that was away too long"));
-    let setup = Setup { store: STORE.into(), ..Setup::calm(STABILITY_MS) };
+    // A small copy is slowed down, or it is over before it can be broken off.
+    let rate = if mib < LARGE_MIB { 8 } else { 50 };
+    let pair = format!("resync_mib_per_s = {rate}\n");
+    let setup = Setup { store: STORE.into(), pair, ..Setup::calm(STABILITY_MS) };
     let formed = stage::form(options, &work, &setup, &tale);
     let seed = options.seed.unwrap_or(1);
     let played = formed.and_then(|(mut pair, access)| {
@@ -186,6 +191,9 @@ fn broken_off(stage: &mut Stage<'_>, primary: Host, limit: Duration, rng: &mut R
             whole = stage.status(standby).is_ok_and(|s| s.state == "PAIR");
             Ok(receiving || whole)
         })?;
+        if whole && kill == 0 {
+            return fail("the copy was over before it could be broken off: nothing was tested");
+        }
         if whole {
             let done = format!("the copy was over before kill {} of {KILLS}", kill + 1);
             stage.tale.say(Tone::Plain, done);

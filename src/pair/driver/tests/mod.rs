@@ -314,6 +314,13 @@ async fn messages_beside_the_log_arrive_in_order_or_the_session_is_over() {
             break;
         }
     }
+    // Not read before its end: 48 messages, then the session is over.
+    soon(async {
+        while shared.len() < 49 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
     let mut came = Vec::new();
     while came.last() != Some(&SideEvent::Down) {
         came.push(soon(shared.recv()).await.unwrap());
