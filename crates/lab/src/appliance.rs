@@ -277,7 +277,7 @@ impl Appliance {
         self.dir.join("understudy.toml")
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 

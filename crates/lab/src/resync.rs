@@ -15,7 +15,8 @@ use crate::stage::{self, Access, Stage};
 use crate::stream::{self, Records};
 use crate::timeline::{Timeline, Tone};
 use crate::workdir::Workdir;
-use crate::{LabError, Options, Result, fail, inventory, lock, now, pause, wait_for};
+use crate::{Context, LabError, Options, Result, fail, inventory, lock, now, pause, wait_for};
+use std::fs;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -181,6 +182,12 @@ fn complete(stage: &mut Stage<'_>, standby: Host, limit: Duration) -> Result<boo
 /// Kills the standby, the primary and the standby again while the copy is under way.
 fn broken_off(stage: &mut Stage<'_>, primary: Host, limit: Duration, rng: &mut Rng) -> Result<()> {
     let standby = primary.peer();
+    // The log is still kept for the copy before: only a disk that was replaced needs another one.
+    let data = stage.pair.of(standby).data();
+    for folder in ["log", "system", "tenants"] {
+        fs::remove_dir_all(data.join(folder)).context(folder)?;
+    }
+    fs::remove_file(data.join("pair/register")).context("register")?;
     stage.pair.of_mut(standby).start()?;
     for (kill, host) in [standby, primary, standby].into_iter().enumerate() {
         let (mut receiving, mut whole) = (false, false);
