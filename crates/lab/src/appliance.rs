@@ -8,6 +8,7 @@
 //! except the authority's certificate, which clients need.
 
 use crate::net::{self, FLOATING, Host};
+use crate::steady;
 use crate::timeline::{Timeline, Tone};
 use crate::witness::Witness;
 use crate::{Context, LabError, Options, Result, fail, interrupt, now, pause, wait_for};
@@ -124,6 +125,8 @@ pub(crate) struct Setup {
     pub(crate) small_disk: Option<Host>,
     /// Whether a witness arbitrates.
     pub(crate) witness: bool,
+    /// Whether each appliance has a core for itself, as it would on a machine of its own.
+    pub(crate) own_core: bool,
 }
 
 impl Setup {
@@ -135,6 +138,7 @@ impl Setup {
             pair: String::new(),
             small_disk: None,
             witness: false,
+            own_core: false,
         }
     }
 }
@@ -216,6 +220,8 @@ pub(crate) struct Appliance {
     binary: PathBuf,
     child: Option<Child>,
     disk: Option<Disk>,
+    /// The only core that it may use.
+    core: Option<usize>,
 }
 
 impl Appliance {
@@ -232,7 +238,8 @@ impl Appliance {
             Some(small) if small == host => Some(Disk::mount(&data)?),
             _ => None,
         };
-        let appliance = Self { host, dir, binary: binary.to_owned(), child: None, disk };
+        let core = setup.own_core.then(|| steady::core_of(host));
+        let appliance = Self { host, dir, binary: binary.to_owned(), child: None, disk, core };
         fs::write(appliance.config(), appliance.text(setup)).context("configuration")?;
         Ok(appliance)
     }
@@ -312,7 +319,15 @@ impl Appliance {
     /// It ends at once, or does not answer.
     pub(crate) fn start(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log()).context("log")?;
-        let mut command = net::command(self.host, &self.binary);
+        let mut command = match self.core {
+            None => net::command(self.host, &self.binary),
+            // It replaces itself, too: the process id stays.
+            Some(core) => {
+                let mut command = net::command(self.host, Path::new("taskset"));
+                command.args(["--cpu-list", &core.to_string()]).arg(&self.binary);
+                command
+            }
+        };
         command.arg("run").arg("--config").arg(self.config());
         // A group of its own: the terminal's Ctrl-C is for the lab.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

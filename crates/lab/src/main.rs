@@ -119,6 +119,8 @@ understudy-lab demo [--stay] [--quick] [--keep DIR]
     the pair accepts mail, loses its primary, hands over, loses its link; then everything is counted
 understudy-lab takeover [--rounds N] [--json] [--keep DIR]
     power loss, crash, handover and freeze of the primary, beside keepalived; PAIR against SOLO
+understudy-lab steady [--json] [--keep DIR]
+    PAIR against SOLO alone
 understudy-lab chaos [--rounds N] [--seed N] [--arbitration none|witness] [--split] [--verbose] [--keep DIR]
     faults at random moments of the stream, books after each; then everything is counted
 understudy-lab resync [--mib N] [--seed N] [--keep DIR]
@@ -154,6 +156,7 @@ fn main() -> ExitCode {
     let result = options(arguments).and_then(|options| match command.as_str() {
         "demo" => demo::run(&options),
         "takeover" => takeover::run(&options),
+        "steady" => steady::run(&options),
         "chaos" => chaos::run(&options),
         "resync" => resync::run(&options),
         "stampede" => stampede::run(&options),

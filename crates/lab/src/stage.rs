@@ -102,6 +102,34 @@ pub(crate) fn form_in(
     Ok((pair, access?))
 }
 
+/// [`form_in`] a folder of the run's own, and what `body` does with the pair. When that fails, the
+/// ends of both logs have been printed and the folder stays.
+///
+/// # Errors
+/// As [`form`], and those of `body`.
+pub(crate) fn with_pair<T>(
+    options: &Options,
+    work: &mut Workdir,
+    folder: &str,
+    setup: &Setup,
+    tale: &Timeline,
+    body: impl FnOnce(&mut Pair) -> Result<T>,
+) -> Result<T> {
+    let formed = form_in(options, &work.path().join(folder), setup, tale);
+    let done = formed.and_then(|(mut pair, _)| {
+        let done = body(&mut pair);
+        if let Err(e) = &done {
+            tale.say(Tone::Bad, e);
+            pair.report_logs();
+        }
+        done
+    });
+    if done.is_err() {
+        work.stays();
+    }
+    done
+}
+
 fn provision(pair: &mut Pair, tale: &Timeline) -> Result<Access> {
     let at = pair.primary().ok_or_else(|| LabError("nobody is primary".into()))?;
     let primary = pair.of(at);

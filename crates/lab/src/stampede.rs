@@ -57,19 +57,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     net::build()?;
     let tale = Timeline::start(options.json);
     let mut work = Workdir::new(options.keep.as_deref())?;
-    let formed = stage::form(options, &work, &Setup::calm(STABILITY_MS), &tale);
-    let played = formed.and_then(|(mut pair, _)| {
-        let played = play(&mut pair, options, &tale);
-        if let Err(e) = &played {
-            tale.say(Tone::Bad, e);
-            pair.report_logs();
-        }
-        played
-    });
-    if played.is_err() {
-        work.stays();
-    }
-    played
+    let calm = Setup::calm(STABILITY_MS);
+    stage::with_pair(options, &mut work, "pair", &calm, &tale, |pair| play(pair, options, &tale))
 }
 
 fn play(pair: &mut Pair, options: &Options, tale: &Timeline) -> Result<ExitCode> {

@@ -39,8 +39,6 @@ const AFTER: Duration = Duration::from_millis(300);
 const FROZEN_MAX: Duration = Duration::from_secs(10);
 /// How long a thawed primary is asked.
 const HAUNT: Duration = Duration::from_secs(1);
-/// What is left of the speed of one appliance, at least.
-const RATIO_MIN: f64 = 0.7;
 
 /// What was measured of one kind of fault.
 #[derive(Debug, Default)]
@@ -92,7 +90,8 @@ fn measure_ours(
     rounds: usize,
     tale: &Timeline,
 ) -> Result<(Vec<Case>, Steady)> {
-    let measured = with_pair(options, work, (false, "alone"), tale, |pair| {
+    let calm = Setup::calm(STABILITY_MS);
+    let mut cases = stage::with_pair(options, work, "alone", &calm, tale, |pair| {
         let mut cases = Vec::new();
         for (name, target, stains) in KINDS {
             let stains = stains.map(|what| Stains { what, ..Stains::default() });
@@ -100,41 +99,16 @@ fn measure_ours(
             measure_case(pair, &mut case, rounds, tale)?;
             cases.push(case);
         }
-        tale.head("messages a second: 16 connections, 4 KB, synced");
-        Ok((cases, steady::measure(pair, tale)?))
-    });
-    let (mut cases, steady) = measured?;
-    let with_witness = with_pair(options, work, (true, "witness"), tale, |pair| {
+        Ok(cases)
+    })?;
+    let witness = Setup { witness: true, ..calm };
+    let with_witness = stage::with_pair(options, work, "witness", &witness, tale, |pair| {
         let mut case = Case { name: WITNESS, target: Some(150.0), ..Case::default() };
         measure_case(pair, &mut case, rounds, tale)?;
         Ok(case)
     });
     cases.insert(0, with_witness?);
-    Ok((cases, steady))
-}
-
-/// Forms a pair in a folder of its own and lets `body` measure it.
-fn with_pair<T>(
-    options: &Options,
-    work: &mut Workdir,
-    (witness, folder): (bool, &str),
-    tale: &Timeline,
-    body: impl FnOnce(&mut Pair) -> Result<T>,
-) -> Result<T> {
-    let setup = Setup { witness, ..Setup::calm(STABILITY_MS) };
-    let formed = stage::form_in(options, &work.path().join(folder), &setup, tale);
-    let measured = formed.and_then(|(mut pair, _)| {
-        let measured = body(&mut pair);
-        if let Err(e) = &measured {
-            tale.say(Tone::Bad, e);
-            pair.report_logs();
-        }
-        measured
-    });
-    if measured.is_err() {
-        work.stays();
-    }
-    measured
+    Ok((cases, steady::of_own_pair(options, work, tale)?))
 }
 
 fn measure_case(pair: &mut Pair, case: &mut Case, rounds: usize, tale: &Timeline) -> Result<()> {
@@ -326,9 +300,7 @@ fn machine_readable(rounds: usize, cases: &[Case], steady: Steady) -> Value {
     json!({
         "rounds": rounds,
         "cases": cases.iter().map(case).collect::<Vec<_>>(),
-        "steady": {
-            "pair_per_s": steady.pair, "solo_per_s": steady.solo, "ratio": steady.ratio(),
-        },
+        "steady": steady.machine_readable(),
     })
 }
 
@@ -370,11 +342,5 @@ fn report(cases: &[Case], steady: Steady) {
             print(&format!("      {n} times: {what}"));
         }
     }
-    print(&format!(
-        "  {:<54}{:>6.2} (PAIR {:.0}/s, SOLO {:.0}/s; wanted >= {RATIO_MIN})",
-        "16 connections, 4 KB, synced: PAIR / SOLO",
-        steady.ratio(),
-        steady.pair,
-        steady.solo
-    ));
+    steady.report();
 }
