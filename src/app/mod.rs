@@ -22,6 +22,7 @@ use crate::cli::{Formed, PairFacts, Part, Program};
 use crate::config::{self, Config};
 use crate::directory::Directory;
 use crate::mail::Mail;
+use crate::net::Doors;
 use crate::ops::request::Failure;
 use crate::ops::{control, health};
 use crate::pair::formation::{self, PairIdentity, Token};
@@ -186,6 +187,8 @@ struct Rooms {
     directory: Directory,
     mail: Mail,
     board: Arc<health::Board>,
+    /// Of the services' listeners.
+    doors: Doors,
 }
 
 async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Result<(), Failure> {
@@ -202,7 +205,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let vrrp = start_vrrp(&config, guardian.clone())?;
     let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
     let (listening, listening_out) = watch::channel(false);
-    let side = Side::new();
+    let (side, doors) = (Side::new(), Doors::default());
     // Beats on the services' runtime, not on the pair's: it says whether *they* live.
     let vital = Vital::default();
     drop(task::spawn_critical("vital", vital.clone().beat()));
@@ -215,6 +218,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         vrrp: vrrp.clone(),
         guardian,
         listening: listening_out,
+        doors: doors.clone(),
         fatal: StoreOptions::new(&config.data_dir, node).fatal,
         promoted: {
             let mail = mail.clone();
@@ -234,7 +238,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     drop(pair_threads);
     let config = Arc::new(config);
     let board = Arc::new(health::Board::default());
-    let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board };
+    let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board, doors };
 
     let services = services::start(&rooms, &side)?;
     listening.send_replace(true);

@@ -107,8 +107,9 @@ async fn drain(smtp: Smtp, mut leases: watch::Receiver<Option<PrimaryLease>>) {
 
 fn listen(rooms: &Rooms, port: Option<u16>) -> Result<Vec<net::Listener>, Failure> {
     let Some(port) = port else { return Ok(Vec::new()) };
-    net::listen(&rooms.config.listen.addresses, port)
-        .map_err(|e| failure("a service cannot listen", &e))
+    let listeners = net::listen(&rooms.config.listen.addresses, port)
+        .map_err(|e| failure("a service cannot listen", &e))?;
+    Ok(listeners.into_iter().map(|listener| listener.behind(&rooms.doors)).collect())
 }
 
 fn certificate(rooms: &Rooms) -> Result<Service, Failure> {

@@ -1,8 +1,10 @@
 //! Sockets that listen, also on addresses that this machine does not hold yet.
 
+use super::door::Doors;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -32,7 +34,7 @@ pub struct ListenError {
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    inner: TcpListener,
+    inner: Arc<TcpListener>,
     address: SocketAddr,
 }
 
@@ -74,7 +76,7 @@ fn open(address: SocketAddr) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
-    let inner = TcpListener::from_std(socket.into())?;
+    let inner = Arc::new(TcpListener::from_std(socket.into())?);
     let address = inner.local_addr()?;
     Ok(Listener { inner, address })
 }
@@ -105,6 +107,13 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets `doors` close it.
+    #[must_use]
+    pub fn behind(self, doors: &Doors) -> Self {
+        doors.add(&self.inner);
+        self
     }
 
     /// The next connection. Most users want [`super::serve`].

@@ -5,6 +5,7 @@
 //! a panic ends its session only. Absent on purpose: protocols, certificates (`tls`), and the lease
 //! itself (`store` declares it, `pair` mints it): [`Gate`] is all that this room knows of it.
 
+mod door;
 mod gate;
 pub mod held;
 mod listen;
@@ -12,6 +13,7 @@ mod serve;
 pub mod session;
 pub mod table;
 
+pub use door::Doors;
 pub use gate::{Gate, Leave, Open, Pass, Stop, StopControl, stop};
 pub use listen::{BACKLOG, ListenError, Listener, datagram, listen, listen_at};
 pub use serve::{Limits, Session, Sessions, serve};

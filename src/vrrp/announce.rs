@@ -156,7 +156,7 @@ fn advert_v4(mac: [u8; 6], advert: &[u8], source: Ipv4Addr, group: Ipv4Addr) -> 
 }
 
 /// RFC 1071.
-fn checksum(bytes: &[u8]) -> [u8; 2] {
+pub(super) fn checksum(bytes: &[u8]) -> [u8; 2] {
     let (words, odd) = bytes.as_chunks::<2>();
     let odd = odd.first().map_or(0, |last| u32::from(*last) << 8);
     let sum = words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).fold(odd, |a, b| a + b);
@@ -167,7 +167,7 @@ fn checksum(bytes: &[u8]) -> [u8; 2] {
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 pub(super) const ETHER_ARP: [u8; 2] = [0x08, 0x06];
-const ETHER_IPV4: [u8; 2] = [0x08, 0x00];
+pub(super) const ETHER_IPV4: [u8; 2] = [0x08, 0x00];
 pub(super) const ETHER_IPV6: [u8; 2] = [0x86, 0xdd];
 pub(super) const ICMP_V6: u8 = 58;
 pub(super) const NEIGHBOUR_ADVERTISEMENT: u8 = 136;

@@ -5,6 +5,7 @@
 
 use super::address::Addresses;
 use super::driver::{ClaimOrder, Driver, Orders, Shared};
+use super::relay::Relay;
 use super::socket::AdvertSocket;
 use super::{GroupConfig, GroupStatus, Stand, VrrpError, VrrpEvent, check, lock};
 use crate::base::{clock, privilege, task};
@@ -26,6 +27,8 @@ pub(super) fn in_time() {
 pub(super) struct Engine {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    configs: Vec<GroupConfig>,
+    relay: Mutex<Option<Relay>>,
 }
 
 impl Engine {
@@ -44,15 +47,27 @@ impl Engine {
             wake,
             status: Mutex::new(Vec::new()),
         });
-        let driver = Driver::new(configs, shared.clone(), addresses, events, clock::mono());
+        let driver = Driver::new(configs.clone(), shared.clone(), addresses, events, clock::mono());
         let thread = task::thread("vrrp", move || {
             in_time();
             driver.run();
         });
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)), configs, relay: Mutex::default() })
+    }
+
+    /// See [`super::Vrrp::hold_newcomers`].
+    pub(super) fn hold_newcomers(&self) {
+        let relay = Relay::start(&self.configs);
+        if let Err(error) = &relay {
+            log::warn!(err:% = error; "connections that begin during the handover come late");
+        }
+        *lock(&self.relay) = relay.ok();
     }
 
     pub(super) fn stand(&self, stand: Stand) {
+        if matches!(stand, Stand::Holder { .. }) {
+            *lock(&self.relay) = None; // The addresses are here again.
+        }
         self.shared.order(|orders| orders.stand = Some(stand));
     }
 
@@ -74,6 +89,9 @@ impl Engine {
         let Some(thread) = lock(&self.thread).take() else { return };
         if thread.join().is_err() {
             log::error!(runbook = "process-abort"; "the vrrp thread ended with a panic");
+        }
+        if let Some(relay) = lock(&self.relay).take() {
+            relay.finish();
         }
     }
 }

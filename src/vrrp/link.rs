@@ -38,7 +38,7 @@ impl From<&Interface> for Port {
 
 impl Port {
     /// The interface of this name, whatever its state.
-    fn find(name: &str) -> nix::Result<Self> {
+    pub(super) fn find(name: &str) -> nix::Result<Self> {
         let link = getifaddrs()?
             .filter(|entry| entry.interface_name == name)
             .find_map(|entry| entry.address?.as_link_addr().copied())

@@ -21,6 +21,7 @@ pub mod guardian;
 mod interface;
 mod link;
 mod probe;
+mod relay;
 mod router;
 mod socket;
 mod track;
@@ -253,6 +254,17 @@ impl Vrrp {
         match &self.backend {
             Backend::Here(engine) => engine.pulse(until),
             Backend::There(guardian) => guardian.pulse(until),
+        }
+    }
+
+    /// The addresses are about to move to the peer: from when this returns, who asks for a connection
+    /// is remembered, and sent to the new Active once that announces itself. To be called before the
+    /// listeners stop to answer. Ends by itself after some seconds, or as Holder. Blocks for a
+    /// millisecond or two; what does not work costs such clients a second.
+    pub fn hold_newcomers(&self) {
+        match &self.backend {
+            Backend::Here(engine) => engine.hold_newcomers(),
+            Backend::There(guardian) => guardian.hold_newcomers(),
         }
     }
 

@@ -26,8 +26,8 @@ const ROUND: Duration = Duration::from_millis(200);
 /// Somebody answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InUse {
-    address: IpAddr,
-    mac: [u8; 6],
+    pub(super) address: IpAddr,
+    pub(super) mac: [u8; 6],
 }
 
 impl fmt::Display for InUse {
@@ -89,7 +89,7 @@ fn question(mac: [u8; 6], address: IpAddr) -> Vec<u8> {
 }
 
 /// Whether a frame of somebody else says that one of `addresses` is his.
-fn answer(frame: &[u8], own: [u8; 6], addresses: &[IpAddr]) -> Option<InUse> {
+pub(super) fn answer(frame: &[u8], own: [u8; 6], addresses: &[IpAddr]) -> Option<InUse> {
     let (head, packet) = frame.split_first_chunk::<14>()?;
     let [_, _, _, _, _, _, mac @ .., t0, t1] = head;
     let address = match [*t0, *t1] {

@@ -117,8 +117,9 @@ pub(crate) fn wait_for(
 const USAGE: &str = "\
 understudy-lab demo [--stay] [--quick] [--keep DIR]
     the pair accepts mail, loses its primary, hands over, loses its link; then everything is counted
-understudy-lab takeover [--rounds N] [--json] [--keep DIR]
-    power loss, crash, handover and freeze of the primary, beside keepalived; PAIR against SOLO
+understudy-lab takeover [--rounds N] [--only CASE] [--json] [--keep DIR]
+    power loss, crash, handover and freeze of the primary, beside keepalived; PAIR against SOLO.
+    --only power, crash, handover or frozen measures that alone, without keepalived
 understudy-lab steady [--json] [--keep DIR]
     PAIR against SOLO alone
 understudy-lab chaos [--rounds N] [--seed N] [--arbitration none|witness] [--split] [--verbose] [--keep DIR]
@@ -140,6 +141,7 @@ pub(crate) struct Options {
     pub(crate) witness: bool,
     pub(crate) verbose: bool,
     pub(crate) rounds: Option<usize>,
+    pub(crate) only: Option<String>,
     pub(crate) seed: Option<u64>,
     pub(crate) clients: Option<usize>,
     pub(crate) mib: Option<u32>,
@@ -192,6 +194,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--split" => options.split = true,
             "--verbose" => options.verbose = true,
             "--rounds" => options.rounds = Some(value()?.parse().context("--rounds")?),
+            "--only" => options.only = Some(value()?),
             "--clients" => options.clients = Some(value()?.parse().context("--clients")?),
             "--seed" => options.seed = Some(value()?.parse().context("--seed")?),
             "--mib" => options.mib = Some(value()?.parse().context("--mib")?),

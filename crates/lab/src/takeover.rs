@@ -70,6 +70,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let tale = Timeline::start(options.json);
     let mut work = Workdir::new(options.keep.as_deref())?;
     let rounds = options.rounds.unwrap_or(ROUNDS).max(1);
+    if let Some(only) = &options.only {
+        return run_one(options, only, &mut work, rounds, &tale);
+    }
     let (mut cases, steady) = measure_ours(options, &mut work, rounds, &tale)?;
     match Rivals::new(work.path())? {
         Some(rivals) => measure_theirs(rivals, rounds, &mut cases, &tale)?,
@@ -78,9 +81,35 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.json {
         print(&machine_readable(rounds, &cases, steady).to_string());
     } else {
-        report(&cases, steady);
+        report(&cases, Some(steady));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One kind of fault, without a witness and without keepalived.
+fn run_one(
+    options: &Options,
+    only: &str,
+    work: &mut Workdir,
+    rounds: usize,
+    tale: &Timeline,
+) -> Result<ExitCode> {
+    let Some(kind) = KINDS.iter().find(|(name, ..)| name.contains(only)) else {
+        return fail("--only: power, crash, handover or frozen");
+    };
+    let calm = Setup::calm(STABILITY_MS);
+    let case = stage::with_pair(options, work, "alone", &calm, tale, |pair| {
+        let mut case = new_case(*kind);
+        measure_case(pair, &mut case, rounds, tale)?;
+        Ok(case)
+    })?;
+    report(&[case], None);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_case((name, target, stains): (&'static str, Option<f64>, Option<&'static str>)) -> Case {
+    let stains = stains.map(|what| Stains { what, ..Stains::default() });
+    Case { name, target, stains, ..Case::default() }
 }
 
 /// All cases without a witness, then power loss with one.
@@ -93,9 +122,8 @@ fn measure_ours(
     let calm = Setup::calm(STABILITY_MS);
     let mut cases = stage::with_pair(options, work, "alone", &calm, tale, |pair| {
         let mut cases = Vec::new();
-        for (name, target, stains) in KINDS {
-            let stains = stains.map(|what| Stains { what, ..Stains::default() });
-            let mut case = Case { name, target, stains, ..Case::default() };
+        for kind in KINDS {
+            let mut case = new_case(kind);
             measure_case(pair, &mut case, rounds, tale)?;
             cases.push(case);
         }
@@ -304,7 +332,7 @@ fn machine_readable(rounds: usize, cases: &[Case], steady: Steady) -> Value {
     })
 }
 
-fn report(cases: &[Case], steady: Steady) {
+fn report(cases: &[Case], steady: Option<Steady>) {
     print(&format!(
         "\n  {:<30}{:>8}{:>8}{:>8}{:>10}   {:>22}",
         "time without a banner, ms", "min", "median", "max", "target", "keepalived median, max"
@@ -342,5 +370,7 @@ fn report(cases: &[Case], steady: Steady) {
             print(&format!("      {n} times: {what}"));
         }
     }
-    steady.report();
+    if let Some(steady) = steady {
+        steady.report();
+    }
 }

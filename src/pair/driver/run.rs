@@ -41,6 +41,8 @@ const STALL: Duration = Duration::from_millis(50);
 const STALL_GRACE: Duration = Duration::from_millis(20);
 /// Least time between two timeouts of the machine: a deadline in the past must not spin.
 const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
+/// How long whoever has begun to connect may take to be greeted when the lead is handed over.
+const DOORSTEP: Duration = Duration::from_millis(3);
 /// Records behind the tail from which on reading goes to a thread: it may have to ask the disk.
 const READ_INLINE_RECORDS: u64 = 4_096;
 /// Pause before the log is read again where it had nothing.
@@ -81,6 +83,9 @@ pub(super) struct Driver {
     done_out: mpsc::Receiver<Done>,
     commands: mpsc::Receiver<(Command, Reply)>,
     asked: Option<(Command, Reply, Mono)>,
+    /// A handover's first step is under way: the doors close.
+    leaving: bool,
+    doors_closed: bool,
     registers: watch::Sender<Option<(u64, Register)>>,
     control: Option<LeaseControl>,
     lease: watch::Sender<Option<PrimaryLease>>,
@@ -207,6 +212,8 @@ impl Driver {
             done_out,
             commands,
             asked: None,
+            leaving: false,
+            doors_closed: false,
             registers,
             control: None,
             lease,
@@ -301,6 +308,9 @@ impl Driver {
         if let Some(link) = &self.link {
             link.say(self.machine.beacon(clock::mono()));
         }
+        if self.control.is_some() {
+            self.open_doors(); // The machine did not follow.
+        }
         self.answer_command();
         self.publish(false);
     }
@@ -340,6 +350,7 @@ impl Driver {
                 if !self.log.is_stopped() {
                     let (lease, control) = PrimaryLease::mint(epoch);
                     control.extend(self.lease_until);
+                    self.open_doors();
                     self.control = Some(control);
                     self.lease.send_replace(Some(lease));
                     self.pulse(clock::mono());
@@ -523,6 +534,10 @@ impl Driver {
     fn done(&mut self, done: Done) {
         match done {
             Done::Input(input) => self.feed(input),
+            Done::Leaving(word) => {
+                self.leaving = false;
+                self.feed(Input::Operator(word));
+            }
             Done::Log(input) => {
                 self.feed(input);
                 self.jobs.answered();
@@ -703,6 +718,7 @@ impl Driver {
             if before == stand {
                 return;
             }
+            self.open_doors(); // The addresses are another's.
             // What was not heard before says nothing: Master_Down_Timer runs anew.
             for group in self.groups.iter_mut().filter(|group| !group.origin) {
                 group.down = false;
@@ -875,11 +891,11 @@ impl Driver {
             return tell(reply, Err(refusal));
         }
         log::info!(command:? = command; "an operator speaks");
-        self.feed(Input::Operator(match command {
-            Command::Handover => Operator::Handover,
-            Command::ForceSolo => Operator::ForceSolo,
-            Command::Stop => Operator::Stop,
-        }));
+        match command {
+            Command::Handover => self.leave(Operator::Handover),
+            Command::ForceSolo => self.feed(Input::Operator(Operator::ForceSolo)),
+            Command::Stop => self.leave(Operator::Stop),
+        }
         let deadline = now.after(self.timers.handover + COMMAND_GRACE);
         if let Some((_, earlier, _)) = self.asked.replace((command, reply, deadline)) {
             tell(earlier, Err(CommandError::Busy));
@@ -915,7 +931,39 @@ impl Driver {
             && now.after(limit) < *deadline
             && self.control.is_some()
         {
-            self.feed(Input::Operator(Operator::Handover));
+            self.leave(Operator::Handover);
+        }
+    }
+
+    /// Tells the machine to hand over, or to stop. Where that moves addresses, newcomers are held at
+    /// the door first, and whoever is on the doorstep is let in: nobody is turned away.
+    fn leave(&mut self, word: Operator) {
+        if self.leaving {
+            return;
+        }
+        let leads = self.control.is_some() && self.machine.status().state == State::Pair;
+        let Some(vrrp) = self.options.vrrp.clone().filter(|_| leads) else {
+            return self.feed(Input::Operator(word));
+        };
+        (self.leaving, self.doors_closed) = (true, true);
+        let (doors, done) = (self.options.doors.clone(), self.done.clone());
+        self.helper(async move {
+            let held = tokio::task::spawn_blocking(move || vrrp.hold_newcomers()).await;
+            if let Err(e) = held {
+                log::warn!(err:% = e; "newcomers are not held during the handover");
+            }
+            doors.close(true);
+            tokio::time::sleep(DOORSTEP).await;
+            // The driver is gone only when the process ends.
+            done.send(Done::Leaving(word)).await.unwrap_or_default();
+        });
+    }
+
+    /// The doors are open to who may serve, and to a standby: it says at once that it does not.
+    fn open_doors(&mut self) {
+        if self.doors_closed && !self.leaving {
+            self.doors_closed = false;
+            self.options.doors.close(false);
         }
     }
 

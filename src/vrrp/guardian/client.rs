@@ -31,6 +31,9 @@ use understudy_proto::time::Mono;
 /// How long the groups may take to begin or to end.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a handover waits for the guardian to get ready: it goes on without.
+const HOLD_WAIT: Duration = Duration::from_millis(50);
+
 /// Time without a word of the guardian, while we run, after which we end. It speaks twice a second.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
@@ -64,6 +67,7 @@ struct Outgoing {
     /// The oldest go first where there are too many.
     claims: VecDeque<ClaimOrder>,
     tickles: VecDeque<Connection>,
+    hold: Option<u64>,
     stop: Option<u64>,
 }
 
@@ -73,6 +77,7 @@ struct Incoming {
     /// Which groups count; 0 before the first.
     run: u64,
     started: Option<Result<(), String>>,
+    holding: bool,
     stopped: bool,
     status: Vec<GroupStatus>,
     outbox: Option<Outbox>,
@@ -167,7 +172,7 @@ impl Guardian {
             *outgoing = Outgoing { goodbye: outgoing.goodbye.take(), ..Outgoing::default() };
             outgoing.start = Some(Order::Start { run, configs });
         });
-        match self.wait(|incoming| incoming.started.take()) {
+        match self.wait(ANSWER_WAIT, |incoming| incoming.started.take()) {
             Some(Ok(())) => Ok(receiver),
             Some(Err(reason)) => Err(VrrpError::Guardian(reason)),
             None => Err(VrrpError::Guardian("it does not answer".to_owned())),
@@ -202,10 +207,22 @@ impl Guardian {
         });
     }
 
+    pub(in crate::vrrp) fn hold_newcomers(&self) {
+        let run = {
+            let mut incoming = lock(&self.0.incoming);
+            incoming.holding = false;
+            incoming.run
+        };
+        self.order(|outgoing| outgoing.hold = Some(run));
+        if self.wait(HOLD_WAIT, |incoming| incoming.holding.then_some(())).is_none() {
+            warn!("the guardian does not say that newcomers are remembered");
+        }
+    }
+
     pub(in crate::vrrp) fn stop(&self) {
         let run = lock(&self.0.incoming).run;
         self.order(|outgoing| outgoing.stop = Some(run));
-        if self.wait(|incoming| incoming.stopped.then_some(())).is_none() {
+        if self.wait(ANSWER_WAIT, |incoming| incoming.stopped.then_some(())).is_none() {
             warn!("the guardian does not say that the addresses are gone");
         }
     }
@@ -221,8 +238,12 @@ impl Guardian {
     }
 
     /// Waits for what `answer` finds among the answers.
-    fn wait<T>(&self, mut answer: impl FnMut(&mut Incoming) -> Option<T>) -> Option<T> {
-        let end = clock::mono().after(ANSWER_WAIT);
+    fn wait<T>(
+        &self,
+        limit: Duration,
+        mut answer: impl FnMut(&mut Incoming) -> Option<T>,
+    ) -> Option<T> {
+        let end = clock::mono().after(limit);
         let mut incoming = lock(&self.0.incoming);
         loop {
             if let Some(found) = answer(&mut incoming) {
@@ -337,6 +358,7 @@ impl Outgoing {
             && self.pulse.is_none()
             && self.claims.is_empty()
             && self.tickles.is_empty()
+            && self.hold.is_none()
             && self.stop.is_none()
     }
 
@@ -361,6 +383,9 @@ impl Outgoing {
             let chunk = self.tickles.len().min(TICKLE_CHUNK);
             return Some(Order::Tickle(self.tickles.drain(..chunk).collect()));
         }
+        if let Some(run) = self.hold.take() {
+            return Some(Order::HoldNewcomers { run });
+        }
         self.stop.take().map(|run| Order::Stop { run })
     }
 
@@ -377,6 +402,7 @@ impl Outgoing {
                     self.tickles.push_front(connection);
                 }
             }
+            Order::HoldNewcomers { run } => self.hold = Some(run),
             Order::Stop { run } => self.stop = Some(run),
         }
     }
@@ -388,6 +414,7 @@ impl Incoming {
         match report {
             Report::Started { run } if run == self.run => self.started = Some(Ok(())),
             Report::Refused { run, reason } if run == self.run => self.started = Some(Err(reason)),
+            Report::Holding { run } if run == self.run => self.holding = true,
             Report::Stopped { run } if run == self.run => self.stopped = true,
             Report::Event { run, event } if run == self.run => {
                 if let Some(outbox) = &mut self.outbox {
@@ -405,6 +432,7 @@ impl Incoming {
             }
             Report::Started { .. }
             | Report::Refused { .. }
+            | Report::Holding { .. }
             | Report::Stopped { .. }
             | Report::Event { .. }
             | Report::Status { .. }

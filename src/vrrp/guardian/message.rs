@@ -57,6 +57,8 @@ pub(super) enum Order {
     Goodbye(Goodbye),
     /// Connections to be woken once their addresses are here.
     Tickle(Vec<Connection>),
+    /// See [`crate::vrrp::Vrrp::hold_newcomers`].
+    HoldNewcomers { run: u64 },
     /// Remove the addresses, send priority 0.
     Stop { run: u64 },
 }
@@ -72,6 +74,8 @@ pub(super) enum Report {
     Event { run: u64, event: VrrpEvent },
     /// How things are.
     Status { run: u64, groups: Vec<GroupStatus> },
+    /// Newcomers of that run are remembered, as far as that is possible.
+    Holding { run: u64 },
     /// The addresses of that run are gone.
     Stopped { run: u64 },
     /// The guardian lives.
@@ -152,6 +156,7 @@ mod tests {
             Order::Claim(ClaimOrder { group: 3, claim: Some(true), number: 9 }),
             Order::Goodbye(Goodbye { datagram: vec![1; 100], paths: vec![(end, six)] }),
             Order::Tickle(vec![Connection { local: end, remote: six }]),
+            Order::HoldNewcomers { run: 7 },
             Order::Stop { run: 7 },
         ] {
             assert_eq!(decode::<Order>(&encode(&order).unwrap()).unwrap(), order);
@@ -162,6 +167,7 @@ mod tests {
             Report::Refused { run: 7, reason: "no".to_owned() },
             Report::Event { run: 7, event },
             Report::Status { run: 7, groups: vec![status(2)] },
+            Report::Holding { run: 7 },
             Report::Stopped { run: 7 },
             Report::Alive,
         ] {

@@ -267,6 +267,12 @@ impl Supervisor {
                     goodbye.datagram.len() <= GOODBYE_LEN_MAX && goodbye.paths.len() <= PATHS_MAX;
                 self.goodbye = fits.then_some(goodbye);
             }
+            (Order::HoldNewcomers { run }, engine) => {
+                if let Some(engine) = engine {
+                    engine.hold_newcomers();
+                }
+                self.say(&Report::Holding { run });
+            }
             (Order::Stop { run }, _) => {
                 self.engine = None;
                 self.say(&Report::Stopped { run });

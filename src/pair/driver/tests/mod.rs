@@ -7,6 +7,7 @@ mod witness;
 mod storm;
 
 use super::*;
+use crate::net::Doors;
 use crate::pair::formation;
 use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
 use crate::pair::testing::{free, soon};
@@ -202,6 +203,7 @@ impl Appliance {
             vrrp: None,
             guardian: None,
             listening: listening_out,
+            doors: Doors::default(),
             fatal,
             promoted: Arc::new(|_last| ()),
             side: side.clone(),

@@ -1,0 +1,98 @@
+//! The door of the services: closed, no connection begins, and none is refused.
+//!
+//! A filter on the listening sockets drops what asks for a new connection (SYN) and nothing else:
+//! whoever has begun is served on, and whoever knocks is not told no (the guardian passes the knock
+//! on to the other appliance, see `vrrp::relay`; without it, the client knocks again after a second).
+//!
+//! Invariants: a closed door answers nothing, not even RST; it keeps no listener alive. Deliberately
+//! absent: when to close it, which is the pair's to know.
+
+use socket2::{SockFilter, SockRef};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::net::TcpListener;
+
+/// The doors of all listeners; clones are the same. Open to begin with.
+#[derive(Clone, Debug, Default)]
+pub struct Doors(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    listeners: Vec<Weak<TcpListener>>,
+    closed: bool,
+}
+
+impl Doors {
+    pub(super) fn add(&self, listener: &Arc<TcpListener>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.listeners.push(Arc::downgrade(listener));
+    }
+
+    /// Closes or opens them; costs a few microseconds for each listener.
+    pub fn close(&self, closed: bool) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed == closed {
+            return;
+        }
+        state.closed = closed;
+        for listener in state.listeners.iter().filter_map(Weak::upgrade) {
+            let socket = SockRef::from(&*listener);
+            let done = if closed { socket.attach_filter(&NO_SYN) } else { socket.detach_filter() };
+            if let Err(e) = done {
+                log::warn!(err:% = e; "the door of a listener could not be closed or opened");
+            }
+        }
+    }
+}
+
+/// `linux/filter.h` and `linux/bpf_common.h`. A filter of a TCP socket sees the TCP header first:
+/// byte 13 holds the flags (RFC 9293 3.1).
+const NO_SYN: [SockFilter; 5] = [
+    SockFilter::new(LOAD_BYTE, 0, 0, 13),
+    SockFilter::new(AND, 0, 0, SYN_ACK),
+    SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+    SockFilter::new(RETURN, 0, 0, 0),
+    SockFilter::new(RETURN, 0, 0, u32::MAX),
+];
+const LOAD_BYTE: u16 = 0x30;
+const AND: u16 = 0x54;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+const SYN: u32 = 0x02;
+const SYN_ACK: u32 = 0x12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::listen;
+    use std::net::IpAddr;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn a_closed_door_keeps_who_is_in_and_answers_nobody_outside() {
+        let doors = Doors::default();
+        let listener = listen(&[IpAddr::from([127, 0, 0, 1])], 0).unwrap().remove(0);
+        let listener = listener.behind(&doors);
+        let at = listener.address();
+        let mut inside = TcpStream::connect(at).await.unwrap();
+        let mut waiting = TcpStream::connect(at).await.unwrap();
+        let (mut served, _) = listener.accept().await.unwrap();
+        doors.close(true);
+        // Neither refused nor taken.
+        let outside = timeout(Duration::from_millis(100), TcpStream::connect(at)).await;
+        assert!(outside.is_err(), "{outside:?}");
+        served.write_all(b"x").await.unwrap();
+        assert_eq!(inside.read_u8().await.unwrap(), b'x');
+        // Who had come before is still taken, and heard.
+        let (mut late, _) = listener.accept().await.unwrap();
+        waiting.write_all(b"y").await.unwrap();
+        assert_eq!(late.read_u8().await.unwrap(), b'y');
+        doors.close(false);
+        TcpStream::connect(at).await.unwrap();
+        drop(listener);
+        doors.close(true);
+        assert!(TcpStream::connect(at).await.is_err(), "the door keeps no listener");
+    }
+}
