@@ -6,7 +6,7 @@ use super::{Inner, LOGIN_TIMEOUT, NONSENSE_MAX, NONSENSE_MAX_BEFORE_LOGIN, cmd};
 use crate::base::{clock, metric};
 use crate::directory::Login;
 use crate::mail::MailError;
-use crate::net::Session as Connection;
+use crate::net::{Notice, Session as Connection};
 use crate::store::PrimaryLease;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,10 +19,14 @@ use understudy_proto::imap::session::{Misfit, State, View, may_expunge};
 use understudy_proto::mailbox::{Mailbox, MailboxRefusal};
 use understudy_proto::time::Mono;
 
+/// RFC 9051 7.1.5. Of a command that is not answered yet it says nothing.
+pub(super) const MOVING: End = End::Bye("The server is moving; connect again");
+
 /// Everything that a command works on.
 pub(super) struct Session {
     pub(super) service: Arc<Inner>,
     pub(super) lease: PrimaryLease,
+    pub(super) notice: Notice,
     pub(super) wire: Wire,
     pub(super) input: Input,
     pub(super) who: Option<Login>,
@@ -48,6 +52,7 @@ pub(super) async fn run(
     let mut session = Session {
         service,
         lease: connection.pass,
+        notice: connection.notice,
         wire: Wire::new(connection.stream),
         input: Input::new(append_limit),
         who: None,
@@ -94,9 +99,13 @@ impl Session {
         response::capability(self.wire.is_tls(), self.who.is_some(), limit)
     }
 
-    /// The next event, after everything buffered is sent.
+    /// The next event, after everything buffered is sent. Here, between two responses, is where a
+    /// session can be told that it ends.
     pub(super) async fn next_event(&mut self) -> Result<Event, End> {
         loop {
+            if self.notice.is_given() {
+                return Err(MOVING);
+            }
             if let Some(event) = self.input.poll_output() {
                 return Ok(event);
             }
@@ -108,7 +117,12 @@ impl Session {
             } else {
                 self.deadline.since(clock::mono())
             };
-            match timeout(patience, self.wire.read()).await {
+            let read = tokio::select! {
+                biased;
+                () = self.notice.given() => return Err(MOVING),
+                read = timeout(patience, self.wire.read()) => read,
+            };
+            match read {
                 Ok(Ok([])) => return Err(End::Gone),
                 Ok(Ok(bytes)) => self.input.handle_input(bytes),
                 Ok(Err(e)) => return Err(End::Io(e)),

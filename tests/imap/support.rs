@@ -15,7 +15,8 @@ use understudy::base::{clock, secret::Secret, task};
 use understudy::directory::{Directory, Login};
 use understudy::imap::Imap;
 use understudy::mail::{Envelope, Mail};
-use understudy::net::{self, Session, Stream};
+use understudy::net::held::Socket;
+use understudy::net::{self, Notice, Session, Stream};
 use understudy::store::disk::{Disk, RealDisk};
 use understudy::store::{LeaseControl, PrimaryLease, Store, StoreOptions};
 use understudy::{config, tls};
@@ -24,6 +25,7 @@ use understudy_proto::id::{Epoch, NodeId, Uid};
 use understudy_proto::mailbox::MailboxRules;
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
+use understudy_proto::time::Mono;
 
 pub(crate) const ADDRESS: &str = "ada@example.org";
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -63,6 +65,7 @@ impl Server {
         // What the pair says of keys once it has them on every node: here there is one.
         store.keyring().mark_replicated(u64::MAX);
         let (lease, control) = PrimaryLease::mint(Epoch(1));
+        control.extend(Mono(u64::MAX));
         let directory = Directory::new(store.clone());
         let tenant = directory.create_tenant(&lease, "example").await.unwrap();
         directory.add_domain(&lease, tenant, "example.org").await.unwrap();
@@ -148,8 +151,9 @@ fn listen(imap: Imap, lease: PrimaryLease, implicit_tls: bool) -> SocketAddr {
     let local = listener.address();
     task::spawn("imap", async move {
         while let Ok((tcp, peer)) = listener.accept().await {
-            let stream = Stream::from(tcp);
-            let session = Session { stream, peer, local, pass: lease.clone() };
+            let stream = Stream::Plain(Socket::new(tcp, &lease));
+            let (pass, notice) = (lease.clone(), Notice::new(lease.notice()));
+            let session = Session { stream, peer, local, pass, notice };
             task::spawn("imap", imap.clone().serve(session, implicit_tls));
         }
     });

@@ -29,7 +29,7 @@ use super::vital::Vital;
 use super::witness::{Client, ClientOptions, WitnessStatus};
 use crate::base::{clock, task};
 use crate::config;
-use crate::net::{Gate, Leave, Pass};
+use crate::net::{Gate, Leave, Notice, Pass};
 use crate::store::disk::Disk;
 use crate::store::{FatalHook, PrimaryLease, Store};
 use crate::tls::Pin;
@@ -297,6 +297,10 @@ impl Pass for PrimaryLease {
 
     async fn decided(&self) {
         Self::decided(self).await;
+    }
+
+    fn notice(&self) -> Notice {
+        Notice::new(Self::notice(self))
     }
 }
 

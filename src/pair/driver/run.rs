@@ -47,6 +47,8 @@ const READ_INLINE_RECORDS: u64 = 4_096;
 const READ_PAUSE: Duration = Duration::from_millis(5);
 /// Most time for an operator's word beyond the machine's own limit.
 const COMMAND_GRACE: Duration = Duration::from_secs(2);
+/// Most time that sessions have for their goodbye before the lease is revoked in good order.
+const FAREWELL_MAX: Duration = Duration::from_millis(5);
 /// Most time for the last frames to leave at an orderly stop.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 /// A loss of the session longer ago than this did not bring a promotion about.
@@ -83,6 +85,8 @@ pub(super) struct Driver {
     asked: Option<(Command, Reply, Mono)>,
     registers: watch::Sender<Option<(u64, Register)>>,
     control: Option<LeaseControl>,
+    /// What the machine hears once the sessions have said goodbye, and when at the latest.
+    leaving: Option<(Operator, Mono)>,
     lease: watch::Sender<Option<PrimaryLease>>,
     /// Until when readers may be answered; the machine says so before and after it leads.
     lease_until: Mono,
@@ -209,6 +213,7 @@ impl Driver {
             asked: None,
             registers,
             control: None,
+            leaving: None,
             lease,
             lease_until: Mono(0),
             witness,
@@ -273,6 +278,7 @@ impl Driver {
                     self.feed(Input::Witness { number, answer });
                 }
                 Some(event) = next_vrrp(&mut self.vrrp_events) => self.vrrp_event(event),
+                () = gone(self.leaving.as_ref(), self.control.as_ref()) => self.leave(),
                 Ok(()) = keyring.changed() => { keyring.borrow_and_update(); }
                 _ = ticks.tick() => self.on_tick(),
                 () = sleep_until(deadline) => timeout_at = self.timeout(deadline),
@@ -875,14 +881,42 @@ impl Driver {
             return tell(reply, Err(refusal));
         }
         log::info!(command:? = command; "an operator speaks");
-        self.feed(Input::Operator(match command {
-            Command::Handover => Operator::Handover,
-            Command::ForceSolo => Operator::ForceSolo,
-            Command::Stop => Operator::Stop,
-        }));
+        match command {
+            Command::Handover => self.take_leave(Operator::Handover),
+            Command::ForceSolo => self.feed(Input::Operator(Operator::ForceSolo)),
+            Command::Stop => self.take_leave(Operator::Stop),
+        }
         let deadline = now.after(self.timers.handover + COMMAND_GRACE);
         if let Some((_, earlier, _)) = self.asked.replace((command, reply, deadline)) {
             tell(earlier, Err(CommandError::Busy));
+        }
+    }
+
+    /// A word that ends the lease in good order. Sessions hear of it before the machine does: what
+    /// they say then leaves while readers may be answered, and before the addresses go.
+    fn take_leave(&mut self, word: Operator) {
+        let now = clock::mono();
+        let ends = word == Operator::Stop || self.machine.may_hand_over();
+        match (&self.control, self.leaving) {
+            // Whoever hands over and is told to stop meanwhile stops.
+            (_, Some((_, at))) if word == Operator::Stop => self.leaving = Some((word, at)),
+            (_, Some(_)) => {}
+            (Some(control), None) if ends && now < self.lease_until => {
+                control.give_notice(true);
+                self.leaving = Some((word, now.after(FAREWELL_MAX)));
+            }
+            (_, None) => self.feed(Input::Operator(word)),
+        }
+    }
+
+    /// All sessions have said goodbye, or had their time for it.
+    fn leave(&mut self) {
+        let Some((word, _)) = self.leaving.take() else { return };
+        self.feed(Input::Operator(word));
+        self.settle();
+        // It did not come about: the next sessions may stay.
+        if let Some(control) = &self.control {
+            control.give_notice(false);
         }
     }
 
@@ -915,7 +949,7 @@ impl Driver {
             && now.after(limit) < *deadline
             && self.control.is_some()
         {
-            self.feed(Input::Operator(Operator::Handover));
+            self.take_leave(Operator::Handover);
         }
     }
 
@@ -1061,6 +1095,16 @@ fn certificate_expires(id: &PairIdentity) -> Option<understudy_proto::time::Unix
 fn tell(reply: Reply, answer: Result<(), CommandError>) {
     if reply.send(answer).is_err() {
         log::debug!("whoever asked the pair has gone");
+    }
+}
+
+/// Ends when a leave is being taken and all sessions are gone, or their time is over.
+async fn gone(leaving: Option<&(Operator, Mono)>, control: Option<&LeaseControl>) {
+    let Some((_, at)) = leaving else { return std::future::pending().await };
+    let Some(control) = control else { return };
+    tokio::select! {
+        () = control.all_gone() => {}
+        () = clock::sleep_until(*at) => {}
     }
 }
 
