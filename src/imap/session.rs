@@ -4,7 +4,7 @@ use super::answer::{Done, End, Failure, refused};
 use super::wire::{PIECE_LEN, Wire};
 use super::{Inner, LOGIN_TIMEOUT, NONSENSE_MAX, NONSENSE_MAX_BEFORE_LOGIN, cmd};
 use crate::base::{clock, metric};
-use crate::directory::Login;
+use crate::directory::{Login, Standing};
 use crate::mail::MailError;
 use crate::net::{Notice, Session as Connection};
 use crate::store::PrimaryLease;
@@ -21,6 +21,9 @@ use understudy_proto::time::Mono;
 
 /// RFC 9051 7.1.5. Of a command that is not answered yet it says nothing.
 pub(super) const MOVING: End = End::Bye("The server is moving; connect again");
+
+/// What the client signed in with is not valid any more.
+pub(super) const SIGNED_OUT: End = End::Bye("The sign-in is no longer valid; sign in again");
 
 /// Everything that a command works on.
 pub(super) struct Session {
@@ -106,6 +109,9 @@ impl Session {
             if self.notice.is_given() {
                 return Err(MOVING);
             }
+            if self.wire.standing.is_lost() {
+                return Err(SIGNED_OUT);
+            }
             if let Some(event) = self.input.poll_output() {
                 return Ok(event);
             }
@@ -123,8 +129,9 @@ impl Session {
                 read = timeout(patience, self.wire.read()) => read,
             };
             match read {
-                Ok(Ok([])) => return Err(End::Gone),
-                Ok(Ok(bytes)) => self.input.handle_input(bytes),
+                Ok(Ok(None)) => return Err(SIGNED_OUT),
+                Ok(Ok(Some([]))) => return Err(End::Gone),
+                Ok(Ok(Some(bytes))) => self.input.handle_input(bytes),
                 Ok(Err(e)) => return Err(End::Io(e)),
                 Err(_elapsed) => return Err(End::Bye("Autologout; idle for too long")),
             }
@@ -283,7 +290,7 @@ impl Session {
     }
 
     /// Somebody logged in.
-    pub(super) fn log_in(&mut self, login: Login) {
+    pub(super) fn log_in(&mut self, login: Login, standing: Standing) {
         log::info!(
             session = self.id,
             tenant = login.tenant.0,
@@ -293,6 +300,7 @@ impl Session {
         );
         metric::LOGINS.inc();
         self.who = Some(login);
+        self.wire.standing.begin(standing);
         self.input.log_in();
     }
 }

@@ -4,7 +4,7 @@ use super::message::Message;
 use super::{Port, Smtp};
 use crate::base::secret::{self, Secret};
 use crate::base::{clock, metric};
-use crate::directory::{Login, Resolved};
+use crate::directory::{Login, Resolved, Standing};
 use crate::net::{self, Notice, Stream};
 use crate::store::PrimaryLease;
 use log::{debug, info, warn};
@@ -38,6 +38,8 @@ struct Driver {
     stream: Option<Stream>,
     machine: Session,
     login: Option<Login>,
+    /// What the login rests on.
+    standing: Option<Standing>,
     message: Option<Message>,
     closed: bool,
 }
@@ -67,6 +69,7 @@ impl Smtp {
             stream: Some(stream),
             machine: Session::new(options, clock::mono()),
             login: None,
+            standing: None,
             message: None,
             closed: false,
         };
@@ -95,6 +98,11 @@ impl Driver {
                 // RFC 5321 3.8. No question is open here: of a message whose outcome is unknown
                 // nothing is said.
                 () = given(self.notice.as_ref()) => self.machine.handle_shutdown(),
+                () = lost(self.standing.as_mut()) => {
+                    info!(session:% = self.id, peer:% = self.peer; "the credential is no longer valid, session ended");
+                    self.standing = None;
+                    self.machine.handle_sign_out();
+                }
                 read = stream.read(&mut buffer) => {
                     let bytes = buffer.get(..read?).unwrap_or_default();
                     if bytes.is_empty() {
@@ -193,7 +201,8 @@ impl Driver {
 
     async fn authenticate(&mut self, name: &str, password: &Secret<String>) -> Answer {
         match self.smtp.0.directory.authenticate(name, password).await {
-            Ok(Some(login)) => {
+            Ok(Some((login, standing))) => {
+                self.standing = Some(standing);
                 metric::LOGINS.inc();
                 info!(session:% = self.id, tenant:% = login.tenant, account:% = login.account;
                     "signed in");
@@ -272,6 +281,13 @@ impl Driver {
 async fn given(notice: Option<&Notice>) {
     match notice {
         Some(notice) => notice.given().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn lost(standing: Option<&mut Standing>) {
+    match standing {
+        Some(standing) => standing.lost().await,
         None => std::future::pending().await,
     }
 }

@@ -90,7 +90,7 @@ impl Appliance {
     }
 
     /// Runs a subcommand, as an operator would.
-    fn tell(&self, words: &[&str], input: &str) {
+    pub(crate) fn tell(&self, words: &[&str], input: &str) {
         let mut child = command(self.dir.path())
             .args(words)
             .stdin(Stdio::piped())
