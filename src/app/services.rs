@@ -54,7 +54,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
                 sessions.clone().listed_in(&table),
                 gate,
                 stop.clone(),
-                move |s| smtp.clone().session(port, s.stream, s.peer, s.pass),
+                move |s| smtp.clone().session(port, s),
             );
             drop(task::spawn_critical("smtp-listener", until_stopped(serve, stop.clone())));
         }

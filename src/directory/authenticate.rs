@@ -1,14 +1,15 @@
 //! Sign-in: a name and a password become a [`Login`].
 
 use super::recent::Asked;
-use super::{Directory, DirectoryError, Resolved, password};
+use super::standing::Follower;
+use super::{Directory, DirectoryError, Resolved, Standing, password};
 use crate::base::metric;
 use crate::base::secret::Secret;
 use crate::base::task;
 use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::{Semaphore, oneshot};
-use understudy_proto::directory::{self, PASSWORD, Secret as Proof};
+use understudy_proto::directory::{self, Credential, PASSWORD, Secret as Proof};
 use understudy_proto::id::{AccountId, TenantId};
 
 /// Sign-ins that may wait for a hash; more are told to come again.
@@ -35,43 +36,64 @@ pub struct Login {
 
 impl Directory {
     /// Checks a name (any address of the account) and a password (the person's, or one of the
-    /// account's app passwords). `None` is "wrong", whichever of the two it was.
+    /// account's app passwords). `None` is "wrong", whichever of the two it was. The session must end
+    /// when its [`Standing`] is lost.
     pub async fn authenticate(
         &self,
         name: &str,
         plain: &Secret<String>,
-    ) -> Result<Option<Login>, DirectoryError> {
-        let mut proofs = Vec::new();
-        let mut login = None;
-        if let Resolved::Account { tenant, account } = self.resolve(name)? {
-            let view = self.store.read(tenant)?;
-            if let Some(row) = directory::account(&view, account)?.filter(|a| !a.closed) {
-                proofs = directory::credentials(&view, account)?;
-                login = Some(Login { tenant, account, address: row.address });
-            }
-        }
+    ) -> Result<Option<(Login, Standing)>, DirectoryError> {
+        let Some((login, credentials, follower)) = self.named(name)? else {
+            metric::PASSWORD_HASHES.inc();
+            hash_and_compare(None, plain.clone()).await?;
+            return Ok(None);
+        };
         // App passwords are long random texts: one fast hash each, on this thread.
-        let is_app = |p: &&directory::Credential| matches!(p.secret, Proof::Blake3 { .. });
-        if proofs.iter().filter(is_app).any(|p| password::verify(&p.secret, plain)) {
-            return Ok(login);
+        let is_app = |c: &&Credential| matches!(c.secret, Proof::Blake3 { .. });
+        let right = |c: &&Credential| password::verify(&c.secret, plain);
+        if let Some(app) = credentials.iter().filter(is_app).find(right) {
+            let standing = follower.standing(self, &login, app.clone());
+            return Ok(Some((login, standing)));
         }
-        let proof = proofs.into_iter().find(|p| p.id == PASSWORD).map(|p| p.secret);
-        let tag = proof.as_ref().zip(login.as_ref()).and_then(|(proof, login)| {
-            let (tenant, account) = (login.tenant, login.account);
+        let password = credentials.into_iter().find(|c| c.id == PASSWORD);
+        let tag = password.as_ref().and_then(|password| {
+            let (tenant, account, proof) = (login.tenant, login.account, &password.secret);
             self.recent.tag(&Asked { tenant, account, credential: PASSWORD, proof, name, plain })
         });
         if tag.as_ref().is_some_and(|tag| self.recent.knows(tag)) {
             metric::LOGINS_RECENT.inc();
-            return Ok(login);
+        } else {
+            metric::PASSWORD_HASHES.inc();
+            let proof = password.as_ref().map(|password| password.secret.clone());
+            if !hash_and_compare(proof, plain.clone()).await? {
+                return Ok(None);
+            }
         }
-        metric::PASSWORD_HASHES.inc();
-        if !hash_and_compare(proof, plain.clone()).await? {
+        let Some(password) = password else { return Ok(None) };
+        let standing = follower.standing(self, &login, password);
+        // It may have been changed while it was hashed.
+        if !standing.stands() {
             return Ok(None);
         }
-        if let Some(tag) = tag {
+        if let Some(tag) = tag.filter(|tag| !self.recent.knows(tag)) {
             self.recent.remember(tag);
         }
-        Ok(login)
+        Ok(Some((login, standing)))
+    }
+
+    /// Whom `name` means, and what can open that account. Whoever changes it from now on is heard.
+    fn named(
+        &self,
+        name: &str,
+    ) -> Result<Option<(Login, Vec<Credential>, Follower)>, DirectoryError> {
+        let Resolved::Account { tenant, account } = self.resolve(name)? else { return Ok(None) };
+        let follower = self.follow(tenant, account);
+        let view = self.store.read(tenant)?;
+        let Some(row) = directory::account(&view, account)?.filter(|a| !a.closed) else {
+            return Ok(None);
+        };
+        let credentials = directory::credentials(&view, account)?;
+        Ok(Some((Login { tenant, account, address: row.address }, credentials, follower)))
     }
 }
 

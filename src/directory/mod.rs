@@ -10,12 +10,14 @@ mod authenticate;
 mod carry;
 mod password;
 mod recent;
+mod standing;
 
 use crate::store::{Store, StoreError, WriteError};
 pub use administer::NewAppPassword;
 pub use authenticate::Login;
 pub use carry::{CarryError, CarryProgress};
 pub use recent::{Known, Recent};
+pub use standing::Standing;
 use understudy_proto::directory::{self, AddressError, DirectoryRefusal};
 use understudy_proto::id::{AccountId, TenantId};
 use understudy_proto::mailbox::RowError;

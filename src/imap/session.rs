@@ -4,9 +4,9 @@ use super::answer::{Done, End, Failure, refused};
 use super::wire::{PIECE_LEN, Wire};
 use super::{Inner, LOGIN_TIMEOUT, NONSENSE_MAX, NONSENSE_MAX_BEFORE_LOGIN, cmd};
 use crate::base::{clock, metric};
-use crate::directory::Login;
+use crate::directory::{Login, Standing};
 use crate::mail::MailError;
-use crate::net::Session as Connection;
+use crate::net::{Notice, Session as Connection};
 use crate::store::PrimaryLease;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,10 +19,17 @@ use understudy_proto::imap::session::{Misfit, State, View, may_expunge};
 use understudy_proto::mailbox::{Mailbox, MailboxRefusal};
 use understudy_proto::time::Mono;
 
+/// RFC 9051 7.1.5. Of a command that is not answered yet it says nothing.
+pub(super) const MOVING: End = End::Bye("The server is moving; connect again");
+
+/// What the client signed in with is not valid any more.
+pub(super) const SIGNED_OUT: End = End::Bye("The sign-in is no longer valid; sign in again");
+
 /// Everything that a command works on.
 pub(super) struct Session {
     pub(super) service: Arc<Inner>,
     pub(super) lease: PrimaryLease,
+    pub(super) notice: Notice,
     pub(super) wire: Wire,
     pub(super) input: Input,
     pub(super) who: Option<Login>,
@@ -48,6 +55,7 @@ pub(super) async fn run(
     let mut session = Session {
         service,
         lease: connection.pass,
+        notice: connection.notice,
         wire: Wire::new(connection.stream),
         input: Input::new(append_limit),
         who: None,
@@ -94,9 +102,16 @@ impl Session {
         response::capability(self.wire.is_tls(), self.who.is_some(), limit)
     }
 
-    /// The next event, after everything buffered is sent.
+    /// The next event, after everything buffered is sent. Here, between two responses, is where a
+    /// session can be told that it ends.
     pub(super) async fn next_event(&mut self) -> Result<Event, End> {
         loop {
+            if self.notice.is_given() {
+                return Err(MOVING);
+            }
+            if self.wire.standing.is_lost() {
+                return Err(SIGNED_OUT);
+            }
             if let Some(event) = self.input.poll_output() {
                 return Ok(event);
             }
@@ -108,9 +123,15 @@ impl Session {
             } else {
                 self.deadline.since(clock::mono())
             };
-            match timeout(patience, self.wire.read()).await {
-                Ok(Ok([])) => return Err(End::Gone),
-                Ok(Ok(bytes)) => self.input.handle_input(bytes),
+            let read = tokio::select! {
+                biased;
+                () = self.notice.given() => return Err(MOVING),
+                read = timeout(patience, self.wire.read()) => read,
+            };
+            match read {
+                Ok(Ok(None)) => return Err(SIGNED_OUT),
+                Ok(Ok(Some([]))) => return Err(End::Gone),
+                Ok(Ok(Some(bytes))) => self.input.handle_input(bytes),
                 Ok(Err(e)) => return Err(End::Io(e)),
                 Err(_elapsed) => return Err(End::Bye("Autologout; idle for too long")),
             }
@@ -269,7 +290,7 @@ impl Session {
     }
 
     /// Somebody logged in.
-    pub(super) fn log_in(&mut self, login: Login) {
+    pub(super) fn log_in(&mut self, login: Login, standing: Standing) {
         log::info!(
             session = self.id,
             tenant = login.tenant.0,
@@ -279,6 +300,7 @@ impl Session {
         );
         metric::LOGINS.inc();
         self.who = Some(login);
+        self.wire.standing.begin(standing);
         self.input.log_in();
     }
 }

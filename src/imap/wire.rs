@@ -3,6 +3,7 @@
 //! Invariants: the buffer grows past [`PIECE_LEN`] by one response at most before it is sent; a peer
 //! that takes nothing for [`WRITE_TIMEOUT`] is gone.
 
+use crate::directory::Standing;
 use crate::net::Stream;
 use std::io;
 use std::sync::Arc;
@@ -25,11 +26,48 @@ pub(super) struct Wire {
     /// Answers not yet sent. Append, then [`Wire::flush`] or [`Wire::relieve`].
     pub(super) out: Vec<u8>,
     input: Box<[u8]>,
+    /// Ends a long answer to whoever may not have it any more.
+    pub(super) standing: Rests,
+}
+
+/// What the session rests on: nothing before the log-in.
+#[derive(Default)]
+pub(super) struct Rests {
+    on: Option<Standing>,
+    lost: bool,
+}
+
+impl Rests {
+    pub(super) fn begin(&mut self, standing: Standing) {
+        (self.on, self.lost) = (Some(standing), false);
+    }
+
+    /// Whether it was found to be lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Ends when it is lost; at once when it already is. Cancellable.
+    pub(super) async fn lost(&mut self) {
+        match &mut self.on {
+            _ if self.lost => {}
+            Some(standing) => {
+                standing.lost().await;
+                self.lost = true;
+            }
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream: Some(stream), out: Vec::new(), input: vec![0; READ_LEN].into() }
+        Self {
+            stream: Some(stream),
+            out: Vec::new(),
+            input: vec![0; READ_LEN].into(),
+            standing: Rests::default(),
+        }
     }
 
     /// Whether TLS protects it.
@@ -44,11 +82,16 @@ impl Wire {
         Ok(())
     }
 
-    /// The next bytes from the peer; empty at the end. Cancellable: bytes are never lost.
-    pub(super) async fn read(&mut self) -> io::Result<&[u8]> {
+    /// The next bytes from the peer; empty at the end, `None` when the session has lost what it
+    /// rests on. Cancellable: bytes are never lost.
+    pub(super) async fn read(&mut self) -> io::Result<Option<&[u8]>> {
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        let n = stream.read(&mut self.input).await?;
-        Ok(self.input.get(..n).unwrap_or_default())
+        let n = tokio::select! {
+            biased;
+            () = self.standing.lost() => return Ok(None),
+            read = stream.read(&mut self.input) => read?,
+        };
+        Ok(Some(self.input.get(..n).unwrap_or_default()))
     }
 
     /// Sends the buffered answers if there are many.
@@ -71,7 +114,14 @@ impl Wire {
             timeout(WRITE_TIMEOUT, stream.flush()).await??;
             io::Result::Ok(())
         };
-        send.await?;
+        tokio::select! {
+            biased;
+            // What is taken at once is: the session can then say why it ends.
+            sent = send => sent?,
+            () = self.standing.lost() => {
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, "signed out meanwhile"));
+            }
+        }
         self.out.clear();
         // A large answer was the exception: its buffer is not kept for an idle session.
         self.out.shrink_to(2 * PIECE_LEN);

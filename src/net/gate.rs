@@ -21,6 +21,41 @@ pub trait Pass: Clone + Send + Sync + 'static {
 
     /// Ends when [`Pass::leave`] says something else than [`Leave::NotYet`]; at once when it does.
     fn decided(&self) -> impl Future<Output = ()> + Send;
+
+    /// Is given before the permission is withdrawn in good order. A session holds it until it has
+    /// said what it has to say.
+    fn notice(&self) -> Notice {
+        Notice::default()
+    }
+}
+
+/// Tells a session that it ends soon, while it may still speak. The default is never given.
+#[derive(Clone, Debug, Default)]
+pub struct Notice(Option<watch::Receiver<bool>>);
+
+impl Notice {
+    /// Given while `word` is true.
+    #[must_use]
+    pub fn new(word: watch::Receiver<bool>) -> Self {
+        Self(Some(word))
+    }
+
+    /// Whether it is given.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.0.as_ref().is_some_and(|word| *word.borrow())
+    }
+
+    /// Ends when it is given; at once when it already is.
+    pub async fn given(&self) {
+        if let Some(mut word) = self.0.clone()
+            && word.wait_for(|given| *given).await.is_ok()
+        {
+            return;
+        }
+        // Nobody will give it any more: the session ends with its pass.
+        std::future::pending().await
+    }
 }
 
 /// Whether bytes may leave.

@@ -14,7 +14,7 @@ pub mod session;
 pub mod table;
 
 pub use door::Doors;
-pub use gate::{Gate, Leave, Open, Pass, Stop, StopControl, stop};
+pub use gate::{Gate, Leave, Notice, Open, Pass, Stop, StopControl, stop};
 pub use listen::{BACKLOG, ListenError, Listener, datagram, listen, listen_at};
 pub use serve::{Limits, Session, Sessions, serve};
 pub use session::Stream;

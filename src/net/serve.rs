@@ -1,6 +1,6 @@
 //! The accept loop: from a listener to one supervised task per session.
 
-use super::gate::{Gate, Leave, Pass, Stop};
+use super::gate::{Gate, Leave, Notice, Pass, Stop};
 use super::held::Socket;
 use super::listen::Listener;
 use super::session::Stream;
@@ -58,6 +58,8 @@ pub struct Session<P> {
     pub local: SocketAddr,
     /// The pass that was current at accept. The session is dropped when it is revoked.
     pub pass: P,
+    /// Given before the pass is withdrawn in good order: the session says goodbye and ends.
+    pub notice: Notice,
 }
 
 impl Sessions {
@@ -153,7 +155,8 @@ where
         };
         let local = tcp.local_addr().unwrap_or_else(|_| listener.address());
         let stream = Stream::Plain(Socket::new(tcp, &pass));
-        let running = handler(Session { stream, peer, local, pass: pass.clone() });
+        let notice = pass.notice();
+        let running = handler(Session { stream, peer, local, pass: pass.clone(), notice });
         let stop = stop.clone();
         // A connection that finds no room in the table is served all the same.
         let listed = sessions.table.open(local, peer);

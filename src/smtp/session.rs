@@ -4,8 +4,8 @@ use super::message::Message;
 use super::{Port, Smtp};
 use crate::base::secret::{self, Secret};
 use crate::base::{clock, metric};
-use crate::directory::{Login, Resolved};
-use crate::net::Stream;
+use crate::directory::{Login, Resolved, Standing};
+use crate::net::{self, Notice, Stream};
 use crate::store::PrimaryLease;
 use log::{debug, info, warn};
 use std::io;
@@ -30,12 +30,16 @@ struct Driver {
     smtp: Smtp,
     port: Port,
     lease: PrimaryLease,
+    /// `None` once the client knows that the session ends: nobody waits for what follows.
+    notice: Option<Notice>,
     peer: SocketAddr,
     id: String,
     /// `None` only while a handshake runs.
     stream: Option<Stream>,
     machine: Session,
     login: Option<Login>,
+    /// What the login rests on.
+    standing: Option<Standing>,
     message: Option<Message>,
     closed: bool,
 }
@@ -43,13 +47,8 @@ struct Driver {
 impl Smtp {
     /// Serves one connection to its end. Dropping it closes the connection; a message that was not
     /// acknowledged is then open, as RFC 5321 has it.
-    pub async fn session(
-        self,
-        port: Port,
-        mut stream: Stream,
-        peer: SocketAddr,
-        lease: PrimaryLease,
-    ) {
+    pub async fn session(self, port: Port, connection: net::Session<PrimaryLease>) {
+        let net::Session { mut stream, peer, pass: lease, notice, .. } = connection;
         let mut options = Options::new(port.service(), &self.0.hostname, true);
         options.limits = self.session_limits();
         if port == Port::Submissions {
@@ -64,11 +63,13 @@ impl Smtp {
             smtp: self,
             port,
             lease,
+            notice: Some(notice),
             peer,
             id,
             stream: Some(stream),
             machine: Session::new(options, clock::mono()),
             login: None,
+            standing: None,
             message: None,
             closed: false,
         };
@@ -87,13 +88,21 @@ impl Driver {
                 self.handle(output).await?;
             }
             if self.closed {
+                self.notice = None;
                 return self.linger(&mut buffer).await;
             }
             let end = self.machine.poll_timeout();
             let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
             tokio::select! {
                 biased;
-                () = self.lease.revoked() => self.machine.handle_shutdown(),
+                // RFC 5321 3.8. No question is open here: of a message whose outcome is unknown
+                // nothing is said.
+                () = given(self.notice.as_ref()) => self.machine.handle_shutdown(),
+                () = lost(self.standing.as_mut()) => {
+                    info!(session:% = self.id, peer:% = self.peer; "the credential is no longer valid, session ended");
+                    self.standing = None;
+                    self.machine.handle_sign_out();
+                }
                 read = stream.read(&mut buffer) => {
                     let bytes = buffer.get(..read?).unwrap_or_default();
                     if bytes.is_empty() {
@@ -192,7 +201,8 @@ impl Driver {
 
     async fn authenticate(&mut self, name: &str, password: &Secret<String>) -> Answer {
         match self.smtp.0.directory.authenticate(name, password).await {
-            Ok(Some(login)) => {
+            Ok(Some((login, standing))) => {
+                self.standing = Some(standing);
                 metric::LOGINS.inc();
                 info!(session:% = self.id, tenant:% = login.tenant, account:% = login.account;
                     "signed in");
@@ -265,6 +275,20 @@ impl Driver {
             Ok(())
         };
         timeout(LINGER, rest).await.unwrap_or(Ok(()))
+    }
+}
+
+async fn given(notice: Option<&Notice>) {
+    match notice {
+        Some(notice) => notice.given().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn lost(standing: Option<&mut Standing>) {
+    match standing {
+        Some(standing) => standing.lost().await,
+        None => std::future::pending().await,
     }
 }
 

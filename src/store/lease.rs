@@ -8,6 +8,9 @@
 //! lease is fresh until a moment that the pair moves on ([`LeaseControl::extend`]), and `net` sends
 //! nothing while it is not (DESIGN.md 3, invariant 7). A fresh mint is not fresh before that.
 //!
+//! Before a revocation in good order notice is given, so that whoever speaks under the lease can take
+//! its leave while it still may. Nobody has to, and nobody is waited for who does not.
+//!
 //! Deliberately absent: how long a lease lasts. That is the pair's to know.
 
 use crate::base::clock;
@@ -30,6 +33,8 @@ struct Inner {
     epoch: Epoch,
     valid: RwLock<bool>,
     revoked: watch::Sender<bool>,
+    /// Whether it is about to be revoked; followed by those who want to say something before.
+    notice: watch::Sender<bool>,
     /// Until when it is fresh, in microseconds of [`Mono`].
     until: AtomicU64,
     /// Wakes those whose answers wait for it.
@@ -44,6 +49,7 @@ impl PrimaryLease {
             epoch,
             valid: RwLock::new(true),
             revoked: watch::Sender::new(false),
+            notice: watch::Sender::new(false),
             until: AtomicU64::new(0),
             extended: watch::Sender::new(()),
         });
@@ -90,6 +96,13 @@ impl PrimaryLease {
         }
     }
 
+    /// Becomes `true` shortly before the lease is revoked in good order. Whoever holds it has not
+    /// finished yet ([`LeaseControl::all_gone`]).
+    #[must_use]
+    pub fn notice(&self) -> watch::Receiver<bool> {
+        self.0.notice.subscribe()
+    }
+
     /// Keeps the lease from being revoked while the guard lives; `None` when it already is.
     pub(super) fn hold(&self) -> Option<RwLockReadGuard<'_, bool>> {
         let guard = self.0.valid.read().unwrap_or_else(PoisonError::into_inner);
@@ -113,6 +126,16 @@ impl LeaseControl {
     pub fn extend(&self, until: Mono) {
         self.0.until.store(until.0, Ordering::Release);
         self.0.extended.send_replace(());
+    }
+
+    /// Gives notice of a revocation that follows, or takes it back.
+    pub fn give_notice(&self, given: bool) {
+        self.0.notice.send_replace(given);
+    }
+
+    /// Returns once nobody holds a [`PrimaryLease::notice`] any more.
+    pub async fn all_gone(&self) {
+        self.0.notice.closed().await;
     }
 
     /// Ends the lease: when this returns, nothing more is written under it.
@@ -149,6 +172,23 @@ mod tests {
         tokio::join!(lease.decided(), later);
         control.extend(Mono(0));
         tokio::join!(lease.decided(), async { control.revoke() });
+    }
+
+    #[tokio::test]
+    async fn notice_is_given_to_all_and_ends_nothing() {
+        let (lease, control) = PrimaryLease::mint(Epoch(3));
+        control.all_gone().await;
+        let (mut first, second) = (lease.notice(), lease.clone().notice());
+        control.give_notice(true);
+        assert!(*first.borrow_and_update() && *second.borrow() && lease.valid());
+        drop(first);
+        let left = async {
+            tokio::task::yield_now().await;
+            drop(second);
+        };
+        tokio::join!(control.all_gone(), left);
+        control.give_notice(false);
+        assert!(!*lease.notice().borrow());
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod append;
 mod fetch;
+mod goodbye;
 mod login;
 mod mailboxes;
 mod news;

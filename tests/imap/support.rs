@@ -15,7 +15,8 @@ use understudy::base::{clock, secret::Secret, task};
 use understudy::directory::{Directory, Login};
 use understudy::imap::Imap;
 use understudy::mail::{Envelope, Mail};
-use understudy::net::{self, Session, Stream};
+use understudy::net::held::Socket;
+use understudy::net::{self, Notice, Session, Stream};
 use understudy::store::disk::{Disk, RealDisk};
 use understudy::store::{LeaseControl, PrimaryLease, Store, StoreOptions};
 use understudy::{config, tls};
@@ -24,6 +25,7 @@ use understudy_proto::id::{Epoch, NodeId, Uid};
 use understudy_proto::mailbox::MailboxRules;
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
+use understudy_proto::time::Mono;
 
 pub(crate) const ADDRESS: &str = "ada@example.org";
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -32,7 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Server {
     pub(crate) imap: SocketAddr,
+    /// As `imap`, but answers leave only while the lease is fresh.
+    pub(crate) held: SocketAddr,
     pub(crate) imaps: SocketAddr,
+    pub(crate) directory: Directory,
     pub(crate) mail: Mail,
     pub(crate) lease: PrimaryLease,
     pub(crate) login: Login,
@@ -63,6 +68,7 @@ impl Server {
         // What the pair says of keys once it has them on every node: here there is one.
         store.keyring().mark_replicated(u64::MAX);
         let (lease, control) = PrimaryLease::mint(Epoch(1));
+        control.extend(Mono(u64::MAX));
         let directory = Directory::new(store.clone());
         let tenant = directory.create_tenant(&lease, "example").await.unwrap();
         directory.add_domain(&lease, tenant, "example.org").await.unwrap();
@@ -78,10 +84,13 @@ impl Server {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&ca).unwrap()).unwrap();
         let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let imap = Imap::new(directory, mail.clone(), service.config(), config, APPEND_LIMIT);
+        let imap =
+            Imap::new(directory.clone(), mail.clone(), service.config(), config, APPEND_LIMIT);
         Self {
-            imap: listen(imap.clone(), lease.clone(), false),
-            imaps: listen(imap, lease.clone(), true),
+            imap: listen(imap.clone(), lease.clone(), false, false),
+            held: listen(imap.clone(), lease.clone(), false, true),
+            imaps: listen(imap, lease.clone(), true, false),
+            directory,
             mail,
             lease,
             login,
@@ -117,6 +126,12 @@ impl Server {
         Client::new(Box::new(tcp)).await
     }
 
+    /// The same, where answers leave only while the lease is fresh.
+    pub(crate) async fn held(&self) -> Client {
+        let tcp = TcpStream::connect(self.held).await.unwrap();
+        Client::new(Box::new(tcp)).await
+    }
+
     /// A connection to port 993, greeting read.
     pub(crate) async fn secure(&self) -> Client {
         let tcp = TcpStream::connect(self.imaps).await.unwrap();
@@ -125,8 +140,13 @@ impl Server {
 
     /// A session that is logged in.
     pub(crate) async fn client(&self) -> Client {
+        self.client_with(PASSWORD).await
+    }
+
+    /// A session that is logged in with another password.
+    pub(crate) async fn client_with(&self, password: &str) -> Client {
         let mut client = self.secure().await;
-        client.ok(&format!("LOGIN {ADDRESS} \"{PASSWORD}\"")).await;
+        client.ok(&format!("LOGIN {ADDRESS} \"{password}\"")).await;
         client
     }
 
@@ -143,13 +163,15 @@ impl Server {
     }
 }
 
-fn listen(imap: Imap, lease: PrimaryLease, implicit_tls: bool) -> SocketAddr {
+fn listen(imap: Imap, lease: PrimaryLease, implicit_tls: bool, held: bool) -> SocketAddr {
     let listener = net::listen(&[IpAddr::from([127, 0, 0, 1])], 0).unwrap().remove(0);
     let local = listener.address();
     task::spawn("imap", async move {
         while let Ok((tcp, peer)) = listener.accept().await {
-            let stream = Stream::from(tcp);
-            let session = Session { stream, peer, local, pass: lease.clone() };
+            let stream =
+                if held { Stream::Plain(Socket::new(tcp, &lease)) } else { Stream::from(tcp) };
+            let (pass, notice) = (lease.clone(), Notice::new(lease.notice()));
+            let session = Session { stream, peer, local, pass, notice };
             task::spawn("imap", imap.clone().serve(session, implicit_tls));
         }
     });
@@ -227,6 +249,25 @@ impl Client {
             let start = all.len();
             all.resize(start + len, 0);
             self.io.read_exact(&mut all[start..]).await.unwrap();
+        }
+    }
+
+    /// Waits until a response begins, and leaves the rest of it.
+    pub(crate) async fn starts(&mut self, with: &str) {
+        let mut start = vec![0; with.len()];
+        self.io.read_exact(&mut start).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&start), with);
+    }
+
+    /// How many bytes come until the connection ends.
+    pub(crate) async fn rest(&mut self) -> usize {
+        let (mut all, mut piece) = (0, vec![0; 65_536]);
+        loop {
+            let read = self.io.read(&mut piece);
+            match tokio::time::timeout(PATIENCE, read).await.expect("an end in time") {
+                Ok(0) | Err(_) => return all,
+                Ok(n) => all += n,
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! A running `understudy`, alone, on loopback ports of its own, with two accounts.
 
 use super::wire::{Lines, tls};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 use understudy::base::clock::mono;
@@ -23,7 +25,7 @@ pub(crate) struct Appliance {
     pub(crate) smtp: u16,
     pub(crate) submission: u16,
     pub(crate) submissions: u16,
-    imaps: u16,
+    pub(crate) imaps: u16,
 }
 
 impl Appliance {
@@ -88,7 +90,7 @@ impl Appliance {
     }
 
     /// Runs a subcommand, as an operator would.
-    fn tell(&self, words: &[&str], input: &str) {
+    pub(crate) fn tell(&self, words: &[&str], input: &str) {
         let mut child = command(self.dir.path())
             .args(words)
             .stdin(Stdio::piped())
@@ -99,6 +101,17 @@ impl Appliance {
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{words:?}: {output:?}\n{}", self.log());
+    }
+
+    /// Asks it to stop in good order.
+    pub(crate) fn terminate(&self) {
+        let process = Pid::from_raw(self.process.id().try_into().unwrap());
+        kill(process, Signal::SIGTERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process.wait().unwrap()
     }
 
     pub(crate) fn log(&self) -> String {

@@ -3,6 +3,7 @@
 pub(crate) mod appliance;
 pub(crate) mod wire;
 
+mod goodbye;
 mod queue;
 mod receive;
 mod submit;

@@ -43,7 +43,7 @@ pub trait KeysMut: Keys {
     /// The upload has been linked for the last time: the store may forget its id (not its bytes).
     fn body_done(&mut self, id: UploadId) -> Result<(), KeysError>;
 
-    /// Whoever follows `topic` (an account's number) is woken once this change is visible.
+    /// Whoever follows `topic` (an account's number, or one of its others) is woken once this change is visible.
     fn wake(&mut self, topic: u64);
 }
 

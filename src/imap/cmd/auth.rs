@@ -90,8 +90,8 @@ fn plain(base64: &[u8]) -> Option<(String, Secret<String>)> {
 
 async fn check(s: &mut Session, name: &str, password: Secret<String>) -> Result<Done, Failure> {
     match s.service.directory.authenticate(name, &password).await? {
-        Some(login) => {
-            s.log_in(login);
+        Some((login, standing)) => {
+            s.log_in(login, standing);
             Ok(Done::ok_with(Code::Capability(s.capability()), "Welcome"))
         }
         None => wrong(s).await,

@@ -1,7 +1,7 @@
 //! IDLE.
 
 use super::super::answer::{Done, End, Failure};
-use super::super::session::Session;
+use super::super::session::{MOVING, SIGNED_OUT, Session};
 use crate::base::clock;
 use tokio::time::sleep;
 use understudy_proto::imap::input::Event;
@@ -43,8 +43,9 @@ pub(super) async fn run(s: &mut Session) -> Result<Done, Failure> {
         }
         let pause = s.service.config.keepalive.min(left);
         let wake = tokio::select! {
+            () = s.notice.given() => return Err(MOVING.into()),
             read = s.wire.read() => {
-                let bytes = read?;
+                let Some(bytes) = read? else { return Err(SIGNED_OUT.into()) };
                 if bytes.is_empty() {
                     return Err(End::Gone.into());
                 }

@@ -29,7 +29,7 @@ use super::vital::Vital;
 use super::witness::{Client, ClientOptions, WitnessStatus};
 use crate::base::{clock, task};
 use crate::config;
-use crate::net::{Doors, Gate, Leave, Pass};
+use crate::net::{Doors, Gate, Leave, Notice, Pass};
 use crate::store::disk::Disk;
 use crate::store::{FatalHook, PrimaryLease, Store};
 use crate::tls::Pin;
@@ -299,6 +299,10 @@ impl Pass for PrimaryLease {
 
     async fn decided(&self) {
         Self::decided(self).await;
+    }
+
+    fn notice(&self) -> Notice {
+        Notice::new(Self::notice(self))
     }
 }
 

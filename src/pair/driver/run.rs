@@ -49,6 +49,8 @@ const READ_INLINE_RECORDS: u64 = 4_096;
 const READ_PAUSE: Duration = Duration::from_millis(5);
 /// Most time for an operator's word beyond the machine's own limit.
 const COMMAND_GRACE: Duration = Duration::from_secs(2);
+/// Most time that sessions have for their goodbye before the lease is revoked in good order.
+const FAREWELL_MAX: Duration = Duration::from_millis(5);
 /// Most time for the last frames to leave at an orderly stop.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 /// A loss of the session longer ago than this did not bring a promotion about.
@@ -83,11 +85,10 @@ pub(super) struct Driver {
     done_out: mpsc::Receiver<Done>,
     commands: mpsc::Receiver<(Command, Reply)>,
     asked: Option<(Command, Reply, Mono)>,
-    /// A handover's first step is under way: the doors close.
-    leaving: bool,
     doors_closed: bool,
     registers: watch::Sender<Option<(u64, Register)>>,
     control: Option<LeaseControl>,
+    leaving: Option<Leaving>,
     lease: watch::Sender<Option<PrimaryLease>>,
     /// Until when readers may be answered; the machine says so before and after it leads.
     lease_until: Mono,
@@ -212,10 +213,10 @@ impl Driver {
             done_out,
             commands,
             asked: None,
-            leaving: false,
             doors_closed: false,
             registers,
             control: None,
+            leaving: None,
             lease,
             lease_until: Mono(0),
             witness,
@@ -280,6 +281,7 @@ impl Driver {
                     self.feed(Input::Witness { number, answer });
                 }
                 Some(event) = next_vrrp(&mut self.vrrp_events) => self.vrrp_event(event),
+                () = gone(self.leaving.as_ref(), self.control.as_ref()) => self.leave(),
                 Ok(()) = keyring.changed() => { keyring.borrow_and_update(); }
                 _ = ticks.tick() => self.on_tick(),
                 () = sleep_until(deadline) => timeout_at = self.timeout(deadline),
@@ -534,10 +536,7 @@ impl Driver {
     fn done(&mut self, done: Done) {
         match done {
             Done::Input(input) => self.feed(input),
-            Done::Leaving(word) => {
-                self.leaving = false;
-                self.feed(Input::Operator(word));
-            }
+            Done::DoorsClosed => self.bid_farewell(),
             Done::Log(input) => {
                 self.feed(input);
                 self.jobs.answered();
@@ -892,13 +891,73 @@ impl Driver {
         }
         log::info!(command:? = command; "an operator speaks");
         match command {
-            Command::Handover => self.leave(Operator::Handover),
+            Command::Handover => self.take_leave(Operator::Handover),
             Command::ForceSolo => self.feed(Input::Operator(Operator::ForceSolo)),
-            Command::Stop => self.leave(Operator::Stop),
+            Command::Stop => self.take_leave(Operator::Stop),
         }
         let deadline = now.after(self.timers.handover + COMMAND_GRACE);
         if let Some((_, earlier, _)) = self.asked.replace((command, reply, deadline)) {
             tell(earlier, Err(CommandError::Busy));
+        }
+    }
+
+    /// A word that ends the lease in good order, in three steps: newcomers are held at the door and
+    /// whoever is on the doorstep is let in; sessions hear of it while they may still answer; then
+    /// the machine does. So nobody is turned away, and nobody is left without a word.
+    fn take_leave(&mut self, word: Operator) {
+        let ends = word == Operator::Stop || self.machine.may_hand_over();
+        let leads = self.control.is_some() && clock::mono() < self.lease_until;
+        match &mut self.leaving {
+            // Whoever hands over and is told to stop meanwhile stops.
+            Some(leaving) if word == Operator::Stop => leaving.word = word,
+            Some(_) => {}
+            None if ends && leads => {
+                self.leaving = Some(Leaving { word, until: None });
+                self.close_doors();
+            }
+            None => self.feed(Input::Operator(word)),
+        }
+    }
+
+    /// Where the addresses move, newcomers are held: the guardian remembers who knocks.
+    fn close_doors(&mut self) {
+        let moves = self.machine.status().state == State::Pair;
+        let Some(vrrp) = self.options.vrrp.clone().filter(|_| moves) else {
+            return self.bid_farewell();
+        };
+        self.doors_closed = true;
+        let (doors, done) = (self.options.doors.clone(), self.done.clone());
+        self.helper(async move {
+            let held = tokio::task::spawn_blocking(move || vrrp.hold_newcomers()).await;
+            if let Err(e) = held {
+                log::warn!(err:% = e; "newcomers are not held during the handover");
+            }
+            doors.close(true);
+            tokio::time::sleep(DOORSTEP).await;
+            // The driver is gone only when the process ends.
+            done.send(Done::DoorsClosed).await.unwrap_or_default();
+        });
+    }
+
+    /// Sessions hear of the end before the machine does: what they say then leaves while readers may
+    /// be answered, and before the addresses go.
+    fn bid_farewell(&mut self) {
+        let Some(leaving) = &mut self.leaving else { return };
+        leaving.until = Some(clock::mono().after(FAREWELL_MAX));
+        if let Some(control) = &self.control {
+            control.give_notice(true);
+        }
+    }
+
+    /// All sessions have said goodbye, or had their time for it.
+    fn leave(&mut self) {
+        let Some(Leaving { word, .. }) = self.leaving.take() else { return };
+        self.feed(Input::Operator(word));
+        self.settle();
+        // It did not come about: the next sessions may come and stay.
+        if let Some(control) = &self.control {
+            control.give_notice(false);
+            self.open_doors();
         }
     }
 
@@ -931,37 +990,13 @@ impl Driver {
             && now.after(limit) < *deadline
             && self.control.is_some()
         {
-            self.leave(Operator::Handover);
+            self.take_leave(Operator::Handover);
         }
-    }
-
-    /// Tells the machine to hand over, or to stop. Where that moves addresses, newcomers are held at
-    /// the door first, and whoever is on the doorstep is let in: nobody is turned away.
-    fn leave(&mut self, word: Operator) {
-        if self.leaving {
-            return;
-        }
-        let leads = self.control.is_some() && self.machine.status().state == State::Pair;
-        let Some(vrrp) = self.options.vrrp.clone().filter(|_| leads) else {
-            return self.feed(Input::Operator(word));
-        };
-        (self.leaving, self.doors_closed) = (true, true);
-        let (doors, done) = (self.options.doors.clone(), self.done.clone());
-        self.helper(async move {
-            let held = tokio::task::spawn_blocking(move || vrrp.hold_newcomers()).await;
-            if let Err(e) = held {
-                log::warn!(err:% = e; "newcomers are not held during the handover");
-            }
-            doors.close(true);
-            tokio::time::sleep(DOORSTEP).await;
-            // The driver is gone only when the process ends.
-            done.send(Done::Leaving(word)).await.unwrap_or_default();
-        });
     }
 
     /// The doors are open to who may serve, and to a standby: it says at once that it does not.
     fn open_doors(&mut self) {
-        if self.doors_closed && !self.leaving {
+        if self.doors_closed && self.leaving.is_none() {
             self.doors_closed = false;
             self.options.doors.close(false);
         }
@@ -1109,6 +1144,26 @@ fn certificate_expires(id: &PairIdentity) -> Option<understudy_proto::time::Unix
 fn tell(reply: Reply, answer: Result<(), CommandError>) {
     if reply.send(answer).is_err() {
         log::debug!("whoever asked the pair has gone");
+    }
+}
+
+/// A reign that ends in good order.
+struct Leaving {
+    /// What the machine hears in the end.
+    word: Operator,
+    /// How long sessions have for their goodbye; `None` while the doors close.
+    until: Option<Mono>,
+}
+
+/// Ends when a leave is being taken and all sessions are gone, or their time is over.
+async fn gone(leaving: Option<&Leaving>, control: Option<&LeaseControl>) {
+    let Some(at) = leaving.and_then(|l| l.until.as_ref()) else {
+        return std::future::pending().await;
+    };
+    let Some(control) = control else { return };
+    tokio::select! {
+        () = control.all_gone() => {}
+        () = clock::sleep_until(*at) => {}
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::id::Lsn;
-use understudy_proto::pair::{Input, Operator, Register};
+use understudy_proto::pair::{Input, Register};
 
 /// Answers that wait for the driver; workers wait with them.
 pub(super) const DONE_MAX: usize = 64;
@@ -28,8 +28,8 @@ pub(super) enum Done {
     Unreadable(StoreError),
     /// The peer's keyring of that version was taken in, or refused.
     Keyring(u64, Result<(), StoreError>),
-    /// The doors are closed: this may be said to the machine now.
-    Leaving(Operator),
+    /// The doors are closed, and whoever was on the doorstep is in.
+    DoorsClosed,
     /// The process must end: why.
     Fatal(String),
 }

@@ -4,6 +4,7 @@ use super::rows::{
     self, Account, Address, Credential, KEY_LAST_ACCOUNT, KEY_LAST_TENANT, Tenant, key_account,
     key_address, key_credential, key_domain, key_tenant,
 };
+use super::sign_in_topic;
 use crate::codec;
 use crate::id::{AccountId, TenantId};
 use crate::keys::KeysMut;
@@ -58,9 +59,11 @@ impl Apply for DirectoryRules {
             Change::SetCredential { account, credential } => {
                 let key = key_credential(account, credential.id);
                 keys.put(&key, &codec::encode(&credential))?;
+                keys.wake(sign_in_topic(account));
             }
             Change::RevokeCredential { account, id } => {
                 keys.delete(&key_credential(account, id))?;
+                keys.wake(sign_in_topic(account));
             }
         }
         Ok(())
@@ -91,5 +94,6 @@ fn close_account(keys: &mut dyn KeysMut, id: AccountId) -> Result<(), ApplyError
     for credential in rows::credentials(keys, id)? {
         keys.delete(&key_credential(id, credential.id))?;
     }
+    keys.wake(sign_in_topic(id));
     Ok(())
 }

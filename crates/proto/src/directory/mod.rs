@@ -17,6 +17,8 @@
 //! addresses are keyed in canonical form ([`canonical_address`]). Absent: checking passwords
 //! (src/directory) and mailboxes ([`crate::mailbox`]), except that an account is born with its own.
 
+use crate::id::AccountId;
+
 mod address;
 mod apply;
 mod commands;
@@ -36,6 +38,13 @@ pub use rows::{
     Account, Address, Credential, PASSWORD, Secret, Tenant, account, accounts, address, aliases,
     credentials, domain_owner, domains, tenant, tenants,
 };
+
+/// The topic that is woken when a credential of the account comes, changes or goes, or the account
+/// is closed; apart from the account's own, which mail wakes.
+#[must_use]
+pub fn sign_in_topic(account: AccountId) -> u64 {
+    1 << 32 | u64::from(account.0)
+}
 
 /// Most app passwords of one account.
 pub const CREDENTIALS_MAX: usize = 64;

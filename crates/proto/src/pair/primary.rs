@@ -728,7 +728,8 @@ impl Machine {
     }
 
     /// Whether the standby could take over now. Not while who decides is changing.
-    pub(super) fn may_hand_over(&self) -> bool {
+    #[must_use]
+    pub fn may_hand_over(&self) -> bool {
         let decided = !self.is_deciding() && self.court.limbo == Limbo::No;
         decided && matches!(&self.phase, Phase::Primary(p) if p.can_hand_over())
     }

@@ -39,6 +39,7 @@ replies! {
     NO_VRFY = 252 "2.5.0" "Send some mail, I will try my best";
     GO_AHEAD = 354 "" "Start mail input; end with <CRLF>.<CRLF>";
     SHUTDOWN = 421 "4.3.2" "Service is moving, try again at once";
+    SIGNED_OUT = 421 "4.7.0" "Sign-in is no longer valid, sign in again";
     TIMEOUT = 421 "4.4.2" "Timeout, closing the connection";
     TOO_MANY_ERRORS = 421 "4.7.0" "Too many errors, closing the connection";
     TOO_MANY_COMMANDS = 421 "4.7.0" "Too many commands without mail, closing the connection";

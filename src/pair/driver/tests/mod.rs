@@ -7,7 +7,8 @@ mod witness;
 mod storm;
 
 use super::*;
-use crate::net::Doors;
+use crate::base::limit::Limit;
+use crate::net::{self, Doors};
 use crate::pair::formation;
 use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
 use crate::pair::testing::{free, soon};
@@ -16,6 +17,8 @@ use crate::store::{StoreOptions, WriteError, swap};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use understudy_proto::codec::DecodeError;
 use understudy_proto::directory::{CreateAccount, CreateTenant, DirectoryRules};
 use understudy_proto::id::TenantId;
@@ -568,6 +571,57 @@ async fn the_primary_goes_on_alone_and_the_standby_catches_up() {
     b.paired().await;
     b.shows("stalled").await;
     b.shows("alone 299").await;
+}
+
+/// A listener behind the node's lease whose sessions say goodbye when they are told to; every other
+/// one does not listen to anybody.
+fn polite(process: &Process) -> (SocketAddr, net::StopControl) {
+    static ROOM: Limit = Limit::new("test", 10);
+    static NEXT: AtomicBool = AtomicBool::new(false);
+    let listener = net::listen(&["127.0.0.1".parse().unwrap()], 0).unwrap().remove(0);
+    let (at, (control, stop)) = (listener.address(), net::stop());
+    let limits = net::Limits { limit: &ROOM, per_source_max: 10, refusal: b"" };
+    let handler = |mut s: net::Session<PrimaryLease>| async move {
+        s.stream.write_all(b"hello").await.unwrap();
+        if NEXT.fetch_xor(true, Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        s.notice.given().await;
+        s.stream.write_all(b"bye").await.unwrap();
+    };
+    let sessions = net::Sessions::new(limits);
+    task::spawn("accept", net::serve(listener, sessions, process.pair.gate(), stop, handler));
+    (at, control)
+}
+
+async fn guest(at: SocketAddr) -> TcpStream {
+    let mut tcp = TcpStream::connect(at).await.unwrap();
+    soon(tcp.read_exact(&mut [0; 5])).await.unwrap();
+    tcp
+}
+
+async fn last_word(mut tcp: TcpStream) -> Vec<u8> {
+    let mut word = Vec::new();
+    soon(tcp.read_to_end(&mut word)).await.unwrap();
+    word
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_told_before_a_handover_and_waited_for_no_longer_than_they_may() {
+    let (_zero, a, _one, b) = formed().await;
+    let (at, _control) = polite(&a);
+    let (polite_one, stubborn) = (guest(at).await, guest(at).await);
+    soon(a.pair.handover()).await.unwrap();
+    b.serving().await;
+    assert_eq!(last_word(polite_one).await, b"bye");
+    assert_eq!(last_word(stubborn).await, b"");
+    // The next reign's sessions are not told of the last one's end.
+    soon(b.pair.handover()).await.unwrap();
+    a.serving().await;
+    a.paired().await;
+    let (again, _stubborn) = (guest(at).await, guest(at).await);
+    soon(a.pair.stop()).await.unwrap();
+    assert_eq!(last_word(again).await, b"bye");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -184,6 +184,11 @@ impl Session {
         self.close_with(reply::SHUTDOWN);
     }
 
+    /// Closes the session: what the client signed in with is not valid any more.
+    pub fn handle_sign_out(&mut self) {
+        self.close_with(reply::SIGNED_OUT);
+    }
+
     /// The next thing to do. `None`: answer the open question, or read.
     pub fn poll_output(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
