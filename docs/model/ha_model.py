@@ -13,7 +13,7 @@ Invariants, in every reachable state:
  2 no acknowledged operation is ever discarded; 3 no epoch has two primaries;
  4 a read that is served reflects every operation acknowledged before.
  While two branches exist (all paths cut while both nodes run, or force-solo, or a witness rolled back behind a reign
- alone: `forked`), 1 is: durable on the union of both; 4 is suspended. The admission that ends it restores both.
+ that a node has not heard of: `forked`), 1 is: durable on the union of both; 4 is suspended. The admission that ends it restores both.
 Liveness: from every reachable state, once faults end and links heal, a state is reachable in which both are insync: with
  the witness back in office, and also when it never comes back.
 Each mutant takes one rule out and must be caught: the rule is needed, and the model has teeth.
@@ -58,6 +58,7 @@ MUTANTS = {
  'switch-standby-first': 'witness gone: the standby obeys no witness at once, then the primary: no limbo',
  'return-primary-first': 'witness back: seeded, then the primary obeys it, then the standby: no limbo',
  'return-unseeded': 'witness back: the pair obeys it without seeding it',
+ 'branched-waits': 'a primary in a pair whose peer has a branch cannot do without a witness that is gone',
  'trust-rolled-back': 'a node obeys a witness that holds less than the node has seen',
 }
 
@@ -137,8 +138,7 @@ def moves(s, r):
     if s.wfaults and s.W is not None:
         yield 'witness loses its file', s._replace(W=None, fly=None, wfaults=s.wfaults - 1)
         if s.old and s.old != s.W:
-            reg = in_force(s)
-            blind = any(m.arb == 'W' and m.ep <= s.old[0] and not reg[2] >> i & 1 for i, m in enumerate(n))
+            blind = any(m.arb == 'W' and m.ep <= s.old[0] for m in n)
             yield 'witness is rolled back', s._replace(W=s.old, fly=None, wfaults=s.wfaults - 1, forked=1 if blind else s.forked)
     if s.fly:            # a swap whose answer never comes arrives late, once, or never
         expect, new = s.fly
@@ -217,6 +217,8 @@ def primary(s, r, i, me, pe, nm, session, hears, trusted, put):
     if hears and pe.ep > ep and (pe.role == 'P' or session):
         yield nm + 'steps down', put(i, me._replace(role='R', mode='-', ep=pe.ep, matched=0, lease=0))
     follows = session and pe.role == 'S' and pe.ep == ep and log[:len(pe.log)] == pe.log
+    # It led alone and has what this log lacks: it says so, follows nobody and leads no more.
+    branched = session and pe.role != 'P' and pe.ep <= ep and pe.reg[1:] == (j, 1 << j) and common(log, pe.log) < len(pe.log) and mut != 'branched-waits'
     if follows:
         if len(pe.log) < len(log): yield nm + 'ships', put(i, me, pe._replace(log=log))
         m = len(pe.log) if mut == 'ack-before-fsync' else pe.dur
@@ -237,7 +239,7 @@ def primary(s, r, i, me, pe, nm, session, hears, trusted, put):
             heard = s.ba if i else s.ab
             waits = pe.up and pe.role == 'S' and pe.mode == 'PAIR' and not pe.stale
             if mode == 'JOIN' and not follows: yield nm + 'gives the admission up', put(i, me._replace(mode='SOLO'))
-            elif mode == 'PAIR' and ((not session and (not waits or not heard or mut == 'never-stale')) or (session and pe.role == 'R')):
+            elif mode == 'PAIR' and ((not session and (not waits or not heard or mut == 'never-stale')) or (session and pe.role == 'R') or branched):
                 e = next_epoch(ep, i, mut)
                 yield nm + 'goes solo', put(i, me._replace(mode='SOLO', ep=e, reg=(e, i, 1 << i), lease=0), forked=1 if waits and not heard else s.forked)
     if arb == 'W' and trusted(i):
@@ -266,7 +268,7 @@ def primary(s, r, i, me, pe, nm, session, hears, trusted, put):
     if session and mode == 'PAIR' and pe.role == 'S' and pe.ep <= ep and log[:len(pe.log)] == pe.log and pe.dur <= dur and (pe.reg != reg or pe.ep != ep or pe.stale or pe.arb != arb or pe.mode != 'PAIR'):
         yield nm + 'says Admit', put(i, me, pe._replace(ep=ep, reg=reg, stale=0, mode='PAIR', arb=arb), forked=0)
     # Arbitration: the standby goes into limbo durably, then the primary changes, then the standby (by Admit).
-    if (follows or (session and pe.role == 'R' and pe.ep <= ep)) and arb == 'W' and not trusted(i):
+    if (follows or branched or (session and pe.role == 'R' and pe.ep <= ep)) and arb == 'W' and not trusted(i):
         if mut == 'switch-primary-first': yield nm + 'obeys no witness', put(i, me._replace(arb='N'))
         elif pe.arb == 'W':
             x = 'N' if mut == 'switch-standby-first' else 'X'
@@ -345,7 +347,7 @@ def runs(quick):
      'serve-without-lease': (L, 1, 0, 0, 0, 0), 'joining-unleased': (L, 1, 0, 0, 0, 0), 'promote-leased': (L, 1, 0, 0, 0, 0),
      'grant-while-promoting': (L, 1, 0, 0, 0, 0), 'forget-grant': (L, 1, 1, 0, 0, 0), 'goodbye-of-the-living': (L, 1, 0, 0, 0, 0),
      'switch-primary-first': (W, 1, 0, 3, 0, 0), 'switch-standby-first': (W, 1, 1, 3, 0, 0), 'return-primary-first': (W, 1, 1, 3, 0, 0),
-     'return-unseeded': (W, 0, 0, 1, 0, 0), 'trust-rolled-back': (W, 1, 0, 1, 1, 0),
+     'return-unseeded': (W, 0, 0, 1, 0, 0), 'trust-rolled-back': (W, 1, 0, 1, 1, 0), 'branched-waits': (W, 1, 1, 0, 0, 0),
     }
     #               name                            witness ops crashes links wfaults operator
     if quick:
@@ -374,8 +376,9 @@ def runs(quick):
         yield R('no witness, force-solo twice',         False, 1, 1, 2, operator=2)
         yield R('no witness, read leases',              False, 2, 2, 2, leases=True, live=False)
     for m in MUTANTS:
+        if quick and m == 'branched-waits': continue   # its million states take minutes
         (wit, leases), *v = small[m]
-        yield R('mutant', wit, *v, leases=leases, mutant=m, live=m in ('return-unseeded',))
+        yield R('mutant', wit, *v, leases=leases, mutant=m, live=m in ('return-unseeded', 'branched-waits'))
 
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument('--quick', action='store_true'); ap.add_argument('--only'); ap.add_argument('--list', action='store_true')
