@@ -41,6 +41,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// ourselves were frozen, it was not silent.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
+/// Pause before what did not go is sent again.
+const RETRY: Duration = Duration::from_millis(1);
+
 /// How soon an event is offered again that the pair did not take.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
 
@@ -306,7 +309,11 @@ impl Shared {
             if silence >= SILENCE_MAX {
                 abandoned("it does not speak");
             }
-            self.flush(&mut lock(&self.outgoing));
+            let all = self.flush(&mut lock(&self.outgoing));
+            if !all {
+                // Out of memory the socket is writable all the time: no busy loop.
+                std::thread::sleep(RETRY);
+            }
         }
     }
 
