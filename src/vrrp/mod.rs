@@ -23,6 +23,7 @@ mod link;
 mod probe;
 mod relay;
 mod router;
+mod setting;
 mod socket;
 mod track;
 
@@ -220,7 +221,7 @@ impl Vrrp {
     /// A configuration that cannot work, or a process that may not use raw sockets.
     pub fn start(configs: Vec<GroupConfig>) -> Result<Self, VrrpError> {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-        let engine = Engine::start(configs, sender)?;
+        let engine = Engine::start(configs, sender, None)?;
         Ok(Self { backend: Backend::Here(engine), events: Mutex::new(Some(receiver)) })
     }
 
