@@ -152,7 +152,7 @@ where
             continue;
         };
         let local = tcp.local_addr().unwrap_or_else(|_| listener.address());
-        let stream = Stream::Plain(Socket::new(tcp, &pass));
+        let stream = Stream::Plain(Socket::new(tcp, &pass).counted_by(listener.greeting()));
         let running = handler(Session { stream, peer, local, pass: pass.clone() });
         let stop = stop.clone();
         // A connection that finds no room in the table is served all the same.

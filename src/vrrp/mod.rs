@@ -269,6 +269,15 @@ impl Vrrp {
         }
     }
 
+    /// Whoever came before `since` was answered here: only later ones are sent on. To be called once
+    /// the listeners do not answer any more; does not wait.
+    pub fn newcomers_since(&self, since: Mono) {
+        match &self.backend {
+            Backend::Here(engine) => engine.newcomers_since(since),
+            Backend::There(guardian) => guardian.newcomers_since(since),
+        }
+    }
+
     /// What happens from now on; there is one receiver, given out once.
     #[must_use]
     pub fn events(&self) -> Option<mpsc::Receiver<VrrpEvent>> {
