@@ -6,8 +6,9 @@
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -36,15 +37,23 @@ pub fn realtime_alone() -> Result<(), Errno> {
     Errno::result(answer).map(drop)
 }
 
-/// Starts `command` with no signal blocked, whatever this thread blocks: it would inherit that, and
-/// could not be told to end.
+/// Starts `command` as somebody else's: with no signal blocked, whatever this thread blocks (it would
+/// inherit that, and could not be told to end), without any capability, unable to gain one
+/// (`PR_SET_NO_NEW_PRIVS`, which also holds for root), and killed when this *thread* ends. What it
+/// starts itself is not killed with it.
 #[expect(unsafe_code, reason = "what runs between fork and exec is unsafe to name")]
-pub fn unblock_signals(command: &mut Command) {
-    let unblock = || SigSet::empty().thread_set_mask().map_err(Into::into);
-    // SAFETY: sigprocmask(2) and making an error of a number are safe in a forked child: no
-    // allocation, no lock.
+pub fn confine(command: &mut Command) {
+    let confine = || {
+        SigSet::empty().thread_set_mask()?;
+        set_pdeathsig(Signal::SIGKILL)?;
+        set_no_new_privs()?;
+        capabilities(|_, _| 0)?;
+        Ok(())
+    };
+    // SAFETY: these are bare system calls, and making an error of a number is safe in a forked
+    // child, too: no allocation, no lock.
     unsafe {
-        command.pre_exec(unblock);
+        command.pre_exec(confine);
     }
 }
 
@@ -72,8 +81,15 @@ pub fn no_core() -> Result<(), Errno> {
 ///
 /// # Errors
 /// None on Linux.
-#[expect(unsafe_code, reason = "no crate that we use wraps capset(2)")]
 pub fn drop_network_administration() -> Result<(), Errno> {
+    let gone = |word| if word == 0 { 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW } else { 0 };
+    capabilities(|word, had| had & !gone(word))
+}
+
+/// Sets each word of this thread's capabilities to what `kept` makes of what it has; allocates
+/// nothing.
+#[expect(unsafe_code, reason = "no crate that we use wraps capset(2)")]
+fn capabilities(kept: impl Fn(usize, u32) -> u32) -> Result<(), Errno> {
     /// `struct __user_cap_header_struct`.
     #[repr(C)]
     struct Header {
@@ -93,11 +109,10 @@ pub fn drop_network_administration() -> Result<(), Errno> {
     // SAFETY: version 3 reads a header and writes two data structures; both outlive the call.
     let answer = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
     Errno::result(answer)?;
-    let keep = !(1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW);
-    if let Some(low) = data.first_mut() {
-        low.effective &= keep;
-        low.permitted &= keep;
-        low.inheritable &= keep;
+    for (word, set) in data.iter_mut().enumerate() {
+        set.effective = kept(word, set.effective);
+        set.permitted = kept(word, set.permitted);
+        set.inheritable = kept(word, set.inheritable);
     }
     // SAFETY: version 3 reads a header and two data structures; both outlive the call.
     let answer = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) };
@@ -122,11 +137,36 @@ mod tests {
             let mut command = Command::new("grep");
             command.args(["-c", "SigBlk:\t0000000000000000", "/proc/self/status"]);
             assert!(!command.output().unwrap().status.success(), "inherited");
-            unblock_signals(&mut command);
+            confine(&mut command);
             assert!(command.output().unwrap().status.success());
         })
         .join()
         .unwrap();
+    }
+
+    /// Also root's, which exec(2) would give back.
+    #[test]
+    fn a_confined_command_has_no_capability_and_dies_with_its_thread() {
+        let shown = |line: &str| {
+            let mut command = Command::new("grep");
+            command.args(["-c", line, "/proc/self/status"]);
+            confine(&mut command);
+            command.output().unwrap().status.success()
+        };
+        for line in ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
+            assert!(shown(line), "{line}");
+        }
+        let (sender, receiver) = std::sync::mpsc::channel();
+        crate::base::task::thread("tests-confine", move || {
+            let mut command = Command::new("sleep");
+            command.arg("60");
+            confine(&mut command);
+            sender.send(command.spawn().unwrap()).unwrap();
+        })
+        .join()
+        .unwrap();
+        let status = receiver.recv().unwrap().wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     }
 
     #[test]

@@ -312,6 +312,7 @@ section! {
         /// Whether the addresses move with an Ethernet address of their own (00:00:5e:00:01:VRID).
         virtual_mac: bool = false;
         /// A program with its arguments that must succeed for this appliance to have the addresses.
+        /// It runs as the appliance's user, without any capability, and cannot gain one.
         track: Vec<String> = Vec::new(), optional: vec!["/usr/local/bin/uplink-works".into()];
         /// Pause between two runs of it, in milliseconds.
         track_every_ms: i64 = 2_000;

@@ -4,10 +4,14 @@
 //! whoever has begun is served on, and whoever knocks is not told no (the guardian passes the knock
 //! on to the other appliance, see `vrrp::relay`; without it, the client knocks again after a second).
 //!
+//! Who is on the doorstep (connected, but not yet greeted) is counted, so that a handover can wait.
+//!
 //! Invariants: a closed door answers nothing, not even RST; it keeps no listener alive. Deliberately
 //! absent: when to close it, which is the pair's to know.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockFilter, SockRef};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::net::TcpListener;
 
@@ -17,6 +21,8 @@ pub struct Doors(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Connections that were accepted and have not been sent a byte.
+    ungreeted: Arc<()>,
     listeners: Vec<Weak<TcpListener>>,
     closed: bool,
 }
@@ -25,6 +31,25 @@ impl Doors {
     pub(super) fn add(&self, listener: &Arc<TcpListener>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.listeners.push(Arc::downgrade(listener));
+    }
+
+    /// To be kept until the connection that is accepted now is greeted.
+    pub(super) fn greeting(&self) -> Greeting {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Greeting { _counts: Arc::clone(&state.ungreeted) }
+    }
+
+    /// Whether nobody waits to be accepted or greeted. Who has sent a SYN and not yet heard of ours
+    /// is not seen.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners: Vec<_> = state.listeners.iter().filter_map(Weak::upgrade).collect();
+        let mut fds: Vec<PollFd<'_>> =
+            listeners.iter().map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)).collect();
+        // A call that fails says nothing.
+        let waiting = poll(&mut fds, PollTimeout::ZERO).unwrap_or_default();
+        waiting == 0 && Arc::strong_count(&state.ungreeted) == 1
     }
 
     /// Closes or opens them; costs a few microseconds for each listener.
@@ -42,6 +67,12 @@ impl Doors {
             }
         }
     }
+}
+
+/// See [`Doors::greeting`].
+#[derive(Clone, Debug)]
+pub(super) struct Greeting {
+    _counts: Arc<()>,
 }
 
 /// `linux/filter.h` and `linux/bpf_common.h`. A filter of a TCP socket sees the TCP header first:
@@ -80,6 +111,7 @@ mod tests {
         let mut waiting = TcpStream::connect(at).await.unwrap();
         let (mut served, _) = listener.accept().await.unwrap();
         doors.close(true);
+        assert!(!doors.is_quiet(), "one waits to be accepted");
         // Neither refused nor taken.
         let outside = timeout(Duration::from_millis(100), TcpStream::connect(at)).await;
         assert!(outside.is_err(), "{outside:?}");
@@ -87,6 +119,11 @@ mod tests {
         assert_eq!(inside.read_u8().await.unwrap(), b'x');
         // Who had come before is still taken, and heard.
         let (mut late, _) = listener.accept().await.unwrap();
+        assert!(doors.is_quiet());
+        let greeting = listener.greeting();
+        assert!(!doors.is_quiet(), "one waits to be greeted");
+        drop(greeting);
+        assert!(doors.is_quiet());
         waiting.write_all(b"y").await.unwrap();
         assert_eq!(late.read_u8().await.unwrap(), b'y');
         doors.close(false);

@@ -5,6 +5,7 @@
 //! 7). What is held back waits and leaves when the pass is renewed; when it is withdrawn the write
 //! fails. Deliberately absent: reading (nothing leaves by it) and closing (it says nothing).
 
+use super::door::Greeting;
 use super::gate::{Leave, Pass};
 use std::fmt;
 use std::future::Future;
@@ -40,12 +41,19 @@ pub struct Socket {
     hold: Option<Arc<dyn Hold>>,
     /// There while bytes are held back.
     waiting: Option<Waiting>,
+    /// There until the first bytes have left.
+    greeting: Option<Greeting>,
 }
 
 impl Socket {
     /// `tcp` under `pass`.
     pub fn new(tcp: TcpStream, pass: &impl Pass) -> Self {
-        Self { tcp, hold: Some(Arc::new(pass.clone())), waiting: None }
+        Self { tcp, hold: Some(Arc::new(pass.clone())), waiting: None, greeting: None }
+    }
+
+    /// Lets `greeting` go with the first bytes that leave.
+    pub(super) fn counted_by(self, greeting: Greeting) -> Self {
+        Self { greeting: Some(greeting), ..self }
     }
 
     /// The connection itself, for its addresses and options; never to write to it.
@@ -80,7 +88,7 @@ impl Socket {
 /// A connection that nobody holds back: for listeners that serve in every role, and for tests.
 impl From<TcpStream> for Socket {
     fn from(tcp: TcpStream) -> Self {
-        Self { tcp, hold: None, waiting: None }
+        Self { tcp, hold: None, waiting: None, greeting: None }
     }
 }
 
@@ -108,7 +116,9 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_leave(cx))?;
-        Pin::new(&mut this.tcp).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut this.tcp).poll_write(cx, buf));
+        this.greeting = None;
+        Poll::Ready(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -128,7 +138,9 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_leave(cx))?;
-        Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs));
+        this.greeting = None;
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Sockets that listen, also on addresses that this machine does not hold yet.
 
-use super::door::Doors;
+use super::door::{Doors, Greeting};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +35,7 @@ pub struct ListenError {
 #[derive(Debug)]
 pub struct Listener {
     inner: Arc<TcpListener>,
+    doors: Doors,
     address: SocketAddr,
 }
 
@@ -78,7 +79,7 @@ fn open(address: SocketAddr) -> io::Result<Listener> {
     socket.listen(BACKLOG)?;
     let inner = Arc::new(TcpListener::from_std(socket.into())?);
     let address = inner.local_addr()?;
-    Ok(Listener { inner, address })
+    Ok(Listener { inner, doors: Doors::default(), address })
 }
 
 /// Opens a socket for datagrams at `address`, which need not be held by this machine yet.
@@ -113,7 +114,12 @@ impl Listener {
     #[must_use]
     pub fn behind(self, doors: &Doors) -> Self {
         doors.add(&self.inner);
-        self
+        Self { doors: doors.clone(), ..self }
+    }
+
+    /// See [`Doors::greeting`].
+    pub(super) fn greeting(&self) -> Greeting {
+        self.doors.greeting()
     }
 
     /// The next connection. Most users want [`super::serve`].

@@ -154,7 +154,7 @@ where
             continue;
         };
         let local = tcp.local_addr().unwrap_or_else(|_| listener.address());
-        let stream = Stream::Plain(Socket::new(tcp, &pass));
+        let stream = Stream::Plain(Socket::new(tcp, &pass).counted_by(listener.greeting()));
         let notice = pass.notice();
         let running = handler(Session { stream, peer, local, pass: pass.clone(), notice });
         let stop = stop.clone();

@@ -8,6 +8,7 @@
 
 use super::address::Addresses;
 use super::router::Router;
+use super::setting::Settings;
 use super::socket::Buffer;
 use super::{GroupConfig, GroupStatus, VrrpEvent, lock};
 use crate::base::clock;
@@ -102,6 +103,7 @@ pub(super) struct Driver {
 /// What all virtual routers use.
 pub(super) struct Tools {
     pub(super) netlink: Addresses,
+    pub(super) settings: Settings,
     pub(super) outbox: Outbox,
     pub(super) shared: Arc<Shared>,
 }
@@ -110,7 +112,7 @@ impl Driver {
     pub(super) fn new(
         configs: Vec<GroupConfig>,
         shared: Arc<Shared>,
-        netlink: Addresses,
+        (netlink, settings): (Addresses, Settings),
         events: mpsc::Sender<VrrpEvent>,
         now: Mono,
     ) -> Self {
@@ -123,7 +125,7 @@ impl Driver {
             .map(|(n, config)| Router::new(n, config, floating.clone(), now))
             .collect();
         let outbox = Outbox::new(events);
-        let tools = Tools { netlink, outbox, shared: shared.clone() };
+        let tools = Tools { netlink, settings, outbox, shared: shared.clone() };
         let driver = Self { shared, tools, groups, syncs, buffer: Buffer::default() };
         driver.publish();
         driver

@@ -6,10 +6,12 @@
 use super::address::Addresses;
 use super::driver::{ClaimOrder, Driver, Orders, Shared};
 use super::relay::Relay;
+use super::setting::Settings;
 use super::socket::AdvertSocket;
 use super::{GroupConfig, GroupStatus, Stand, VrrpError, VrrpEvent, check, lock};
 use crate::base::{clock, privilege, task};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
@@ -32,14 +34,17 @@ pub(super) struct Engine {
 }
 
 impl Engine {
+    /// `run_dir` is where it is written down what must be put back if this process is killed.
     pub(super) fn start(
         configs: Vec<GroupConfig>,
         events: mpsc::Sender<VrrpEvent>,
+        run_dir: Option<&Path>,
     ) -> Result<Self, VrrpError> {
         check(&configs)?;
         AdvertSocket::probe().map_err(VrrpError::RawSocket)?;
         let system = |what| move |source| VrrpError::System { what, source };
         let addresses = Addresses::open().map_err(system("opening netlink"))?;
+        let settings = run_dir.map(Settings::open).unwrap_or_default();
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| system("eventfd")(errno.into()))?;
         let shared = Arc::new(Shared {
@@ -47,7 +52,13 @@ impl Engine {
             wake,
             status: Mutex::new(Vec::new()),
         });
-        let driver = Driver::new(configs.clone(), shared.clone(), addresses, events, clock::mono());
+        let driver = Driver::new(
+            configs.clone(),
+            shared.clone(),
+            (addresses, settings),
+            events,
+            clock::mono(),
+        );
         let thread = task::thread("vrrp", move || {
             in_time();
             driver.run();
@@ -62,6 +73,13 @@ impl Engine {
             log::warn!(err:% = error; "connections that begin during the handover come late");
         }
         *lock(&self.relay) = relay.ok();
+    }
+
+    /// See [`super::Vrrp::newcomers_since`].
+    pub(super) fn newcomers_since(&self, since: Mono) {
+        if let Some(relay) = &*lock(&self.relay) {
+            relay.since(since);
+        }
     }
 
     pub(super) fn stand(&self, stand: Stand) {

@@ -8,6 +8,7 @@
 
 use super::address::{AddressError, Addresses};
 use super::interface::Interface;
+use super::setting::{self, Settings};
 use log::warn;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -16,6 +17,7 @@ use netlink_packet_route::link::{
 };
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::LinkAddr;
 use std::io;
 
@@ -64,15 +66,17 @@ pub(super) enum LinkError {
 #[derive(Debug)]
 pub(super) struct VirtualLink {
     pub(super) port: Port,
+    name: String,
     up: bool,
-    /// Settings of the interface under it, before us.
-    before: Vec<(String, String)>,
+    /// Settings of the interface under it that it needs.
+    needs: Vec<String>,
 }
 
 impl VirtualLink {
     /// Makes it, down. `parent` is the interface under it.
     pub(super) fn make(
         netlink: &mut Addresses,
+        settings: &mut Settings,
         parent: &str,
         parent_index: u32,
         mac: [u8; 6],
@@ -94,11 +98,11 @@ impl VirtualLink {
         ];
         tell(netlink, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)?;
         let port = Port::find(&name).map_err(LinkError::Refused)?;
-        let mut made = Self { port, up: false, before: Vec::new() };
-        match made.set_up(&name, parent, family == FAMILY_IPV6) {
+        let mut made = Self { port, up: false, name: name.clone(), needs: Vec::new() };
+        match made.set_up(settings, parent, family == FAMILY_IPV6) {
             Ok(()) => Ok(made),
             Err(error) => {
-                made.remove(netlink);
+                made.remove(netlink, settings);
                 Err(error)
             }
         }
@@ -107,7 +111,13 @@ impl VirtualLink {
     /// Both interfaces see each request for an address; each may answer for its own only, and ask
     /// with its own only, or the floating address would be learned with the wrong Ethernet address.
     /// What comes in here goes out through the other, which reverse-path filtering must allow.
-    fn set_up(&mut self, name: &str, parent: &str, ipv6: bool) -> Result<(), LinkError> {
+    fn set_up(
+        &mut self,
+        settings: &mut Settings,
+        parent: &str,
+        ipv6: bool,
+    ) -> Result<(), LinkError> {
+        let name = &self.name;
         // Its only addresses are the floating ones: no link-local one of its own.
         let bare = set(&format!("ipv6/conf/{name}/addr_gen_mode"), "1");
         if ipv6 {
@@ -118,11 +128,9 @@ impl VirtualLink {
         set(&format!("ipv4/conf/{name}/rp_filter"), "2")?;
         for (setting, value) in [("arp_ignore", "1"), ("arp_announce", "2")] {
             let path = format!("ipv4/conf/{parent}/{setting}");
-            let before = get(&path)?;
-            if before == "0" {
-                set(&path, value)?;
-                self.before.push((path, before));
-            }
+            let setting = |source| LinkError::Setting { path: path.clone(), source };
+            settings.change(&path, value).map_err(setting)?;
+            self.needs.push(path);
         }
         Ok(())
     }
@@ -145,17 +153,26 @@ impl VirtualLink {
         self.up
     }
 
+    /// Whether it is as we left it: nobody has removed it or taken it down.
+    pub(super) fn is_whole(&self) -> bool {
+        let Ok(mut entries) = getifaddrs() else { return true }; // Not known: no reason to act.
+        entries.any(|entry| {
+            let index = entry.address.as_ref().and_then(|a| Some(a.as_link_addr()?.ifindex()));
+            entry.interface_name == self.name
+                && index.is_some_and(|found| u32::try_from(found) == Ok(self.port.index))
+                && (!self.up || entry.flags.contains(InterfaceFlags::IFF_UP))
+        })
+    }
+
     /// Removes it. Once the interface under it is gone, so is this.
-    pub(super) fn remove(self, netlink: &mut Addresses) {
+    pub(super) fn remove(self, netlink: &mut Addresses, settings: &mut Settings) {
         if let Err(error) = delete(netlink, self.port.index)
             && !matches!(error, LinkError::Refused(Errno::ENODEV))
         {
             warn!(err:% = error; "interface of a virtual MAC was not removed");
         }
-        for (path, before) in self.before {
-            if let Err(error) = set(&path, &before) {
-                warn!(err:% = error; "a setting of an interface was not put back");
-            }
+        for path in self.needs {
+            settings.release(&path);
         }
     }
 }
@@ -179,13 +196,7 @@ fn tell(
 
 fn set(path: &str, value: &str) -> Result<(), LinkError> {
     let setting = |source| LinkError::Setting { path: path.to_owned(), source };
-    std::fs::write(format!("/proc/sys/net/{path}"), value).map_err(setting)
-}
-
-fn get(path: &str) -> Result<String, LinkError> {
-    let setting = |source| LinkError::Setting { path: path.to_owned(), source };
-    let text = std::fs::read_to_string(format!("/proc/sys/net/{path}")).map_err(setting)?;
-    Ok(text.trim().to_owned())
+    setting::set(path, value).map_err(setting)
 }
 
 /// The fifth octet of a virtual Ethernet address (RFC 9568 7.3).

@@ -23,6 +23,7 @@ mod link;
 mod probe;
 mod relay;
 mod router;
+mod setting;
 mod socket;
 mod track;
 
@@ -220,7 +221,7 @@ impl Vrrp {
     /// A configuration that cannot work, or a process that may not use raw sockets.
     pub fn start(configs: Vec<GroupConfig>) -> Result<Self, VrrpError> {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-        let engine = Engine::start(configs, sender)?;
+        let engine = Engine::start(configs, sender, None)?;
         Ok(Self { backend: Backend::Here(engine), events: Mutex::new(Some(receiver)) })
     }
 
@@ -265,6 +266,15 @@ impl Vrrp {
         match &self.backend {
             Backend::Here(engine) => engine.hold_newcomers(),
             Backend::There(guardian) => guardian.hold_newcomers(),
+        }
+    }
+
+    /// Whoever came before `since` was answered here: only later ones are sent on. To be called once
+    /// the listeners do not answer any more; does not wait.
+    pub fn newcomers_since(&self, since: Mono) {
+        match &self.backend {
+            Backend::Here(engine) => engine.newcomers_since(since),
+            Backend::There(guardian) => guardian.newcomers_since(since),
         }
     }
 

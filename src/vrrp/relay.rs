@@ -29,7 +29,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use understudy_proto::time::Mono;
@@ -63,7 +63,9 @@ pub(super) struct Relay {
 #[derive(Debug)]
 struct Shared {
     stop: EventFd,
-    /// Whether an announcement of each link was heard.
+    /// Whoever came earlier was answered here; microseconds of [`Mono`].
+    since: AtomicU64,
+    /// Whether an announcement of each address was heard.
     moved: AtomicBool,
 }
 
@@ -82,13 +84,19 @@ impl Relay {
             }
         }
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let shared = Arc::new(Shared { stop, moved: AtomicBool::new(false) });
+        let shared =
+            Arc::new(Shared { stop, since: AtomicU64::new(0), moved: AtomicBool::new(false) });
         let told = shared.clone();
         let thread = task::thread("vrrp-relay", move || {
             in_time();
             work(&mut links, &told);
         });
         Ok(Self { shared, thread })
+    }
+
+    /// Whoever came before `since` is not sent on.
+    pub(super) fn since(&self, since: Mono) {
+        self.shared.since.store(since.0, Ordering::Release);
     }
 
     /// Waits until the new Active has announced itself, a moment at most, and ends. For the end of
@@ -141,7 +149,7 @@ impl Link {
         Ok(Self { name: name.to_owned(), port, addresses, socket, moved, held, relayed: 0 })
     }
 
-    fn receive(&mut self) {
+    fn receive(&mut self, since: &AtomicU64) {
         let mut bytes = [0; FRAME_LEN_MAX + 1];
         for _ in 0..READ_MAX {
             let len = match (&self.socket).read(&mut bytes) {
@@ -152,7 +160,7 @@ impl Link {
             let frame = bytes.get(..len).unwrap_or_default();
             if let Some(found) = answer(frame, self.port.mac, &self.addresses) {
                 self.moved.insert(found.address, found.mac);
-                self.pass_on();
+                self.pass_on(Mono(since.load(Ordering::Acquire)));
             } else if let Some(knock) = Knock::read(frame, &self.addresses) {
                 match self.moved.get(&knock.to).copied() {
                     Some(mac) => self.send(knock, mac),
@@ -166,11 +174,11 @@ impl Link {
     }
 
     /// Those whose address has moved.
-    fn pass_on(&mut self) {
+    fn pass_on(&mut self, since: Mono) {
         let now = clock::mono();
         for (at, knock) in std::mem::take(&mut self.held) {
             match self.moved.get(&knock.to).copied() {
-                Some(mac) if now.since(at) < HELD_FOR => self.send(knock, mac),
+                Some(mac) if at >= since && now.since(at) < HELD_FOR => self.send(knock, mac),
                 Some(_) => {}
                 None => self.held.push_back((at, knock)),
             }
@@ -209,7 +217,7 @@ fn work(links: &mut [Link], shared: &Shared) {
             break;
         }
         for link in &mut *links {
-            link.receive();
+            link.receive(&shared.since);
         }
         if links.iter().all(Link::is_moved) {
             shared.moved.store(true, Ordering::Release);

@@ -221,6 +221,14 @@ impl Router {
             Ok(found) => found,
             Err(error) => return self.close(&error.to_string(), now),
         };
+        if self.virtual_link.as_ref().is_some_and(|link| !link.is_whole()) {
+            // Somebody has removed it or taken it down. Made anew, it gets its addresses back with
+            // their next refresh.
+            warn!(interface = self.config.interface.as_str(), vrid = self.config.vrid;
+                "interface of a virtual MAC was changed by somebody else, made anew");
+            self.drop_virtual_link(tools);
+            self.open = None;
+        }
         if self.open.as_ref().is_none_or(|open| open.interface != found)
             && let Err(why) = self.reopen(found, tools)
         {
@@ -258,7 +266,8 @@ impl Router {
         if self.config.virtual_mac && (self.index != Some(index) || self.virtual_link.is_none()) {
             self.drop_virtual_link(tools);
             let mac = self.config.virtual_mac_address();
-            let made = VirtualLink::make(&mut tools.netlink, &name, index, mac);
+            let made =
+                VirtualLink::make(&mut tools.netlink, &mut tools.settings, &name, index, mac);
             self.virtual_link = Some(made.map_err(|error| error.to_string())?);
         }
         let open = Open::new(&name, found, self.config.unicast.is_some());
@@ -301,7 +310,7 @@ impl Router {
 
     fn drop_virtual_link(&mut self, tools: &mut Tools) {
         if let Some(link) = self.virtual_link.take() {
-            link.remove(&mut tools.netlink);
+            link.remove(&mut tools.netlink, &mut tools.settings);
         }
     }
 
@@ -384,22 +393,21 @@ impl Router {
         // While the interface is unfit its fault says why, and the instance knows.
         let Some(open) = &mut self.open else { return self.instance.handle_fault(now) };
         let index = match &mut self.virtual_link {
-            Some(link) => match raise(link, open, tools) {
-                Ok(index) => index,
-                Err(error) => {
-                    self.say_fault(&error.to_string());
-                    return self.instance.handle_fault(now);
-                }
-            },
-            None => open.interface.index,
+            Some(link) => raise(link, open, tools).map_err(|error| error.to_string()),
+            None => Ok(open.interface.index),
         };
-        let mut addresses = self.config.addresses.iter();
-        let held = addresses.try_for_each(|a| tools.netlink.hold(index, *a, valid_for));
+        let held = index.and_then(|index| {
+            let mut addresses = self.config.addresses.iter();
+            let held = addresses.try_for_each(|a| tools.netlink.hold(index, *a, valid_for));
+            held.map_err(|error| error.to_string())
+        });
         match held {
             Ok(()) => self.fault = None,
-            Err(error) => {
-                self.say_fault(&error.to_string());
+            Err(why) => {
+                self.say_fault(&why);
                 self.instance.handle_fault(now);
+                // What is wrong with it is looked at now: it may be gone.
+                self.check_at = now;
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Invariants: it runs on a thread of its own, alone in a process group that is killed when its time
 //! is over or when the tracker is dropped; one run at a time. Until it has succeeded once, the group
-//! is unfit. Deliberately absent: a shell, its output, weights.
+//! is unfit. It has no capability of ours and cannot gain any, and dies with us (what it started
+//! in turn does not, if we are killed). Deliberately absent: a shell, its output, weights.
 
 use super::group::Track;
 use super::lock;
@@ -63,8 +64,8 @@ fn run(track: &Track, stopped: &Receiver<()>) -> Option<Option<String>> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0);
-    // The guardian reads its signals from a descriptor.
-    privilege::unblock_signals(&mut command);
+    // The guardian reads its signals from a descriptor, and may do what no command may.
+    privilege::confine(&mut command);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Some(Some(format!("the tracking command cannot run: {error}"))),

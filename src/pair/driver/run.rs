@@ -41,8 +41,12 @@ const STALL: Duration = Duration::from_millis(50);
 const STALL_GRACE: Duration = Duration::from_millis(20);
 /// Least time between two timeouts of the machine: a deadline in the past must not spin.
 const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
-/// How long whoever has begun to connect may take to be greeted when the lead is handed over.
-const DOORSTEP: Duration = Duration::from_millis(3);
+/// How long a handover waits for those who have begun to connect: for the rest of their handshake, at
+/// least, and until they are greeted, at most.
+const DOORSTEP_MIN: Duration = Duration::from_millis(2);
+const DOORSTEP_MAX: Duration = Duration::from_millis(50);
+/// Pause between two looks at the doorstep.
+const DOORSTEP_LOOK: Duration = Duration::from_millis(1);
 /// Records behind the tail from which on reading goes to a thread: it may have to ask the disk.
 const READ_INLINE_RECORDS: u64 = 4_096;
 /// Pause before the log is read again where it had nothing.
@@ -928,12 +932,18 @@ impl Driver {
         self.doors_closed = true;
         let (doors, done) = (self.options.doors.clone(), self.done.clone());
         self.helper(async move {
+            let asked = Arc::clone(&vrrp);
             let held = tokio::task::spawn_blocking(move || vrrp.hold_newcomers()).await;
             if let Err(e) = held {
                 log::warn!(err:% = e; "newcomers are not held during the handover");
             }
+            let since = clock::mono();
             doors.close(true);
-            tokio::time::sleep(DOORSTEP).await;
+            asked.newcomers_since(since);
+            tokio::time::sleep(DOORSTEP_MIN).await;
+            while !doors.is_quiet() && clock::mono().since(since) < DOORSTEP_MAX {
+                tokio::time::sleep(DOORSTEP_LOOK).await;
+            }
             // The driver is gone only when the process ends.
             done.send(Done::DoorsClosed).await.unwrap_or_default();
         });

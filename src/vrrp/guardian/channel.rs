@@ -11,6 +11,10 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// Pause before a message is sent again that did not go.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// One end.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ impl Channel {
             match self.push(&bytes) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {
+                    // Out of memory the socket is writable all the time: no busy loop.
+                    std::thread::sleep(RETRY);
                     let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
                     match poll(&mut fds, nix::poll::PollTimeout::NONE) {
                         Ok(_) | Err(Errno::EINTR) => {}

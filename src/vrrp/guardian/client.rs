@@ -41,6 +41,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// ourselves were frozen, it was not silent.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
+/// Pause before what did not go is sent again.
+const RETRY: Duration = Duration::from_millis(1);
+
 /// How soon an event is offered again that the pair did not take.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
 
@@ -68,6 +71,7 @@ struct Outgoing {
     claims: VecDeque<ClaimOrder>,
     tickles: VecDeque<Connection>,
     hold: Option<u64>,
+    since: Option<Mono>,
     stop: Option<u64>,
 }
 
@@ -219,6 +223,10 @@ impl Guardian {
         }
     }
 
+    pub(in crate::vrrp) fn newcomers_since(&self, since: Mono) {
+        self.order(|outgoing| outgoing.since = Some(since));
+    }
+
     pub(in crate::vrrp) fn stop(&self) {
         let run = lock(&self.0.incoming).run;
         self.order(|outgoing| outgoing.stop = Some(run));
@@ -306,7 +314,11 @@ impl Shared {
             if silence >= SILENCE_MAX {
                 abandoned("it does not speak");
             }
-            self.flush(&mut lock(&self.outgoing));
+            let all = self.flush(&mut lock(&self.outgoing));
+            if !all {
+                // Out of memory the socket is writable all the time: no busy loop.
+                std::thread::sleep(RETRY);
+            }
         }
     }
 
@@ -359,6 +371,7 @@ impl Outgoing {
             && self.claims.is_empty()
             && self.tickles.is_empty()
             && self.hold.is_none()
+            && self.since.is_none()
             && self.stop.is_none()
     }
 
@@ -386,6 +399,9 @@ impl Outgoing {
         if let Some(run) = self.hold.take() {
             return Some(Order::HoldNewcomers { run });
         }
+        if let Some(since) = self.since.take() {
+            return Some(Order::NewcomersSince(since));
+        }
         self.stop.take().map(|run| Order::Stop { run })
     }
 
@@ -403,6 +419,7 @@ impl Outgoing {
                 }
             }
             Order::HoldNewcomers { run } => self.hold = Some(run),
+            Order::NewcomersSince(since) => self.since = Some(since),
             Order::Stop { run } => self.stop = Some(run),
         }
     }

@@ -85,6 +85,7 @@ pub fn supervise(
     let pid_file = write_pid(run_dir, child.id());
     be_privileged();
     let supervisor = Supervisor {
+        run_dir: run_dir.to_owned(),
         child,
         channel: Arc::new(channel),
         signals,
@@ -108,11 +109,15 @@ pub fn supervise(
 /// Signals that the main process gets, which then stops in good order.
 const PASSED_ON: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 
-/// What is good to have: to run in time, and not to be swapped out. The main process was started
+/// What is good to have: to run in time, not to be swapped out, and to end without a core: the end
+/// takes the main process along. The main process was started
 /// before, and has none of it.
 fn be_privileged() {
-    let granted =
-        [("name", prctl::set_name(c"guardian")), ("locked memory", privilege::lock_memory())];
+    let granted = [
+        ("name", prctl::set_name(c"guardian")),
+        ("no core", privilege::no_core()),
+        ("locked memory", privilege::lock_memory()),
+    ];
     for (what, answer) in granted {
         if let Err(errno) = answer {
             debug!(reason = what, err:% = errno; "the guardian goes on without");
@@ -142,6 +147,7 @@ fn code(status: ExitStatus) -> u8 {
 }
 
 struct Supervisor {
+    run_dir: PathBuf,
     child: Child,
     channel: Arc<Channel>,
     signals: SignalFd,
@@ -258,6 +264,7 @@ impl Supervisor {
             (Order::Start { run, configs }, _) => self.start(run, configs),
             (Order::Stand(stand), Some(engine)) => engine.stand(stand),
             (Order::Pulse { until }, Some(engine)) => engine.pulse(until),
+            (Order::NewcomersSince(since), Some(engine)) => engine.newcomers_since(since),
             (Order::Claim(claim), Some(engine)) => engine.claim(claim),
             (Order::Tickle(connections), Some(_)) => {
                 self.tickler.add(connections, clock::mono());
@@ -277,14 +284,21 @@ impl Supervisor {
                 self.engine = None;
                 self.say(&Report::Stopped { run });
             }
-            (Order::Stand(_) | Order::Pulse { .. } | Order::Claim(_) | Order::Tickle(_), None) => {}
+            (
+                Order::Stand(_)
+                | Order::Pulse { .. }
+                | Order::NewcomersSince(_)
+                | Order::Claim(_)
+                | Order::Tickle(_),
+                None,
+            ) => {}
         }
     }
 
     fn start(&mut self, run: u64, configs: Vec<GroupConfig>) {
         self.engine = None; // Of the image before an exec.
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        match Engine::start(configs, sender) {
+        match Engine::start(configs, sender, Some(&self.run_dir)) {
             Ok(engine) => {
                 let channel = self.channel.clone();
                 drop(task::thread("events", move || pump(run, events, &channel)));

@@ -24,6 +24,9 @@ const PER_ROUND: usize = 200;
 /// Time between two rounds.
 const ROUND_EVERY: Duration = Duration::from_millis(1);
 
+/// Time between two looks whether an address has come, when none of those awaited is here.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
 /// Every connection is tickled again after this pause: a packet may be lost, and Linux answers wrong
 /// packets of a connection only twice a second.
 const AGAIN: Duration = Duration::from_millis(600);
@@ -42,6 +45,8 @@ pub(super) struct Tickler {
     /// For their second tickle, and from when; in the order of time.
     again: VecDeque<(Connection, Mono)>,
     sockets: Option<Sockets>,
+    /// Whether the last round left all that waits where it was.
+    stuck: bool,
     sent: u64,
     failed: u64,
 }
@@ -56,11 +61,10 @@ struct Sockets {
 impl Tickler {
     /// When to call [`Tickler::work`] again.
     pub(super) fn next(&self, now: Mono) -> Option<Mono> {
-        let round = now.after(ROUND_EVERY);
-        if self.waiting.is_empty() {
-            return self.again.front().map(|(_, at)| round.max(*at));
-        }
-        Some(round)
+        let again = self.again.front().map(|(_, at)| now.after(ROUND_EVERY).max(*at));
+        let round = now.after(if self.stuck { LOOK_EVERY } else { ROUND_EVERY });
+        let waiting = (!self.waiting.is_empty()).then_some(round);
+        [again, waiting].into_iter().flatten().min()
     }
 
     fn is_idle(&self) -> bool {
@@ -72,6 +76,7 @@ impl Tickler {
         let room = CONNECTIONS_MAX.saturating_sub(self.waiting.len() + self.again.len());
         let until = now.after(PATIENCE);
         self.waiting.extend(connections.into_iter().take(room).map(|one| (one, until)));
+        self.stuck = false;
     }
 
     /// Sends what can be sent now.
@@ -104,6 +109,7 @@ impl Tickler {
         {
             due.extend(ours.contains(&connection.local.ip()).then_some(connection));
         }
+        self.stuck = due.is_empty();
         for _ in 0..self.waiting.len() {
             if due.len() >= PER_ROUND {
                 break;
@@ -111,6 +117,7 @@ impl Tickler {
             let Some((connection, until)) = self.waiting.pop_front() else { break };
             if ours.contains(&connection.local.ip()) {
                 due.push(connection);
+                self.stuck = false;
                 self.again.push_back((connection, now.after(AGAIN)));
             } else if now < until {
                 self.waiting.push_back((connection, until));
@@ -249,6 +256,7 @@ mod tests {
         tickler.add(vec![one], Mono(0));
         assert_eq!(tickler.due(&[group(State::Backup, "192.0.2.1/24")], Mono(1)), []);
         assert_eq!(tickler.due(&[group(State::Active, "192.0.2.9/24")], Mono(1)), []);
+        assert_eq!(tickler.next(Mono(1)), Some(Mono(1).after(LOOK_EVERY)), "not every millisecond");
         let here = [group(State::Active, "192.0.2.1/24")];
         assert_eq!(tickler.due(&here, Mono(2)), [one]);
         assert_eq!(tickler.due(&here, Mono(3)), [], "the second time comes later");
