@@ -106,12 +106,7 @@ impl Session {
     /// session can be told that it ends.
     pub(super) async fn next_event(&mut self) -> Result<Event, End> {
         loop {
-            if self.notice.is_given() {
-                return Err(MOVING);
-            }
-            if self.wire.standing.is_lost() {
-                return Err(SIGNED_OUT);
-            }
+            self.may_stay()?;
             if let Some(event) = self.input.poll_output() {
                 return Ok(event);
             }
@@ -136,6 +131,17 @@ impl Session {
                 Err(_elapsed) => return Err(End::Bye("Autologout; idle for too long")),
             }
         }
+    }
+
+    /// Whether the session may go on. Asked between two responses only: then its end can be told.
+    pub(super) fn may_stay(&mut self) -> Result<(), End> {
+        if self.notice.is_given() {
+            return Err(MOVING);
+        }
+        if self.wire.standing.is_lost() {
+            return Err(SIGNED_OUT);
+        }
+        Ok(())
     }
 
     async fn handle(&mut self, event: Event) -> Result<(), End> {
