@@ -225,6 +225,8 @@ impl Session {
         let done = match ended {
             Ok(done) => done,
             Err(Failure::End(end)) => return Err(end),
+            // NO would say that it was not done. Closing says what is true: nothing.
+            Err(Failure::Mail(why @ MailError::Unknown(_))) => return Err(End::Broken(why)),
             Err(Failure::Mail(why)) => refused(&why, missing),
             Err(Failure::Directory(why)) => {
                 log::warn!(session = self.id, err:% = why; "a sign-in could not be checked");
