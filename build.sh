@@ -379,6 +379,11 @@ run_resync() {
     lab resync --mib 32
 }
 
+# Everybody comes back after a takeover, and no password is hashed for it. No times are judged.
+run_stampede() {
+    lab stampede --clients 200
+}
+
 everything() {
     prepare
     ensure_packages "${TEST_NEEDS[@]}"
@@ -389,6 +394,7 @@ everything() {
     step 'demo' run_demo
     step 'chaos' run_chaos
     step 'full copy' run_resync
+    step 'stampede' run_stampede
     summary
     echo 'everything is green'
 }

@@ -55,7 +55,10 @@ fn refused(e: DirectoryError) -> Failure {
         | DirectoryError::Address(_)
         | DirectoryError::DomainInUse(_)
         | DirectoryError::PasswordLength { .. } => "Nothing was changed. Correct it and try again.",
-        DirectoryError::NotWritten(_) | DirectoryError::Busy | DirectoryError::Hash(_) => {
+        DirectoryError::NotWritten(_)
+        | DirectoryError::Busy
+        | DirectoryError::SourceBusy
+        | DirectoryError::Hash(_) => {
             "Try again; `understudy status` says whether this appliance may write."
         }
         DirectoryError::Store(_) | DirectoryError::Row(_) => {

@@ -113,6 +113,8 @@ metrics! {
     Counter LOGINS_FAILED = "understudy_logins_failed_total";
     /// Logins whose password was checked in full a short while ago, on either node.
     Counter LOGINS_RECENT = "understudy_logins_recent_total";
+    /// Logins put off because too many wait for their check, in all or from one source.
+    Counter LOGINS_PUT_OFF = "understudy_logins_put_off_total";
     /// Passwords that were hashed to check them.
     Counter PASSWORD_HASHES = "understudy_password_hashes_total";
     /// Commands answered by IMAP.

@@ -11,4 +11,5 @@ pub mod log;
 pub mod metric;
 pub mod privilege;
 pub mod secret;
+pub mod source;
 pub mod task;

@@ -1,7 +1,6 @@
 //! What operators do to the directory. Each call is one change, committed when it returns.
 
-use super::authenticate::run_hash;
-use super::{Directory, DirectoryError, Login, Resolved, password};
+use super::{Directory, DirectoryError, Login, Resolved, hashing, password};
 use crate::base::secret::Secret;
 use crate::store::PrimaryLease;
 use understudy_proto::directory::{
@@ -169,7 +168,7 @@ impl Directory {
             });
         }
         let (tenant, account) = self.find_account(address)?;
-        let secret = run_hash(move || password::hash(&plain))
+        let secret = hashing::run(None, move |bench| password::hash(bench, &plain))
             .await?
             .map_err(|e| DirectoryError::Hash(e.to_string()))?;
         self.write(lease, tenant, SetPassword { account, secret }).await

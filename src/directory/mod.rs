@@ -8,6 +8,7 @@
 mod administer;
 mod authenticate;
 mod carry;
+mod hashing;
 mod password;
 mod recent;
 mod standing;
@@ -80,6 +81,9 @@ pub enum DirectoryError {
     /// Too many sign-ins are being checked.
     #[error("too many sign-ins are being checked; try again in a moment")]
     Busy,
+    /// Too many of them come from one source.
+    #[error("too many sign-ins from this address are being checked; try again in a moment")]
+    SourceBusy,
 }
 
 impl From<WriteError<DirectoryRefusal>> for DirectoryError {

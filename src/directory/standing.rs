@@ -35,6 +35,15 @@ impl Standing {
         }
     }
 
+    /// Whether it is not valid any more; looks only where something has changed.
+    pub fn is_lost(&mut self) -> bool {
+        let changed = self.changes.has_changed().unwrap_or(false);
+        if changed {
+            self.changes.mark_unchanged();
+        }
+        changed && !self.stands()
+    }
+
     /// Whether the credential is as it was.
     #[must_use]
     pub fn stands(&self) -> bool {

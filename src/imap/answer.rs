@@ -65,7 +65,8 @@ pub(super) enum End {
     /// The socket failed.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
-    /// A response was announced and cannot be completed: only closing tells the client.
+    /// A response was announced and cannot be completed, or a command's outcome is not known: only
+    /// closing tells the client.
     #[error("a response could not be completed: {0}")]
     Broken(MailError),
 }

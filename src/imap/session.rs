@@ -106,12 +106,7 @@ impl Session {
     /// session can be told that it ends.
     pub(super) async fn next_event(&mut self) -> Result<Event, End> {
         loop {
-            if self.notice.is_given() {
-                return Err(MOVING);
-            }
-            if self.wire.standing.is_lost() {
-                return Err(SIGNED_OUT);
-            }
+            self.may_stay()?;
             if let Some(event) = self.input.poll_output() {
                 return Ok(event);
             }
@@ -136,6 +131,17 @@ impl Session {
                 Err(_elapsed) => return Err(End::Bye("Autologout; idle for too long")),
             }
         }
+    }
+
+    /// Whether the session may go on. Asked between two responses only: then its end can be told.
+    pub(super) fn may_stay(&mut self) -> Result<(), End> {
+        if self.notice.is_given() {
+            return Err(MOVING);
+        }
+        if self.wire.standing.is_lost() {
+            return Err(SIGNED_OUT);
+        }
+        Ok(())
     }
 
     async fn handle(&mut self, event: Event) -> Result<(), End> {
@@ -219,6 +225,8 @@ impl Session {
         let done = match ended {
             Ok(done) => done,
             Err(Failure::End(end)) => return Err(end),
+            // NO would say that it was not done. Closing says what is true: nothing.
+            Err(Failure::Mail(why @ MailError::Unknown(_))) => return Err(End::Broken(why)),
             Err(Failure::Mail(why)) => refused(&why, missing),
             Err(Failure::Directory(why)) => {
                 log::warn!(session = self.id, err:% = why; "a sign-in could not be checked");

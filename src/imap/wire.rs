@@ -30,6 +30,11 @@ pub(super) struct Wire {
     pub(super) standing: Rests,
 }
 
+/// In the middle of an answer there is no place to say so: only closing is left.
+fn signed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "what the client signed in with is over")
+}
+
 /// What the session rests on: nothing before the log-in.
 #[derive(Default)]
 pub(super) struct Rests {
@@ -42,8 +47,9 @@ impl Rests {
         (self.on, self.lost) = (Some(standing), false);
     }
 
-    /// Whether it was found to be lost.
-    pub(super) fn is_lost(&self) -> bool {
+    /// Whether it is lost.
+    pub(super) fn is_lost(&mut self) -> bool {
+        self.lost |= self.on.as_mut().is_some_and(Standing::is_lost);
         self.lost
     }
 
@@ -94,9 +100,15 @@ impl Wire {
         Ok(Some(self.input.get(..n).unwrap_or_default()))
     }
 
-    /// Sends the buffered answers if there are many.
+    /// Sends the buffered answers if there are many: not to whoever may not have them any more.
     pub(super) async fn relieve(&mut self) -> io::Result<()> {
-        if self.out.len() >= PIECE_LEN { self.flush().await } else { Ok(()) }
+        if self.out.len() < PIECE_LEN {
+            return Ok(());
+        }
+        if self.standing.is_lost() {
+            return Err(signed_out());
+        }
+        self.flush().await
     }
 
     /// Sends all buffered answers.
@@ -118,9 +130,7 @@ impl Wire {
             biased;
             // What is taken at once is: the session can then say why it ends.
             sent = send => sent?,
-            () = self.standing.lost() => {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, "signed out meanwhile"));
-            }
+            () = self.standing.lost() => return Err(signed_out()),
         }
         self.out.clear();
         // A large answer was the exception: its buffer is not kept for an idle session.

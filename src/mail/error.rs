@@ -9,9 +9,12 @@ pub enum MailError {
     /// A rule says no.
     #[error("{0}")]
     Refused(#[from] MailboxRefusal),
-    /// This node may not write, or the outcome is unknown.
+    /// This node may not write; nothing was changed.
     #[error("the change could not be made: {0}")]
     NotWritten(String),
+    /// The change is in the log, and whether it stays, or how it looks, cannot be told any more.
+    #[error("the change may have been made or not: {0}")]
+    Unknown(String),
     /// The view or a body cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -38,7 +41,9 @@ impl MailError {
         match self {
             Self::Refused(why) => Class::Refused(why.clone()),
             Self::Store(StoreError::NoRoom { .. }) => Class::Full,
-            Self::NotWritten(_) | Self::Store(_) | Self::Row(_) => Class::Temporary,
+            Self::NotWritten(_) | Self::Unknown(_) | Self::Store(_) | Self::Row(_) => {
+                Class::Temporary
+            }
         }
     }
 }

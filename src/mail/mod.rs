@@ -80,7 +80,9 @@ impl Mail {
         C: Command<Refusal = MailboxRefusal>,
     {
         let written = self.store.write(lease, tenant, command).await?;
-        self.store.applied(tenant, written.lsn).await?;
+        // It is committed: whatever fails now, "it was not done" would be wrong.
+        let shown = self.store.applied(tenant, written.lsn).await;
+        shown.map_err(|e| MailError::Unknown(e.to_string()))?;
         Ok(written.answer)
     }
 }
@@ -89,6 +91,7 @@ impl From<WriteError<MailboxRefusal>> for MailError {
     fn from(e: WriteError<MailboxRefusal>) -> Self {
         match e {
             WriteError::Refused(why) => Self::Refused(why),
+            unknown @ WriteError::Unknown => Self::Unknown(unknown.to_string()),
             other => Self::NotWritten(other.to_string()),
         }
     }

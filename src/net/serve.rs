@@ -6,10 +6,11 @@ use super::listen::Listener;
 use super::session::Stream;
 use super::table::Table;
 use crate::base::limit::{Limit, Permit};
+use crate::base::source::Source;
 use crate::base::task;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -36,15 +37,15 @@ pub struct Limits {
 pub struct Sessions {
     limits: Limits,
     /// Sources with at least one session; no more of them than the limit has places.
-    by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    by_source: Arc<Mutex<HashMap<Source, usize>>>,
     table: Table,
 }
 
 /// A place among the service's sessions; given back when dropped.
 struct Place {
     _permit: Permit<'static>,
-    by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    source: IpAddr,
+    by_source: Arc<Mutex<HashMap<Source, usize>>>,
+    source: Source,
 }
 
 /// A connection as the handler gets it.
@@ -77,7 +78,7 @@ impl Sessions {
 
     fn enter(&self, peer: IpAddr) -> Option<Place> {
         let permit = self.limits.limit.try_enter()?;
-        let source = source_of(peer);
+        let source = Source::of(peer);
         let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
         let of_source = by_source.get(&source).copied().unwrap_or(0);
         if of_source >= self.limits.per_source_max {
@@ -97,14 +98,6 @@ impl Drop for Place {
                 by_source.remove(&self.source);
             }
         }
-    }
-}
-
-/// One household of addresses: whoever has an IPv6 address has its whole /64.
-fn source_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
     }
 }
 
@@ -199,6 +192,7 @@ fn refuse(tcp: &TcpStream, refusal: &[u8]) {
 mod tests {
     use super::*;
     use crate::net::{Open, listen, stop};
+    use std::net::Ipv6Addr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::watch;
 
@@ -325,14 +319,5 @@ mod tests {
         if let Err(e) = listeners {
             assert_ne!(e.address.ip(), later);
         }
-    }
-
-    #[test]
-    fn an_ipv6_source_is_its_64() {
-        let a: IpAddr = "2001:db8:1:2:3::4".parse().unwrap();
-        let b: IpAddr = "2001:db8:1:2:ffff::1".parse().unwrap();
-        assert_eq!(source_of(a), source_of(b));
-        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
-        assert_eq!(source_of(mapped), IpAddr::from([192, 0, 2, 1]));
     }
 }

@@ -3,8 +3,9 @@
 use super::message::Message;
 use super::{Port, Smtp};
 use crate::base::secret::{self, Secret};
+use crate::base::source::Source;
 use crate::base::{clock, metric};
-use crate::directory::{Login, Resolved, Standing};
+use crate::directory::{DirectoryError, Login, Resolved, Standing};
 use crate::net::{self, Notice, Stream};
 use crate::store::PrimaryLease;
 use log::{debug, info, warn};
@@ -200,7 +201,8 @@ impl Driver {
     }
 
     async fn authenticate(&mut self, name: &str, password: &Secret<String>) -> Answer {
-        match self.smtp.0.directory.authenticate(name, password).await {
+        let source = Source::of(self.peer.ip());
+        match self.smtp.0.directory.authenticate(name, password, source).await {
             Ok(Some((login, standing))) => {
                 self.standing = Some(standing);
                 metric::LOGINS.inc();
@@ -212,6 +214,11 @@ impl Driver {
             Ok(None) => {
                 tokio::time::sleep(AUTH_PAUSE).await;
                 Answer::No
+            }
+            Err(DirectoryError::Busy | DirectoryError::SourceBusy) => {
+                // 454 4.7.0, late, so that asking again at once is no better.
+                tokio::time::sleep(AUTH_PAUSE).await;
+                Answer::Temporary
             }
             Err(e) => {
                 warn!(session:% = self.id, err:% = e; "sign-in cannot be checked");

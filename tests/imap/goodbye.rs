@@ -86,7 +86,7 @@ async fn sessions_end_with_the_credential_that_they_rest_on() {
 async fn a_long_answer_ends_with_the_credential() {
     let server = Server::start().await;
     let mut thief = server.inbox().await;
-    let big = vec![b'x'; 12 << 20];
+    let big = vec![b'x'; 32 << 20];
     thief.append("INBOX", &big).await;
     thief.send("a FETCH 1 BODY[]\r\n").await;
     thief.starts("* 1 FETCH").await;

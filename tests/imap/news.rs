@@ -69,6 +69,23 @@ async fn a_mailbox_deleted_elsewhere_ends_the_session() {
     assert_eq!(a.response().await, None);
 }
 
+/// Whether a change stays that was in the log when primacy ended, only the next primary knows: NO
+/// would be as wrong as OK.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_is_not_told() {
+    let server = server(1).await;
+    let mut c = server.inbox().await;
+    // As if the standby acknowledged nothing.
+    server.store.log().commit_alone(false);
+    let before = server.store.log().last().lsn;
+    c.send("a STORE 1 +FLAGS (\\Flagged)\r\n").await;
+    while server.store.log().last().lsn == before {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    server.control.revoke();
+    assert_eq!(c.response().await, None);
+}
+
 /// DESIGN.md 3, 4: a node that is no longer primary acknowledges nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_stored_without_a_lease() {

@@ -38,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) held: SocketAddr,
     pub(crate) imaps: SocketAddr,
     pub(crate) directory: Directory,
+    pub(crate) store: Store,
     pub(crate) mail: Mail,
     pub(crate) lease: PrimaryLease,
     pub(crate) login: Login,
@@ -75,7 +76,7 @@ impl Server {
         let login = directory.create_account(&lease, ADDRESS, "Ada").await.unwrap();
         let password = Secret::new(PASSWORD.to_owned());
         directory.set_password(&lease, ADDRESS, password).await.unwrap();
-        let mail = Mail::new(store);
+        let mail = Mail::new(store.clone());
         let tls_dir = dir.path().join("tls");
         let names =
             tls::Names { hosts: vec!["localhost".into()], addresses: vec![[127, 0, 0, 1].into()] };
@@ -91,6 +92,7 @@ impl Server {
             held: listen(imap.clone(), lease.clone(), false, true),
             imaps: listen(imap, lease.clone(), true, false),
             directory,
+            store,
             mail,
             lease,
             login,

@@ -5,6 +5,8 @@ use super::super::session::Session;
 use super::super::{LOGIN_FAILURE_DELAY, LOGIN_FAILURES_MAX};
 use crate::base::metric;
 use crate::base::secret::Secret;
+use crate::base::source::Source;
+use crate::directory::DirectoryError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::sync::Arc;
@@ -89,7 +91,20 @@ fn plain(base64: &[u8]) -> Option<(String, Secret<String>)> {
 }
 
 async fn check(s: &mut Session, name: &str, password: Secret<String>) -> Result<Done, Failure> {
-    match s.service.directory.authenticate(name, &password).await? {
+    let source = Source::of(s.peer.ip());
+    let checked = s.service.directory.authenticate(name, &password, source).await;
+    // RFC 5530 3: UNAVAILABLE where all are busy, LIMIT where it is the client's own doing. Late, so
+    // that asking again at once is no better.
+    let busy = match checked {
+        Err(DirectoryError::SourceBusy) => "LIMIT",
+        Err(DirectoryError::Busy) => "UNAVAILABLE",
+        _ => "",
+    };
+    if !busy.is_empty() {
+        tokio::time::sleep(LOGIN_FAILURE_DELAY).await;
+        return Ok(Done::no(busy, "Too many sign-ins are being checked; try again in a moment"));
+    }
+    match checked? {
         Some((login, standing)) => {
             s.log_in(login, standing);
             Ok(Done::ok_with(Code::Capability(s.capability()), "Welcome"))

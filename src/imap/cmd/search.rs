@@ -83,6 +83,7 @@ async fn read(
             return Ok(found);
         }
         at += BATCH;
+        s.may_stay()?;
         let _turn = READING.acquire().await;
         let key = Arc::clone(&key);
         let searched = super::blocking(move || {
