@@ -7,10 +7,10 @@
 use super::refusal::{Refused, Why, why};
 use super::session;
 use super::{Event, RECONNECT_MAX, RECONNECT_MIN, Shared};
-use crate::base::limit::Limit;
 use crate::base::{clock, task};
 use crate::net::Listener;
 use crate::pair::formation::{self, PairId, SERVER_NAME};
+use crate::pair::strangers::Strangers;
 use crate::tls::{JOIN_ALPN, LINK_ALPN};
 use socket2::SockRef;
 use std::io;
@@ -24,7 +24,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsConnector, rustls};
 use understudy_proto::id::NodeId;
 
 /// Connections at the pair's port that have not shown yet who they are.
-static PAIR_STRANGERS: Limit = Limit::new("pair_strangers", 32);
+static STRANGERS: Strangers = Strangers::new(32);
 /// Most time from accept to hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after accept(2) failed.
@@ -48,22 +48,25 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: Listener) {
                 continue;
             }
         };
-        let Some(permit) = PAIR_STRANGERS.try_enter() else {
-            log::warn!(peer:% = peer; "too many strangers at the pair's port");
-            continue;
-        };
+        // Before the task: what waits to be started has a place, too.
+        let mut stranger = STRANGERS.enter(peer.ip());
         let shared = Arc::clone(&shared);
         task::spawn("pair-accepted", async move {
-            let accepted = tokio::time::timeout(HELLO_TIMEOUT, admit(&shared, tcp)).await;
-            drop(permit);
+            let accepted = tokio::select! {
+                biased;
+                () = stranger.pushed_out() => Err(io::Error::other("its place was needed")),
+                accepted = tokio::time::timeout(HELLO_TIMEOUT, admit(&shared, tcp)) => {
+                    accepted.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+                }
+            };
+            drop(stranger);
             match accepted {
-                Ok(Ok(Some(tls))) => session::run(&shared, tls, shared.slot.node().peer()).await,
-                Ok(Ok(None)) => {}
-                Ok(Err(e)) => match why(&shared, &e) {
+                Ok(Some(tls)) => session::run(&shared, tls, shared.slot.node().peer()).await,
+                Ok(None) => {}
+                Err(e) => match why(&shared, &e) {
                     Some(why) => shared.refusals.note(&shared, peer.ip(), why),
                     None => log::debug!(peer:% = peer, err:% = e; "pair connection refused"),
                 },
-                Err(_elapsed) => log::debug!(peer:% = peer; "pair connection took too long"),
             }
         });
     }
