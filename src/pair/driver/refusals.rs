@@ -12,6 +12,8 @@ use understudy_proto::time::Mono;
 
 /// Least time between two lines about reigns that are over.
 const SAID_EVERY: Duration = Duration::from_secs(1);
+/// Least time between two lines about a certificate that has expired.
+const EXPIRY_SAID_EVERY: Duration = Duration::from_hours(24);
 /// A refused reign is shown for so long after the two agree again.
 const SHOWN_FOR: Duration = Duration::from_secs(10);
 
@@ -101,6 +103,16 @@ impl Driver {
                 self.problems.insert("keyring there", why);
             }
             Sorry::Version { version } => self.other_version(version),
+        }
+    }
+
+    /// An expired certificate keeps nobody apart: pins count. People are told once a day.
+    pub(super) fn watch_certificate(&mut self, now: Mono) {
+        let over = self.certificate_expires.is_some_and(|at| at <= clock::now_ms());
+        let said = self.expiry_said.is_some_and(|at| now.since(at) < EXPIRY_SAID_EVERY);
+        if over && !said {
+            self.expiry_said = Some(now);
+            log::warn!(runbook = "pair-certificate"; "a certificate of the pair's link has expired");
         }
     }
 

@@ -66,7 +66,7 @@ pub(super) struct Driver {
     timers: Timers,
     tick: Duration,
     link: Option<Link>,
-    certificate_expires: Option<understudy_proto::time::UnixMs>,
+    pub(super) certificate_expires: Option<understudy_proto::time::UnixMs>,
     session: Option<Session>,
     /// A session on which the peer has not said yet what its file says, or says something else.
     meeting: Option<Session>,
@@ -108,6 +108,8 @@ pub(super) struct Driver {
     pub(super) last_word: Option<Sorry>,
     /// When a reign that is over was last refused, by either.
     pub(super) refused_at: Option<Mono>,
+    /// When it was last said that a certificate has expired.
+    pub(super) expiry_said: Option<Mono>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -230,6 +232,7 @@ impl Driver {
             problems: BTreeMap::new(),
             last_word: None,
             refused_at: None,
+            expiry_said: None,
             workers,
         };
         (driver, Watches { lease: lease_out, status: status_out, journal: journal_out })
@@ -751,6 +754,7 @@ impl Driver {
         self.hear_adverts();
         self.ask_again(now);
         self.forget_refusals(now);
+        self.watch_certificate(now);
         let status = self.machine.status();
         let peer = status.peer_durable.filter(|_| status.linked);
         self.log.keep_for_peer(peer);
