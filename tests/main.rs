@@ -2,7 +2,7 @@
 //!
 //! [`tidy`] reads the source tree and holds its rules; [`fuzz`] runs every saved input of every
 //! parser, and mutations of them, on the stable toolchain; [`cli`] runs the program as people do;
-//! [`smtp`] and [`imap`] drive the services with clients of our own; [`peers`] lets Debian's own
+//! [`pair`] lets two appliances refuse each other; [`smtp`] and [`imap`] drive the services with clients of our own; [`peers`] lets Debian's own
 //! programs speak to ours.
 
 #[cfg(test)]
@@ -11,6 +11,8 @@ mod cli;
 mod fuzz;
 #[cfg(test)]
 mod imap;
+#[cfg(test)]
+mod pair;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]

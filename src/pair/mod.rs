@@ -13,6 +13,7 @@ pub mod link;
 mod register;
 mod resync;
 pub mod side;
+mod strangers;
 #[cfg(test)]
 mod testing;
 mod vital;

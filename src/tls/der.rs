@@ -1,4 +1,4 @@
-//! Just enough DER to read when a certificate ends (RFC 5280 4.1).
+//! Just enough DER to read when a certificate ends, and whose it says to be (RFC 5280 4.1).
 //!
 //! Nothing is trusted because of what is read here: it is shown to operators.
 
@@ -10,12 +10,25 @@ const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
+/// `id-at-commonName`, 2.5.4.3.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// `[0] EXPLICIT Version`.
 const VERSION: u8 = 0xa0;
 
 /// When the certificate `der` expires; `None` where it cannot be read.
 #[must_use]
 pub fn not_after(der: &[u8]) -> Option<UnixMs> {
+    let (validity, _) = element(from_validity(der)?, SEQUENCE)?;
+    let (_, validity) = time(validity)?; // notBefore
+    time(validity).map(|(t, _)| t)
+}
+
+/// The part of a certificate that begins with its validity.
+fn from_validity(der: &[u8]) -> Option<&[u8]> {
     let (certificate, _) = element(der, SEQUENCE)?;
     let (mut tbs, _) = element(certificate, SEQUENCE)?;
     if let Some((_, rest)) = element(tbs, VERSION) {
@@ -24,9 +37,23 @@ pub fn not_after(der: &[u8]) -> Option<UnixMs> {
     let (_, tbs) = element(tbs, INTEGER)?; // serialNumber
     let (_, tbs) = element(tbs, SEQUENCE)?; // signature
     let (_, tbs) = element(tbs, SEQUENCE)?; // issuer
-    let (validity, _) = element(tbs, SEQUENCE)?;
-    let (_, validity) = time(validity)?; // notBefore
-    time(validity).map(|(t, _)| t)
+    Some(tbs)
+}
+
+/// The name of whom the certificate `der` is for; `None` where it has none that can be read.
+pub(super) fn common_name(der: &[u8]) -> Option<String> {
+    let (_, rest) = element(from_validity(der)?, SEQUENCE)?; // validity
+    let (mut subject, _) = element(rest, SEQUENCE)?;
+    while let Some((relative, rest)) = element(subject, SET) {
+        subject = rest;
+        let (attribute, _) = element(relative, SEQUENCE)?;
+        let (kind, value) = element(attribute, OBJECT_IDENTIFIER)?;
+        if kind == COMMON_NAME {
+            let text = element(value, UTF8_STRING).or_else(|| element(value, PRINTABLE_STRING));
+            return text.and_then(|(text, _)| String::from_utf8(text.to_vec()).ok());
+        }
+    }
+    None
 }
 
 /// [`not_after`] of the first certificate in a PEM text.
@@ -127,7 +154,15 @@ mod tests {
         #[test]
         fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(not_after(&bytes).is_none() || bytes.len() > 20);
+            prop_assert!(common_name(&bytes).is_none() || bytes.len() > 20);
         }
+    }
+
+    #[test]
+    fn a_name_is_read_as_it_was_written() {
+        let made = crate::tls::Identity::self_signed("understudy-ab-0", UnixMs(0)).unwrap();
+        let der = CertificateDer::from_pem_slice(made.certificate_pem.as_bytes()).unwrap();
+        assert_eq!(common_name(&der).as_deref(), Some("understudy-ab-0"));
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub mod ticket;
 pub use authority::{Authority, Identity, Names};
 pub use der::{not_after, not_after_pem};
 pub use pin::{
-    JOIN_ALPN, LINK_ALPN, LinkTls, Pin, WITNESS_ALPN, join_client, peer_pin, witness_client,
-    witness_server,
+    JOIN_ALPN, LINK_ALPN, LinkTls, Pin, PinRefusal, WITNESS_ALPN, WrongPin, join_client,
+    opportunistic_client, peer_pin, witness_client, witness_server,
 };
 pub use service::Service;
 

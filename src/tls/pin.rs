@@ -6,6 +6,7 @@
 //! A witness lets every client prove its key and looks at the pin afterwards ([`peer_pin`]), so
 //! that it can tell a stranger in a sentence what is wrong.
 
+use super::der::common_name;
 use super::{Identity, TlsError, install, provider, sha256};
 use std::fmt;
 use std::path::Path;
@@ -24,8 +25,8 @@ use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifie
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ServerConnection};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
-    SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName,
+    Error, OtherError, ServerConfig, SignatureScheme,
 };
 
 /// ALPN name of the pair's link.
@@ -38,6 +39,11 @@ pub const WITNESS_ALPN: &[u8] = b"understudy-witness/1";
 /// SHA-256 of a certificate's DER. Written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pin(pub [u8; 32]);
+
+/// Hexadecimal digits of [`Pin::brief`].
+const BRIEF_DIGITS: usize = 16;
+/// Longest name that is shown of a certificate, in characters.
+const NAME_LEN_MAX: usize = 64;
 
 /// Text that is not a pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +61,52 @@ impl Pin {
     #[must_use]
     pub fn of_pem(pem: &str) -> Option<Self> {
         CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|c| Self::of(&c))
+    }
+
+    /// Its first digits, for a sentence: enough to compare with what `understudy pair show` prints.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        self.to_string().chars().take(BRIEF_DIGITS).chain(['…']).collect()
+    }
+}
+
+/// A certificate that is not the pinned one was shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key {} is shown, pinned is {}", shown.brief(), pinned.brief())]
+pub struct WrongPin {
+    /// What was shown.
+    pub shown: Pin,
+    /// What is pinned.
+    pub pinned: Pin,
+    /// The name in the certificate that was shown: whatever its maker wrote, without control
+    /// characters.
+    pub name: Option<String>,
+}
+
+/// Why a handshake between two appliances came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinRefusal {
+    /// We refuse what the other side has shown.
+    Theirs(WrongPin),
+    /// The other side refuses what we have shown.
+    Ours,
+    /// The other side does not speak what we ask for.
+    Protocol,
+}
+
+impl PinRefusal {
+    /// What `e`, the error of a TLS stream, says about pins; `None` for all others.
+    #[must_use]
+    pub fn of(e: &std::io::Error) -> Option<Self> {
+        match e.get_ref()?.downcast_ref::<Error>()? {
+            Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => {
+                why.downcast_ref::<WrongPin>().cloned().map(Self::Theirs)
+            }
+            // What the other side's `Only` makes of such an error on the wire.
+            Error::AlertReceived(AlertDescription::CertificateUnknown) => Some(Self::Ours),
+            Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Some(Self::Protocol),
+            _ => None,
+        }
     }
 }
 
@@ -153,6 +205,16 @@ pub fn join_client(server: Pin) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// TLS towards a host that nobody vouches for: any certificate passes whose key the host can prove.
+/// It keeps those out who only listen (RFC 7435).
+#[must_use]
+pub fn opportunistic_client() -> Arc<ClientConfig> {
+    install();
+    let any = Arc::new(Only { pin: None, provider: provider() });
+    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(any);
+    Arc::new(config.with_no_client_auth())
+}
+
 fn parts(
     identity: &Identity,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
@@ -221,12 +283,16 @@ struct Only {
 
 impl Only {
     fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        let Some(pinned) = self.pin else { return Ok(()) };
+        let shown = Pin::of(certificate);
         // Pins are public: no constant-time comparison is needed.
-        if self.pin.is_none_or(|pin| Pin::of(certificate) == pin) {
-            Ok(())
-        } else {
-            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        if shown == pinned {
+            return Ok(());
         }
+        let name = common_name(certificate)
+            .map(|name| name.chars().filter(|c| !c.is_control()).take(NAME_LEN_MAX).collect());
+        let why = WrongPin { shown, pinned, name };
+        Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why)))))
     }
 }
 

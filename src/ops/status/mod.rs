@@ -6,6 +6,7 @@
 //! Invariants: [`render`] fits [`LINES_MAX`] lines of [`COLUMNS_MAX`] columns whatever it is given
 //! and shows the same facts in every language. Deliberately absent: finding the facts out.
 
+mod german;
 mod words;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,10 @@ use words::Words;
 pub const LINES_MAX: usize = 24;
 /// Columns that the screen has.
 pub const COLUMNS_MAX: usize = 80;
+/// Columns of a line's label, with the space after it.
+const LABEL_COLUMNS: usize = 12;
+/// Lines of what waits for an operator.
+const QUESTION_LINES_MAX: usize = 2;
 /// Floating addresses shown; the rest is counted.
 const ADDRESSES_SHOWN: usize = 4;
 /// Paths to the peer shown; as many as there may be.
@@ -349,7 +354,7 @@ fn copy_text(c: &CopyReport, w: &Words) -> String {
         w.tenants
     );
     match (&c.stopped, c.eta_s) {
-        (Some(why), _) => format!("{head}: {why}"),
+        (Some(why), _) => format!("{head}: {}", (w.sentence)(why)),
         (None, Some(left)) => format!("{head}, {} MiB/s, {}", c.bytes_per_s >> 20, duration(left)),
         (None, None) => head,
     }
@@ -401,19 +406,23 @@ fn last_move(screen: &mut Screen, r: &StatusReport, w: &Words) {
     let took = m.took_ms.map(|ms| format!(", {ms} ms")).unwrap_or_default();
     let text = format!("{kind} {at} UTC, {} {}, {} {}{took}", w.to_node, m.to, w.epoch, m.epoch);
     screen.row(w.last_move, text);
-    screen.row("", format!("{}: {}", w.reason, m.reason));
+    screen.row("", format!("{}: {}", w.reason, (w.sentence)(&m.reason)));
 }
 
 fn trouble(screen: &mut Screen, r: &StatusReport, w: &Words) {
     if let Some(question) = &r.waiting_for {
-        screen.painted_row(Paint::Bad, w.waiting, question.clone());
+        screen.sentence(Paint::Bad, w.waiting, &(w.sentence)(question), QUESTION_LINES_MAX);
     }
     if r.problems.is_empty() {
         screen.painted_row(Paint::Good, w.problems, w.none.to_owned());
     }
     for (i, p) in r.problems.iter().take(PROBLEMS_SHOWN).enumerate() {
         let label = if i == 0 { w.problems } else { "" };
-        screen.painted_row(Paint::Bad, label, format!("[{}] {}", p.runbook, p.what));
+        let text = format!("[{}] {}", p.runbook, (w.sentence)(&p.what));
+        // Each of those after it, and the count of those not shown, gets a line at least.
+        let after = r.problems.len().min(PROBLEMS_SHOWN + 1).saturating_sub(i + 1);
+        let room = LINES_MAX.saturating_sub(screen.lines.len()).saturating_sub(after);
+        screen.sentence(Paint::Bad, label, &text, room.max(1));
     }
     screen.more(r.problems.len(), PROBLEMS_SHOWN, w);
 }
@@ -447,7 +456,26 @@ impl Screen {
     }
 
     fn painted_row(&mut self, paint: Paint, label: &str, text: String) {
-        self.painted(paint, format!("{label:<11} {text}"));
+        self.painted(paint, format!("{label:<width$} {text}", width = LABEL_COLUMNS - 1));
+    }
+
+    /// Adds a sentence, broken between words into at most `lines` lines.
+    fn sentence(&mut self, paint: Paint, label: &str, text: &str, lines: usize) {
+        let width = COLUMNS_MAX.saturating_sub(LABEL_COLUMNS);
+        let mut label = label;
+        let mut rest = text;
+        for left in (0..lines).rev() {
+            let fits = rest.char_indices().nth(width).map(|(at, _)| at);
+            let cut = fits.filter(|_| left > 0).and_then(|at| {
+                rest.get(..=at).and_then(|head| head.rfind(' ')).filter(|at| *at > 0)
+            });
+            let (line, after) = cut.and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, ""));
+            self.painted_row(paint, label, line.to_owned());
+            (label, rest) = ("", after.trim_start());
+            if rest.is_empty() {
+                return;
+            }
+        }
     }
 
     fn more(&mut self, all: usize, shown: usize, w: &Words) {

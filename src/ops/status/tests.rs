@@ -141,6 +141,27 @@ fn the_worst_case_fits_the_screen() {
 }
 
 #[test]
+fn a_long_sentence_is_broken_between_words_and_the_next_keeps_its_line() {
+    let mut r = report();
+    let what = "the peer at 10.0.1.2 shows key 0123456789abcdef…, pinned is fedcba9876543210…: if \
+                you replaced that appliance, run `understudy pair token` here and `understudy pair \
+                join` there; if not, somebody else answers there";
+    let problem = |what: &str| ProblemReport { what: what.into(), runbook: "pair-refused".into() };
+    r.problems = vec![problem(what), problem("the path to 10.0.0.2:7400 is silent")];
+    let screen = render(&r, Language::En, false);
+    let all = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        all.contains(&format!("Problems [pair-refused] {what} [pair-refused] the path")),
+        "{screen}"
+    );
+    assert!(screen.lines().all(|l| l.chars().count() <= COLUMNS_MAX), "{screen}");
+    let german = render(&r, Language::De, false);
+    let all = german.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(all.contains("antwortet dort jemand anderes [pair-refused] der Weg zu"), "{german}");
+    assert!(german.lines().count() <= LINES_MAX, "{german}");
+}
+
+#[test]
 fn colour_only_when_asked() {
     assert!(!render(&report(), Language::En, false).contains('\x1b'));
     assert!(render(&report(), Language::En, true).contains("\x1b[32mPAIR"));

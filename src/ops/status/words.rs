@@ -1,6 +1,7 @@
 //! The screen's words in each language. A missing word does not compile.
 
 use super::Role;
+use super::german::german;
 
 /// A language of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub(super) struct Words {
     pub(super) problems: &'static str,
     pub(super) more: &'static str,
     pub(super) none: &'static str,
+    /// A sentence that came in English.
+    pub(super) sentence: fn(&str) -> String,
 }
 
 impl Words {
@@ -136,6 +139,7 @@ static EN: Words = Words {
     problems: "Problems",
     more: "and more:",
     none: "none",
+    sentence: str::to_owned,
 };
 
 static DE: Words = Words {
@@ -184,4 +188,5 @@ static DE: Words = Words {
     problems: "Probleme",
     more: "und weitere:",
     none: "keine",
+    sentence: german,
 };

@@ -12,6 +12,7 @@
 //! and revoked before anything else; nothing in the one task waits for a disk or for the peer
 //! (workers do, and report). Absent on purpose: any decision.
 
+mod refusals;
 mod run;
 mod tasks;
 #[cfg(test)]

@@ -25,8 +25,8 @@ use tokio::task::JoinHandle;
 use understudy_proto::id::{Epoch, Lsn, NodeId};
 use understudy_proto::pair::witness::{WitnessAnswer, WitnessAsk};
 use understudy_proto::pair::{
-    Frame, History, Input, LogState, Machine, Note, Operator, Output, Register, Role, State,
-    Timers, VrrpNews, VrrpStand,
+    Frame, History, Input, LogState, Machine, Note, Operator, Output, Register, Role, Sorry, State,
+    Timers, VERSION, VrrpNews, VrrpStand,
 };
 use understudy_proto::record;
 use understudy_proto::time::Mono;
@@ -69,12 +69,12 @@ pub(super) struct Watches {
 
 pub(super) struct Driver {
     options: Options,
-    log: Log,
-    machine: Machine,
+    pub(super) log: Log,
+    pub(super) machine: Machine,
     timers: Timers,
     tick: Duration,
     link: Option<Link>,
-    certificate_expires: Option<understudy_proto::time::UnixMs>,
+    pub(super) certificate_expires: Option<understudy_proto::time::UnixMs>,
     session: Option<Session>,
     /// A session on which the peer has not said yet what its file says, or says something else.
     meeting: Option<Session>,
@@ -113,7 +113,13 @@ pub(super) struct Driver {
     unconfirmed: Option<Unconfirmed>,
     /// The reign that begins was another's until now.
     taken_over: bool,
-    problems: BTreeMap<&'static str, String>,
+    pub(super) problems: BTreeMap<&'static str, String>,
+    /// What the peer is told when the session is closed next.
+    pub(super) last_word: Option<Sorry>,
+    /// When a reign that is over was last refused, by either.
+    pub(super) refused_at: Option<Mono>,
+    /// When it was last said that a certificate has expired.
+    pub(super) expiry_said: Option<Mono>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -236,6 +242,9 @@ impl Driver {
             unconfirmed: None,
             taken_over: false,
             problems: BTreeMap::new(),
+            last_word: None,
+            refused_at: None,
+            expiry_said: None,
             workers,
         };
         (driver, Watches { lease: lease_out, status: status_out, journal: journal_out })
@@ -331,7 +340,12 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Send(frame) => self.send(&frame),
+            Output::Send(frame) => {
+                if let Frame::Refuse { seen } = frame {
+                    self.refuse_reign(seen);
+                }
+                self.send(&frame);
+            }
             Output::CloseSession(reason) => self.close_session(reason),
             Output::Read { from, max } => self.read(from, max),
             Output::Append(bytes) => self.jobs.append(bytes),
@@ -454,13 +468,15 @@ impl Driver {
         self.options.side.down();
         log::info!(reason; "pair session closed");
         self.lost_at = Some(clock::mono());
-        if let Some(link) = &self.link {
+        if let Some(sorry) = self.last_word.take() {
+            session.queue.end_with(&Frame::Sorry(sorry));
+        } else if let Some(link) = &self.link {
             link.close(session.id);
         }
     }
 
     /// It is over for us: the machine is told.
-    fn lose_session(&mut self, reason: &'static str) {
+    pub(super) fn lose_session(&mut self, reason: &'static str) {
         if self.session.is_some() {
             self.close_session(reason);
             self.feed(Input::SessionDown);
@@ -542,6 +558,9 @@ impl Driver {
             Done::Input(input) => self.feed(input),
             Done::DoorsClosed => self.bid_farewell(),
             Done::Log(input) => {
+                if matches!(input, Input::AppendFailed) {
+                    self.refuse_log();
+                }
                 self.feed(input);
                 self.jobs.answered();
                 self.welcome();
@@ -556,6 +575,7 @@ impl Driver {
                 self.importing = false;
                 log::error!(err:% = e, runbook = "pair-keyring"; "the peer's keyring is refused");
                 self.problems.insert("keyring", format!("the peer's keyring is refused: {e}"));
+                self.last_word = Some(Sorry::Keyring);
                 self.lose_session("the peer's keyring is refused");
             }
             Done::Fatal(why) => {
@@ -658,6 +678,7 @@ impl Driver {
             }
             Frame::KeyringAck { version } => {
                 if self.session.as_ref().is_some_and(|s| version <= s.keyring_sent) {
+                    self.problems.remove("keyring there");
                     self.options.store.keyring().mark_replicated(version);
                 }
             }
@@ -665,6 +686,12 @@ impl Driver {
                 if !self.options.side.arrived(topic, bytes) {
                     self.lose_session("what came beside the log was not taken in time");
                 }
+            }
+            Frame::Sorry(sorry) => self.refused(sorry),
+            Frame::Hello(hello) if hello.version != VERSION => self.refuse_version(hello.version),
+            Frame::Refuse { seen } => {
+                self.reign_refused(seen);
+                self.feed(Input::Frame(Frame::Refuse { seen }));
             }
             other => self.feed(Input::Frame(other)),
         }
@@ -745,6 +772,8 @@ impl Driver {
         self.pulse(now);
         self.hear_adverts();
         self.ask_again(now);
+        self.forget_refusals(now);
+        self.watch_certificate(now);
         let status = self.machine.status();
         let peer = status.peer_durable.filter(|_| status.linked);
         self.log.keep_for_peer(peer);
@@ -1052,7 +1081,8 @@ impl Driver {
                 let p = &s.pair;
                 (p.state, p.role, p.epoch, p.linked, p.waiting, s.serving, s.problems.len())
             };
-            let problems = self.problems.len();
+            let refusals = self.link.as_ref().map_or(0, Link::refusals_len);
+            let problems = self.problems.len() + refusals;
             key(&old)
                 != (pair.state, pair.role, pair.epoch, pair.linked, pair.waiting, serving, problems)
         };
@@ -1082,7 +1112,7 @@ impl Driver {
             paths: paths.collect(),
             unconfirmed: self.unconfirmed,
             certificate_expires: self.certificate_expires,
-            problems: self.problems.iter().map(|(kind, what)| problem(kind, what)).collect(),
+            problems: self.all_problems(),
             last_promotion: last,
             witness: self.witness.as_ref().map(Client::status),
             copy: self.copy.borrow().clone(),
@@ -1097,6 +1127,14 @@ impl Driver {
     }
 }
 
+impl Driver {
+    fn all_problems(&self) -> Vec<Problem> {
+        let refused = self.link.as_ref().map(Link::refusals).unwrap_or_default();
+        let refused = refused.into_iter().map(|what| Problem { what, runbook: "pair-refused" });
+        refused.chain(self.problems.iter().map(|(kind, what)| problem(kind, what))).collect()
+    }
+}
+
 /// Whether it leads and waits for nobody. In PAIR or JOINING a primary whose standby and witness are
 /// both gone for good waits: only an operator can tell it so.
 fn leads_alone(status: &understudy_proto::pair::Status) -> bool {
@@ -1108,7 +1146,9 @@ fn problem(kind: &str, what: &str) -> Problem {
     let runbook = match kind {
         "config" => "pair-config-differs",
         "hang" => "runtime-stuck",
-        "keyring" => "pair-keyring",
+        "keyring" | "keyring there" => "pair-keyring",
+        "epoch" | "version" => "pair-refused",
+        "chain" | "chain there" => "branched",
         "log" => "pair-full-copy",
         "disk" | "register" | "store" => "disk-failure",
         _ => "peer-lost",

@@ -80,6 +80,12 @@ impl PairIdentity {
         self.peer_certificate_pem.as_deref().and_then(Pin::of_pem)
     }
 
+    /// The pin of our own certificate.
+    #[must_use]
+    pub fn own_pin(&self) -> Option<Pin> {
+        Pin::of_pem(&self.certificate_pem)
+    }
+
     /// Our certificate and key for [`crate::tls::LinkTls`].
     #[must_use]
     pub fn link_identity(&self) -> Identity {

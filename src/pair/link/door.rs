@@ -1,14 +1,16 @@
 //! Getting a session: accepting, dialling, and the hello that both must say first.
 //!
 //! The hello is `"USL1" ‖ pair id [16] ‖ node u8`. The side that dialled says it first; the other
-//! answers only where the connection may count, so that after both hellos both believe in it.
+//! answers only where the connection may count, so that after both hellos both believe in it. A
+//! hello that cannot be right is answered, too: then both can say what is wrong.
 
+use super::refusal::{Refused, Why, why};
 use super::session;
 use super::{Event, RECONNECT_MAX, RECONNECT_MIN, Shared};
-use crate::base::limit::Limit;
 use crate::base::{clock, task};
 use crate::net::Listener;
-use crate::pair::formation::{self, SERVER_NAME};
+use crate::pair::formation::{self, PairId, SERVER_NAME};
+use crate::pair::strangers::Strangers;
 use crate::tls::{JOIN_ALPN, LINK_ALPN};
 use socket2::SockRef;
 use std::io;
@@ -22,13 +24,16 @@ use tokio_rustls::{LazyConfigAcceptor, TlsConnector, rustls};
 use understudy_proto::id::NodeId;
 
 /// Connections at the pair's port that have not shown yet who they are.
-static PAIR_STRANGERS: Limit = Limit::new("pair_strangers", 32);
+static STRANGERS: Strangers = Strangers::new(32);
 /// Most time from accept to hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after accept(2) failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A session that lasted so long had held.
 const HELD: Duration = Duration::from_secs(1);
+/// How long whoever is refused may take to go, and most bytes that it may still send.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_LEN_MAX: u64 = 16 * 1024;
 const MAGIC: &[u8; 4] = b"USL1";
 const HELLO_LEN: usize = 21;
 
@@ -43,19 +48,25 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: Listener) {
                 continue;
             }
         };
-        let Some(permit) = PAIR_STRANGERS.try_enter() else {
-            log::warn!(peer:% = peer; "too many strangers at the pair's port");
-            continue;
-        };
+        // Before the task: what waits to be started has a place, too.
+        let mut stranger = STRANGERS.enter(peer.ip());
         let shared = Arc::clone(&shared);
         task::spawn("pair-accepted", async move {
-            let accepted = tokio::time::timeout(HELLO_TIMEOUT, admit(&shared, tcp)).await;
-            drop(permit);
+            let accepted = tokio::select! {
+                biased;
+                () = stranger.pushed_out() => Err(io::Error::other("its place was needed")),
+                accepted = tokio::time::timeout(HELLO_TIMEOUT, admit(&shared, tcp)) => {
+                    accepted.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+                }
+            };
+            drop(stranger);
             match accepted {
-                Ok(Ok(Some(tls))) => session::run(&shared, tls, shared.slot.node().peer()).await,
-                Ok(Ok(None)) => {}
-                Ok(Err(e)) => log::info!(peer:% = peer, err:% = e; "pair connection refused"),
-                Err(_elapsed) => log::info!(peer:% = peer; "pair connection took too long"),
+                Ok(Some(tls)) => session::run(&shared, tls, shared.slot.node().peer()).await,
+                Ok(None) => {}
+                Err(e) => match why(&shared, &e) {
+                    Some(why) => shared.refusals.note(&shared, peer.ip(), why),
+                    None => log::debug!(peer:% = peer, err:% = e; "pair connection refused"),
+                },
             }
         });
     }
@@ -86,10 +97,18 @@ async fn admit(shared: &Shared, tcp: TcpStream) -> io::Result<Option<ServerTls>>
         return Err(io::Error::other("neither a peer nor a join"));
     }
     let Some(config) = shared.read(|c| c.tls.server.clone()) else {
-        return Err(io::Error::other("nobody has joined this pair yet"));
+        // The other side is told that this is no protocol of ours.
+        let config = shared.read(|c| Arc::clone(&c.tls.join));
+        linger(start.into_stream(config).into_fallible().await).await.map(drop).unwrap_or_default();
+        return Err(io::Error::other(Refused(Why::NoPeerHere)));
     };
-    let mut tls = start.into_stream(config).await?;
-    hear(shared, &mut tls).await?;
+    let mut tls = linger(start.into_stream(config).into_fallible().await).await?;
+    if let Err(e) = hear(shared, &mut tls).await {
+        // It is the pinned peer: it may know who we are, and can say what is wrong.
+        hello(shared, &mut tls).await?;
+        tls.shutdown().await?;
+        return Err(e);
+    }
     if !shared.slot.would_take(shared.slot.node().peer()) {
         return Ok(None);
     }
@@ -116,7 +135,10 @@ pub(super) async fn dial(shared: Arc<Shared>) {
                         held = clock::mono().since(since) >= HELD;
                         break;
                     }
-                    Ok(Err(e)) => log::debug!(peer:% = peer, err:% = e; "peer not reached"),
+                    Ok(Err(e)) => match why(&shared, &e) {
+                        Some(why) => shared.refusals.note(&shared, peer.ip(), why),
+                        None => log::debug!(peer:% = peer, err:% = e; "peer not reached"),
+                    },
                     Err(_elapsed) => log::debug!(peer:% = peer; "peer did not answer in time"),
                 }
             }
@@ -147,9 +169,29 @@ async fn connect(
     if shared.slot.is_taken() {
         return Err(io::Error::other("the peer's own connection came first"));
     }
-    hello(shared, &mut tls).await?;
+    let said = hello(shared, &mut tls).await;
+    // Where the other side has gone already, it has said why: that counts, not our failed write.
     hear(shared, &mut tls).await?;
-    Ok(tls)
+    said.map(|()| tls)
+}
+
+/// A failed handshake's alert must reach the other side: bytes of it that lie unread here when the
+/// connection is closed would make the kernel reset it, and the alert be lost.
+async fn linger(handshake: Result<ServerTls, (io::Error, TcpStream)>) -> io::Result<ServerTls> {
+    let (e, mut tcp) = match handshake {
+        Ok(tls) => return Ok(tls),
+        Err(failed) => failed,
+    };
+    let rest = async {
+        tcp.shutdown().await?;
+        tokio::io::copy(&mut (&mut tcp).take(LINGER_LEN_MAX), &mut tokio::io::sink()).await
+    };
+    match tokio::time::timeout(LINGER, rest).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(e)) => log::trace!(err:% = e; "the other side did not wait for its refusal"),
+        Err(_elapsed) => log::trace!("the other side does not go"),
+    }
+    Err(e)
 }
 
 fn prepare(tcp: &TcpStream, silence: Duration) -> io::Result<()> {
@@ -170,11 +212,15 @@ async fn hello<S: AsyncWrite + Unpin>(shared: &Shared, stream: &mut S) -> io::Re
 async fn hear<S: AsyncRead + Unpin>(shared: &Shared, stream: &mut S) -> io::Result<()> {
     let mut hello = [0; HELLO_LEN];
     stream.read_exact(&mut hello).await?;
-    let pair = shared.read(|c| c.identity.pair.0);
-    let rest = hello.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(&pair));
-    match rest {
-        Some([node]) if NodeId(*node) == shared.slot.node().peer() => Ok(()),
-        Some(_) => Err(io::Error::other("the peer says that it is the same node as we are")),
-        None => Err(io::Error::other("the peer speaks another version or is of another pair")),
+    let ours = shared.read(|c| c.identity.pair);
+    let refused = |why| Err(io::Error::other(Refused(why)));
+    let Some(rest) = hello.strip_prefix(MAGIC) else { return refused(Why::OtherVersion) };
+    let Some((pair, [node])) = rest.split_first_chunk() else { return refused(Why::OtherVersion) };
+    if *pair != ours.0 {
+        return refused(Why::OtherPair { theirs: PairId(*pair), ours });
     }
+    if NodeId(*node) != shared.slot.node().peer() {
+        return refused(Why::SameNode(NodeId(*node)));
+    }
+    Ok(())
 }

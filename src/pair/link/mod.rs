@@ -14,6 +14,7 @@
 
 mod beacon;
 mod door;
+mod refusal;
 mod session;
 mod slot;
 
@@ -25,6 +26,7 @@ use crate::net::{self, ListenError, Listener};
 use crate::pair::formation::PairIdentity;
 use crate::tls::{LinkTls, TlsError};
 use crate::vrrp::guardian::Guardian;
+use refusal::Refusals;
 use slot::Slot;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -125,6 +127,7 @@ struct Shared {
     options: Options,
     current: RwLock<Current>,
     slot: Slot,
+    refusals: Refusals,
     beacon_key: watch::Sender<Secret<[u8; 32]>>,
     events: mpsc::Sender<Event>,
 }
@@ -164,6 +167,7 @@ impl Link {
         let shared = Arc::new(Shared {
             options,
             slot: Slot::new(identity.node),
+            refusals: Refusals::default(),
             current: RwLock::new(Current { identity, tls }),
             beacon_key,
             events,
@@ -185,6 +189,18 @@ impl Link {
             *old = Some(saying);
             urgent
         });
+    }
+
+    /// How many sentences [`Link::refusals`] has.
+    #[must_use]
+    pub fn refusals_len(&self) -> usize {
+        self.shared.refusals.len()
+    }
+
+    /// Why no session comes about, a sentence each; empty once one does.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<String> {
+        self.shared.refusals.sentences()
     }
 
     /// Closes everything; when this returns the ports are free.

@@ -18,6 +18,8 @@ use understudy_proto::pair::frame::FRAME_LEN_MAX;
 const BATCH_LEN: usize = 256 * 1024;
 /// Bytes that one read asks for.
 const READ_LEN: usize = 128 * 1024;
+/// How long the peer's last frames are read once nothing can be written any more.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 /// Length of a frame's length field.
 const LENGTH_LEN: usize = 4;
 
@@ -38,6 +40,8 @@ struct Inner {
 struct Waiting {
     frames: VecDeque<Vec<u8>>,
     len: usize,
+    /// The last frame has been queued: the session ends when it has gone.
+    ending: bool,
     closed: bool,
 }
 
@@ -70,7 +74,7 @@ impl Queue {
             return Err(QueueError::Length(frame.len()));
         }
         let mut waiting = self.lock();
-        if waiting.closed {
+        if waiting.closed || waiting.ending {
             return Err(QueueError::Closed);
         }
         if waiting.len.saturating_add(frame.len()) > QUEUE_LEN_MAX {
@@ -81,6 +85,21 @@ impl Queue {
         drop(waiting);
         self.0.filled.notify_one();
         Ok(())
+    }
+
+    /// Drops what waits, sends `frame` and ends the session: the peer is to know why.
+    pub fn end_with(&self, frame: &Frame) {
+        let frame = frame.encode();
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return;
+        }
+        waiting.ending = true;
+        waiting.frames.clear();
+        waiting.len = frame.len();
+        waiting.frames.push_back(frame);
+        drop(waiting);
+        self.0.filled.notify_one();
     }
 
     /// Bytes that wait to be written.
@@ -104,8 +123,9 @@ impl Queue {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves what waits to `batch`: at least one frame where there is one.
-    fn take(&self, batch: &mut Vec<u8>) {
+    /// Moves what waits to `batch`: at least one frame where there is one. Returns whether it holds
+    /// the last frame of the session.
+    fn take(&self, batch: &mut Vec<u8>) -> bool {
         let mut waiting = self.lock();
         while let Some(frame) = waiting.frames.front() {
             if !batch.is_empty() && batch.len().saturating_add(frame.len()) > BATCH_LEN {
@@ -115,6 +135,7 @@ impl Queue {
             waiting.len = waiting.len.saturating_sub(frame.len());
             batch.extend_from_slice(&frame);
         }
+        waiting.ending && waiting.frames.is_empty()
     }
 
     fn close(&self) {
@@ -148,6 +169,7 @@ impl Secured for tokio_rustls::client::TlsStream<TcpStream> {
 pub(super) async fn run<S: Secured>(shared: &Shared, stream: S, opener: NodeId) {
     let Some(peer) = stream.peer() else { return };
     let Some(mut place) = shared.slot.take(opener) else { return };
+    shared.refusals.clear();
     let session = place.id;
     let leaving = Leaving { shared, session, queue: Queue::new() };
     let up = Event::Up { session, peer, queue: leaving.queue.clone() };
@@ -182,7 +204,13 @@ async fn carry<S: Secured>(shared: &Shared, stream: S, place: &mut Place, queue:
     tokio::select! {
         biased;
         () = place.ended() => "another connection took its place, or it was closed here".to_owned(),
-        e = write_all(&mut writer, queue, shared.options.heartbeat) => format!("writing: {e}"),
+        e = write_all(&mut writer, queue, shared.options.heartbeat) => {
+            // A peer that has gone may have said why before.
+            let rest = read_all(&mut reader, shared, session);
+            match tokio::time::timeout(LAST_WORDS, rest).await {
+                Ok(_) | Err(_) => format!("writing: {e}"),
+            }
+        }
         e = read_all(&mut reader, shared, session) => format!("reading: {e}"),
     }
 }
@@ -196,7 +224,7 @@ async fn write_all<S: Secured>(
     let mut batch = Vec::new();
     loop {
         batch.clear();
-        queue.take(&mut batch);
+        let last = queue.take(&mut batch);
         if batch.is_empty() {
             if tokio::time::timeout(heartbeat, queue.0.filled.notified()).await.is_ok() {
                 continue;
@@ -209,6 +237,9 @@ async fn write_all<S: Secured>(
         };
         if let Err(e) = written {
             return e;
+        }
+        if last {
+            return io::Error::other("closed here, and the peer was told why");
         }
         queue.0.drained.notify_one();
         // One huge frame must not keep its memory.

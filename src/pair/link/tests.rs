@@ -222,8 +222,136 @@ async fn a_replaced_peer_is_admitted_and_the_old_one_refused() {
         }
     };
     assert!(tokio::time::timeout(Duration::from_millis(300), session).await.is_err());
+    let brief = |node: &Node| {
+        let id = PairIdentity::load(node.dir.path()).unwrap().unwrap();
+        id.own_pin().unwrap().brief()
+    };
+    let (was, is) = (brief(&one), brief(&new));
+    refused(&a, &format!("shows key {was}, pinned is {is}: if you replaced")).await;
+    refused(&old, &format!("refuses our key {was}: it has pinned another")).await;
     old.stop().await;
     let mut b = new.start(&zero);
+    agree(&mut a, &mut b).await;
+    assert_eq!((a.refusals(), b.refusals()), (Vec::new(), Vec::new()), "a session ends it");
+}
+
+/// Waits until a link says so.
+async fn refused(link: &Link, sentence: &str) {
+    let mut said = Vec::new();
+    for _ in 0..2_000 {
+        said = link.refusals();
+        if said.iter().any(|s| s.contains(sentence)) {
+            assert_eq!(said.len(), link.refusals_len());
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{sentence:?} is not in {said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_of_another_pair_is_refused_and_both_say_so() {
+    let (zero, one, mut a) = pair(1).await;
+    // A whole other pair's node at the peer's address: its key is not pinned.
+    let (_other_zero, foreign, other) = pair(1).await;
+    other.stop().await;
+    let foreign = Node { dir: foreign.dir, at: one.at.clone() };
+    let intruder = foreign.start(&zero);
+    refused(&a, "shows key").await;
+    // Each sees a key that it has not pinned.
+    refused(&intruder, "shows key").await;
+    intruder.stop().await;
+    // The right key, in a pair of another id.
+    let mut identity = PairIdentity::load(one.dir.path()).unwrap().unwrap();
+    let ours = identity.pair;
+    identity.pair.0 = [7; 16];
+    let theirs = identity.pair;
+    let b = Link::start(one.options(&zero), identity).unwrap();
+    refused(&a, &format!("is of pair {theirs}, this one of pair {ours}: correct `peer`")).await;
+    refused(&b, &format!("is of pair {ours}, this one of pair {theirs}: correct `peer`")).await;
+    b.stop().await;
+    // The right pair, as the node that the other is.
+    let mut identity = PairIdentity::load(one.dir.path()).unwrap().unwrap();
+    identity.node = identity.node.peer();
+    let b = Link::start(one.options(&zero), identity).unwrap();
+    for link in [&a, &b] {
+        refused(link, "says that it is node 0, as this one is: one was copied").await;
+    }
+    b.stop().await;
+    let mut b = one.start(&zero);
+    agree(&mut a, &mut b).await;
+    assert_eq!(a.refusals(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_peer_yet_says_so_to_whoever_wants_to_be_it() {
+    let (zero, one, a) = pair(1).await;
+    a.stop().await;
+    // The first appliance was formed anew: its data directory is another.
+    let anew = Node { dir: tempfile::tempdir().unwrap(), at: zero.at.clone() };
+    formation::init(anew.dir.path(), &anew.at, clock::now_ms()).unwrap();
+    let a = anew.start(&one);
+    let b = one.start(&anew);
+    refused(&a, "wants to be the peer, but nobody has joined this pair yet: run").await;
+    refused(&b, "expects no peer: if it is to be this one's peer, run").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_release_of_the_link_is_named() {
+    let (zero, one, a) = pair(1).await;
+    let id = PairIdentity::load(one.dir.path()).unwrap().unwrap();
+    let tls = LinkTls::new(&id.link_identity(), id.peer_pin()).unwrap();
+    let tcp = TcpStream::connect(zero.at[0]).await.unwrap();
+    let name = ServerName::try_from(formation::SERVER_NAME).unwrap();
+    let mut tls = TlsConnector::from(tls.client.unwrap()).connect(name, tcp).await.unwrap();
+    let hello = [b"USL9".as_slice(), &id.pair.0, &[1]].concat();
+    tokio::io::AsyncWriteExt::write_all(&mut tls, &hello).await.unwrap();
+    refused(&a, "speaks another version of the link: bring both to the same release").await;
+    // It gets our hello, and can tell, too.
+    let mut answer = Vec::new();
+    soon(tokio::io::AsyncReadExt::read_to_end(&mut tls, &mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"USL1"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_not_at_the_peers_address_never_reaches_the_status() {
+    let (zero, _one, a) = pair(1).await;
+    let (_other_zero, foreign, other) = pair(1).await;
+    other.stop().await;
+    let id = PairIdentity::load(foreign.dir.path()).unwrap().unwrap();
+    let zero_id = PairIdentity::load(zero.dir.path()).unwrap().unwrap();
+    let tls = LinkTls::new(&id.link_identity(), zero_id.own_pin()).unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.77:0".parse().unwrap()).unwrap();
+    let tcp = socket.connect(zero.at[0]).await.unwrap();
+    let name = ServerName::try_from(formation::SERVER_NAME).unwrap();
+    let mut tls = TlsConnector::from(tls.client.unwrap()).connect(name, tcp).await.unwrap();
+    let mut answer = Vec::new();
+    let e = soon(tokio::io::AsyncReadExt::read_to_end(&mut tls, &mut answer)).await.unwrap_err();
+    assert_eq!(crate::tls::PinRefusal::of(&e), Some(crate::tls::PinRefusal::Ours), "{e}");
+    assert_eq!(a.refusals(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_certificate_keeps_nobody_apart() {
+    let (zero, one, a) = pair(1).await;
+    a.stop().await;
+    let old = |node: &Node| {
+        let mut id = PairIdentity::load(node.dir.path()).unwrap().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["old".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        id.certificate_pem = params.self_signed(&key).unwrap().pem();
+        id.key_pem = Secret::new(key.serialize_pem());
+        let ends = crate::tls::not_after_pem(&id.certificate_pem).unwrap();
+        (id, ends < clock::now_ms())
+    };
+    let ((mut a, a_over), (mut b, b_over)) = (old(&zero), old(&one));
+    assert!(a_over && b_over, "both have expired");
+    a.peer_certificate_pem = Some(b.certificate_pem.clone());
+    b.peer_certificate_pem = Some(a.certificate_pem.clone());
+    let mut a = Link::start(zero.options(&one), a).unwrap();
+    let mut b = Link::start(one.options(&zero), b).unwrap();
     agree(&mut a, &mut b).await;
 }
 

@@ -5,11 +5,11 @@
 //! holds no more connections than it has pins.
 
 use super::{Incoming, WITNESS_NAME};
-use crate::base::limit::Limit;
 use crate::base::{clock, task};
 use crate::net::{self, ListenError};
 use crate::pair::formation::PairId;
 use crate::pair::register::{self, RegisterError};
+use crate::pair::strangers::{Stranger, Strangers};
 use crate::store::disk::{Disk, Lock};
 use crate::tls::{self, Identity, Pin, TlsError, files};
 use std::collections::{BTreeMap, HashMap};
@@ -36,7 +36,7 @@ const PAIRS_MAX: usize = 1_000;
 /// Most pins of one pair: its two nodes, and two that are about to replace them.
 const PINS_MAX: usize = 4;
 /// Connections that have not shown yet who they are.
-static WITNESS_STRANGERS: Limit = Limit::new("witness_strangers", 64);
+static STRANGERS: Strangers = Strangers::new(64);
 /// Most time from accept to welcome.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most time that a node may take to receive an answer.
@@ -292,20 +292,30 @@ async fn accept(shared: Arc<Shared>, listener: net::Listener) {
                 continue;
             }
         };
-        let Some(permit) = WITNESS_STRANGERS.try_enter() else {
-            log::warn!(peer:% = peer; "too many strangers at the witness's port");
-            continue;
-        };
-        let shared = Arc::clone(&shared);
-        task::spawn("witness-node", async move {
-            let greeted = tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, tcp)).await;
-            drop(permit);
-            match greeted {
-                Ok(Ok(node)) => attend(&shared, node, peer).await,
-                Ok(Err(e)) => log::warn!(peer:% = peer, err:% = e; "a connection is refused"),
-                Err(_elapsed) => log::info!(peer:% = peer; "a connection took too long"),
+        // Before the task: what waits to be started has a place, too.
+        let stranger = STRANGERS.enter(peer.ip());
+        task::spawn("witness-node", admit(Arc::clone(&shared), tcp, peer, stranger));
+    }
+}
+
+async fn admit(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr, mut who: Stranger<'static>) {
+    let greeted = tokio::select! {
+        biased;
+        () = who.pushed_out() => Err(io::Error::other("its place was needed for a newer one")),
+        greeted = tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, tcp)) => match greeted {
+            Ok(greeted) => greeted,
+            Err(_elapsed) => Err(io::Error::other("it has not shown in time who it is")),
+        },
+    };
+    drop(who);
+    match greeted {
+        Ok(node) => attend(&shared, node, peer).await,
+        Err(e) => {
+            if let Some(count) = STRANGERS.may_say(clock::mono()) {
+                log::warn!(peer:% = peer, err:% = e, count, runbook = "witness-refused";
+                    "a connection is refused");
             }
-        });
+        }
     }
 }
 

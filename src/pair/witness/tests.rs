@@ -290,6 +290,33 @@ async fn bytes_that_are_no_protocol_end_their_connection_only() {
     reached(&stage.client(0)).await;
 }
 
+/// Connects from `from`, says nothing, and comes again whenever it is thrown out.
+async fn stay(from: &'static str, at: SocketAddr) {
+    loop {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        if let Ok(mut tcp) = socket.connect(at).await {
+            tcp.read_u8().await.unwrap_or_default();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_that_say_nothing_keep_no_node_out() {
+    let stage = Stage::new();
+    let _server = stage.serve();
+    let mut strangers = tokio::task::JoinSet::new();
+    for n in 0..150 {
+        let from = if n % 2 == 0 { "127.0.0.66:0" } else { "127.0.0.67:0" };
+        strangers.spawn(stay(from, stage.at));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut a = stage.client(0);
+    assert_eq!(ask(&mut a, 1, WitnessAsk::Read).await, WitnessAnswer::Done(None));
+    assert_eq!(a.status().problem, None, "at the first attempt");
+}
+
 #[test]
 fn an_identity_is_made_once_and_named_by_its_pin() {
     let dir = tempdir().unwrap();

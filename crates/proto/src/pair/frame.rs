@@ -177,6 +177,25 @@ pub enum Frame {
         /// Names and values.
         settings: Vec<(String, String)>,
     },
+    /// Why the sender ends the session right after this. The machine does not see it.
+    Sorry(Sorry),
+}
+
+/// What the sender of [`Frame::Sorry`] refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sorry {
+    /// The records do not continue the sender's log, which ends with this one.
+    Chain {
+        /// The sender's last record.
+        after: Lsn,
+    },
+    /// The keyring cannot be taken in.
+    Keyring,
+    /// The Hello is of another version than this one.
+    Version {
+        /// [`VERSION`] of the sender.
+        version: u16,
+    },
 }
 
 /// Bytes that are no frame. The session is closed.

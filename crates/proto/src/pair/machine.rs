@@ -872,6 +872,7 @@ impl Machine {
             Frame::Hello(hello) => self.hello(hello),
             Frame::Ping
             | Frame::Config { .. }
+            | Frame::Sorry(_)
             | Frame::Side { .. }
             | Frame::Keyring { .. }
             | Frame::KeyringAck { .. } => {}

@@ -31,7 +31,7 @@ mod status;
 mod tests;
 pub mod witness;
 
-pub use frame::{Beacon, Frame, FrameError, Hello, PhaseName, Saying};
+pub use frame::{Beacon, Frame, FrameError, Hello, PhaseName, Saying, Sorry, VERSION};
 pub use history::{History, LogState};
 pub use machine::{Input, Machine, Note, Operator, Output, Timers, VrrpNews, VrrpStand};
 pub use register::{Arbitration, Insync, Register};

@@ -1,6 +1,7 @@
 //! Two nodes in one process: real stores, real links over loopback, no floating addresses; and
 //! ([`witness`]) a real witness beside them.
 
+mod refusals;
 mod witness;
 
 #[expect(clippy::disallowed_methods, reason = "a panic is what a history answers with")]
