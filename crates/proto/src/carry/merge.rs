@@ -9,7 +9,7 @@ use crate::codec::{self, DecodeError};
 use crate::id::{Lsn, UploadId};
 use crate::merge::{Known, Merging, key_body};
 use crate::record::Kind;
-use crate::rule::{Apply, ApplyError, Merge, Planner, Side};
+use crate::rule::{ApplyError, Merge, Planner, Side};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
