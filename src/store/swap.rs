@@ -165,7 +165,7 @@ pub fn forget_branches(
         let Some(since) = read_order(disk, &branch, MERGED)? else { continue };
         let path = branch.join(MERGED);
         let since: u64 =
-            since.parse().map_err(|_| StoreError::damaged(&path, 0, "this is no time"))?;
+            since.parse().map_err(|_no_number| StoreError::damaged(&path, 0, "this is no time"))?;
         if since == 0 || since > now.0 {
             write_whole(disk, &path, now.0.to_string().as_bytes())?;
         } else if now.0.saturating_sub(since) > u64::try_from(kept.as_millis()).unwrap_or(u64::MAX)

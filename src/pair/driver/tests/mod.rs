@@ -639,6 +639,12 @@ impl Process {
         written.answer
     }
 
+    async fn create_acme(&self) {
+        let version = self.store.add_tenant_key(ACME).unwrap();
+        soon(self.store.keyring().replicated(version)).await;
+        self.write(TenantId::SYSTEM, CreateTenant { id: ACME, name: "Acme".into() }).await;
+    }
+
     /// A message of `len` bytes for an account of ACME.
     async fn mail(&self, account: AccountId, len: usize, seed: u8) {
         let lease = self.pair.lease().expect("primary");
@@ -677,12 +683,10 @@ impl Process {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_went_on_alone_and_everything_is_kept() {
-    let (zero, a, one, b) = formed().await;
-    let version = a.store.add_tenant_key(ACME).unwrap();
-    soon(a.store.keyring().replicated(version)).await;
-    a.write(TenantId::SYSTEM, CreateTenant { id: ACME, name: "Acme".into() }).await;
     let new =
         |name: &str| CreateAccount { address: format!("{name}@acme.example"), name: name.into() };
+    let (zero, a, one, b) = formed().await;
+    a.create_acme().await;
     assert_eq!(a.write(ACME, new("ada")).await, ADA);
     a.mail(ADA, 10, 1).await;
     a.mail(ADA, 20, 2).await;
@@ -786,7 +790,11 @@ async fn both_went_on_alone_and_everything_is_kept() {
     assert_eq!(a.inbox(ADA), b.inbox(ADA));
     assert_eq!(b.pair.merging(), None);
 
-    // Originals stay for 30 days, and not for longer.
+    originals_go_after_their_time(&b).await;
+}
+
+/// Originals stay for 30 days, and not for longer.
+async fn originals_go_after_their_time(b: &Process) {
     let (branch, progress) = merge::branches(&b.store.read(ACME).unwrap()).unwrap()[0];
     let merged = progress.finished.unwrap().0;
     let lease = b.pair.lease().unwrap();
