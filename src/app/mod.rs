@@ -286,7 +286,12 @@ fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {
 
 /// The kinds that are merged when both nodes of a pair went on alone, in this order.
 fn kinds() -> Kinds {
-    Kinds::new(vec![Box::new(DirectoryRules), Box::new(MailboxRules), Box::new(QueueRules)])
+    Kinds::new(vec![
+        Box::new(ImportRules),
+        Box::new(DirectoryRules),
+        Box::new(MailboxRules),
+        Box::new(QueueRules),
+    ])
 }
 
 fn start_vrrp(config: &Config, guardian: Option<Guardian>) -> Result<Option<Arc<Vrrp>>, Failure> {

@@ -49,6 +49,7 @@ pub(super) fn report(rooms: &Rooms) -> StatusReport {
         lag: m.peer_durable.map(|d| Lag { records: log.last().lsn.0.saturating_sub(d.0) }),
         paths: paths(&pair),
         copy: pair.copy.as_ref().map(copy),
+        merge: rooms.pair.merging(),
         witness: pair.witness.as_ref().map(witness),
         addresses: groups.iter().flat_map(addresses).collect(),
         queue_depth: count(queue),
@@ -204,6 +205,9 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
     }
     if let Some(why) = pair.copy.as_ref().and_then(|c| c.stopped.as_ref()) {
         add(format!("the full copy stands still: {why}"), "pair-full-copy");
+    }
+    if let Some(why) = rooms.pair.merging().and_then(|m| m.stopped) {
+        add(format!("the merge of a branch stands still: {why}"), "branched");
     }
     if let Some(witness) = pair.witness.as_ref().filter(|w| !w.reachable) {
         let why = witness.problem.as_deref().unwrap_or("it has not answered yet");

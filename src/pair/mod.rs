@@ -20,6 +20,7 @@ mod vital;
 pub mod witness;
 
 pub use agreement::Agreement;
+pub use branch::MergeStatus;
 pub use driver::{
     CommandError, LeaseGate, Options, Pair, PairStatus, PathStatus, Problem, Promoted, Restart,
     StartError, Unconfirmed, who,

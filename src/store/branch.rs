@@ -4,7 +4,7 @@
 
 use super::error::StoreError;
 use super::seal;
-use super::view::pack::{LAST, Prefix, open_part};
+use super::view::pack::{Prefix, open_part};
 use super::{CHANGES_READ_LEN, Store};
 use understudy_proto::id::{Lsn, TenantId, UploadId};
 use understudy_proto::record::{self, Header, Kind};
@@ -20,8 +20,6 @@ pub enum Plain {
         upload: UploadId,
         /// Its number in the upload, from 0.
         index: u32,
-        /// Whether the upload ends with it.
-        last: bool,
     },
     /// An upload that was given up.
     Abort(UploadId),
@@ -66,7 +64,7 @@ impl Store {
             let no_body = StoreError::NoBody(header.tenant);
             let (prefix, _) = Prefix::decode(payload).ok_or(no_body)?;
             let (upload, index) = (prefix.upload, prefix.index);
-            return Ok(Plain::Part { upload, index, last: header.flags & LAST != 0 });
+            return Ok(Plain::Part { upload, index });
         }
         if kind == Kind::BODY_ABORT {
             let id = payload.first_chunk::<16>().copied().unwrap_or_default();

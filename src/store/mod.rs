@@ -29,7 +29,7 @@ pub use self::error::{Class, StoreError, WriteError};
 pub use self::incoming::{Incoming, LogBase, Source};
 pub use self::keyring::Keyring;
 pub use self::lease::{LeaseControl, PrimaryLease};
-pub use self::log::{FatalHook, Log, Tail};
+pub use self::log::{FatalHook, Log, Pin, Tail};
 pub use self::view::ReadView;
 pub use self::view::copy::{Progress, SealedRow, Snapshot};
 
@@ -46,6 +46,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use understudy_proto::id::{Lsn, NodeId, TenantId};
+use understudy_proto::merge;
 use understudy_proto::record::{self, Kind};
 use understudy_proto::rule::Registry;
 
@@ -212,6 +213,8 @@ impl Store {
         let mut viewer = Viewer::new(Arc::clone(&inner), recovered.floor);
         log.commit(inner.known_commit(&recovered)?);
         while viewer.round()? {}
+        // Before anything is trimmed.
+        log.pin(Pin::Merge, inner.needed_by_merges()?);
         let appender = log::spawn(&log, recovered.file, recovered.offset);
         let viewer = task::thread("store-viewer", move || viewer.run());
         let threads = Mutex::new(vec![appender, viewer]);
@@ -356,6 +359,19 @@ impl Inner {
             }
         }
         Ok(committed)
+    }
+
+    /// From where on a merge that the last process began needs the log.
+    fn needed_by_merges(self: &Arc<Self>) -> Result<Option<Lsn>, StoreError> {
+        let system = TenantId::SYSTEM;
+        if !self.keyring.has(system) {
+            return Ok(None);
+        }
+        let view = ReadView::new(self.view(&self.slot(system))?)?;
+        merge::needs_log_from(&view).map_err(|e| {
+            let dir = self.options.dir.join("system");
+            StoreError::damaged(&dir, 0, e.to_string())
+        })
     }
 
     /// The slot of a tenant that has a key.

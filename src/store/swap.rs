@@ -9,11 +9,14 @@
 //! incoming/{log,system,tenants}  ──►  log, system, tenants  ──►  retired/<id>/ or branches/<id>/
 //! ```
 //!
-//! Deliberately absent: deciding when (`pair`), and how long a branch is kept.
+//! Deliberately absent: deciding when (`pair`), and how long a branch is kept. What was not merged is
+//! never removed.
 
 use super::disk::{Disk, Open};
 use super::error::{Context, StoreError};
 use std::path::Path;
+use std::time::Duration;
+use understudy_proto::time::UnixMs;
 
 /// The folders that make up a node's data.
 const PARTS: [&str; 3] = ["log", "system", "tenants"];
@@ -27,6 +30,8 @@ const RETIRED: &str = "retired";
 const BRANCHES: &str = "branches";
 /// The order to put this node's data away; its content is the branch's id.
 const RETIRE: &str = "retire";
+/// In a branch's folder: all of it is merged. Since when, in ms since 1970; 0 until that is noted.
+const MERGED: &str = "merged";
 /// Longest order in bytes.
 const ORDER_LEN_MAX: u64 = 256;
 
@@ -136,6 +141,51 @@ pub fn forget_retired(disk: &dyn Disk, dir: &Path) -> Result<bool, StoreError> {
     Ok(found)
 }
 
+/// Removes the data of branches that were merged, once they were kept for `kept` since this was first
+/// called after it. Says how many went.
+///
+/// # Errors
+/// The disk refuses, or a note of when it was merged is damaged. Calling again goes on.
+pub fn forget_branches(
+    disk: &dyn Disk,
+    dir: &Path,
+    now: UnixMs,
+    kept: Duration,
+) -> Result<usize, StoreError> {
+    let branches = dir.join(BRANCHES);
+    let mut gone = 0;
+    if !disk.is_dir(&branches).context("look for", &branches)? {
+        return Ok(gone);
+    }
+    for name in disk.list(&branches).context("list", &branches)? {
+        let branch = branches.join(&name);
+        if !disk.is_dir(&branch).context("look for", &branch)? {
+            continue;
+        }
+        let Some(since) = read_order(disk, &branch, MERGED)? else { continue };
+        let path = branch.join(MERGED);
+        let since: u64 =
+            since.parse().map_err(|_no_number| StoreError::damaged(&path, 0, "this is no time"))?;
+        if since == 0 || since > now.0 {
+            write_whole(disk, &path, now.0.to_string().as_bytes())?;
+        } else if now.0.saturating_sub(since) > u64::try_from(kept.as_millis()).unwrap_or(u64::MAX)
+        {
+            // What says that it may go goes last.
+            for part in disk.list(&branch).context("list", &branch)? {
+                if part != MERGED {
+                    remove_tree(disk, &branch.join(part))?;
+                }
+            }
+            disk.sync_dir(&branch).context("sync", &branch)?;
+            remove_tree(disk, &branch)?;
+            disk.sync_dir(&branches).context("sync", &branches)?;
+            log::info!(branch = name; "the data of a merged branch was kept long enough and is removed");
+            gone += 1;
+        }
+    }
+    Ok(gone)
+}
+
 /// Removes a file, or a folder with all that is in it. Not durable before the parent is synced.
 ///
 /// # Errors
@@ -208,7 +258,7 @@ fn put_away(disk: &dyn Disk, dir: &Path, id: &str) -> Result<(), StoreError> {
             move_to(disk, &from, &to)?;
         }
     }
-    Ok(())
+    write_whole(disk, &branch.join(MERGED), b"0")
 }
 
 /// One durable step.
@@ -440,5 +490,26 @@ mod tests {
             put(&disk, "incoming/complete", text);
             assert!(at_boot(&disk, Path::new(ROOT)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_merged_branch_goes_after_its_time_and_others_never() {
+        let (disk, dir) = (node(), Path::new(ROOT));
+        put(&disk, "branches/unmerged/log/1.seg", "theirs");
+        retire(&disk, dir, "5-3").unwrap();
+        assert_eq!(at_boot(&disk, dir).unwrap(), Swapped::Retired);
+        let days = |n: u64| UnixMs(1_000_000 + n * 86_400_000);
+        let kept = Duration::from_secs(30 * 86_400);
+        let round = |now| forget_branches(&disk, dir, now, kept).unwrap();
+        // The clock was wrong at first: what it said does not count.
+        assert_eq!(round(days(900)), 0);
+        for day in [0, 1, 29, 30] {
+            assert_eq!(round(days(day)), 0, "{day}");
+            assert!(disk.is_dir(&dir.join("branches/5-3/log")).unwrap());
+        }
+        assert_eq!(round(days(31)), 1);
+        assert!(!disk.is_dir(&dir.join("branches/5-3")).unwrap());
+        assert_eq!(round(days(999)), 0);
+        assert!(disk.is_dir(&dir.join("branches/unmerged/log")).unwrap());
     }
 }

@@ -14,6 +14,7 @@ use std::fmt;
 use understudy_proto::time::UnixMs;
 
 use crate::base::clock;
+use crate::pair::MergeStatus;
 pub use words::Language;
 use words::Words;
 
@@ -67,6 +68,9 @@ pub struct StatusReport {
     pub paths: Vec<PathReport>,
     /// A full copy of one node's data for the other that is under way.
     pub copy: Option<CopyReport>,
+    /// A branch that is being merged.
+    #[serde(default)]
+    pub merge: Option<MergeStatus>,
     /// The third vote; `None` where none is configured.
     pub witness: Option<WitnessReport>,
     /// Floating addresses.
@@ -321,6 +325,9 @@ fn peer(screen: &mut Screen, r: &StatusReport, w: &Words) {
     if let Some(copy) = &r.copy {
         screen.row(w.copy, copy_text(copy, w));
     }
+    if let Some(merge) = &r.merge {
+        screen.row(w.merge, merge_text(merge, w));
+    }
     if let Some(witness) = &r.witness {
         let state = if witness.reachable { w.reachable } else { w.silent };
         let trip = witness.round_trip_us.filter(|_| witness.reachable);
@@ -358,6 +365,22 @@ fn copy_text(c: &CopyReport, w: &Words) -> String {
         (None, Some(left)) => format!("{head}, {} MiB/s, {}", c.bytes_per_s >> 20, duration(left)),
         (None, None) => head,
     }
+}
+
+fn merge_text(m: &MergeStatus, w: &Words) -> String {
+    let side = if m.leading { w.from_peer } else { w.to_peer };
+    let mut text = format!("{side} {} {}, ", w.branch, m.branch);
+    text += &if m.tenants_total == 0 {
+        format!("{}/{} {}", m.records_done, m.records_total, w.records)
+    } else {
+        let (tenants, tasks) = (w.tenants, w.tasks);
+        let (done, total) = (m.tasks_done, m.tasks_total);
+        format!("{}/{} {tenants}, {done}/{total} {tasks}", m.tenants_done, m.tenants_total)
+    };
+    if let Some(why) = &m.stopped {
+        text += &format!(": {why}");
+    }
+    text
 }
 
 fn addresses(screen: &mut Screen, r: &StatusReport, w: &Words) {

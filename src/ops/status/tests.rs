@@ -33,6 +33,7 @@ fn report() -> StatusReport {
             },
         ],
         copy: None,
+        merge: None,
         witness: Some(WitnessReport {
             address: "192.0.2.7:7401".into(),
             reachable: true,
@@ -108,6 +109,32 @@ fn a_full_copy_shows_how_far_it_is() {
     assert!(shown(copy(None)).contains(line), "{}", shown(copy(None)));
     let stopped = shown(copy(Some("no room".into())));
     assert!(stopped.contains("2/9 tenants: no room"), "{stopped}");
+}
+
+#[test]
+fn a_merge_shows_how_far_it_is() {
+    let mut merge = MergeStatus {
+        branch: "1204-3".into(),
+        leading: true,
+        records_done: 40,
+        records_total: 90,
+        ..MergeStatus::default()
+    };
+    let shown = |merge: &MergeStatus, language| {
+        render(&StatusReport { merge: Some(merge.clone()), ..report() }, language, false)
+    };
+    let english = shown(&merge, Language::En);
+    let line = "Merge       from the peer: branch 1204-3, 40/90 records\n";
+    assert!(english.contains(line), "{english}");
+    (merge.records_done, merge.tenants_done, merge.tenants_total) = (90, 1, 4);
+    (merge.tasks_done, merge.tasks_total) = (100, 250);
+    let german = shown(&merge, Language::De);
+    let line = "Zweig 1204-3, 1/4 Mandanten, 100/250 Schritte\n";
+    assert!(german.contains(line), "{german}");
+    (merge.leading, merge.stopped) = (false, Some("no room".into()));
+    let stopped = shown(&merge, Language::En);
+    assert!(stopped.contains("to the peer: branch 1204-3"), "{stopped}");
+    assert!(stopped.contains(": no room"), "{stopped}");
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! The leader's side: the branch's records become durable here, then they are merged.
 
-use super::{BranchError, Offer, Piece, Word};
+use super::{BranchError, MergeStatus, Offer, Piece, Word};
 use crate::pair::side::{Side, Topic};
-use crate::store::{BodyWriter, Plain, PrimaryLease, Store, StoreError};
+use crate::store::{BodyWriter, Pin, Plain, PrimaryLease, Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use understudy_proto::codec;
 use understudy_proto::directory::{self, CreateTenant};
 use understudy_proto::id::{Lsn, TenantId, UploadId};
 use understudy_proto::merge::{
-    self, BranchId, Finish, Kinds, Known, Progress, Stage, Step, Take, Taken,
+    self, Begin, BranchId, Finish, Kinds, Known, Progress, Stage, Step, Take, Taken,
 };
 use understudy_proto::record::Kind;
 use understudy_proto::rule::Side as Of;
@@ -24,21 +24,30 @@ pub(super) struct Leader {
     pub(super) side: Side,
     pub(super) lease: PrimaryLease,
     pub(super) words: mpsc::Receiver<Word>,
+    pub(super) merging: watch::Sender<Option<MergeStatus>>,
 }
 
 impl Leader {
     pub(super) async fn run(mut self, offer: Offer) {
+        let before = self.merging.borrow().as_ref().and_then(|m| m.stopped.clone());
         match self.take(&offer).await {
             Ok(branch) => {
+                self.merging.send_replace(None);
                 log::warn!(branch:% = branch; "the other appliance's branch is merged");
                 self.say(&Word::Taken(branch)).await;
             }
             Err(BranchError::Gone | BranchError::NotPrimary) => {
+                self.merging.send_replace(None);
                 log::info!("the merge of a branch was interrupted; it goes on from there");
                 return;
             }
             Err(e) => {
-                log::error!(err:% = e, runbook = "branched"; "a branch cannot be merged");
+                let why = e.to_string();
+                // It is offered again every few seconds: said once.
+                if before.as_ref() != Some(&why) {
+                    log::error!(err:% = e, runbook = "branched"; "a branch cannot be merged");
+                }
+                self.merging.send_modify(|m| m.get_or_insert_default().stopped = Some(why));
                 // The branch offers itself again; what it was sending is not heard any more.
                 self.say(&Word::Fault(e.to_string())).await;
                 // What may still succeed goes on needing the log from the fork on.
@@ -47,7 +56,7 @@ impl Leader {
                 }
             }
         }
-        self.store.log().pin(None);
+        self.store.log().pin(Pin::Merge, None);
     }
 
     async fn say(&self, word: &Word) {
@@ -65,24 +74,54 @@ impl Leader {
         if self.progress(TenantId::SYSTEM, branch)?.is_some_and(|p| p.finished.is_some()) {
             return Ok(branch);
         }
-        log.pin(Some(branch.fork.next()));
+        log.pin(Pin::Merge, Some(branch.fork.next()));
         if log.first() > branch.fork.next() {
             return Err(BranchError::Trimmed { first: log.first(), fork: branch.fork });
         }
+        self.write(TenantId::SYSTEM, Begin { branch }).await?;
+        let records = offer.tail.0.saturating_sub(branch.fork.0);
+        self.merging.send_modify(|m| {
+            let m = m.insert(MergeStatus::default());
+            (m.branch, m.leading, m.records_total) = (branch.to_string(), true, records);
+        });
         log::warn!(branch:% = branch; "taking the records of the other appliance's branch");
         // The system's first: only then is it known what the branch's new tenants are called here.
         self.receive(branch, true).await?;
         self.add_keys(branch).await?;
         self.merge(TenantId::SYSTEM, branch).await?;
         self.receive(branch, false).await?;
-        for tenant in self.tenants()? {
-            if self.progress(tenant, branch)?.is_some_and(|p| p.finished.is_none()) {
-                self.merge(tenant, branch).await?;
-                self.write(tenant, Finish { branch }).await?;
+        self.show(|m| m.records_done = m.records_total);
+        let tenants = self.tenants()?;
+        let count = u32::try_from(tenants.len()).unwrap_or(u32::MAX).saturating_add(1);
+        self.show(|m| (m.tenants_done, m.tenants_total) = (1, count));
+        let mut failed = None;
+        for tenant in tenants {
+            match self.merge_tenant(tenant, branch).await {
+                Ok(()) => self.show(|m| m.tenants_done = m.tenants_done.saturating_add(1)),
+                Err(e @ (BranchError::Gone | BranchError::NotPrimary)) => return Err(e),
+                // The others' mail does not wait for this one's.
+                Err(e) => {
+                    failed.get_or_insert(e);
+                }
             }
+        }
+        if let Some(e) = failed {
+            return Err(e);
         }
         self.write(TenantId::SYSTEM, Finish { branch }).await?;
         Ok(branch)
+    }
+
+    async fn merge_tenant(&self, tenant: TenantId, branch: BranchId) -> Result<(), BranchError> {
+        if self.progress(tenant, branch)?.is_some_and(|p| p.finished.is_none()) {
+            self.merge(tenant, branch).await?;
+            self.write(tenant, Finish { branch }).await?;
+        }
+        Ok(())
+    }
+
+    fn show(&self, change: impl FnOnce(&mut MergeStatus)) {
+        self.merging.send_if_modified(|m| m.as_mut().map(change).is_some());
     }
 
     fn tenants(&self) -> Result<Vec<TenantId>, BranchError> {
@@ -156,7 +195,11 @@ impl Leader {
                     }
                 }
             }
+            let last = batch.as_ref().and_then(|(_, taken, _)| taken.last()).map(|t| t.lsn.0);
             self.flush(branch, batch.take()).await?;
+            if let Some(done) = last.map(|lsn| lsn.saturating_sub(branch.fork.0)) {
+                self.show(|m| m.records_done = done.min(m.records_total));
+            }
             self.say(&Word::Ack).await;
         }
         Ok(())
@@ -265,7 +308,9 @@ impl Leader {
                 }
                 let (tasks, kinds) = (Arc::clone(&tasks), self.kinds.clone());
                 let count = tasks.len();
-                if self.write(tenant, Step { branch, stage, tasks, kinds }).await? >= count {
+                let done = self.write(tenant, Step { branch, stage, tasks, kinds }).await?;
+                self.show(|m| (m.tasks_done, m.tasks_total) = (done as u64, count as u64));
+                if done >= count {
                     break;
                 }
             }

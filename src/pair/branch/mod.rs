@@ -14,6 +14,8 @@ mod leader;
 mod shipping;
 mod upkeep;
 
+#[cfg(test)]
+pub(super) use self::upkeep::round as upkeep_round;
 pub(super) use self::upkeep::upkeep;
 
 use self::leader::Leader;
@@ -125,6 +127,29 @@ impl From<crate::store::WriteError<MergeFault>> for BranchError {
     }
 }
 
+/// How far the merge of a branch is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeStatus {
+    /// Which branch.
+    pub branch: String,
+    /// This node leads and takes the peer's branch; else the branch is its own.
+    pub leading: bool,
+    /// Records that went over.
+    pub records_done: u64,
+    /// Records of the branch.
+    pub records_total: u64,
+    /// Tenants that are merged, the system among them.
+    pub tenants_done: u32,
+    /// Tenants in all; 0 while records are taken.
+    pub tenants_total: u32,
+    /// Tasks that are done of the stage at hand.
+    pub tasks_done: u64,
+    /// Its tasks in all.
+    pub tasks_total: u64,
+    /// Why the last attempt ended, until the next goes on.
+    pub stopped: Option<String>,
+}
+
 /// What it is made from.
 pub(super) struct Options {
     pub(super) store: Store,
@@ -135,6 +160,7 @@ pub(super) struct Options {
     pub(super) restart: Restart,
     /// The kinds that are merged.
     pub(super) kinds: Kinds,
+    pub(super) merging: watch::Sender<Option<MergeStatus>>,
 }
 
 struct Job {
@@ -201,6 +227,7 @@ impl Job {
                 word = next => match word {
                     Some(word) => {
                         self.unanswered += 1;
+                        self.shipped(&word);
                         self.say(&word).await;
                     }
                     None => self.stream = None,
@@ -214,6 +241,7 @@ impl Job {
     /// What is under way ends with the session; it goes on from the views' progress.
     fn end(&mut self) {
         (self.stream, self.unanswered) = (None, 0);
+        self.options.merging.send_replace(None);
         if let Some((_, leader)) = self.leader.take() {
             leader.abort();
         }
@@ -223,6 +251,22 @@ impl Job {
         if let Err(e) = self.options.side.send(Topic::Branch, codec::encode(word)).await {
             log::debug!(err:% = e; "the peer does not hear of the branch");
         }
+    }
+
+    /// Shows how much of this node's branch went over.
+    fn shipped(&self, word: &Word) {
+        let Word::Pieces(pieces) = word else { return };
+        let changes = pieces.iter().filter_map(|piece| match piece {
+            Piece::Change { lsn, .. } => Some(lsn.0),
+            Piece::Body { .. } => None,
+        });
+        let (Some(last), log) = (changes.max(), self.options.store.log()) else { return };
+        let left = log.durable().borrow().0.saturating_sub(last);
+        self.options.merging.send_if_modified(|merging| {
+            let Some(m) = merging else { return false };
+            m.records_done = m.records_total.saturating_sub(left);
+            true
+        });
     }
 
     async fn offer(&mut self) {
@@ -241,6 +285,13 @@ impl Job {
             Word::Pull { branch, system, after } => {
                 let (sender, stream) = mpsc::channel(UNANSWERED);
                 (self.stream, self.unanswered) = (Some(stream), 0);
+                let durable = *self.options.store.log().durable().borrow();
+                self.options.merging.send_replace(Some(MergeStatus {
+                    branch: branch.to_string(),
+                    records_done: after.0.saturating_sub(branch.fork.0),
+                    records_total: durable.0.saturating_sub(branch.fork.0),
+                    ..MergeStatus::default()
+                }));
                 let (store, kinds) = (self.options.store.clone(), self.options.kinds.clone());
                 drop(task::thread("pair-shipping", move || {
                     shipping::ship(&store, &kinds, (branch, system, after), &sender);
@@ -251,6 +302,9 @@ impl Job {
             Word::Fault(why) if self.stream.is_some() => {
                 log::warn!(reason:% = why; "the leader could not take this branch; it is offered again");
                 (self.stream, self.unanswered) = (None, 0);
+                self.options.merging.send_if_modified(|merging| {
+                    merging.as_mut().map(|m| m.stopped = Some(why)).is_some()
+                });
             }
             word @ (Word::Pieces(_) | Word::End | Word::Fault(_)) => {
                 let Some((leader, _)) = &self.leader else { return };
@@ -274,6 +328,7 @@ impl Job {
             side: self.options.side.clone(),
             lease,
             words,
+            merging: self.options.merging.clone(),
         };
         let task = task::spawn("pair-merge", leader.run(offer));
         self.leader = Some((sender, task));

@@ -5,12 +5,14 @@ use super::{BranchError, Piece, Word};
 use crate::store::{Plain, Store, StoreError};
 use std::collections::{HashMap, HashSet};
 use tokio::sync::mpsc::Sender;
+use understudy_proto::directory;
 use understudy_proto::id::{Lsn, TenantId, UploadId};
 use understudy_proto::merge::{BranchId, Kinds, PIECE_LEN_MAX};
 use understudy_proto::record::Kind;
 
-/// An upload that a change after the fork links may have begun so many records before it.
-const LOOK_BACK: u64 = 20_000;
+/// An upload that a change after the fork links has mostly begun at most so many records before it.
+/// For one that began earlier all of the log is read once more.
+const LOOK_BACK: u64 = if cfg!(test) { 20 } else { 20_000 };
 /// A message ends when its pieces have so many bytes.
 const MESSAGE_BYTES: usize = 192 * 1024;
 
@@ -26,8 +28,10 @@ pub(super) fn ship(
         store,
         kinds,
         to,
+        from: Lsn(0),
         parts: HashMap::new(),
         sent: HashSet::new(),
+        known: HashSet::new(),
         pieces: Vec::new(),
         bytes: 0,
     };
@@ -48,9 +52,13 @@ struct Shipping<'a> {
     store: &'a Store,
     kinds: &'a Kinds,
     to: &'a Sender<Word>,
-    /// Where the parts of each upload are.
-    parts: HashMap<UploadId, Vec<Lsn>>,
+    /// Behind it the log was read; what began before is looked for when it is needed.
+    from: Lsn,
+    /// Where the parts of each upload are that were seen, and their numbers, ascending.
+    parts: HashMap<UploadId, Vec<(u32, Lsn)>>,
     sent: HashSet<UploadId>,
+    /// The tenants of this branch.
+    known: HashSet<TenantId>,
     pieces: Vec<Piece>,
     bytes: usize,
 }
@@ -72,6 +80,9 @@ impl Shipping<'_> {
             return Err(BranchError::Trimmed { first, fork });
         }
         let from = Lsn(fork.0.saturating_sub(LOOK_BACK).max(first.0.saturating_sub(1)));
+        self.from = from;
+        let view = self.store.read(TenantId::SYSTEM)?;
+        self.known = directory::tenants(&view)?.into_iter().map(|t| t.id).collect();
         let mut next = from;
         while next < last {
             // A piece of the log at a time, so that what was found in it can be sent.
@@ -85,21 +96,20 @@ impl Shipping<'_> {
                 {
                     alien.get_or_insert((header.lsn, header.kind));
                 }
-                self.note(header.lsn, plain, |change| {
-                    let wanted = (header.tenant == TenantId::SYSTEM) == system;
-                    if header.lsn > after && wanted && header.kind != Kind::BRANCH {
-                        let (tenant, lsn, epoch) = (header.tenant, header.lsn, header.epoch);
-                        found.push(Found { tenant, lsn, epoch, kind: header.kind, change });
-                    }
-                });
+                let Some(change) = self.note(header.lsn, plain, system) else { return Ok(()) };
+                let wanted = (header.tenant == TenantId::SYSTEM) == system
+                    && !self.is_unfinished_import(header.tenant, header.kind);
+                if header.lsn > after && wanted && header.kind != Kind::BRANCH {
+                    let (tenant, lsn, epoch) = (header.tenant, header.lsn, header.epoch);
+                    found.push(Found { tenant, lsn, epoch, kind: header.kind, change });
+                } else if let Ok(bodies) = self.kinds.bodies(header.kind, &change) {
+                    // Most are linked once; one that is linked again is found again.
+                    bodies.iter().for_each(|upload| drop(self.parts.remove(upload)));
+                }
                 Ok::<(), StoreError>(())
             })?;
             if let Some((lsn, kind)) = alien {
-                let what = format!(
-                    "record {lsn} is of kind {}, which cannot be merged (an import): export that \
-                     tenant from a copy of this branch's data and import it at the leader",
-                    kind.0
-                );
+                let what = format!("record {lsn} is of kind {}, which cannot be merged", kind.0);
                 return Err(BranchError::Peer(what));
             }
             for found in found {
@@ -110,25 +120,67 @@ impl Shipping<'_> {
         self.flush()
     }
 
+    /// Nobody was told that it is here: its file can be imported at the leader.
+    fn is_unfinished_import(&self, tenant: TenantId, kind: Kind) -> bool {
+        kind == Kind::IMPORT && !self.known.contains(&tenant)
+    }
+
     fn can_merge(&self, kind: Kind) -> bool {
         kind == Kind::BRANCH || self.kinds.merges(kind)
     }
 
-    fn note(&mut self, lsn: Lsn, plain: Plain, change: impl FnOnce(Vec<u8>)) {
+    /// Remembers a part; gives a change back. The system has no bodies.
+    fn note(&mut self, lsn: Lsn, plain: Plain, system: bool) -> Option<Vec<u8>> {
         match plain {
-            Plain::Change(bytes) => change(bytes),
-            Plain::Part { upload, index, .. } => {
-                // Only a body that is here from its first part on is whole.
-                let parts = self.parts.entry(upload).or_default();
-                if usize::try_from(index) == Ok(parts.len()) {
-                    parts.push(lsn);
-                }
+            Plain::Change(bytes) => return Some(bytes),
+            Plain::Part { upload, index } if !system => {
+                self.parts.entry(upload).or_default().push((index, lsn));
             }
-            Plain::Abort(upload) => {
-                self.parts.remove(&upload);
-            }
-            Plain::Other => {}
+            Plain::Abort(upload) => drop(self.parts.remove(&upload)),
+            Plain::Part { .. } | Plain::Other => {}
         }
+        None
+    }
+
+    /// Where all parts of an upload are, in order; empty when the log has not all of them.
+    fn parts_of(&mut self, upload: UploadId, upto: Lsn) -> Result<Vec<Lsn>, BranchError> {
+        let whole = |parts: &[(u32, Lsn)]| {
+            !parts.is_empty() && parts.iter().map(|(index, _)| *index).eq(0..count_of(parts))
+        };
+        if !self.parts.get(&upload).is_some_and(|parts| whole(parts)) {
+            self.look_back(upload, upto)?;
+        }
+        let parts = self.parts.remove(&upload).filter(|parts| whole(parts)).unwrap_or_default();
+        Ok(parts.into_iter().map(|(_, lsn)| lsn).collect())
+    }
+
+    /// Reads the log from where it begins, for this upload and for all others whose begin is missing.
+    fn look_back(&mut self, upload: UploadId, upto: Lsn) -> Result<(), BranchError> {
+        let partial = |parts: &Vec<(u32, Lsn)>| parts.first().is_some_and(|(index, _)| *index > 0);
+        let mut wanted: HashMap<UploadId, Vec<(u32, Lsn)>> = self
+            .parts
+            .iter()
+            .filter(|(_, parts)| partial(parts))
+            .map(|(id, _)| (*id, Vec::new()))
+            .collect();
+        // This one may have been seen and forgotten: up to here it is looked for.
+        self.parts.remove(&upload);
+        wanted.insert(upload, Vec::new());
+        let before = Lsn(self.store.log().first().0.saturating_sub(1));
+        self.store.history(before, upto, |header, plain| {
+            if let Plain::Part { upload: of, index } = plain
+                && (of == upload || header.lsn <= self.from)
+                && let Some(parts) = wanted.get_mut(&of)
+            {
+                parts.push((index, header.lsn));
+            }
+            Ok::<(), StoreError>(())
+        })?;
+        for (id, mut parts) in wanted {
+            parts.append(&mut self.parts.remove(&id).unwrap_or_default());
+            self.parts.insert(id, parts);
+        }
+        Ok(())
     }
 
     fn send_change(&mut self, found: Found) -> Result<(), BranchError> {
@@ -136,7 +188,7 @@ impl Shipping<'_> {
         let mut bodies = self.kinds.bodies(kind, &change)?;
         bodies.retain(|upload| !self.sent.contains(upload));
         for upload in &bodies {
-            let parts = self.parts.remove(upload).unwrap_or_default();
+            let parts = self.parts_of(*upload, lsn)?;
             if parts.is_empty() {
                 let what = format!("the body of record {lsn} is not in the log any more");
                 return Err(BranchError::Peer(what));
@@ -182,4 +234,8 @@ impl Shipping<'_> {
         }
         self.to.blocking_send(Word::Pieces(pieces)).map_err(|_gone| BranchError::Gone)
     }
+}
+
+fn count_of(parts: &[(u32, Lsn)]) -> u32 {
+    u32::try_from(parts.len()).unwrap_or(u32::MAX)
 }

@@ -19,7 +19,7 @@ mod tasks;
 mod tests;
 
 use super::agreement::Agreement;
-use super::branch;
+use super::branch::{self, MergeStatus};
 use super::formation::{FormationError, PairIdentity};
 use super::journal::{self, Entry};
 use super::link::{self, Link, LinkError};
@@ -259,6 +259,7 @@ struct Handle {
     task: JoinHandle<()>,
     resync: Option<JoinHandle<()>>,
     branch: Option<JoinHandle<()>>,
+    merging: watch::Receiver<Option<MergeStatus>>,
     upkeep: JoinHandle<()>,
 }
 
@@ -340,8 +341,10 @@ impl Pair {
         let tick = options.pair.as_ref().map_or(TICK_ALONE, |pair| pair.heartbeat);
         let (copy, copy_out) = watch::channel(None);
         let resync = resync_options(&options, copy);
-        let merging = branch_options(&options);
+        let (merge, merging) = watch::channel(None);
+        let merge_options = branch_options(&options, merge);
         let store = options.store.clone();
+        let data = (Arc::clone(&options.disk), options.data_dir.clone());
         let (driver, watches) = Driver::new(
             options,
             machine,
@@ -357,13 +360,14 @@ impl Pair {
         let status = watches.status.clone();
         let resync = resync.and_then(|options| resync::start(options, status.clone()));
         let lease = watches.lease.clone();
-        let upkeep = branch::upkeep(store, status.clone(), lease.clone());
+        let upkeep = branch::upkeep(store, data, status.clone(), lease.clone());
         let upkeep = task::spawn("branch-upkeep", upkeep);
-        let branch = merging.and_then(|options| branch::start(options, status, lease));
+        let branch = merge_options.and_then(|options| branch::start(options, status, lease));
         let task = task::spawn_critical("pair", driver.run());
         Ok(Self(Arc::new(Handle {
             resync,
             branch,
+            merging,
             upkeep,
             commands,
             lease: watches.lease,
@@ -377,6 +381,12 @@ impl Pair {
     #[must_use]
     pub fn gate(&self) -> LeaseGate {
         LeaseGate(self.0.lease.clone())
+    }
+
+    /// How far the merge of a branch is, while one is under way.
+    #[must_use]
+    pub fn merging(&self) -> Option<MergeStatus> {
+        self.0.merging.borrow().clone()
     }
 
     /// The lease, while this node holds it.
@@ -467,7 +477,10 @@ fn resync_options(
 }
 
 /// `None` for an appliance alone.
-fn branch_options(options: &Options) -> Option<branch::Options> {
+fn branch_options(
+    options: &Options,
+    merging: watch::Sender<Option<MergeStatus>>,
+) -> Option<branch::Options> {
     options.pair.as_ref()?;
     Some(branch::Options {
         store: options.store.clone(),
@@ -476,6 +489,7 @@ fn branch_options(options: &Options) -> Option<branch::Options> {
         side: options.side.clone(),
         restart: Arc::clone(&options.restart),
         kinds: options.kinds.clone(),
+        merging,
     })
 }
 

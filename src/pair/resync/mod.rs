@@ -20,7 +20,7 @@ use super::driver::{PairStatus, Restart};
 use super::side::{Side, SideEvent, Topic};
 use crate::base::{clock, task};
 use crate::store::disk::Disk;
-use crate::store::{Store, StoreError, swap};
+use crate::store::{Pin, Store, StoreError, swap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,7 +143,7 @@ impl Job {
     fn sent(&self, outcome: Result<(), Stop>) -> bool {
         if let Err(Stop::Store(StoreError::NoRoom { .. })) = &outcome {
             // What is kept for the copy is what fills the disk.
-            self.store.log().pin(None);
+            self.store.log().pin(Pin::Copy, None);
         }
         let (why, usable) = match outcome {
             Ok(()) => (None, false),
@@ -193,7 +193,7 @@ impl Job {
         };
         if pinned.is_some_and(|until| joined || clock::mono() >= until) {
             *pinned = None;
-            self.store.log().pin(None);
+            self.store.log().pin(Pin::Copy, None);
             self.copy.send_replace(None);
         }
     }

@@ -9,7 +9,7 @@ use super::{CopyStatus, Job};
 use crate::base::clock;
 use crate::pair::driver::log_state;
 use crate::pair::side::{SideError, SideEvent, Topic, UNANSWERED_MAX};
-use crate::store::{Snapshot, Store, StoreError};
+use crate::store::{Pin, Snapshot, Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl<'a> Sending<'a> {
     /// Makes the whole copy.
     pub(super) async fn run(mut self) -> Result<(), Stop> {
         let (store, log) = (&self.job.store, self.job.store.log());
-        log.pin(Some(self.first));
+        log.pin(Pin::Copy, Some(self.first));
         let tenants = store.keyring().tenants();
         let total = self.job.blocking(total_size).await?;
         let count = u32::try_from(tenants.len()).unwrap_or(u32::MAX);
@@ -128,12 +128,12 @@ impl<'a> Sending<'a> {
         };
         if let Some(done) = done {
             // Records after it may be gone from the log: then its rows must come again.
-            store.log().pin(Some(self.first.min(done.next())));
+            store.log().pin(Pin::Copy, Some(self.first.min(done.next())));
             if store.log().first() <= done.next() {
                 self.done += self.job.blocking(move |store| store.size(tenant)).await?;
                 return Ok(done);
             }
-            store.log().pin(Some(self.first));
+            store.log().pin(Pin::Copy, Some(self.first));
             self.post(Word::ForgetRows, &[]).await?;
         }
         let mut sent: BTreeMap<u32, u64> = packs.into_iter().collect();
@@ -190,7 +190,7 @@ impl<'a> Sending<'a> {
     /// Sends the log from the lowest position on, until little is missing.
     async fn log(&mut self) -> Result<(), Stop> {
         let store = self.job.store.clone();
-        store.log().pin(Some(self.first));
+        store.log().pin(Pin::Copy, Some(self.first));
         let first = self.first;
         let base = self.job.blocking(move |store| store.log_base(first)).await?;
         let mut next = match self.ask(base.into()).await? {

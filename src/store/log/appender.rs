@@ -6,7 +6,7 @@
 //! (DESIGN.md 3, invariant 11).
 
 use super::segment::{self, MARKER_LEN, Marker, Place, SEGMENT_HEADER_LEN, SegmentHeader};
-use super::{Block, Entry, INDEX_EVERY, Inner, Job, Log, Segment, Tail};
+use super::{Block, Entry, INDEX_EVERY, Inner, Job, Log, MERGE_KEEP_FACTOR, Pin, Segment, Tail};
 use crate::base::{clock, metric, task};
 use crate::store::disk::{DiskFile, Open};
 use crate::store::error::{Context, StoreError, lock};
@@ -408,13 +408,19 @@ impl Appender {
         loop {
             let oldest = {
                 // Held until the segment is gone from the table: see `Log::pin`.
-                let pin = lock(&inner.pin);
+                let mut pins = lock(&inner.pins);
                 let mut state = lock(&inner.state);
                 let kept = (state.segments.len() as u64).saturating_mul(settings.segment_len);
                 let next = state.segments.get(1).map(|s| s.first);
+                if kept > settings.keep_bytes.saturating_mul(MERGE_KEEP_FACTOR)
+                    && let Some(lsn) = pins.remove(&Pin::Merge)
+                {
+                    log::error!(lsn:% = lsn, bytes = kept, runbook = "branched"; "the log has become too long to be kept for a merge any more");
+                }
+                let pin = pins.values().min();
                 let free = next.is_some_and(|next| {
                     next.0 <= floor.0.saturating_add(1)
-                        && pin.is_none_or(|pin| next <= pin)
+                        && pin.is_none_or(|pin| next <= *pin)
                         && match peer {
                             // Nobody will ever ask for it.
                             Some(Lsn(u64::MAX)) => true,

@@ -43,6 +43,9 @@ pub(super) const CREDIT_BYTES: usize = 32 << 20;
 const RECENT_BYTES_MAX: usize = 32 << 20;
 /// Bytes of encoded records that stay in memory once everybody has them.
 const RECENT_BYTES_IDLE: usize = 1 << 20;
+/// For a merge the log is kept until it is so many times as long as `log_keep_bytes`: a branch that
+/// comes back too late, or cannot be merged, must not fill the disk that clients write to.
+const MERGE_KEEP_FACTOR: u64 = 4;
 /// A segment's index has an entry for a batch at least this many bytes after the one before.
 const INDEX_EVERY: u64 = 256 * 1024;
 
@@ -55,6 +58,16 @@ pub struct Tail {
     pub epoch: Epoch,
     /// Its chain.
     pub chain: Chain,
+}
+
+/// What records stay in the log for, whatever else would trim them. See [`Log::pin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pin {
+    /// A copy of the views that goes on from there: however long the log gets.
+    Copy,
+    /// The merge of a branch. Over restarts, too: [`super::Store::open`] finds it in the rows. Given
+    /// up when the log is [`MERGE_KEEP_FACTOR`] times as long as `log_keep_bytes`.
+    Merge,
 }
 
 /// A record on its way into the log.
@@ -164,7 +177,7 @@ struct Inner {
     floor: AtomicU64,
     peer: Mutex<Option<Lsn>>,
     /// Records from here on stay, however many they are.
-    pin: Mutex<Option<Lsn>>,
+    pins: Mutex<BTreeMap<Pin, Lsn>>,
     viewer: Mutex<bool>,
     viewer_called: Condvar,
     stopped: AtomicBool,
@@ -173,6 +186,8 @@ struct Inner {
     credit: Arc<Semaphore>,
     /// See [`Log::set_fork`].
     fork: AtomicU64,
+    /// Held while the file that says so is written.
+    fork_file: Mutex<()>,
 }
 
 /// Where [`Log::set_fork`] keeps its epoch: 8 bytes, little-endian, and their CRC-32C.
@@ -390,7 +405,7 @@ impl Log {
         self.call_viewer();
     }
 
-    /// For a store without a pair around it (tests, tools): the pair itself calls [`Log::commit`].
+    /// For tests of a store without a pair around it: the pair itself calls [`Log::commit`].
     /// While `alone`, whatever is durable here is committed at once: this node is the only member
     /// of `insync` (SOLO, durably recorded first) or has no peer at all.
     pub fn commit_alone(&self, alone: bool) {
@@ -415,11 +430,14 @@ impl Log {
         *lock(&self.0.peer) = lsn;
     }
 
-    /// Keeps the records from `lsn` on, however many they are, until it is called again: a copy of
-    /// the views is being made that goes on from there. Once this returned, [`Log::first`] says
-    /// whether they are still here.
-    pub fn pin(&self, lsn: Option<Lsn>) {
-        *lock(&self.0.pin) = lsn;
+    /// Keeps the records from `lsn` on for this purpose until it is called for it again. Once this
+    /// returned, [`Log::first`] says whether they are still here.
+    pub fn pin(&self, purpose: Pin, lsn: Option<Lsn>) {
+        let mut pins = lock(&self.0.pins);
+        match lsn {
+            Some(lsn) => pins.insert(purpose, lsn),
+            None => pins.remove(&purpose),
+        };
     }
 
     /// From `epoch` on another node may go on, too: this one was promoted without a witness. Zero:
@@ -428,6 +446,20 @@ impl Log {
     /// # Errors
     /// The disk refuses; then what counted before counts.
     pub fn set_fork(&self, epoch: Epoch) -> Result<(), StoreError> {
+        let _writing = lock(&self.0.fork_file);
+        self.write_fork(epoch)
+    }
+
+    /// No other node can go on from the fork of epoch `seen`. A fork that was noted meanwhile stays.
+    ///
+    /// # Errors
+    /// As [`Log::set_fork`].
+    pub fn clear_fork(&self, seen: Epoch) -> Result<(), StoreError> {
+        let _writing = lock(&self.0.fork_file);
+        if self.fork() == seen { self.write_fork(Epoch(0)) } else { Ok(()) }
+    }
+
+    fn write_fork(&self, epoch: Epoch) -> Result<(), StoreError> {
         if self.fork() == epoch {
             return Ok(());
         }

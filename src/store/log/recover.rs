@@ -282,12 +282,13 @@ fn build(disk: Arc<dyn Disk>, settings: Settings, state: State) -> Result<Log, S
         alone: AtomicBool::new(false),
         floor: AtomicU64::new(0),
         peer: Mutex::new(None),
-        pin: Mutex::new(None),
+        pins: Mutex::default(),
         viewer: Mutex::new(false),
         viewer_called: Condvar::new(),
         stopped: AtomicBool::new(false),
         disk_since: AtomicU64::new(0),
         credit: Arc::new(Semaphore::new(CREDIT_BYTES)),
         fork: AtomicU64::new(fork.0),
+        fork_file: Mutex::default(),
     })))
 }

@@ -2,14 +2,15 @@
 //! receiver at each of its disk operations.
 
 use super::support::*;
-use crate::store::Store;
 use crate::store::disk::{Cut, Disk, Image, Replay, SimDisk};
 use crate::store::swap::{self, Old, Swapped};
+use crate::store::{Pin, PrimaryLease, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use understudy_proto::codec;
-use understudy_proto::id::{Lsn, TenantId};
+use understudy_proto::id::{Epoch, Lsn, TenantId};
 use understudy_proto::keys::BodyAddress;
+use understudy_proto::merge::{Begin, BranchId, Finish};
 use understudy_proto::record;
 
 const TENANTS: [TenantId; 3] = [TenantId::SYSTEM, T1, T2];
@@ -47,7 +48,7 @@ fn attempt(from: &Store, to: &Store, mut go_on: impl FnMut(&'static str) -> bool
             }
         };
     }
-    from.log().pin(Some(from.log().applied().next()));
+    from.log().pin(Pin::Copy, Some(from.log().applied().next()));
     let mut incoming = to.incoming(from.source().unwrap()).unwrap();
     let (mut first, mut last) = (Lsn(u64::MAX), Lsn(0));
     for tenant in from.keyring().tenants() {
@@ -56,7 +57,7 @@ fn attempt(from: &Store, to: &Store, mut go_on: impl FnMut(&'static str) -> bool
         if let Some(done) = progress.done {
             if done.next() >= from.log().first() {
                 (first, last) = (first.min(done.next()), last.max(done));
-                from.log().pin(Some(first));
+                from.log().pin(Pin::Copy, Some(first));
                 continue;
             }
             incoming.forget_rows().unwrap();
@@ -112,7 +113,7 @@ fn attempt(from: &Store, to: &Store, mut go_on: impl FnMut(&'static str) -> bool
 }
 
 /// The source, with bodies of several parts, one of them still in upload.
-async fn source() -> (Node, crate::store::PrimaryLease, crate::store::LeaseControl) {
+async fn source() -> (Node, PrimaryLease, crate::store::LeaseControl) {
     let node = Node::with(SimDisk::empty(root()), |o| o.pack_len = 300_000);
     let (lease, control) = node.reign(1).await;
     for n in 0..40_u64 {
@@ -288,7 +289,7 @@ async fn another_sources_half_copy_is_thrown_away() {
 async fn a_pinned_log_is_not_trimmed() {
     let node = Node::with(SimDisk::empty(root()), |o| o.log_keep_bytes = 0);
     let (lease, _control) = node.reign(1).await;
-    node.store.log().pin(Some(Lsn(3)));
+    node.store.log().pin(Pin::Copy, Some(Lsn(3)));
     for n in 0..40_u64 {
         let put = Put::new(format!("{n}").as_bytes(), &noise(20_000, n));
         node.store.write(&lease, T1, put).await.unwrap();
@@ -297,9 +298,61 @@ async fn a_pinned_log_is_not_trimmed() {
     assert_eq!(node.store.log().first(), Lsn(1));
     let bytes = node.store.log().read_from(Lsn(3), 1).unwrap();
     assert!(record::decode(&bytes).is_ok());
-    node.store.log().pin(None);
+    node.store.log().pin(Pin::Copy, None);
     while node.store.log().first() <= Lsn(3) {
         node.store.write(&lease, T1, Put::new(b"more", b"x")).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+}
+
+/// Writes until about `bytes` more are in the log, and the views had time to be checkpointed.
+async fn fill(store: &Store, lease: &PrimaryLease, bytes: usize) {
+    for n in 0..bytes / 20_000 {
+        let put = Put::new(b"filler", &noise(20_000, n as u64));
+        store.write(lease, T1, put).await.unwrap();
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    for _ in 0..3 {
+        store.write(lease, T1, Put::new(b"more", b"x")).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_purposes_pin_the_log_and_the_lower_one_counts() {
+    let node = Node::with(SimDisk::empty(root()), |o| o.log_keep_bytes = 256 * 1024);
+    let (lease, _control) = node.reign(1).await;
+    let log = node.store.log();
+    log.pin(Pin::Merge, Some(Lsn(2)));
+    log.pin(Pin::Copy, Some(Lsn(30)));
+    fill(&node.store, &lease, 800_000).await;
+    assert_eq!(log.first(), Lsn(1));
+    log.pin(Pin::Copy, None);
+    fill(&node.store, &lease, 40_000).await;
+    assert_eq!(log.first(), Lsn(1), "the end of a copy is not the end of the merge");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_needs_the_log_after_a_restart_too_but_not_without_bound() {
+    let keep = |o: &mut crate::store::StoreOptions| o.log_keep_bytes = 256 * 1024;
+    let node = Node::with(SimDisk::empty(root()), keep);
+    let branch = BranchId { fork: Lsn(1), epoch: Epoch(3) };
+    {
+        let (lease, _control) = node.reign(1).await;
+        node.store.write(&lease, TenantId::SYSTEM, Begin { branch }).await.unwrap();
+    }
+    node.store.close();
+    let disk = SimDisk::new(&node.disk.cut(Cut::Lost));
+    drop(node);
+    let node = Node::with(disk, keep);
+    let (lease, _control) = node.reign(2).await;
+    fill(&node.store, &lease, 700_000).await;
+    assert_eq!(node.store.log().first(), Lsn(1), "the merge needs the log from its fork on");
+    // It never goes on: the disk must not fill up.
+    fill(&node.store, &lease, 800_000).await;
+    assert!(node.store.log().first() > branch.fork.next());
+    // What is finished needs nothing.
+    node.store.write(&lease, TenantId::SYSTEM, Finish { branch }).await.unwrap();
+    let view = node.store.read(TenantId::SYSTEM).unwrap();
+    assert_eq!(understudy_proto::merge::needs_log_from(&view).unwrap(), None);
 }

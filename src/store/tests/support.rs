@@ -9,6 +9,7 @@ use std::time::Duration;
 use understudy_proto::codec;
 use understudy_proto::id::{Epoch, NodeId, TenantId, UploadId};
 use understudy_proto::keys::{BodyAddress, BodyRef, Keys, KeysMut};
+use understudy_proto::merge::MergeRules;
 use understudy_proto::record::Kind;
 use understudy_proto::rule::{
     Apply, ApplyError, Command, DecideError, Decision, Moment, Position, Registry,
@@ -124,7 +125,7 @@ pub(super) fn root() -> &'static Path {
 }
 
 pub(super) fn registry() -> Registry {
-    Registry::default().with(Toy)
+    Registry::default().with(Toy).with(MergeRules::default())
 }
 
 /// A store in memory, what it died of included.

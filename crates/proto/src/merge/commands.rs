@@ -35,6 +35,26 @@ fn decided<A>(change: &Change, answer: A) -> Decided<A> {
     Ok(Decision { change: Some(codec::encode(change)), answer })
 }
 
+/// A merge begins, for the system's rows: from here on it is known after a restart, too.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin {
+    /// Which branch.
+    pub branch: BranchId,
+}
+
+impl Command for Begin {
+    const KIND: Kind = Kind::BRANCH;
+    type Answer = ();
+    type Refusal = MergeFault;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Decided<()> {
+        if progress(keys, self.branch)?.is_some() {
+            return Ok(Decision { change: None, answer: () });
+        }
+        decided(&Change::Begin { branch: self.branch, now: now(moment) }, ())
+    }
+}
+
 /// Records of the branch become durable here. Those that are here already are passed over.
 #[derive(Clone, Debug)]
 pub struct Take {

@@ -19,7 +19,7 @@ mod commands;
 #[cfg(test)]
 mod tests;
 
-pub use commands::{Finish, ForgetBranch, MergeFault, Stage, Step, Take};
+pub use commands::{Begin, Finish, ForgetBranch, MergeFault, Stage, Step, Take};
 
 use crate::codec::{self, Key};
 use crate::id::{Epoch, Lsn, UploadId};
@@ -114,6 +114,7 @@ enum Change {
     Step { branch: BranchId, task: u32, now: UnixMs, made: Vec<Made> },
     Finish { branch: BranchId, now: UnixMs },
     Forget { keys: Vec<Vec<u8>> },
+    Begin { branch: BranchId, now: UnixMs },
 }
 
 /// What a task made.
@@ -160,6 +161,14 @@ pub fn branches(keys: &dyn Keys) -> Result<Vec<(BranchId, Progress)>, RowError> 
         Ok(())
     })?;
     Ok(found)
+}
+
+/// The first record that a merge which is not finished needs of our own log; `keys` are the system's
+/// rows: there a merge begins and ends.
+pub fn needs_log_from(keys: &dyn Keys) -> Result<Option<Lsn>, RowError> {
+    let unfinished =
+        branches(keys)?.into_iter().filter(|(_, progress)| progress.finished.is_none());
+    Ok(unfinished.map(|(branch, _)| branch.fork.next()).min())
 }
 
 /// What lost when `branch` was merged into this view.
@@ -401,6 +410,9 @@ impl Apply for MergeRules {
             Change::Finish { branch, now } => {
                 let progress = progress_of(keys, branch)?;
                 put_progress(keys, branch, Progress { finished: Some(now), ..progress })
+            }
+            Change::Begin { branch, now } => {
+                put_progress(keys, branch, Progress { began: now, ..Progress::default() })
             }
             Change::Forget { keys: gone } => {
                 for key in gone {

@@ -2,6 +2,7 @@
 //! ways round.
 
 use super::*;
+use crate::carry::{self, Import, ImportRules};
 use crate::directory::{
     self, AddAlias, AddAppPassword, CreateAccount, DirectoryRules, RemoveAlias, RevokeCredential,
     Secret, SetPassword,
@@ -14,6 +15,7 @@ use crate::mailbox::{
 };
 use crate::message::Summary;
 use crate::queue::{self, NewItem, QueueRules, Settle};
+use crate::record::PAYLOAD_LEN_MAX;
 use crate::rule::{Command, DecideError};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +25,12 @@ const BOB: AccountId = AccountId(2);
 const ALL: (Uid, Uid) = (Uid(0), Uid(u32::MAX));
 
 fn kinds() -> Kinds {
-    Kinds::new(vec![Box::new(DirectoryRules), Box::new(MailboxRules), Box::new(QueueRules)])
+    Kinds::new(vec![
+        Box::new(ImportRules),
+        Box::new(DirectoryRules),
+        Box::new(MailboxRules),
+        Box::new(QueueRules),
+    ])
 }
 
 /// One node of the pair: one tenant's rows and its log.
@@ -39,15 +46,19 @@ struct Node {
 }
 
 impl Node {
-    fn new() -> Self {
-        let mut node = Self {
+    fn empty() -> Self {
+        Self {
             keys: MemKeys::default(),
             log: Vec::new(),
             epoch: Epoch(1),
             fork: Epoch(0),
             now: 1_700_000_000_000,
             seen: BTreeMap::new(),
-        };
+        }
+    }
+
+    fn new() -> Self {
+        let mut node = Self::empty();
         for name in ["ada", "bob"] {
             let new = CreateAccount { address: format!("{name}@example.org"), name: name.into() };
             node.run(&new).unwrap();
@@ -80,6 +91,7 @@ impl Node {
             Kind::DIRECTORY => Box::new(DirectoryRules),
             Kind::MAILBOX => Box::new(MailboxRules),
             Kind::QUEUE => Box::new(QueueRules),
+            Kind::IMPORT => Box::new(ImportRules),
             _ => Box::new(MergeRules(kinds())),
         }
     }
@@ -93,6 +105,7 @@ impl Node {
             Err(e) => panic!("{e}"),
         };
         if let Some(change) = decision.change {
+            assert!(change.len() <= PAYLOAD_LEN_MAX - 1_024, "it does not fit into a record");
             let lsn = self.last().next();
             let at = Position { lsn, epoch: self.epoch };
             Self::rule(C::KIND).apply(&mut self.keys, at, &change).unwrap();
@@ -585,4 +598,108 @@ proptest! {
     fn both_ways_of_merging_agree_and_lose_nothing(left in does(), right in does()) {
         check(&left, &right)?;
     }
+}
+
+/// Two sides of `base`; what a no-witness promotion does is done.
+fn split(base: &Node) -> (Node, Node, Lsn) {
+    let (mut a, mut b) = (base.clone(), base.clone());
+    (a.epoch, b.epoch, b.fork) = (Epoch(4), Epoch(3), Epoch(3));
+    (a, b, base.last())
+}
+
+#[test]
+fn any_number_of_mailboxes_with_long_names_is_merged() {
+    let (a, mut b, fork) = split(&Node::new());
+    let name = |n: u32| format!("{n:03}{}", "x".repeat(mailbox::NAME_LEN_MAX - 3));
+    for n in 0..400 {
+        b.run(&CreateMailbox { account: ADA, name: name(n), role: None }).unwrap();
+    }
+    let new = mailbox::mailboxes(&b.keys, ADA).unwrap().into_iter().filter(|m| m.id > box_of(3));
+    for row in new {
+        let (body, summary, flags) = (b.body(row.id.0), Summary::default(), Flags::default());
+        let (mailbox, date) = (row.id, None);
+        let new = Append { account: ADA, mailbox, body, summary, flags, internal_date: date };
+        b.run(&new).unwrap();
+    }
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(differ(&content(&merged), &content(&b)), "");
+    assert_eq!(differ(&content(&merge(&b, &a, fork, None)), &content(&b)), "");
+}
+
+/// Imports what `from` has, from a file.
+fn import(node: &mut Node, from: &Node, file: u8, finish: bool) {
+    let (mut rows, mut bodies) = (Vec::new(), Vec::new());
+    for (key, value) in &from.keys.rows {
+        match carry::split(key, value).unwrap() {
+            Some((bare, _)) => {
+                let body = node.body(u32::from(file)).upload;
+                node.now += 1;
+                rows.push((key.clone(), bare));
+                bodies.push((body, vec![key.clone()]));
+            }
+            None => rows.push((key.clone(), value.clone())),
+        }
+    }
+    // A step as long as they come: more than one task.
+    rows.push((b"~filler".to_vec(), vec![7; 40_000]));
+    rows.push((b"~filler 2".to_vec(), vec![7; 40_000]));
+    let half = rows.split_off(rows.len() / 2);
+    let mut steps = vec![carry::Step::Rows(rows), carry::Step::Rows(half)];
+    steps.push(carry::Step::Bodies(bodies));
+    steps.extend(finish.then_some(carry::Step::Finish));
+    for (number, step) in (0..).zip(steps) {
+        node.run(&Import { file: [file; 16], number, step }).unwrap();
+    }
+}
+
+#[test]
+fn an_import_on_a_branch_is_merged_with_what_was_done_since() {
+    let source = Node::new();
+    let (mut a, mut b, fork) = split(&Node::empty());
+    import(&mut b, &source, 7, true);
+    assert_eq!(differ(&content(&b), &content(&source)), "");
+    for does in [Do::Flags(0, 0, 0, 4), Do::Expunge(0, 1), Do::Deliver(false, 0, true)] {
+        b.act(&does, 1_001);
+    }
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(differ(&content(&merged), &content(&b)), "");
+    counts(&merged);
+    check_uids(&b, &merged).unwrap();
+    for row in queue::items(&merged.keys, 10).unwrap() {
+        assert!(!row.body.parts.is_empty(), "an item without its body");
+    }
+    let again = merge(&merged, &b, fork, None);
+    assert_eq!(again.keys.rows, merged.keys.rows);
+    for stop in 1..12 {
+        let half = merge(&a, &b, fork, Some(stop));
+        assert_eq!(differ(&content(&merge(&half, &b, fork, None)), &content(&b)), "", "{stop}");
+    }
+    // The same file on both sides: once, with what each did since.
+    import(&mut a, &source, 7, true);
+    a.act(&Do::Flags(0, 2, 0, 4), 1_002);
+    let (ab, ba) = (merge(&a, &b, fork, None), merge(&b, &a, fork, None));
+    assert_eq!(differ(&content(&ab), &content(&ba)), "");
+    assert_eq!(hashes(&ab), hashes(&b));
+}
+
+#[test]
+fn an_import_that_goes_on_elsewhere_is_merged_from_there() {
+    let source = Node::new();
+    let mut base = Node::empty();
+    import(&mut base, &source, 7, false);
+    let (a, mut b, fork) = split(&base);
+    b.run(&Import { file: [7; 16], number: 3, step: carry::Step::Finish }).unwrap();
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(carry::progress(&merged.keys).unwrap(), None);
+    assert_eq!(differ(&content(&merged), &content(&source)), "");
+}
+
+#[test]
+#[should_panic(expected = "data of its own")]
+fn an_import_into_what_is_not_empty_here_stands_still() {
+    let source = Node::new();
+    let (mut a, mut b, fork) = split(&Node::empty());
+    import(&mut b, &source, 7, true);
+    import(&mut a, &source, 8, true);
+    merge(&a, &b, fork, None);
 }

@@ -10,6 +10,7 @@ mod storm;
 use super::*;
 use crate::base::limit::Limit;
 use crate::net::{self, Doors};
+use crate::pair::branch::upkeep_round;
 use crate::pair::formation;
 use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
 use crate::pair::testing::{free, soon};
@@ -695,12 +696,21 @@ impl Process {
         written.answer
     }
 
+    async fn create_acme(&self) {
+        let version = self.store.add_tenant_key(ACME).unwrap();
+        soon(self.store.keyring().replicated(version)).await;
+        self.write(TenantId::SYSTEM, CreateTenant { id: ACME, name: "Acme".into() }).await;
+    }
+
     /// A message of `len` bytes for an account of ACME.
     async fn mail(&self, account: AccountId, len: usize, seed: u8) {
         let lease = self.pair.lease().expect("primary");
         let mut body = soon(self.store.begin_body(&lease, ACME)).await.unwrap();
         body.write(&vec![seed; len]).await.unwrap();
-        let body = body.finish().await.unwrap();
+        self.deliver(account, body.finish().await.unwrap(), seed).await;
+    }
+
+    async fn deliver(&self, account: AccountId, body: BodyRef, seed: u8) {
         let to = vec![Recipient { account, mailbox: INBOX }];
         let (summary, transaction, flags) = (Summary::default(), [seed; 16], Flags::default());
         let deliver = Deliver { body, summary, transaction, to, outbound: None, flags, last: true };
@@ -730,20 +740,27 @@ impl Process {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_went_on_alone_and_everything_is_kept() {
-    let (zero, a, one, b) = formed().await;
-    let version = a.store.add_tenant_key(ACME).unwrap();
-    soon(a.store.keyring().replicated(version)).await;
-    a.write(TenantId::SYSTEM, CreateTenant { id: ACME, name: "Acme".into() }).await;
     let new =
         |name: &str| CreateAccount { address: format!("{name}@acme.example"), name: name.into() };
+    let (zero, a, one, b) = formed().await;
+    a.create_acme().await;
     assert_eq!(a.write(ACME, new("ada")).await, ADA);
     a.mail(ADA, 10, 1).await;
     a.mail(ADA, 20, 2).await;
+    // A message that takes long: it begins further before the fork than is looked at first.
+    let lease = a.pair.lease().unwrap();
+    let mut long = soon(a.store.begin_body(&lease, ACME)).await.unwrap();
+    long.write(&[8; 300_000]).await.unwrap();
+    for n in 0..40 {
+        a.set(&format!("meanwhile {n}")).await;
+    }
     // The branch: node 0 goes on alone.
     b.kill().await;
     a.set("only here").await;
     a.mail(ADA, 300_000, 3).await;
     a.mail(ADA, 31, 9).await;
+    long.write(&[8; 100_000]).await.unwrap();
+    a.deliver(ADA, long.finish().await.unwrap(), 8).await;
     a.flag(Uid(1), Flags::SEEN).await;
     let carol = a.write(ACME, new("carol")).await;
     a.mail(carol, 40, 4).await;
@@ -803,7 +820,7 @@ async fn both_went_on_alone_and_everything_is_kept() {
     let inbox = b.inbox(ADA);
     let mut content: Vec<_> = inbox.iter().map(|m| (m.2, m.3)).collect();
     content.sort_unstable();
-    assert_eq!(content, [(10, 1), (20, 2), (31, 9), (50, 5), (300_000, 3)]);
+    assert_eq!(content, [(10, 1), (20, 2), (31, 9), (50, 5), (300_000, 3), (400_000, 8)]);
     assert_eq!(inbox[0], (Uid(1), Flags::SEEN | Flags::FLAGGED, 10, 1));
     assert!(inbox.iter().skip(2).all(|m| m.0 >= Uid(3 + jump)), "{inbox:?}");
     let view = b.store.read(ACME).unwrap();
@@ -828,4 +845,42 @@ async fn both_went_on_alone_and_everything_is_kept() {
     a.shows("branch 49").await;
     soon(a.store.applied(ACME, b.store.log().committed())).await.unwrap();
     assert_eq!(a.inbox(ADA), b.inbox(ADA));
+    assert_eq!(b.pair.merging(), None);
+
+    originals_go_after_their_time(&b).await;
+}
+
+/// Originals stay for 30 days, and not for longer.
+async fn originals_go_after_their_time(b: &Process) {
+    let (branch, progress) = merge::branches(&b.store.read(ACME).unwrap()).unwrap()[0];
+    let merged = progress.finished.unwrap().0;
+    let lease = b.pair.lease().unwrap();
+    for (day, kept) in [(1, true), (30, true), (31, false)] {
+        let now = UnixMs(merged + day * 86_400_000 - 60_000);
+        upkeep_round(&b.store, &b.pair.status(), &lease, now).await.unwrap();
+        soon(b.store.applied(ACME, b.store.log().committed())).await.unwrap();
+        let mut count = 0;
+        let view = b.store.read(ACME).unwrap();
+        merge::records(&view, branch, |_, _, _| {
+            count += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(count > 0, kept, "day {day}");
+    }
+    assert_eq!(b.store.log().fork(), Epoch(0), "no other node can go on from there");
+}
+
+#[test]
+fn a_fork_that_was_just_noted_is_not_cleared() {
+    let (zero, _one) = Appliance::pair();
+    let options = StoreOptions::new(zero.dir.path(), NodeId(0));
+    let store = Store::open(Arc::new(RealDisk), options, Registry::default()).unwrap();
+    let log = store.log();
+    log.set_fork(Epoch(3)).unwrap();
+    log.set_fork(Epoch(5)).unwrap();
+    log.clear_fork(Epoch(3)).unwrap();
+    assert_eq!(log.fork(), Epoch(5));
+    log.clear_fork(Epoch(5)).unwrap();
+    assert_eq!(log.fork(), Epoch(0));
 }

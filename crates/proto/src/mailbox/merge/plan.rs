@@ -2,7 +2,7 @@
 
 use super::super::apply::{Change, MailboxRules};
 use super::super::rows::{Role, Touched};
-use super::trace::{AccountTrace, Content, Lineage, SideTrace, Spot, Trace};
+use super::trace::{AccountTrace, BoxTrace, Content, Lineage, SideTrace, Spot, Trace};
 use super::{ACCOUNTS, MAILBOXES};
 use crate::codec::{self, DecodeError};
 use crate::id::{AccountId, EmailId, Lsn, MailboxId, ModSeq, Uid};
@@ -14,11 +14,14 @@ use std::collections::BTreeMap;
 
 /// Most messages whose modseq one task raises.
 const TOUCH_MAX: usize = 300;
+/// Most mailboxes of one [`Open`]: with the longest names, and notes about them, they fit into a
+/// record together with what a step held before.
+const BOXES_MAX: usize = 16;
 
 /// One thing to do. Ids are the branch's unless said otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Task {
-    /// First of an account: counters above both sides', the branch's mailboxes.
+    /// First of an account: counters above both sides', some of the branch's mailboxes.
     Open(Box<Open>),
     /// The branch renamed a mailbox that both know.
     Rename {
@@ -117,7 +120,7 @@ impl Planner for Plan {
             let ours_id = AccountId(known.number(ACCOUNTS, &key_of(*id), id.0)?);
             let ours = self.ours.0.get(&ours_id).unwrap_or(&nothing);
             if self.stage == 0 {
-                tasks.push(open(*id, theirs, ours));
+                open(&mut tasks, *id, theirs, ours);
                 continue;
             }
             messages(&mut tasks, *id, theirs, ours);
@@ -148,30 +151,47 @@ pub(super) fn key_in(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
     codec::Key::new(0).u32(account.0).u32(mailbox.0).done()
 }
 
-fn open(account: AccountId, theirs: &AccountTrace, ours: &AccountTrace) -> Task {
+/// In pieces that each fit into a record, whatever the mailboxes are called.
+fn open(tasks: &mut Vec<Task>, account: AccountId, theirs: &AccountTrace, ours: &AccountTrace) {
     let mut used: BTreeMap<MailboxId, bool> = BTreeMap::new();
     for trace in theirs.messages.values() {
         if let Some(spot) = trace.place.filter(|spot| theirs.gave(*spot)) {
             used.insert(spot.0, true);
         }
     }
-    let new = theirs.boxes.iter().filter(|(id, row)| theirs.is_new(**id) && !row.deleted);
-    let created = new.map(|(id, row)| {
-        (*id, row.name.clone().unwrap_or_default(), row.created.unwrap_or_default())
-    });
-    let alive = theirs.boxes.iter().filter(|(id, row)| !(theirs.is_new(**id) && row.deleted));
-    let next = alive.filter_map(|(id, row)| {
-        row.next.map(|next| (*id, next, used.get(id).copied().unwrap_or_default()))
-    });
-    Task::Open(Box::new(Open {
-        account,
-        modseq: theirs.modseq,
-        email: theirs.email,
-        mailbox: theirs.mailbox,
-        created: created.collect(),
-        next: next.collect(),
-        ours_new: new_boxes(ours),
-    }))
+    // What both knew comes back before what is new takes its name.
+    let (new, known): (Vec<_>, Vec<_>) =
+        theirs.boxes.iter().partition(|(id, _)| theirs.is_new(**id));
+    let next = |boxes: &[(&MailboxId, &BoxTrace)]| {
+        let given = boxes.iter().filter_map(|(id, row)| {
+            row.next.map(|next| (**id, next, used.get(id).copied().unwrap_or_default()))
+        });
+        given.collect::<Vec<_>>()
+    };
+    let mut piece = |created, next| {
+        tasks.push(Task::Open(Box::new(Open {
+            account,
+            modseq: theirs.modseq,
+            email: theirs.email,
+            mailbox: theirs.mailbox,
+            created,
+            next,
+            ours_new: new_boxes(ours),
+        })));
+    };
+    let known = next(&known);
+    // Counters go up even where there is nothing else.
+    piece(Vec::new(), known.get(..BOXES_MAX).unwrap_or(&known).to_vec());
+    for some in known.get(BOXES_MAX..).unwrap_or_default().chunks(BOXES_MAX) {
+        piece(Vec::new(), some.to_vec());
+    }
+    let alive: Vec<_> = new.into_iter().filter(|(_, row)| !row.deleted).collect();
+    for some in alive.chunks(BOXES_MAX) {
+        let created = some.iter().map(|(id, row)| {
+            (**id, row.name.clone().unwrap_or_default(), row.created.unwrap_or_default())
+        });
+        piece(created.collect(), next(some));
+    }
 }
 
 fn new_boxes(ours: &AccountTrace) -> Vec<MailboxId> {
@@ -259,7 +279,7 @@ fn again(
 fn told(tasks: &mut Vec<Task>, account: AccountId, ours: &AccountTrace) {
     let mut all: Vec<(Spot, bool)> = ours.left.iter().map(|spot| (*spot, false)).collect();
     all.extend(ours.messages.values().filter_map(|t| t.place).map(|spot| (spot, true)));
-    let changed = |b: &super::trace::BoxTrace| b.name.is_some();
+    let changed = |b: &BoxTrace| b.name.is_some();
     let renamed = ours.boxes.iter().filter(|(_, b)| changed(b)).map(|(id, _)| *id);
     let mut by_box: BTreeMap<MailboxId, Vec<(Uid, bool)>> =
         renamed.map(|id| (id, Vec::new())).collect();

@@ -3,8 +3,11 @@
 //! A tenant that arrives is filled step by step ([`Kind::IMPORT`]): rows first, without the places of
 //! their bodies, then bodies. A row of its own (`~import`) says how far it is, so that each step
 //! happens once however often it is tried. Invariants: only a tenant without rows is begun; steps are
-//! taken in order; the last one removes the row. Absent: which tenant, domains (the system's view) and
+//! taken in order; the last one removes the row. A branch's import is merged by taking its steps here
+//! (`merge`). Absent: which tenant, domains (the system's view) and
 //! the file (src/directory/carry).
+
+mod merge;
 
 use crate::codec::{self, DecodeError};
 use crate::id::UploadId;
@@ -34,6 +37,8 @@ pub struct Progress {
 }
 
 /// What a step does.
+///
+/// Variants may only be added at the end ([`crate::codec`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Puts rows, as [`split`] left them.
@@ -42,6 +47,9 @@ pub enum Step {
     Bodies(Vec<(UploadId, Vec<Vec<u8>>)>),
     /// The tenant is whole.
     Finish,
+    /// Part of a step that a branch took, merged: rows, and rows (first of each pair) that have the
+    /// address of a body for rows. The step is whole with its `last` part.
+    Merged { rows: Vec<Row>, bodies: Vec<(Vec<u8>, Vec<Vec<u8>>)>, last: bool },
 }
 
 /// A step of an import. The answer is the step that comes next.
@@ -78,13 +86,15 @@ pub fn is_local(key: &[u8]) -> bool {
     key == KEY_IMPORT || key.first() == Some(&b'B')
 }
 
-/// Whether the view has no row.
+/// Whether the view has no row, but for what branches had.
 pub fn is_empty(keys: &dyn Keys) -> Result<bool, RowError> {
     let mut empty = true;
-    keys.scan(&[], KEY_END, &mut |_, _| {
-        empty = false;
-        ControlFlow::Break(())
-    })?;
+    for (from, to) in [(&[][..], &b"B"[..]), (b"C", KEY_END)] {
+        keys.scan(from, to, &mut |_, _| {
+            empty = false;
+            ControlFlow::Break(())
+        })?;
+    }
     Ok(empty)
 }
 
@@ -164,6 +174,7 @@ impl Apply for ImportRules {
         change: &[u8],
     ) -> Result<(), ApplyError> {
         let import: Import = codec::decode("a step of an import", change)?;
+        let mut next = import.number.saturating_add(1);
         match import.step {
             Step::Rows(rows) => {
                 for (key, value) in rows {
@@ -173,18 +184,37 @@ impl Apply for ImportRules {
             Step::Bodies(bodies) => {
                 for (upload, rows) in bodies {
                     let body = keys.body(upload)?.ok_or(ApplyError::Missing("an upload"))?;
-                    for key in rows {
-                        let row = keys.get(&key)?.ok_or(ApplyError::Missing("an imported row"))?;
-                        keys.put(&key, &join(&key, &row, body.clone())?)?;
-                    }
+                    give_body(keys, &body, rows)?;
                     keys.body_done(upload)?;
                 }
             }
+            Step::Merged { rows, bodies, last } => {
+                for (key, value) in rows {
+                    keys.put(&key, &value)?;
+                }
+                for (at, rows) in bodies {
+                    let at = keys.get(&at)?.ok_or(ApplyError::Missing("a shipped body"))?;
+                    let body: BodyAddress = codec::decode("address of a body", &at)?;
+                    give_body(keys, &body, rows)?;
+                }
+                next = import.number.saturating_add(u64::from(last));
+            }
             Step::Finish => return Ok(keys.delete(KEY_IMPORT)?),
         }
-        let next = import.number.saturating_add(1);
         Ok(keys.put(KEY_IMPORT, &codec::encode(&Progress { file: import.file, next }))?)
     }
+}
+
+fn give_body(
+    keys: &mut dyn KeysMut,
+    body: &BodyAddress,
+    rows: Vec<Vec<u8>>,
+) -> Result<(), ApplyError> {
+    for key in rows {
+        let row = keys.get(&key)?.ok_or(ApplyError::Missing("an imported row"))?;
+        keys.put(&key, &join(&key, &row, body.clone())?)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
