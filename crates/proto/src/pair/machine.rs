@@ -362,6 +362,9 @@ pub(super) struct Heard {
     pub(super) active: Option<Mono>,
     /// The newest stamp of the peer as primary.
     pub(super) stamp: Option<Stamp>,
+    /// The highest epoch of the beacons that came while the session stood. They may have overtaken
+    /// what is on it, or it may be over and the news of that late: judged at its end.
+    pub(super) overtook: Epoch,
     /// What the last beacon said of the peer's health.
     pub(super) health: Option<Health>,
     /// Whose beacons are heard: the random number of its start.
@@ -741,6 +744,7 @@ impl Machine {
             Phase::Standby(s) => s.session_lost(self.now),
             Phase::Recovering | Phase::Branched { .. } => {}
         }
+        self.judge_overtaking();
     }
 
     fn beacon_heard(&mut self, beacon: &Beacon) {
@@ -773,7 +777,31 @@ impl Machine {
             if news && matches!(self.phase, Phase::Standby(_)) {
                 self.grow_stale("the primary went on without this copy");
             }
+        } else if self.asked != Some(says.seen) {
+            self.heard.overtook = self.heard.overtook.max(says.seen);
         }
+    }
+
+    /// The session is over: a higher epoch that was heard beside it did not come on it.
+    fn judge_overtaking(&mut self) {
+        let epoch = std::mem::take(&mut self.heard.overtook);
+        if epoch <= self.register.seen || self.overtaking_ignored() {
+            return;
+        }
+        self.see(epoch);
+        // With a witness whoever comes second is refused.
+        let evidence = self.register.arbitration == Arbitration::None;
+        if evidence && matches!(self.phase, Phase::Standby(_)) {
+            self.grow_stale("the primary went on without this copy");
+        }
+    }
+
+    fn overtaking_ignored(&self) -> bool {
+        #[cfg(test)]
+        if self.broken(Mutant::OvertakingIgnored) {
+            return true;
+        }
+        false
     }
 
     /// The peer's guardian has signed that its process is over and its addresses are removed: no
@@ -814,7 +842,8 @@ impl Machine {
         if self.broken(Mutant::SleepIgnored) {
             return;
         }
-        self.heard = Heard::default();
+        // Except a later reign: that stays true.
+        self.heard = Heard { overtook: self.heard.overtook, ..Heard::default() };
         match &mut self.phase {
             Phase::Primary(p) => {
                 p.slept(self.now);

@@ -85,6 +85,8 @@ pub(crate) enum Mutant {
     NicFaultIgnored,
     /// A node hands over for its health again and again, without a pause.
     NeverRests,
+    /// A higher epoch that was heard while the session stood is forgotten.
+    OvertakingIgnored,
 }
 
 #[cfg(test)]

@@ -367,6 +367,25 @@ fn a_standby_whose_own_interface_is_in_fault_does_not_count_its_silence() {
     }
 }
 
+/// The end of a session may be heard late: its last frames wait while a keyring is taken in. The
+/// primary went on alone long before, said so in its beacons, and died.
+#[test]
+fn a_standby_that_heard_of_a_later_reign_before_its_sessions_end_does_not_lead() {
+    for (mutant, leads) in [(None, false), (Some(Mutant::OvertakingIgnored), true)] {
+        let mut story = Story::pair();
+        story.sides[1].machine.timers.mutant = mutant;
+        let mut says = story.sides[0].machine.beacon(Mono(story.now));
+        says.seen = Epoch(says.seen.0 + 2);
+        let (pair, sequence, boot) = ([0; 16], story.now, [0; 8]);
+        let beacon = Beacon { pair, node: NodeId(0), says, sequence, boot };
+        story.feed(1, Input::Beacon(beacon));
+        assert_eq!(story.states()[1], State::Pair, "the session may still bring it");
+        story.kill(0);
+        story.run(3_000);
+        assert_eq!(story.roles()[1] == Role::Primary, leads);
+    }
+}
+
 /// A pair whose primary has reigned for long enough to hand over for its health.
 fn rested_pair() -> Story {
     let mut story = Story::pair();
