@@ -45,7 +45,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::id::{Lsn, NodeId};
 use understudy_proto::merge::Kinds;
-use understudy_proto::pair::{Arbitration, Insync, Machine, Register, Status, Timers};
+use understudy_proto::pair::{Insync, Machine, Misfit, Register, Status, Timers};
 use understudy_proto::time::{Mono, UnixMs};
 
 /// Commands that wait for the driver.
@@ -106,6 +106,9 @@ pub enum StartError {
          could go on without its peer's changes"
     )]
     NotConfigured(NodeId),
+    /// Times that do not fit together.
+    #[error(transparent)]
+    Timers(#[from] Misfit),
     /// Files of the formation.
     #[error(transparent)]
     Formation(#[from] FormationError),
@@ -318,7 +321,8 @@ impl Pair {
         let (link, timers, node) = match identity(&options.data_dir, options.pair.as_ref())? {
             None => (None, timers_alone(), NodeId(0)),
             Some((config, id)) => {
-                let timers = timers_of(config, options.vrrp.is_some());
+                let timers = config.timers();
+                timers.check(config.advert)?;
                 let node = id.node;
                 if let Some(options) = witness_options(config) {
                     witness = Some(Client::start(options, &id).map_err(LinkError::Tls)?);
@@ -480,31 +484,6 @@ fn branch_options(options: &Options) -> Option<branch::Options> {
 
 fn timers_alone() -> Timers {
     Timers { has_peer: false, solo_boot_wait: Duration::ZERO, vrrp: false, ..Timers::default() }
-}
-
-fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
-    let default = Timers::default();
-    let silence = config.heartbeat * config.heartbeats_missed_max;
-    Timers {
-        ack_timeout: config.ack_timeout,
-        stability: config.stability,
-        silence,
-        echo: silence,
-        lease: config.lease,
-        // A standby must know that it is stale well before the primary goes on alone.
-        stale_after: config.stale_after.min(config.ack_timeout / 4),
-        solo_after: config.solo_after,
-        nap: config.nap,
-        handover: config.handover,
-        solo_boot_wait: config.solo_boot_wait.min(config.boot_wait),
-        boot_wait: config.boot_wait,
-        arbitration: config.witness.map_or(Arbitration::None, |_| Arbitration::Witness),
-        witness_gone: config.witness.map_or(default.witness_gone, |witness| witness.gone),
-        witness_look: config.witness.map_or(default.witness_look, |witness| witness.look),
-        vrrp,
-        has_peer: true,
-        ..default
-    }
 }
 
 /// Pause between two questions to a witness that is not asked otherwise.

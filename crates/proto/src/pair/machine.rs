@@ -30,10 +30,12 @@ pub struct Timers {
     pub stability: Duration,
     /// Silence on all paths for so long counts as "the peer sends nothing".
     pub silence: Duration,
+    /// A session on which nothing arrives for so long is over; the link's.
+    pub session_silence: Duration,
     /// What is heard later than this after the session's end was not under way before it.
     pub echo: Duration,
     /// When a standby without a session decides whether it still hears its primary. Must be well
-    /// below `ack_timeout`: a standby is stale before the primary acknowledges alone.
+    /// below `ack_timeout` ([`Timers::check`]): a standby is stale before the primary acknowledges alone.
     pub stale_after: Duration,
     /// A node that was SOLO listens for so long at boot before it goes on.
     pub solo_boot_wait: Duration,
@@ -81,6 +83,7 @@ impl Default for Timers {
             ack_timeout: Duration::from_secs(1),
             stability: Duration::from_secs(30),
             silence: Duration::from_millis(100),
+            session_silence: Duration::from_millis(250),
             echo: Duration::from_millis(100),
             stale_after: Duration::from_millis(250),
             solo_boot_wait: Duration::from_secs(3),
@@ -105,35 +108,75 @@ impl Default for Timers {
     }
 }
 
+/// In which a standby notices that it is left behind, beyond `stale_after`.
+const STALE_TIME: Duration = Duration::from_millis(100);
+/// A process that may not pause for so long sleeps all the time.
+const NAP_MIN: Duration = Duration::from_millis(50);
+/// The skew of a standby's Master_Down_Timer, in 256ths of an advert interval: 256 less priority 100.
+const SKEW: u32 = 156;
+
+/// Times that do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{setting}` in [pair] {why}")]
+pub struct Misfit {
+    /// The setting's name in the config file.
+    pub setting: &'static str,
+    /// What it must be.
+    pub why: &'static str,
+}
+
+/// VRRP's Master_Down_Timer on a standby, for that pause between two adverts.
+fn master_down(advert: Duration) -> Duration {
+    advert.saturating_mul(3 * 256 + SKEW) / 256 // RFC 9568 6.1
+}
+
 impl Timers {
-    /// What does not fit together, in a sentence; `advert` and `master_down` are VRRP's times.
+    /// Whether these times fit together and with the pause between two adverts of the floating
+    /// addresses, if there are any.
     ///
     /// # Errors
     /// An inequality of docs/design/replication.md does not hold.
-    pub fn check(&self, advert: Duration, master_down: Duration) -> Result<(), &'static str> {
+    pub fn check(&self, advert: Option<Duration>) -> Result<(), Misfit> {
         let promise = self.lease.saturating_add(self.lease / 10);
+        let noticed = self.session_silence + self.stale_after + STALE_TIME;
+        let woken = self.nap + self.pulse;
         let rules = [
-            (self.pulse < self.nap, "the pulse must be shorter than the nap"),
             (
-                !self.vrrp || self.nap + self.pulse + advert < master_down,
-                "nap, pulse and one advert must fit into the Master_Down_Timer",
+                noticed < self.ack_timeout,
+                "ack_timeout_ms",
+                "must be more than ten heartbeats, `stale_after_ms` and 100 ms together: so long it \
+                 may take a standby to notice that it is left behind",
             ),
-            (self.echo < self.stale_after, "echo must be shorter than stale_after"),
             (
-                self.stale_after.saturating_mul(2) < self.ack_timeout,
-                "twice stale_after must be shorter than ack_timeout",
+                self.echo < self.stale_after,
+                "stale_after_ms",
+                "must be more than `heartbeats_missed_max` heartbeats: what is heard before that may \
+                 have been under way (at most a quarter of `ack_timeout_ms` counts)",
             ),
-            (promise < self.silence, "a lease and a tenth must be shorter than the silence"),
-            (promise < self.solo_boot_wait, "the lease must be shorter than solo_boot_wait"),
+            (
+                promise < self.silence,
+                "lease_ms",
+                "and a tenth of it must be less than `heartbeats_missed_max` heartbeats: a lease ends \
+                 before the peer counts as silent",
+            ),
+            (self.pulse < self.nap, "nap_ms", "must be more than 50 ms"),
+            (
+                self.nap >= NAP_MIN && advert.is_none_or(|a| woken + a < master_down(a)),
+                "nap_ms",
+                "does not fit the adverts: a takeover would be quicker than a pause that this \
+                 appliance notices; make `advert_ms` 30 or more",
+            ),
         ];
-        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(*why))
+        let broken = rules.into_iter().find(|(holds, ..)| !holds);
+        broken.map_or(Ok(()), |(_, setting, why)| Err(Misfit { setting, why }))
     }
 
-    /// `nap` and `pulse` for that advert interval: with `master_down` at least three adverts, a nap,
-    /// a pulse and an advert fit into it.
+    /// `nap` and `pulse` for that pause between two adverts: with it they fit into a standby's
+    /// Master_Down_Timer.
     #[must_use]
     pub fn for_adverts(self, advert: Duration) -> Self {
-        let nap = self.nap.min(advert.saturating_mul(3) / 2);
+        // 7/9 and a quarter of that are less than the whole.
+        let nap = self.nap.min((master_down(advert).saturating_sub(advert)) * 7 / 9);
         Self { nap, pulse: self.pulse.min(nap / 4), ..self }
     }
 }

@@ -35,7 +35,7 @@ pub mod witness;
 pub use frame::{Beacon, Frame, FrameError, Hello, PhaseName, Saying};
 pub use health::Health;
 pub use history::{History, LogState};
-pub use machine::{Input, Machine, Note, Operator, Output, Timers, VrrpNews, VrrpStand};
+pub use machine::{Input, Machine, Misfit, Note, Operator, Output, Timers, VrrpNews, VrrpStand};
 pub use register::{Arbitration, Insync, Register};
 pub use status::{Role, State, Status, Waiting, WitnessStatus};
 

@@ -701,9 +701,18 @@ proptest! {
 #[test]
 fn the_defaults_keep_the_order_that_safety_needs() {
     let t = Timers::default();
-    let master_down = Duration::from_millis(361);
-    assert_eq!(t.check(Duration::from_millis(100), master_down), Ok(()));
-    let fast = Duration::from_millis(10);
-    assert!(t.check(fast, fast * 3).is_err());
-    assert_eq!(t.for_adverts(fast).check(fast, fast * 3), Ok(()));
+    let ms = Duration::from_millis;
+    assert_eq!(t.check(None), Ok(()));
+    assert_eq!(t.check(Some(ms(100))), Ok(()));
+    assert_eq!((t.for_adverts(ms(100)).nap, t.for_adverts(ms(100)).pulse), (t.nap, t.pulse));
+    for advert in [30, 50, 90, 1_000, 40_950].map(ms) {
+        assert_eq!(t.for_adverts(advert).check(Some(advert)), Ok(()), "{advert:?}");
+    }
+    let refused = |t: Timers, advert| t.check(advert).unwrap_err().setting;
+    assert_eq!(refused(t, Some(ms(50))), "nap_ms", "made for slower adverts");
+    assert_eq!(refused(t.for_adverts(ms(20)), Some(ms(20))), "nap_ms", "too short to live with");
+    assert_eq!(refused(Timers { ack_timeout: ms(600), ..t }, None), "ack_timeout_ms");
+    assert_eq!(refused(Timers { echo: t.stale_after, ..t }, None), "stale_after_ms");
+    assert_eq!(refused(Timers { lease: ms(91), ..t }, None), "lease_ms");
+    assert_eq!(refused(Timers { pulse: t.nap, ..t }, None), "nap_ms");
 }
