@@ -261,6 +261,9 @@ pub struct Saying {
     /// A read lease: the newest stamp of the primary that this node has heard and stands by. It
     /// begins no reign before `lease` and a tenth have passed since it heard that stamp.
     pub echo: Option<u64>,
+    /// The newest stamp of the peer that the sender has heard on that path, or the echo: whoever
+    /// said that stamp knows that this beacon is no older. The link sets it.
+    pub answer: Option<u64>,
     /// Its own health.
     pub health: Health,
 }
@@ -287,6 +290,8 @@ const ECHO: u8 = 1;
 const UNFIT: u8 = 2;
 /// The disk's room is there, where such releases say zero.
 const ROOM: u8 = 4;
+/// The stamp is there, but grants nothing.
+const ANSWER: u8 = 8;
 
 impl Beacon {
     /// The datagram.
@@ -307,7 +312,10 @@ impl Beacon {
         let Health { fit, spare_mib } = says.health;
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         out.push(
-            flag(says.echo.is_some(), ECHO) | flag(!fit, UNFIT) | flag(spare_mib.is_some(), ROOM),
+            flag(says.echo.is_some(), ECHO)
+                | flag(!fit, UNFIT)
+                | flag(spare_mib.is_some(), ROOM)
+                | flag(says.answer.is_some(), ANSWER),
         );
         out.push(0);
         out.extend_from_slice(&spare_mib.unwrap_or(0).to_be_bytes());
@@ -315,7 +323,7 @@ impl Beacon {
             out.extend_from_slice(&number.to_be_bytes());
         }
         out.extend_from_slice(&self.boot);
-        for number in [says.stamp, says.echo.unwrap_or(0)] {
+        for number in [says.stamp, says.echo.or(says.answer).unwrap_or(0)] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         let tag = blake3::keyed_hash(key, &out);
@@ -358,6 +366,7 @@ impl Beacon {
             durable: Lsn(codec::u64_at(content, 32)?),
             stamp: codec::u64_at(content, 56)?,
             echo: (flags & ECHO != 0).then_some(echo),
+            answer: (flags & (ECHO | ANSWER) != 0).then_some(echo),
             health: Health { fit: flags & UNFIT == 0, spare_mib },
         };
         Some(Self {
@@ -385,6 +394,7 @@ mod tests {
                 durable: Lsn(99),
                 stamp: 17,
                 echo: Some(16),
+                answer: Some(16),
                 health: Health { fit: false, spare_mib: Some(70_000) },
             },
             sequence: 3,
