@@ -109,7 +109,7 @@ fn a_pairs_times_fit_together_and_with_the_adverts() {
         )
     };
     for (pair, vrrp, expected) in [
-        ("ack_timeout_ms = 600", "", "[pair] `ack_timeout_ms` must be more than"),
+        ("ack_timeout_ms = 450", "", "[pair] `ack_timeout_ms` must be more than"),
         ("stale_after_ms = 100", "", "[pair] `stale_after_ms` must be more than"),
         ("lease_ms = 91", "", "[pair] `lease_ms` and a tenth of it must be less than"),
         ("", "advert_ms = 20", "[pair] `nap_ms` does not fit the adverts"),

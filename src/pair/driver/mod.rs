@@ -23,7 +23,7 @@ use super::formation::{FormationError, PairIdentity};
 use super::journal::{self, Entry};
 use super::link::{self, Link, LinkError};
 use super::register::{self, RegisterError};
-use super::resync::{self, CopyStatus};
+use super::resync::{self, Claim, CopyStatus};
 use super::side::Side;
 use super::vital::Vital;
 use super::witness::{Client, ClientOptions, WitnessStatus};
@@ -153,6 +153,12 @@ pub enum CommandError {
     /// The peer lives: nobody needs to be forced.
     #[error("the other appliance is heard; stop it, or let the two settle it")]
     PeerIsThere,
+    /// What it would lead with is about to be replaced.
+    #[error(
+        "a full copy of the peer's data is being put in place and this appliance starts anew: wait for \
+         that, then say it again"
+    )]
+    CopyInPlace,
     /// It leads already.
     #[error("this appliance leads already")]
     AlreadyPrimary,
@@ -342,7 +348,8 @@ impl Pair {
         let (commands, commands_out) = mpsc::channel(COMMANDS_MAX);
         let tick = options.pair.as_ref().map_or(TICK_ALONE, |pair| pair.heartbeat);
         let (copy, copy_out) = watch::channel(None);
-        let resync = resync_options(&options, copy);
+        let claim = Claim::default();
+        let resync = resync_options(&options, copy, claim.clone());
         let merging = branch_options(&options);
         let store = options.store.clone();
         let (driver, watches) = Driver::new(
@@ -355,7 +362,7 @@ impl Pair {
             commands_out,
             tick,
             timers,
-            copy_out,
+            (copy_out, claim),
         );
         let status = watches.status.clone();
         let resync = resync.and_then(|options| resync::start(options, status.clone()));
@@ -456,6 +463,7 @@ fn first_register(node: NodeId, founded: bool, fresh: bool) -> Register {
 fn resync_options(
     options: &Options,
     copy: watch::Sender<Option<CopyStatus>>,
+    claim: Claim,
 ) -> Option<resync::Options> {
     let pair = options.pair.as_ref()?;
     Some(resync::Options {
@@ -466,6 +474,7 @@ fn resync_options(
         bytes_per_s: pair.resync_bytes_per_s,
         restart: Arc::clone(&options.restart),
         copy,
+        claim,
     })
 }
 

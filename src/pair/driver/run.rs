@@ -9,7 +9,7 @@ use crate::base::{clock, task};
 use crate::pair::agreement::disagreement;
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
-use crate::pair::resync::CopyStatus;
+use crate::pair::resync::{Claim, Claimed, CopyStatus};
 use crate::pair::vital::{DISK_HANG_MAX, Hang};
 use crate::pair::witness::Client;
 use crate::store::{LeaseControl, Log, PrimaryLease, Room, StoreError};
@@ -85,6 +85,8 @@ pub(super) struct Driver {
     commands: mpsc::Receiver<(Command, Reply)>,
     asked: Option<(Command, Reply, Mono)>,
     registers: watch::Sender<Option<(u64, Register)>>,
+    /// The newest register that is on its way to the disk, and since when any has been.
+    writing: Option<(u64, Mono)>,
     control: Option<LeaseControl>,
     lease: watch::Sender<Option<PrimaryLease>>,
     /// Until when readers may be answered; the machine says so before and after it leads.
@@ -93,6 +95,7 @@ pub(super) struct Driver {
     status: watch::Sender<PairStatus>,
     journal: watch::Sender<Arc<Vec<Entry>>>,
     copy: watch::Receiver<Option<CopyStatus>>,
+    claim: Claim,
     vrrp_events: Option<mpsc::Receiver<VrrpEvent>>,
     groups: Vec<Group>,
     stand: VrrpStand,
@@ -147,7 +150,7 @@ impl Driver {
         commands: mpsc::Receiver<(Command, Reply)>,
         tick: Duration,
         timers: Timers,
-        copy: watch::Receiver<Option<CopyStatus>>,
+        (copy, claim): (watch::Receiver<Option<CopyStatus>>, Claim),
     ) -> (Self, Watches) {
         let log = options.store.log().clone();
         let (done, done_out) = mpsc::channel(tasks::DONE_MAX);
@@ -212,6 +215,7 @@ impl Driver {
             commands,
             asked: None,
             registers,
+            writing: None,
             control: None,
             lease,
             lease_until: Mono(0),
@@ -219,6 +223,7 @@ impl Driver {
             status,
             journal,
             copy,
+            claim,
             stand: VrrpStand::Silent,
             pulsed: Mono(0),
             heard: vec![None; paths],
@@ -326,6 +331,8 @@ impl Driver {
             Output::SetAside(from) => self.jobs.set_aside(from),
             Output::Persist { number, register } => {
                 self.registers.send_replace(Some((number, register)));
+                let since = self.writing.map_or_else(clock::mono, |(_, since)| since);
+                self.writing = Some((number, since));
             }
             Output::BeginEpoch(epoch) => self.begin_epoch(epoch),
             Output::Commit(lsn) => self.log.commit(lsn),
@@ -526,7 +533,14 @@ impl Driver {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Input(input) => self.feed(input),
+            Done::Input(input) => {
+                if let Input::Persisted(done) = input {
+                    // One more may have been asked for meanwhile: it begins now.
+                    let newer = self.writing.filter(|(number, _)| *number > done);
+                    self.writing = newer.map(|(number, _)| (number, clock::mono()));
+                }
+                self.feed(input);
+            }
             Done::Log(input) => {
                 self.feed(input);
                 self.jobs.answered();
@@ -795,7 +809,9 @@ impl Driver {
 
     /// A node that only looks alive must not keep the addresses, nor its peer from serving.
     fn watch_progress(&mut self, now: Mono) {
-        let hang = self.options.services.hang(self.log.disk_since(), now);
+        let register = self.writing.map(|(_, since)| since);
+        let disk = [self.log.disk_since(), register].into_iter().flatten().min();
+        let hang = self.options.services.hang(disk, now);
         if hang.is_some() == self.hang.is_some() {
             return self.end_if_hung_for_good(now);
         }
@@ -911,6 +927,9 @@ impl Driver {
             Command::ForceSolo if status.linked || self.peer_is_heard(now) => {
                 Some(CommandError::PeerIsThere)
             }
+            Command::ForceSolo if !self.claim.take(Claimed::Forced) => {
+                Some(CommandError::CopyInPlace)
+            }
             Command::Handover | Command::ForceSolo => None,
         };
         if let Some(refusal) = refusal {
@@ -946,6 +965,7 @@ impl Driver {
         if (through || over)
             && let Some((_, reply, _)) = self.asked.take()
         {
+            self.claim.leave(Claimed::Forced);
             tell(reply, if through { Ok(()) } else { Err(CommandError::NotTaken) });
         }
     }
@@ -1117,8 +1137,9 @@ async fn next_of_link(link: &mut Option<Link>, events: bool) -> News {
     let Some(link) = link else { return std::future::pending().await };
     tokio::select! {
         biased;
-        Some(event) = link.events.recv(), if events => News::Event(event),
+        // Few, and leases rest on them: frames that come without end must not hold them up.
         Some(heard) = link.beacons.recv() => News::Beacon(heard),
+        Some(event) = link.events.recv(), if events => News::Event(event),
         else => std::future::pending().await,
     }
 }

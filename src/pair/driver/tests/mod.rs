@@ -10,7 +10,7 @@ use super::*;
 use crate::pair::formation;
 use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
 use crate::pair::testing::{free, soon};
-use crate::store::disk::RealDisk;
+use crate::store::disk::{RealDisk, SimDisk};
 use crate::store::{StoreOptions, WriteError, swap};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -594,6 +594,26 @@ async fn a_handover_moves_the_role_and_loses_nothing() {
     a.pair.stop().await.unwrap();
     b.serving().await;
     b.shows("home").await;
+}
+
+/// Whatever its reason, a write that waits for the disk for long takes the addresses away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_is_noticed_and_so_is_its_return() {
+    let (zero, _) = Appliance::pair();
+    let disk = SimDisk::empty(zero.dir.path());
+    let a = zero.start_on(Arc::new(disk.clone()), None).unwrap();
+    a.serving().await;
+    let hangs = |s: &PairStatus| s.problems.iter().any(|p| p.what.starts_with("the disk hangs"));
+    disk.slow_syncs(Duration::from_secs(4));
+    let lease = a.pair.lease().unwrap();
+    let write = a.store.write(&lease, TenantId::SYSTEM, Set("late".to_owned()));
+    let watched = async {
+        a.until("hung", hangs).await;
+        disk.slow_syncs(Duration::ZERO);
+        a.until("well again", |s| !hangs(s)).await;
+    };
+    let (written, ()) = tokio::join!(write, watched);
+    written.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@
 //! `STORM_FROM`, `STORM_SEEDS` and `STORM_STEPS` choose other histories.
 
 use super::*;
-use crate::store::disk::{Cut, SimDisk};
+use crate::store::disk::Cut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Mutex;
