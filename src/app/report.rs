@@ -183,8 +183,9 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
     let m = &pair.pair;
     match m.state {
         machine::State::Branched => {
+            let after = m.branch.map_or(String::new(), |fork| format!(" after record {fork}"));
             add(
-                "two histories: this appliance holds changes that the peer lacks".into(),
+                format!("two histories{after}: this appliance holds changes that the peer lacks"),
                 "branched",
             );
         }

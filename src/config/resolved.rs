@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+use understudy_proto::pair::{Arbitration, Timers};
 
 /// One appliance's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +168,8 @@ pub struct Pair {
     pub resync_bytes_per_s: u64,
     /// The third vote, if there is one.
     pub witness: Option<PairWitness>,
+    /// Shortest pause between two adverts of the pair's own floating addresses, if it has any.
+    pub advert: Option<Duration>,
 }
 
 /// Where the pair's witness is.
@@ -187,6 +190,35 @@ pub struct PairWitness {
 impl Pair {
     /// Silence on the session after which it is dead, in heartbeats.
     pub const SILENCE_HEARTBEATS: u32 = 10;
+
+    /// The times that the pair's machine works with; `Timers::check` says whether they fit.
+    #[must_use]
+    pub fn timers(&self) -> Timers {
+        let default = Timers::default();
+        let silence = self.heartbeat.saturating_mul(self.heartbeats_missed_max);
+        let timers = Timers {
+            ack_timeout: self.ack_timeout,
+            stability: self.stability,
+            silence,
+            echo: silence,
+            session_silence: self.heartbeat.saturating_mul(Self::SILENCE_HEARTBEATS),
+            lease: self.lease,
+            // A standby must know that it is stale well before the primary goes on alone.
+            stale_after: self.stale_after.min(self.ack_timeout / 4),
+            solo_after: self.solo_after,
+            nap: self.nap,
+            handover: self.handover,
+            solo_boot_wait: self.solo_boot_wait.min(self.boot_wait),
+            boot_wait: self.boot_wait,
+            arbitration: self.witness.map_or(Arbitration::None, |_| Arbitration::Witness),
+            witness_gone: self.witness.map_or(default.witness_gone, |witness| witness.gone),
+            witness_look: self.witness.map_or(default.witness_look, |witness| witness.look),
+            vrrp: self.advert.is_some(),
+            has_peer: true,
+            ..default
+        };
+        self.advert.map_or(timers, |advert| timers.for_adverts(advert))
+    }
 }
 
 /// A group of floating addresses.
@@ -277,8 +309,6 @@ pub enum VrrpChecksum {
 
 /// Most addresses to listen on.
 const LISTEN_ADDRESSES_MAX: usize = 64;
-/// How long a standby that has decided that it is stale takes to know so durably.
-const STALE_TIME: Duration = Duration::from_millis(100);
 /// Most paths between the two appliances.
 const PATHS_MAX: usize = 4;
 /// Most floating addresses in one group, so that an advert fits every MTU.
@@ -296,7 +326,7 @@ const MIB: u64 = 1024 * 1024;
 /// Checks `file` as a whole.
 pub(super) fn resolve(file: &File, places: &Places<'_>) -> Result<Config, ConfigError> {
     let mut r = Resolver { places, section: "", index: 0, problems: Vec::new() };
-    let config = Config {
+    let mut config = Config {
         data_dir: r.path("data_dir", &file.data_dir),
         hostname: r.hostname(&file.hostname),
         log_level: r.log_level(&file.log_level),
@@ -314,6 +344,14 @@ pub(super) fn resolve(file: &File, places: &Places<'_>) -> Result<Config, Config
         }),
         vrrp: r.within("vrrp", |r| r.vrrp_groups(&file.vrrp)),
     };
+    if let Some(pair) = &mut config.pair {
+        // An origin's adverts say nothing about the peer.
+        let ours = config.vrrp.iter().filter(|group| group.origin.is_none());
+        pair.advert = ours.map(|group| group.advert).min();
+        if let Err(misfit) = pair.timers().check(pair.advert) {
+            r.within("pair", |r| r.problem(misfit.setting, misfit.why));
+        }
+    }
     if r.problems.is_empty() { Ok(config) } else { Err(invalid(r.problems)) }
 }
 
@@ -576,6 +614,7 @@ impl Resolver<'_> {
             reconnect: self.ms("reconnect_ms", file.reconnect_ms, 10..=60_000),
             resync_bytes_per_s: self.mib("resync_mib_per_s", file.resync_mib_per_s, 1..=10_000),
             witness: None,
+            advert: None,
         };
         if pair.listen.len() != pair.peer.len() {
             self.problem("peer", "must name as many addresses as `listen`, in the same order");
@@ -594,22 +633,6 @@ impl Resolver<'_> {
                     format_args!("has {theirs}, which is this appliance's own address"),
                 );
             }
-        }
-        // docs/design/takeover.md: a standby must know that it is stale before the primary
-        // acknowledges alone.
-        let stale = pair.stale_after.min(pair.ack_timeout / 4) + STALE_TIME;
-        let least = pair.heartbeat.saturating_mul(Pair::SILENCE_HEARTBEATS) + stale;
-        if pair.ack_timeout <= least {
-            self.problem(
-                "ack_timeout_ms",
-                format_args!(
-                    "must be more than {} ms: {} heartbeats, and {} ms in \
-                     which a standby notices that it is left behind",
-                    least.as_millis(),
-                    Pair::SILENCE_HEARTBEATS,
-                    stale.as_millis()
-                ),
-            );
         }
         if pair.lease < pair.heartbeat {
             self.problem("lease_ms", "must be at least `heartbeat_ms`: heartbeats renew the lease");

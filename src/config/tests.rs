@@ -107,6 +107,28 @@ fn mistakes_get_place_key_and_suggestion() {
 }
 
 #[test]
+fn a_pairs_times_fit_together_and_with_the_adverts() {
+    let file = |pair: &str, vrrp: &str| {
+        format!(
+            "hostname = \"a\"\n[pair]\nlisten = [\"10.0.1.1:7400\"]\npeer = [\"10.0.1.2:7400\"]\n\
+             {pair}\n[[vrrp]]\ninterface = \"eth0\"\nvrid = 1\naddress = [\"10.0.0.1/24\"]\n{vrrp}"
+        )
+    };
+    for (pair, vrrp, expected) in [
+        ("ack_timeout_ms = 450", "", "[pair] `ack_timeout_ms` must be more than"),
+        ("stale_after_ms = 100", "", "[pair] `stale_after_ms` must be more than"),
+        ("lease_ms = 91", "", "[pair] `lease_ms` and a tenth of it must be less than"),
+        ("", "advert_ms = 20", "[pair] `nap_ms` does not fit the adverts"),
+    ] {
+        let shown = message(&file(pair, vrrp));
+        assert!(shown.contains(expected), "{pair} {vrrp} shows {shown}");
+    }
+    let timers = |vrrp| parse(&file("", vrrp)).unwrap().pair.unwrap().timers();
+    assert_eq!(timers("").nap, Duration::from_millis(200));
+    assert!(timers("advert_ms = 50").nap < Duration::from_millis(130));
+}
+
+#[test]
 fn vrrp_bounds_are_those_of_the_rfc() {
     let vrrp = |rest: &str| {
         format!(

@@ -1,7 +1,7 @@
 //! Whether this node makes progress: a primary that only looks alive must lose its addresses.
 //!
-//! Two things are watched from the pair's own thread: the disk under the log, and the services'
-//! runtime, which beats. Absent on purpose: what follows (the driver's business).
+//! Two things are watched from the pair's own thread: the disk under the log and the register, and the
+//! services' runtime, which beats. Absent on purpose: what follows (the driver's business).
 
 use crate::base::clock;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use understudy_proto::time::Mono;
 
-/// A disk that works on one batch for longer hangs: nothing is acknowledged meanwhile.
+/// A disk that works on one batch, or on the register, for longer hangs: nothing is acknowledged
+/// meanwhile.
 pub const DISK_HANG: Duration = Duration::from_secs(2);
 /// A primary whose disk has hung for so long ends, where its standby has everything.
 pub const DISK_HANG_MAX: Duration = Duration::from_secs(10);

@@ -24,7 +24,7 @@ use super::formation::{FormationError, PairIdentity};
 use super::journal::{self, Entry};
 use super::link::{self, Link, LinkError};
 use super::register::{self, RegisterError};
-use super::resync::{self, CopyStatus};
+use super::resync::{self, Claim, CopyStatus};
 use super::side::Side;
 use super::vital::Vital;
 use super::witness::{Client, ClientOptions, WitnessStatus};
@@ -46,7 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::id::{Lsn, NodeId};
 use understudy_proto::merge::Kinds;
-use understudy_proto::pair::{Arbitration, Insync, Machine, Register, Status, Timers};
+use understudy_proto::pair::{Insync, Machine, Misfit, Register, Status, Timers};
 use understudy_proto::time::{Mono, UnixMs};
 
 /// Commands that wait for the driver.
@@ -109,6 +109,9 @@ pub enum StartError {
          could go on without its peer's changes"
     )]
     NotConfigured(NodeId),
+    /// Times that do not fit together.
+    #[error(transparent)]
+    Timers(#[from] Misfit),
     /// Files of the formation.
     #[error(transparent)]
     Formation(#[from] FormationError),
@@ -141,12 +144,24 @@ pub enum CommandError {
     /// Nobody to hand over to.
     #[error("the standby does not have everything (the pair is {0}); wait until it does")]
     NoStandby(String),
+    /// Its addresses could be held nowhere.
+    #[error(
+        "the other appliance's service network is in fault and this one's is well: nobody could be \
+         served there (docs/runbook/own-health.md)"
+    )]
+    PeerUnfit,
     /// It was tried and did not come about.
     #[error("the other appliance did not take over in time; see the log of both")]
     NotTaken,
     /// The peer lives: nobody needs to be forced.
     #[error("the other appliance is heard; stop it, or let the two settle it")]
     PeerIsThere,
+    /// What it would lead with is about to be replaced.
+    #[error(
+        "a full copy of the peer's data is being put in place and this appliance starts anew: wait for \
+         that, then say it again"
+    )]
+    CopyInPlace,
     /// It leads already.
     #[error("this appliance leads already")]
     AlreadyPrimary,
@@ -320,7 +335,8 @@ impl Pair {
         let (link, timers, node) = match identity(&options.data_dir, options.pair.as_ref())? {
             None => (None, timers_alone(), NodeId(0)),
             Some((config, id)) => {
-                let timers = timers_of(config, options.vrrp.is_some());
+                let timers = config.timers();
+                timers.check(config.advert)?;
                 let node = id.node;
                 if let Some(options) = witness_options(config) {
                     witness = Some(Client::start(options, &id).map_err(LinkError::Tls)?);
@@ -340,7 +356,8 @@ impl Pair {
         let (commands, commands_out) = mpsc::channel(COMMANDS_MAX);
         let tick = options.pair.as_ref().map_or(TICK_ALONE, |pair| pair.heartbeat);
         let (copy, copy_out) = watch::channel(None);
-        let resync = resync_options(&options, copy);
+        let claim = Claim::default();
+        let resync = resync_options(&options, copy, claim.clone());
         let (merge, merging) = watch::channel(None);
         let merge_options = branch_options(&options, merge);
         let store = options.store.clone();
@@ -355,7 +372,7 @@ impl Pair {
             commands_out,
             tick,
             timers,
-            copy_out,
+            (copy_out, claim),
         );
         let status = watches.status.clone();
         let resync = resync.and_then(|options| resync::start(options, status.clone()));
@@ -463,6 +480,7 @@ fn first_register(node: NodeId, founded: bool, fresh: bool) -> Register {
 fn resync_options(
     options: &Options,
     copy: watch::Sender<Option<CopyStatus>>,
+    claim: Claim,
 ) -> Option<resync::Options> {
     let pair = options.pair.as_ref()?;
     Some(resync::Options {
@@ -473,6 +491,7 @@ fn resync_options(
         bytes_per_s: pair.resync_bytes_per_s,
         restart: Arc::clone(&options.restart),
         copy,
+        claim,
     })
 }
 
@@ -495,31 +514,6 @@ fn branch_options(
 
 fn timers_alone() -> Timers {
     Timers { has_peer: false, solo_boot_wait: Duration::ZERO, vrrp: false, ..Timers::default() }
-}
-
-fn timers_of(config: &config::Pair, vrrp: bool) -> Timers {
-    let default = Timers::default();
-    let silence = config.heartbeat * config.heartbeats_missed_max;
-    Timers {
-        ack_timeout: config.ack_timeout,
-        stability: config.stability,
-        silence,
-        echo: silence,
-        lease: config.lease,
-        // A standby must know that it is stale well before the primary goes on alone.
-        stale_after: config.stale_after.min(config.ack_timeout / 4),
-        solo_after: config.solo_after,
-        nap: config.nap,
-        handover: config.handover,
-        solo_boot_wait: config.solo_boot_wait.min(config.boot_wait),
-        boot_wait: config.boot_wait,
-        arbitration: config.witness.map_or(Arbitration::None, |_| Arbitration::Witness),
-        witness_gone: config.witness.map_or(default.witness_gone, |witness| witness.gone),
-        witness_look: config.witness.map_or(default.witness_look, |witness| witness.look),
-        vrrp,
-        has_peer: true,
-        ..default
-    }
 }
 
 /// Pause between two questions to a witness that is not asked otherwise.

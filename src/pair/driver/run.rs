@@ -9,10 +9,10 @@ use crate::base::{clock, task};
 use crate::pair::agreement::disagreement;
 use crate::pair::formation::PairIdentity;
 use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
-use crate::pair::resync::CopyStatus;
+use crate::pair::resync::{Claim, Claimed, CopyStatus};
 use crate::pair::vital::{DISK_HANG_MAX, Hang};
 use crate::pair::witness::Client;
-use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
+use crate::store::{LeaseControl, Log, PrimaryLease, Room, StoreError};
 use crate::tls;
 use crate::vrrp::{self, Priority, Stand, VrrpEvent};
 use std::collections::{BTreeMap, VecDeque};
@@ -25,8 +25,8 @@ use tokio::task::JoinHandle;
 use understudy_proto::id::{Epoch, Lsn, NodeId};
 use understudy_proto::pair::witness::{WitnessAnswer, WitnessAsk};
 use understudy_proto::pair::{
-    Frame, History, Input, LogState, Machine, Note, Operator, Output, Register, Role, Sorry, State,
-    Timers, VERSION, VrrpNews, VrrpStand,
+    Frame, Health, History, Input, LogState, Machine, Note, Operator, Output, Register, Role,
+    Sorry, State, Timers, VERSION, VrrpNews, VrrpStand,
 };
 use understudy_proto::record;
 use understudy_proto::time::Mono;
@@ -60,6 +60,9 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 /// A loss of the session longer ago than this did not bring a promotion about.
 const CAUSE_AGE_MAX: Duration = Duration::from_secs(60);
 
+/// So begin the reasons of `proto::pair` to hand over for the node's own health.
+const HANDS_OVER: &str = "handing over";
+
 /// What the world follows.
 pub(super) struct Watches {
     pub(super) lease: watch::Receiver<Option<PrimaryLease>>,
@@ -91,6 +94,8 @@ pub(super) struct Driver {
     asked: Option<(Command, Reply, Mono)>,
     doors_closed: bool,
     registers: watch::Sender<Option<(u64, Register)>>,
+    /// The newest register that is on its way to the disk, and since when any has been.
+    writing: Option<(u64, Mono)>,
     control: Option<LeaseControl>,
     leaving: Option<Leaving>,
     lease: watch::Sender<Option<PrimaryLease>>,
@@ -100,6 +105,7 @@ pub(super) struct Driver {
     status: watch::Sender<PairStatus>,
     journal: watch::Sender<Arc<Vec<Entry>>>,
     copy: watch::Receiver<Option<CopyStatus>>,
+    claim: Claim,
     vrrp_events: Option<mpsc::Receiver<VrrpEvent>>,
     groups: Vec<Group>,
     stand: VrrpStand,
@@ -160,7 +166,7 @@ impl Driver {
         commands: mpsc::Receiver<(Command, Reply)>,
         tick: Duration,
         timers: Timers,
-        copy: watch::Receiver<Option<CopyStatus>>,
+        (copy, claim): (watch::Receiver<Option<CopyStatus>>, Claim),
     ) -> (Self, Watches) {
         let log = options.store.log().clone();
         let (done, done_out) = mpsc::channel(tasks::DONE_MAX);
@@ -173,6 +179,7 @@ impl Driver {
             tasks::log_worker(jobs.clone(), log.clone(), done.clone()),
             tasks::register_worker(registers_out, disk, dir.clone(), done.clone()),
             tasks::journal_worker(journal_out.clone(), dir),
+            tasks::room_worker(options.store.clone(), done.clone()),
         ];
         let vrrp = options.vrrp.as_ref();
         // An origin's group says nothing about the peer: it counts as down for good.
@@ -225,6 +232,7 @@ impl Driver {
             asked: None,
             doors_closed: false,
             registers,
+            writing: None,
             control: None,
             leaving: None,
             lease,
@@ -233,6 +241,7 @@ impl Driver {
             status,
             journal,
             copy,
+            claim,
             stand: VrrpStand::Silent,
             pulsed: Mono(0),
             heard: vec![None; paths],
@@ -352,6 +361,8 @@ impl Driver {
             Output::SetAside(from) => self.jobs.set_aside(from),
             Output::Persist { number, register } => {
                 self.registers.send_replace(Some((number, register)));
+                let since = self.writing.map_or_else(clock::mono, |(_, since)| since);
+                self.writing = Some((number, since));
             }
             Output::BeginEpoch(epoch) => self.begin_epoch(epoch),
             Output::Commit(lsn) => self.log.commit(lsn),
@@ -555,7 +566,14 @@ impl Driver {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Input(input) => self.feed(input),
+            Done::Input(input) => {
+                if let Input::Persisted(done) = input {
+                    // One more may have been asked for meanwhile: it begins now.
+                    let newer = self.writing.filter(|(number, _)| *number > done);
+                    self.writing = newer.map(|(number, _)| (number, clock::mono()));
+                }
+                self.feed(input);
+            }
             Done::DoorsClosed => self.bid_farewell(),
             Done::Log(input) => {
                 if matches!(input, Input::AppendFailed) {
@@ -566,6 +584,7 @@ impl Driver {
                 self.welcome();
             }
             Done::Unreadable(e) => self.unreadable(&e),
+            Done::Room(room) => self.room(room),
             Done::Keyring(version, Ok(())) => {
                 self.importing = false;
                 self.problems.remove("keyring");
@@ -742,6 +761,39 @@ impl Driver {
         }
     }
 
+    fn room(&mut self, Room { free, reserve }: Room) {
+        self.feed(Input::Disk { free, reserve });
+        let (left, kept) = (free >> 20, reserve >> 20);
+        if free >= reserve {
+            if self.problems.remove("room").is_some() {
+                log::info!("the disk has room again");
+            }
+            return;
+        }
+        let why = format!(
+            "the disk has {left} MiB left and {kept} MiB are reserved: new mail is put off, and the \
+             other appliance takes over where it is roomier"
+        );
+        if !self.problems.contains_key("room") {
+            log::error!(reason = why, runbook = "own-health"; "the disk is below its reserve");
+        }
+        self.problems.insert("room", why);
+    }
+
+    /// Whether the other appliance could take over, for people.
+    fn watch_peer(&mut self, peer: Option<Health>) {
+        let Some(Health { fit, spare_mib }) = peer else { return };
+        let mut tell = |kind, is: bool, what: &str| {
+            if !is {
+                self.problems.remove(kind);
+            } else if self.problems.insert(kind, what.to_owned()).is_none() {
+                log::warn!(reason = what, runbook = "own-health"; "the peer is not well");
+            }
+        };
+        tell("unfit", !fit, "the other appliance's service network is in fault");
+        tell("tight", spare_mib == Some(0), "the other appliance's disk is below its reserve");
+    }
+
     fn take_stand(&mut self, stand: VrrpStand) {
         let before = std::mem::replace(&mut self.stand, stand);
         if stand == VrrpStand::Standby {
@@ -777,6 +829,7 @@ impl Driver {
         let status = self.machine.status();
         let peer = status.peer_durable.filter(|_| status.linked);
         self.log.keep_for_peer(peer);
+        self.watch_peer(status.peer);
         self.publish(true);
     }
 
@@ -804,7 +857,9 @@ impl Driver {
 
     /// A node that only looks alive must not keep the addresses, nor its peer from serving.
     fn watch_progress(&mut self, now: Mono) {
-        let hang = self.options.services.hang(self.log.disk_since(), now);
+        let register = self.writing.map(|(_, since)| since);
+        let disk = [self.log.disk_since(), register].into_iter().flatten().min();
+        let hang = self.options.services.hang(disk, now);
         if hang.is_some() == self.hang.is_some() {
             return self.end_if_hung_for_good(now);
         }
@@ -889,6 +944,8 @@ impl Driver {
         let (epoch, reason) = (note.epoch, note.reason);
         if to == State::Branched {
             log::error!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook = "branched"; "the pair has branched");
+        } else if reason.starts_with(HANDS_OVER) {
+            log::warn!(reason, epoch:% = epoch, runbook = "own-health"; "this node hands over for its health");
         } else if from == State::Pair {
             log::warn!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason; "the pair has changed");
         } else {
@@ -913,9 +970,13 @@ impl Driver {
             Command::Handover if status.state != State::Pair || !status.linked => {
                 Some(CommandError::NoStandby(format!("{:?}", status.state).to_uppercase()))
             }
+            Command::Handover if self.machine.peer_is_less_fit() => Some(CommandError::PeerUnfit),
             Command::ForceSolo if leads_alone(&status) => Some(CommandError::AlreadyPrimary),
             Command::ForceSolo if status.linked || self.peer_is_heard(now) => {
                 Some(CommandError::PeerIsThere)
+            }
+            Command::ForceSolo if !self.claim.take(Claimed::Forced) => {
+                Some(CommandError::CopyInPlace)
             }
             Command::Handover | Command::ForceSolo => None,
         };
@@ -1018,6 +1079,7 @@ impl Driver {
         if (through || over)
             && let Some((_, reply, _)) = self.asked.take()
         {
+            self.claim.leave(Claimed::Forced);
             tell(reply, if through { Ok(()) } else { Err(CommandError::NotTaken) });
         }
     }
@@ -1150,6 +1212,7 @@ fn problem(kind: &str, what: &str) -> Problem {
         "epoch" | "version" => "pair-refused",
         "chain" | "chain there" => "branched",
         "log" => "pair-full-copy",
+        "room" | "tight" | "unfit" => "own-health",
         "disk" | "register" | "store" => "disk-failure",
         _ => "peer-lost",
     };
@@ -1227,8 +1290,9 @@ async fn next_of_link(link: &mut Option<Link>, events: bool) -> News {
     let Some(link) = link else { return std::future::pending().await };
     tokio::select! {
         biased;
-        Some(event) = link.events.recv(), if events => News::Event(event),
+        // Few, and leases rest on them: frames that come without end must not hold them up.
         Some(heard) = link.beacons.recv() => News::Beacon(heard),
+        Some(event) = link.events.recv(), if events => News::Event(event),
         else => std::future::pending().await,
     }
 }

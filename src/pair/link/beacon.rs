@@ -2,8 +2,8 @@
 //!
 //! `proto::pair::Beacon` is their form. Invariants: only the pair's key makes one; a node's own, a
 //! reflected or a replayed one does not count. After a restart the peer counts anew under another
-//! boot; a boot that has been replaced by another does not come back. Beacons are evidence *against*
-//! a takeover: in doubt, one counts. The last one of a process, its goodbye, is signed at its start
+//! boot, which takes the old one's place when it answers what this process has said ([`Replay`]).
+//! Beacons are evidence *against* a takeover: in doubt, one counts. The last one of a process, its goodbye, is signed at its start
 //! and sent by its guardian.
 
 use super::{Heard, LinkError, Options};
@@ -12,9 +12,9 @@ use crate::base::{clock, task};
 use crate::net;
 use crate::pair::formation::PairIdentity;
 use crate::vrrp::guardian::{Goodbye, Guardian};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
@@ -22,10 +22,9 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use understudy_proto::id::{Epoch, Lsn, NodeId};
 use understudy_proto::pair::frame::BEACON_LEN;
-use understudy_proto::pair::{Beacon, PhaseName, Saying};
+use understudy_proto::pair::{Beacon, Health, PhaseName, Saying};
+use understudy_proto::time::Mono;
 
-/// Boots of the peer that are remembered as over.
-const BOOTS_MAX: usize = 16;
 /// Pause after receiving failed.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -37,7 +36,7 @@ pub(super) fn start(
     say: &watch::Sender<Option<Saying>>,
     heard: &mpsc::Sender<Heard>,
 ) -> Result<Vec<JoinHandle<()>>, LinkError> {
-    let boot = secret::random();
+    let (boot, stamps) = (secret::random(), Stamps::new());
     let mut tasks = Vec::new();
     if let Some(guardian) = &options.guardian {
         let last = Last {
@@ -53,11 +52,21 @@ pub(super) fn start(
     }
     for (path, (own, peer)) in options.listen.iter().zip(&options.peer).enumerate() {
         let socket = Arc::new(net::datagram(*own)?);
-        let path =
-            Path { socket, path, pair: identity.pair.0, node: identity.node, key: key.subscribe() };
+        let path = Path {
+            socket,
+            path,
+            pair: identity.pair.0,
+            node: identity.node,
+            key: key.subscribe(),
+            stamps,
+            answer: Arc::default(),
+        };
         let sending = send(path.clone(), *peer, options.heartbeat, boot, say.subscribe());
         tasks.push(task::spawn("pair-beacon-send", sending));
-        tasks.push(task::spawn("pair-beacon-receive", receive(path, heard.clone())));
+        tasks.push(task::spawn(
+            "pair-beacon-receive",
+            receive(path, options.silence, heard.clone()),
+        ));
     }
     Ok(tasks)
 }
@@ -75,7 +84,8 @@ impl Last {
     /// Signs it now: the guardian has no key. What else a beacon says is nobody's concern then.
     fn say_with(&self, key: &[u8; 32]) {
         let (phase, seen, durable) = (PhaseName::Gone, Epoch(0), Lsn(0));
-        let says = Saying { phase, seen, durable, stamp: 0, echo: None };
+        let health = Health::default();
+        let says = Saying { phase, seen, durable, stamp: 0, echo: None, answer: None, health };
         let (pair, node, boot) = (self.pair, self.node, self.boot);
         let beacon = Beacon { pair, node, says, sequence: u64::MAX, boot };
         let datagram = beacon.encode(key);
@@ -97,6 +107,9 @@ struct Path {
     node: NodeId,
     /// Every join makes a new one, so that a replaced node falls silent.
     key: watch::Receiver<Secret<[u8; 32]>>,
+    stamps: Stamps,
+    /// The peer's newest stamp; 0 before the first.
+    answer: Arc<AtomicU64>,
 }
 
 async fn send(
@@ -116,7 +129,9 @@ async fn send(
             changed = say.changed() => if changed.is_err() { return },
         }
         let Some(said) = *say.borrow_and_update() else { continue };
-        let says = Saying { stamp: clock::mono().0, ..said };
+        let answer = Some(path.answer.load(Ordering::Relaxed)).filter(|stamp| *stamp > 0);
+        let stamp = path.stamps.said(clock::mono());
+        let says = Saying { stamp, answer: said.echo.or(answer), ..said };
         sequence += 1;
         let (pair, node) = (path.pair, path.node);
         let beacon = Beacon { pair, node, says, sequence, boot };
@@ -132,7 +147,7 @@ async fn send(
     }
 }
 
-async fn receive(path: Path, heard: mpsc::Sender<Heard>) {
+async fn receive(path: Path, quiet: Duration, heard: mpsc::Sender<Heard>) {
     let mut replay = Replay::default();
     let mut buffer = [0; BEACON_LEN + 1];
     loop {
@@ -148,11 +163,16 @@ async fn receive(path: Path, heard: mpsc::Sender<Heard>) {
         let datagram = buffer.get(..len).unwrap_or_default();
         let beacon = Beacon::decode(datagram, path.key.borrow().expose())
             .filter(|b| b.pair == path.pair && b.node == path.node.peer());
-        let Some(beacon) = beacon else {
+        let Some(mut beacon) = beacon else {
             log::debug!("datagram at the pair's port is no beacon of the peer");
             continue;
         };
-        if replay.is_new(beacon.boot, beacon.sequence) {
+        let now = clock::mono();
+        let when = |stamp: Option<u64>| stamp.and_then(|stamp| path.stamps.when(stamp, now));
+        beacon.says.echo = when(beacon.says.echo);
+        beacon.says.answer = when(beacon.says.answer);
+        if replay.counts(&beacon, now, quiet) {
+            path.answer.store(beacon.says.stamp, Ordering::Relaxed);
             // A driver that is behind will hear the next one.
             let event = Heard { path: path.path, beacon };
             if let Err(mpsc::error::TrySendError::Closed(_)) = heard.try_send(event) {
@@ -162,32 +182,70 @@ async fn receive(path: Path, heard: mpsc::Sender<Heard>) {
     }
 }
 
-/// Which beacons of a path have been heard.
+/// This process's clock as it is said to the peer: from a random start, so that an answer to an
+/// earlier process, or to this machine before it booted, fits no moment of it.
+#[derive(Clone, Copy)]
+struct Stamps(u64);
+
+impl Stamps {
+    fn new() -> Self {
+        // Without its two highest bits: a stamp never overflows.
+        Self(u64::from_be_bytes(secret::random()) >> 2)
+    }
+
+    fn said(self, at: Mono) -> u64 {
+        at.0.saturating_add(self.0)
+    }
+
+    /// When this process said that stamp; `None` if it cannot have.
+    fn when(self, stamp: u64, now: Mono) -> Option<u64> {
+        stamp.checked_sub(self.0).filter(|at| *at <= now.0)
+    }
+}
+
+/// Which beacons of a path count.
+///
+/// Whoever has recorded beacons can say them again to a process that has heard none yet. Only an
+/// answer to a stamp of this process proves that a start of the peer lives; a later answer alone
+/// takes that place. What proves nothing is heard only while nobody else is: in doubt, one counts.
 #[derive(Default)]
 struct Replay {
-    boot: Option<[u8; 8]>,
-    sequence: u64,
-    over: VecDeque<[u8; 8]>,
+    /// The start that answers us, and the newest number of it.
+    proven: Option<([u8; 8], u64)>,
+    /// The newest of our stamps that was answered.
+    answered: u64,
+    /// When it was last heard.
+    heard: Mono,
+    /// Another start that has not answered.
+    doubtful: Option<([u8; 8], u64)>,
 }
 
 impl Replay {
-    fn is_new(&mut self, boot: [u8; 8], sequence: u64) -> bool {
-        if self.boot == Some(boot) {
-            let new = sequence > self.sequence;
-            self.sequence = self.sequence.max(sequence);
-            return new;
+    /// Whether a beacon counts. A proven start that was silent for `quiet` does not silence others.
+    fn counts(&mut self, beacon: &Beacon, now: Mono, quiet: Duration) -> bool {
+        let (boot, sequence, answer) = (beacon.boot, beacon.sequence, beacon.says.answer);
+        let known = self.proven.filter(|(proven, _)| *proven == boot);
+        let new = match known {
+            Some((_, newest)) => sequence > newest,
+            None => answer.is_some_and(|answer| answer > self.answered),
+        };
+        if new {
+            self.proven = Some((boot, sequence));
+            self.answered = self.answered.max(answer.unwrap_or(0));
+            self.heard = now;
+            self.doubtful = None;
         }
-        if self.over.contains(&boot) {
+        if new || known.is_some() || beacon.says.phase == PhaseName::Gone {
+            return new; // A goodbye ends promises: only of whom is known to live.
+        }
+        if self.proven.is_some() && now.since(self.heard) < quiet {
             return false;
         }
-        if let Some(old) = self.boot.replace(boot) {
-            if self.over.len() >= BOOTS_MAX {
-                self.over.pop_front();
-            }
-            self.over.push_back(old);
+        let doubtful = self.doubtful.is_none_or(|(b, newest)| b != boot || sequence > newest);
+        if doubtful {
+            self.doubtful = Some((boot, sequence));
         }
-        self.sequence = sequence;
-        true
+        doubtful
     }
 }
 
@@ -195,13 +253,61 @@ impl Replay {
 mod tests {
     use super::*;
 
+    const QUIET: Duration = Duration::from_millis(250);
+
+    fn beacon(boot: u8, sequence: u64, answer: Option<u64>) -> Beacon {
+        let phase = if sequence == u64::MAX { PhaseName::Gone } else { PhaseName::Primary };
+        let (seen, durable, health) = (Epoch(1), Lsn(1), Health::default());
+        let says = Saying { phase, seen, durable, stamp: 1, echo: None, answer, health };
+        Beacon { pair: [0; 16], node: NodeId(0), says, sequence, boot: [boot; 8] }
+    }
+
+    fn hear(replay: &mut Replay, ms: u64, what: &[(u8, u64, Option<u64>)]) -> Vec<bool> {
+        let count = |(boot, sequence, answer): &(u8, u64, Option<u64>)| {
+            let beacon = beacon(*boot, *sequence, *answer);
+            replay.counts(&beacon, Mono(ms * 1_000), QUIET)
+        };
+        what.iter().map(count).collect()
+    }
+
     #[test]
-    fn a_beacon_counts_once_and_a_boot_does_not_return() {
+    fn a_beacon_counts_once_and_a_start_that_answers_takes_the_others_place() {
         let mut replay = Replay::default();
-        let heard: Vec<bool> = [(1, 5), (1, 5), (1, 4), (1, 6), (2, 1), (1, 7), (2, 2)]
-            .into_iter()
-            .map(|(boot, sequence)| replay.is_new([boot; 8], sequence))
-            .collect();
-        assert_eq!(heard, [true, false, false, true, true, false, true]);
+        let said = [(1, 5, None), (1, 5, None), (1, 4, None), (1, 6, Some(10)), (1, 6, Some(10))];
+        assert_eq!(hear(&mut replay, 1, &said), [true, false, false, true, false]);
+        let restarted = [(2, 1, None), (2, 2, Some(11)), (1, 7, Some(10)), (2, 3, Some(11))];
+        assert_eq!(hear(&mut replay, 2, &restarted), [false, true, false, true]);
+    }
+
+    /// The receiver restarts, hears the living peer, and is then told an old recording: the old
+    /// start took the living one's place, which was never heard again on that path.
+    #[test]
+    fn recorded_beacons_do_not_mute_the_living_peer() {
+        let mut replay = Replay::default();
+        let told =
+            [(1, 5, Some(10)), (9, 700, None), (1, 6, Some(11)), (9, 701, None), (1, 7, None)];
+        assert_eq!(hear(&mut replay, 1, &told), [true, false, true, false, true]);
+        // The recording comes first.
+        let mut replay = Replay::default();
+        let told = [(9, 700, None), (1, 5, None), (9, 701, None), (1, 6, Some(10)), (9, 702, None)];
+        assert_eq!(hear(&mut replay, 1, &told), [true, true, true, true, false]);
+        // Where nobody else is heard, in doubt it counts.
+        assert_eq!(hear(&mut replay, 252, &[(9, 703, None), (1, 7, Some(11))]), [true, true]);
+    }
+
+    #[test]
+    fn only_who_lives_says_goodbye() {
+        let mut replay = Replay::default();
+        assert_eq!(hear(&mut replay, 1, &[(1, 5, None), (1, u64::MAX, None)]), [true, false]);
+        let told = [(1, 6, Some(10)), (2, u64::MAX, None), (1, u64::MAX, None), (1, 7, Some(12))];
+        assert_eq!(hear(&mut replay, 2, &told), [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_stamp_of_another_process_is_no_answer() {
+        let (one, two, now) = (Stamps::new(), Stamps::new(), Mono(90_000_000));
+        assert_eq!(one.when(one.said(Mono(5)), now), Some(5));
+        assert_eq!(one.when(one.said(Mono(now.0 + 1)), now), None, "not said yet");
+        assert_eq!(two.when(one.said(Mono(5)), now), None);
     }
 }

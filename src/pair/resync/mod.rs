@@ -22,7 +22,7 @@ use crate::base::{clock, task};
 use crate::store::disk::Disk;
 use crate::store::{Pin, Store, StoreError, swap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -65,6 +65,34 @@ impl CopyStatus {
     }
 }
 
+/// Who says what this node goes on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// An operator: with what is here.
+    Forced,
+    /// The copy that is being put in its place.
+    Copy,
+}
+
+/// One of the two at a time: whoever leads with data that a restart replaces would lose what it
+/// acknowledged meanwhile.
+#[derive(Clone, Default)]
+pub(super) struct Claim(Arc<Mutex<Option<Claimed>>>);
+
+impl Claim {
+    /// Whether it is had now.
+    pub(super) fn take(&self, claim: Claimed) -> bool {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *held.get_or_insert(claim) == claim
+    }
+
+    /// Gives it back, where that one has it.
+    pub(super) fn leave(&self, claim: Claimed) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.take_if(|held| *held == claim);
+    }
+}
+
 /// What it is made from.
 pub(super) struct Options {
     pub(super) store: Store,
@@ -76,6 +104,7 @@ pub(super) struct Options {
     /// Starts the program anew: the copy is complete. Does not return, except in tests.
     pub(super) restart: Restart,
     pub(super) copy: watch::Sender<Option<CopyStatus>>,
+    pub(super) claim: Claim,
 }
 
 struct Job {
@@ -87,6 +116,7 @@ struct Job {
     restart: Restart,
     status: watch::Receiver<PairStatus>,
     copy: watch::Sender<Option<CopyStatus>>,
+    claim: Claim,
     receiving: Option<Receiving>,
 }
 
@@ -96,9 +126,19 @@ pub(super) fn start(
     status: watch::Receiver<PairStatus>,
 ) -> Option<JoinHandle<()>> {
     let events = options.side.subscribe(Topic::Snapshot)?;
-    let Options { store, disk, data_dir, side, bytes_per_s, restart, copy } = options;
-    let receiving = None;
-    let job = Job { store, disk, data_dir, side, bytes_per_s, restart, status, copy, receiving };
+    let Options { store, disk, data_dir, side, bytes_per_s, restart, copy, claim } = options;
+    let job = Job {
+        store,
+        disk,
+        data_dir,
+        side,
+        bytes_per_s,
+        restart,
+        status,
+        copy,
+        claim,
+        receiving: None,
+    };
     Some(task::spawn("pair-resync", job.run(events)))
 }
 
@@ -228,5 +268,21 @@ impl Job {
             Ok(read) => Ok(read?),
             Err(e) => Err(Stop::Strange(e.to_string())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_and_a_copy_do_not_both_decide() {
+        let claim = Claim::default();
+        assert!(claim.take(Claimed::Copy) && claim.take(Claimed::Copy));
+        assert!(!claim.take(Claimed::Forced), "the copy is being put in place");
+        claim.leave(Claimed::Forced);
+        assert!(!claim.take(Claimed::Forced), "it was not the operator's to give back");
+        claim.leave(Claimed::Copy);
+        assert!(claim.take(Claimed::Forced) && !claim.take(Claimed::Copy));
     }
 }

@@ -4,7 +4,7 @@
 //! and only a node that is not primary takes one.
 
 use super::words::{Word, decode_rows};
-use super::{CopyStatus, Job};
+use super::{Claimed, CopyStatus, Job};
 use crate::base::clock;
 use crate::pair::driver::log_state;
 use crate::store::swap::Old;
@@ -73,13 +73,27 @@ impl Job {
                 true
             });
         }
+        // From here on until the restart nobody may lead with what is here. The role is looked at
+        // after that: whoever was told to lead before has the claim, or leads already.
+        let complete = word == Word::Complete;
+        if complete && !self.claim.take(Claimed::Copy) {
+            return refuse("an operator has told this node to lead: it takes no copy".to_owned());
+        }
+        if complete && self.status.borrow().pair.role == Role::Primary {
+            self.claim.leave(Claimed::Copy);
+            return refuse("this node has come to lead: it takes no copy".to_owned());
+        }
         let (store, bytes) = (self.store.clone(), bytes.to_vec());
         let receiving = self.receiving.take();
         let work = move || take_in(&store, receiving, word, bytes);
-        match tokio::task::spawn_blocking(work).await {
+        let taken = match tokio::task::spawn_blocking(work).await {
             Ok(taken) => taken,
             Err(e) => refuse(e.to_string()),
+        };
+        if complete && !taken.restart {
+            self.claim.leave(Claimed::Copy);
         }
+        taken
     }
 }
 

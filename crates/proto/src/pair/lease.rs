@@ -31,6 +31,8 @@ impl Machine {
             durable: self.log.durable,
             stamp: now.0,
             echo: self.heard.stamp.filter(|_| self.gives_lease()).map(|s| s.stamp),
+            answer: None,
+            health: self.health.told(),
         }
     }
 

@@ -8,6 +8,7 @@
 use super::Mutant;
 use super::arbitration::{Court, Limbo, Right};
 use super::frame::{Beacon, Frame, Hello, PhaseName, VERSION};
+use super::health::{Health, Own};
 use super::history::LogState;
 use super::lease::Stamp;
 use super::primary::Primary;
@@ -29,10 +30,12 @@ pub struct Timers {
     pub stability: Duration,
     /// Silence on all paths for so long counts as "the peer sends nothing".
     pub silence: Duration,
+    /// A session on which nothing arrives for so long is over; the link's.
+    pub session_silence: Duration,
     /// What is heard later than this after the session's end was not under way before it.
     pub echo: Duration,
     /// When a standby without a session decides whether it still hears its primary. Must be well
-    /// below `ack_timeout`: a standby is stale before the primary acknowledges alone.
+    /// below `ack_timeout` ([`Timers::check`]): a standby is stale before the primary acknowledges alone.
     pub stale_after: Duration,
     /// A node that was SOLO listens for so long at boot before it goes on.
     pub solo_boot_wait: Duration,
@@ -40,6 +43,13 @@ pub struct Timers {
     pub boot_wait: Duration,
     /// A handover that is not taken up within this time is over.
     pub handover: Duration,
+    /// A fault of the service network that is over earlier moves nothing.
+    pub fault_hold: Duration,
+    /// A node that has begun to reign, or tried to hand over for its health, does not hand over for a
+    /// fault of its service network within this time,
+    pub fault_pause: Duration,
+    /// nor for a full disk within this.
+    pub room_pause: Duration,
     /// The machine asks to be woken at least so often: it must notice that it slept.
     pub pulse: Duration,
     /// A node that was not woken for so long has slept: what it knew of its peer may be over. Must be
@@ -73,11 +83,15 @@ impl Default for Timers {
             ack_timeout: Duration::from_secs(1),
             stability: Duration::from_secs(30),
             silence: Duration::from_millis(100),
+            session_silence: Duration::from_millis(250),
             echo: Duration::from_millis(100),
             stale_after: Duration::from_millis(250),
             solo_boot_wait: Duration::from_secs(3),
             boot_wait: Duration::from_secs(120),
             handover: Duration::from_secs(2),
+            fault_hold: Duration::from_millis(200),
+            fault_pause: Duration::from_secs(5),
+            room_pause: Duration::from_secs(600),
             pulse: Duration::from_millis(50),
             nap: Duration::from_millis(200),
             lease: Duration::from_millis(75),
@@ -94,35 +108,75 @@ impl Default for Timers {
     }
 }
 
+/// In which a standby notices that it is left behind, beyond `stale_after`.
+const STALE_TIME: Duration = Duration::from_millis(100);
+/// A process that may not pause for so long sleeps all the time.
+const NAP_MIN: Duration = Duration::from_millis(50);
+/// The skew of a standby's Master_Down_Timer, in 256ths of an advert interval: 256 less priority 100.
+const SKEW: u32 = 156;
+
+/// Times that do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{setting}` in [pair] {why}")]
+pub struct Misfit {
+    /// The setting's name in the config file.
+    pub setting: &'static str,
+    /// What it must be.
+    pub why: &'static str,
+}
+
+/// VRRP's Master_Down_Timer on a standby, for that pause between two adverts.
+fn master_down(advert: Duration) -> Duration {
+    advert.saturating_mul(3 * 256 + SKEW) / 256 // RFC 9568 6.1
+}
+
 impl Timers {
-    /// What does not fit together, in a sentence; `advert` and `master_down` are VRRP's times.
+    /// Whether these times fit together and with the pause between two adverts of the floating
+    /// addresses, if there are any.
     ///
     /// # Errors
     /// An inequality of docs/design/replication.md does not hold.
-    pub fn check(&self, advert: Duration, master_down: Duration) -> Result<(), &'static str> {
+    pub fn check(&self, advert: Option<Duration>) -> Result<(), Misfit> {
         let promise = self.lease.saturating_add(self.lease / 10);
+        let noticed = self.session_silence + self.stale_after + STALE_TIME;
+        let woken = self.nap + self.pulse;
         let rules = [
-            (self.pulse < self.nap, "the pulse must be shorter than the nap"),
             (
-                !self.vrrp || self.nap + self.pulse + advert < master_down,
-                "nap, pulse and one advert must fit into the Master_Down_Timer",
+                noticed < self.ack_timeout,
+                "ack_timeout_ms",
+                "must be more than ten heartbeats, `stale_after_ms` and 100 ms together: so long it \
+                 may take a standby to notice that it is left behind",
             ),
-            (self.echo < self.stale_after, "echo must be shorter than stale_after"),
             (
-                self.stale_after.saturating_mul(2) < self.ack_timeout,
-                "twice stale_after must be shorter than ack_timeout",
+                self.echo < self.stale_after,
+                "stale_after_ms",
+                "must be more than `heartbeats_missed_max` heartbeats: what is heard before that may \
+                 have been under way (at most a quarter of `ack_timeout_ms` counts)",
             ),
-            (promise < self.silence, "a lease and a tenth must be shorter than the silence"),
-            (promise < self.solo_boot_wait, "the lease must be shorter than solo_boot_wait"),
+            (
+                promise < self.silence,
+                "lease_ms",
+                "and a tenth of it must be less than `heartbeats_missed_max` heartbeats: a lease ends \
+                 before the peer counts as silent",
+            ),
+            (self.pulse < self.nap, "nap_ms", "must be more than 50 ms"),
+            (
+                self.nap >= NAP_MIN && advert.is_none_or(|a| woken + a < master_down(a)),
+                "nap_ms",
+                "does not fit the adverts: a takeover would be quicker than a pause that this \
+                 appliance notices; make `advert_ms` 30 or more",
+            ),
         ];
-        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(*why))
+        let broken = rules.into_iter().find(|(holds, ..)| !holds);
+        broken.map_or(Ok(()), |(_, setting, why)| Err(Misfit { setting, why }))
     }
 
-    /// `nap` and `pulse` for that advert interval: with `master_down` at least three adverts, a nap,
-    /// a pulse and an advert fit into it.
+    /// `nap` and `pulse` for that pause between two adverts: with it they fit into a standby's
+    /// Master_Down_Timer.
     #[must_use]
     pub fn for_adverts(self, advert: Duration) -> Self {
-        let nap = self.nap.min(advert.saturating_mul(3) / 2);
+        // 7/9 and a quarter of that are less than the whole.
+        let nap = self.nap.min((master_down(advert).saturating_sub(advert)) * 7 / 9);
         Self { nap, pulse: self.pulse.min(nap / 4), ..self }
     }
 }
@@ -205,6 +259,13 @@ pub enum Input {
         number: u64,
         /// The answer.
         answer: WitnessAnswer,
+    },
+    /// How much room this node's disk has.
+    Disk {
+        /// Free bytes.
+        free: u64,
+        /// Bytes that stay free for all but new mail.
+        reserve: u64,
     },
     /// An operator speaks.
     Operator(Operator),
@@ -344,6 +405,11 @@ pub(super) struct Heard {
     pub(super) active: Option<Mono>,
     /// The newest stamp of the peer as primary.
     pub(super) stamp: Option<Stamp>,
+    /// The highest epoch of the beacons that came while the session stood. They may have overtaken
+    /// what is on it, or it may be over and the news of that late: judged at its end.
+    pub(super) overtook: Epoch,
+    /// What the last beacon said of the peer's health.
+    pub(super) health: Option<Health>,
     /// Whose beacons are heard: the random number of its start.
     pub(super) boot: Option<[u8; 8]>,
     /// The start of the peer whose guardian said goodbye.
@@ -381,8 +447,7 @@ pub struct Machine {
     /// Until when this node begins no reign: it has promised so.
     pub(super) promised: Mono,
     pub(super) court: Court,
-    /// This node's service interface is in fault.
-    fault: bool,
+    pub(super) health: Own,
     /// When to watch the Active again after a pause that ends Master_Down_Timer.
     watch_at: Option<Mono>,
     vrrp: VrrpStand,
@@ -415,7 +480,7 @@ impl Machine {
             stopping: false,
             promised: now,
             court: Court::new(now),
-            fault: false,
+            health: Own::new(now),
             watch_at: None,
             vrrp: VrrpStand::Silent,
             asked: None,
@@ -469,11 +534,11 @@ impl Machine {
             }
             Input::Vrrp(VrrpNews::MasterDown) => self.heard.master_down = !self.nic_fault(),
             Input::Vrrp(VrrpNews::Fault) => {
-                self.fault = true;
+                self.fault(true);
                 self.heard.master_down = self.heard.master_down && self.nic_fault_ignored();
             }
             Input::Vrrp(VrrpNews::FaultOver) => {
-                self.fault = false;
+                self.fault(false);
                 self.heard.master_down = false;
                 self.watch_anew();
             }
@@ -481,6 +546,7 @@ impl Machine {
                 self.heard.master_down = false;
                 self.heard.active = Some(self.now);
             }
+            Input::Disk { free, reserve } => self.disk(free, reserve),
             Input::Operator(word) => self.operator(word),
             Input::Witness { number, answer } => self.witness_said(number, answer),
             Input::Timeout => {}
@@ -541,6 +607,7 @@ impl Machine {
                 _ => None,
             },
             witness: self.witness_status(),
+            peer: self.peer_health(),
         }
     }
 
@@ -628,7 +695,7 @@ impl Machine {
     }
 
     fn nic_fault(&self) -> bool {
-        self.fault && !self.nic_fault_ignored()
+        self.health.has_fault() && !self.nic_fault_ignored()
     }
 
     pub(super) fn send(&mut self, frame: Frame) {
@@ -720,6 +787,7 @@ impl Machine {
             Phase::Standby(s) => s.session_lost(self.now),
             Phase::Recovering | Phase::Branched { .. } => {}
         }
+        self.judge_overtaking();
     }
 
     fn beacon_heard(&mut self, beacon: &Beacon) {
@@ -740,6 +808,7 @@ impl Machine {
         self.heard.boot = Some(beacon.boot);
         self.heard.gone = None;
         self.heard.beacon = Some(self.now);
+        self.heard.health = Some(says.health);
         if says.phase == PhaseName::Primary {
             self.heard.leading = Some(self.now);
         }
@@ -751,7 +820,31 @@ impl Machine {
             if news && matches!(self.phase, Phase::Standby(_)) {
                 self.grow_stale("the primary went on without this copy");
             }
+        } else if self.asked != Some(says.seen) {
+            self.heard.overtook = self.heard.overtook.max(says.seen);
         }
+    }
+
+    /// The session is over: a higher epoch that was heard beside it did not come on it.
+    fn judge_overtaking(&mut self) {
+        let epoch = std::mem::take(&mut self.heard.overtook);
+        if epoch <= self.register.seen || self.overtaking_ignored() {
+            return;
+        }
+        self.see(epoch);
+        // With a witness whoever comes second is refused.
+        let evidence = self.register.arbitration == Arbitration::None;
+        if evidence && matches!(self.phase, Phase::Standby(_)) {
+            self.grow_stale("the primary went on without this copy");
+        }
+    }
+
+    fn overtaking_ignored(&self) -> bool {
+        #[cfg(test)]
+        if self.broken(Mutant::OvertakingIgnored) {
+            return true;
+        }
+        false
     }
 
     /// The peer's guardian has signed that its process is over and its addresses are removed: no
@@ -792,7 +885,8 @@ impl Machine {
         if self.broken(Mutant::SleepIgnored) {
             return;
         }
-        self.heard = Heard::default();
+        // Except a later reign: that stays true.
+        self.heard = Heard { overtook: self.heard.overtook, ..Heard::default() };
         match &mut self.phase {
             Phase::Primary(p) => {
                 p.slept(self.now);

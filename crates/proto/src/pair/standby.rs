@@ -29,8 +29,6 @@ pub(super) struct Standby {
     setting_aside: bool,
     /// How far the primary has committed.
     told: Lsn,
-    /// The primary said goodbye on the session.
-    pub(super) goodbye: bool,
 }
 
 impl Standby {
@@ -43,7 +41,6 @@ impl Standby {
             joined: false,
             setting_aside: false,
             told: Lsn(0),
-            goodbye: false,
         }
     }
 
@@ -330,7 +327,7 @@ impl Machine {
             && last.is_none_or(|age| age >= silence / 2);
         let unheard = last.is_some_and(|age| age >= silence);
         let unadvertised = self.heard.master_down && self.heard.active.is_some();
-        self.heard.gone.is_some() || s.goodbye || ended || unheard || unadvertised
+        self.heard.gone.is_some() || ended || unheard || unadvertised
     }
 
     #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::pair::branch::upkeep_round;
 use crate::pair::formation;
 use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
 use crate::pair::testing::{free, soon};
-use crate::store::disk::RealDisk;
+use crate::store::disk::{RealDisk, SimDisk};
 use crate::store::{StoreOptions, WriteError, swap};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,6 +120,8 @@ struct Appliance {
     witness: Option<(SocketAddr, Pin)>,
     /// What its file says that both must have alike.
     agreement: Agreement,
+    /// What new mail leaves free on its disk.
+    reserve: u64,
 }
 
 /// Its process.
@@ -136,7 +138,8 @@ impl Appliance {
         let new = |at, peer| {
             let dir = tempfile::tempdir().unwrap();
             let (fatal, restart) = (Arc::default(), Arc::default());
-            Self { dir, at, peer, fatal, restart, witness: None, agreement: Vec::new() }
+            let agreement = Vec::new();
+            Self { dir, at, peer, fatal, restart, witness: None, agreement, reserve: 1 << 20 }
         };
         (new(a, b), new(b, a))
     }
@@ -152,13 +155,14 @@ impl Appliance {
             stability: Duration::from_millis(50),
             boot_wait: Duration::from_millis(300),
             solo_boot_wait: Duration::from_millis(300),
-            stale_after: Duration::from_millis(250),
+            stale_after: Duration::from_millis(350),
             solo_after: Duration::from_millis(250),
             nap: Duration::from_millis(200),
             handover: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
             reconnect: Duration::from_millis(20),
             resync_bytes_per_s: 1 << 30,
+            advert: None,
             witness: self.witness.map(|(address, pin)| config::PairWitness {
                 address,
                 pin: pin.0,
@@ -188,6 +192,7 @@ impl Appliance {
         options.segment_len = 1 << 20;
         options.log_keep_bytes = 2 << 20;
         options.pack_len = 3 << 20;
+        options.reserve_bytes = self.reserve;
         options.checkpoint_every = Duration::from_millis(100);
         swap::at_boot(&RealDisk, self.dir.path()).unwrap();
         options.fatal = Arc::clone(&fatal);
@@ -647,6 +652,42 @@ async fn a_handover_moves_the_role_and_loses_nothing() {
     a.pair.stop().await.unwrap();
     b.serving().await;
     b.shows("home").await;
+}
+
+/// Whatever its reason, a write that waits for the disk for long takes the addresses away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_is_noticed_and_so_is_its_return() {
+    let (zero, _) = Appliance::pair();
+    let disk = SimDisk::empty(zero.dir.path());
+    let a = zero.start_on(Arc::new(disk.clone()), None).unwrap();
+    a.serving().await;
+    let hangs = |s: &PairStatus| s.problems.iter().any(|p| p.what.starts_with("the disk hangs"));
+    disk.slow_syncs(Duration::from_secs(4));
+    let lease = a.pair.lease().unwrap();
+    let write = a.store.write(&lease, TenantId::SYSTEM, Set("late".to_owned()));
+    let watched = async {
+        a.until("hung", hangs).await;
+        disk.slow_syncs(Duration::ZERO);
+        a.until("well again", |s| !hangs(s)).await;
+    };
+    let (written, ()) = tokio::join!(write, watched);
+    written.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_below_its_reserve_is_known_on_both() {
+    let (zero, mut one) = Appliance::pair();
+    one.reserve = u64::MAX;
+    let (_zero, a, _one, b) = formed_with((zero, one)).await;
+    let says = |what: &'static str| {
+        move |s: &PairStatus| {
+            s.problems.iter().any(|p| p.runbook == "own-health" && p.what.contains(what))
+        }
+    };
+    b.until("below its reserve", says("new mail is put off")).await;
+    a.until("told so", says("the other appliance's disk")).await;
+    assert_eq!(a.pair.status().borrow().pair.peer.and_then(|h| h.spare_mib), Some(0));
+    assert_eq!(a.pair.status().borrow().pair.role, Role::Primary);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@
 //! `STORM_FROM`, `STORM_SEEDS` and `STORM_STEPS` choose other histories.
 
 use super::*;
-use crate::store::disk::{Cut, SimDisk};
+use crate::store::disk::Cut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Mutex;
@@ -45,6 +45,7 @@ impl Node {
             // What other tests do to the two cores must not look like a dead peer.
             heartbeats_missed_max: 60,
             ack_timeout: Duration::from_millis(7_000),
+            stale_after: Duration::from_millis(1_600),
             ..self.appliance.config()
         }
     }
