@@ -86,7 +86,7 @@ pub(crate) enum Mutant {
 #[cfg(test)]
 impl Mutant {
     /// All of them.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::CommitBeforePeer,
         Self::SoloBeforeRecorded,
         Self::AdmitBeforeCopy,
@@ -106,5 +106,6 @@ impl Mutant {
         Self::TrustRolledBackWitness,
         Self::SwitchAlone,
         Self::LostSwapAssumed,
+        Self::NicFaultIgnored,
     ];
 }

@@ -125,8 +125,14 @@ impl Oracle {
         self.seen[n] = 0;
     }
 
-    /// (a) and (g), at every step.
+    /// (a), (g) and (i), at every step.
     pub(super) fn check(&mut self, nodes: &[Node; 2]) {
+        // (i) Addresses are only where changes are taken.
+        for (n, node) in nodes.iter().enumerate() {
+            if node.runs() && node.face.is_active() && !node.lease {
+                self.fail(|| format!("node {n} has the addresses and may not write"));
+            }
+        }
         if self.split {
             return;
         }
