@@ -147,6 +147,12 @@ struct Inner {
 }
 
 impl Inner {
+    fn room(&self) -> Result<Room, StoreError> {
+        let dir = &self.options.dir;
+        let free = self.views.disk.free(dir).context("ask for the free space of", dir)?;
+        Ok(Room { free, reserve: self.options.reserve_bytes })
+    }
+
     /// DESIGN.md 3, invariant 12: new mail is put off while there is still room for all else.
     fn check_room(&self) -> Result<(), StoreError> {
         self.check_room_for(0)
@@ -154,11 +160,19 @@ impl Inner {
 
     /// Whether `more` bytes leave the reserve untouched.
     fn check_room_for(&self, more: u64) -> Result<(), StoreError> {
-        let dir = &self.options.dir;
-        let reserve = self.options.reserve_bytes.saturating_add(more);
-        let free = self.views.disk.free(dir).context("ask for the free space of", dir)?;
+        let Room { free, reserve } = self.room()?;
+        let reserve = reserve.saturating_add(more);
         if free < reserve { Err(StoreError::NoRoom { free, reserve }) } else { Ok(()) }
     }
+}
+
+/// How much room the disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Free bytes.
+    pub free: u64,
+    /// Bytes that new mail leaves free.
+    pub reserve: u64,
 }
 
 /// What the store keeps of a tenant while it runs.
@@ -301,6 +315,14 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// How much room the disk has. May wait for the disk.
+    ///
+    /// # Errors
+    /// The file system does not say.
+    pub fn room(&self) -> Result<Room, StoreError> {
+        self.inner().room()
     }
 
     /// The log. Only `pair` calls what changes it.

@@ -138,6 +138,12 @@ pub enum CommandError {
     /// Nobody to hand over to.
     #[error("the standby does not have everything (the pair is {0}); wait until it does")]
     NoStandby(String),
+    /// Its addresses could be held nowhere.
+    #[error(
+        "the other appliance's service network is in fault and this one's is well: nobody could be \
+         served there (docs/runbook/own-health.md)"
+    )]
+    PeerUnfit,
     /// It was tried and did not come about.
     #[error("the other appliance did not take over in time; see the log of both")]
     NotTaken,

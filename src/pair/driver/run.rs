@@ -12,7 +12,7 @@ use crate::pair::link::{Event, Heard, Link, Queue, SessionId};
 use crate::pair::resync::CopyStatus;
 use crate::pair::vital::{DISK_HANG_MAX, Hang};
 use crate::pair::witness::Client;
-use crate::store::{LeaseControl, Log, PrimaryLease, StoreError};
+use crate::store::{LeaseControl, Log, PrimaryLease, Room, StoreError};
 use crate::tls;
 use crate::vrrp::{self, Priority, Stand, VrrpEvent};
 use std::collections::{BTreeMap, VecDeque};
@@ -25,8 +25,8 @@ use tokio::task::JoinHandle;
 use understudy_proto::id::{Epoch, Lsn, NodeId};
 use understudy_proto::pair::witness::{WitnessAnswer, WitnessAsk};
 use understudy_proto::pair::{
-    Frame, History, Input, LogState, Machine, Note, Operator, Output, Register, Role, State,
-    Timers, VrrpNews, VrrpStand,
+    Frame, Health, History, Input, LogState, Machine, Note, Operator, Output, Register, Role,
+    State, Timers, VrrpNews, VrrpStand,
 };
 use understudy_proto::record;
 use understudy_proto::time::Mono;
@@ -51,6 +51,9 @@ const COMMAND_GRACE: Duration = Duration::from_secs(2);
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 /// A loss of the session longer ago than this did not bring a promotion about.
 const CAUSE_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// So begin the reasons of `proto::pair` to hand over for the node's own health.
+const HANDS_OVER: &str = "handing over";
 
 /// What the world follows.
 pub(super) struct Watches {
@@ -157,6 +160,7 @@ impl Driver {
             tasks::log_worker(jobs.clone(), log.clone(), done.clone()),
             tasks::register_worker(registers_out, disk, dir.clone(), done.clone()),
             tasks::journal_worker(journal_out.clone(), dir),
+            tasks::room_worker(options.store.clone(), done.clone()),
         ];
         let vrrp = options.vrrp.as_ref();
         // An origin's group says nothing about the peer: it counts as down for good.
@@ -529,6 +533,7 @@ impl Driver {
                 self.welcome();
             }
             Done::Unreadable(e) => self.unreadable(&e),
+            Done::Room(room) => self.room(room),
             Done::Keyring(version, Ok(())) => {
                 self.importing = false;
                 self.problems.remove("keyring");
@@ -697,6 +702,39 @@ impl Driver {
         }
     }
 
+    fn room(&mut self, Room { free, reserve }: Room) {
+        self.feed(Input::Disk { free, reserve });
+        let (left, kept) = (free >> 20, reserve >> 20);
+        if free >= reserve {
+            if self.problems.remove("room").is_some() {
+                log::info!("the disk has room again");
+            }
+            return;
+        }
+        let why = format!(
+            "the disk has {left} MiB left and {kept} MiB are reserved: new mail is put off, and the \
+             other appliance takes over where it is roomier"
+        );
+        if !self.problems.contains_key("room") {
+            log::error!(reason = why, runbook = "own-health"; "the disk is below its reserve");
+        }
+        self.problems.insert("room", why);
+    }
+
+    /// Whether the other appliance could take over, for people.
+    fn watch_peer(&mut self, peer: Option<Health>) {
+        let Some(Health { fit, spare_mib }) = peer else { return };
+        let mut tell = |kind, is: bool, what: &str| {
+            if !is {
+                self.problems.remove(kind);
+            } else if self.problems.insert(kind, what.to_owned()).is_none() {
+                log::warn!(reason = what, runbook = "own-health"; "the peer is not well");
+            }
+        };
+        tell("unfit", !fit, "the other appliance's service network is in fault");
+        tell("tight", spare_mib == Some(0), "the other appliance's disk is below its reserve");
+    }
+
     fn take_stand(&mut self, stand: VrrpStand) {
         let before = std::mem::replace(&mut self.stand, stand);
         if stand == VrrpStand::Standby {
@@ -729,6 +767,7 @@ impl Driver {
         let status = self.machine.status();
         let peer = status.peer_durable.filter(|_| status.linked);
         self.log.keep_for_peer(peer);
+        self.watch_peer(status.peer);
         self.publish(true);
     }
 
@@ -841,6 +880,8 @@ impl Driver {
         let (epoch, reason) = (note.epoch, note.reason);
         if to == State::Branched {
             log::error!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook = "branched"; "the pair has branched");
+        } else if reason.starts_with(HANDS_OVER) {
+            log::warn!(reason, epoch:% = epoch, runbook = "own-health"; "this node hands over for its health");
         } else if from == State::Pair {
             log::warn!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason; "the pair has changed");
         } else {
@@ -865,6 +906,7 @@ impl Driver {
             Command::Handover if status.state != State::Pair || !status.linked => {
                 Some(CommandError::NoStandby(format!("{:?}", status.state).to_uppercase()))
             }
+            Command::Handover if self.machine.peer_is_less_fit() => Some(CommandError::PeerUnfit),
             Command::ForceSolo if leads_alone(&status) => Some(CommandError::AlreadyPrimary),
             Command::ForceSolo if status.linked || self.peer_is_heard(now) => {
                 Some(CommandError::PeerIsThere)
@@ -1017,6 +1059,7 @@ fn problem(kind: &str, what: &str) -> Problem {
         "hang" => "runtime-stuck",
         "keyring" => "pair-keyring",
         "log" => "pair-full-copy",
+        "room" | "tight" | "unfit" => "own-health",
         "disk" | "register" | "store" => "disk-failure",
         _ => "peer-lost",
     };

@@ -4,10 +4,11 @@ use super::super::journal::{self, Entry};
 use super::super::register;
 use crate::base::task;
 use crate::store::disk::Disk;
-use crate::store::{Log, StoreError};
+use crate::store::{Log, Room, Store, StoreError};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::id::Lsn;
@@ -17,6 +18,8 @@ use understudy_proto::pair::{Input, Register};
 pub(super) const DONE_MAX: usize = 64;
 /// Consecutive appends are put together up to so many bytes.
 const APPEND_LEN_MAX: usize = 4 << 20;
+/// Pause between two looks at the disk's free space.
+const ROOM_EVERY: Duration = Duration::from_secs(5);
 
 /// What a worker reports.
 pub(super) enum Done {
@@ -28,6 +31,8 @@ pub(super) enum Done {
     Unreadable(StoreError),
     /// The peer's keyring of that version was taken in, or refused.
     Keyring(u64, Result<(), StoreError>),
+    /// How much room the disk has.
+    Room(Room),
     /// The process must end: why.
     Fatal(String),
 }
@@ -140,6 +145,31 @@ pub(super) fn log_worker(queue: LogQueue, log: Log, done: mpsc::Sender<Done>) ->
             if done.send(answer).await.is_err() {
                 return;
             }
+        }
+    })
+}
+
+/// Looks at the disk's free space. A disk that does not answer is `vital`'s business.
+pub(super) fn room_worker(store: Store, done: mpsc::Sender<Done>) -> JoinHandle<()> {
+    task::spawn("pair-room", async move {
+        let mut known = true;
+        loop {
+            let look = store.clone();
+            match tokio::task::spawn_blocking(move || look.room()).await {
+                Ok(Ok(room)) => {
+                    known = true;
+                    if done.send(Done::Room(room)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(Err(e)) if known => {
+                    known = false;
+                    log::warn!(err:% = e; "the disk's free space is not known");
+                }
+                Ok(Err(_)) => {}
+                Err(e) => log::debug!(err:% = e; "nobody looked at the disk's free space"),
+            }
+            tokio::time::sleep(ROOM_EVERY).await;
         }
     })
 }

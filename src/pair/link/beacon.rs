@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use understudy_proto::id::{Epoch, Lsn, NodeId};
 use understudy_proto::pair::frame::BEACON_LEN;
-use understudy_proto::pair::{Beacon, PhaseName, Saying};
+use understudy_proto::pair::{Beacon, Health, PhaseName, Saying};
 
 /// Boots of the peer that are remembered as over.
 const BOOTS_MAX: usize = 16;
@@ -75,7 +75,8 @@ impl Last {
     /// Signs it now: the guardian has no key. What else a beacon says is nobody's concern then.
     fn say_with(&self, key: &[u8; 32]) {
         let (phase, seen, durable) = (PhaseName::Gone, Epoch(0), Lsn(0));
-        let says = Saying { phase, seen, durable, stamp: 0, echo: None };
+        let health = Health::default();
+        let says = Saying { phase, seen, durable, stamp: 0, echo: None, health };
         let (pair, node, boot) = (self.pair, self.node, self.boot);
         let beacon = Beacon { pair, node, says, sequence: u64::MAX, boot };
         let datagram = beacon.encode(key);

@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use understudy_proto::id::{Epoch, Lsn};
-use understudy_proto::pair::PhaseName;
 use understudy_proto::pair::frame::FRAME_LEN_MAX;
+use understudy_proto::pair::{Health, PhaseName};
 
 const HERE: Frame = Frame::Goodbye;
 
@@ -114,7 +114,7 @@ async fn a_join_comes_in_at_the_links_port_and_the_link_comes_up() {
 
     let says = |phase, durable| {
         let (durable, stamp, echo) = (Lsn(durable), 1, None);
-        Saying { phase, seen: Epoch(5), durable, stamp, echo }
+        Saying { phase, seen: Epoch(5), durable, stamp, echo, health: Health::default() }
     };
     let a_says = says(PhaseName::Primary, 9);
     let b_says = says(PhaseName::Standby, 8);

@@ -4,6 +4,7 @@
 //! that of records, which are the log's own bytes. A session is an ordered, encrypted, mutually
 //! authenticated stream; a beacon is one UDP datagram with a keyed BLAKE3 tag.
 
+use super::health::Health;
 use super::history::LogState;
 use super::register::{Arbitration, Register};
 use crate::codec;
@@ -260,6 +261,8 @@ pub struct Saying {
     /// A read lease: the newest stamp of the primary that this node has heard and stands by. It
     /// begins no reign before `lease` and a tenth have passed since it heard that stamp.
     pub echo: Option<u64>,
+    /// Its own health.
+    pub health: Health,
 }
 
 /// "I am here": sent on every path, several times in the time that a takeover takes.
@@ -280,6 +283,10 @@ pub struct Beacon {
 
 /// The echo is there.
 const ECHO: u8 = 1;
+/// The service interface is in fault. Not set by releases that do not know of it.
+const UNFIT: u8 = 2;
+/// The disk's room is there, where such releases say zero.
+const ROOM: u8 = 4;
 
 impl Beacon {
     /// The datagram.
@@ -297,8 +304,13 @@ impl Beacon {
             PhaseName::Branched => 3,
             PhaseName::Gone => 4,
         });
-        out.push(if says.echo.is_some() { ECHO } else { 0 });
-        out.extend_from_slice(&[0; 5]);
+        let Health { fit, spare_mib } = says.health;
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        out.push(
+            flag(says.echo.is_some(), ECHO) | flag(!fit, UNFIT) | flag(spare_mib.is_some(), ROOM),
+        );
+        out.push(0);
+        out.extend_from_slice(&spare_mib.unwrap_or(0).to_be_bytes());
         for number in [says.seen.0, says.durable.0, self.sequence] {
             out.extend_from_slice(&number.to_be_bytes());
         }
@@ -338,12 +350,15 @@ impl Beacon {
         };
         let flags = *content.get(18)?;
         let echo = codec::u64_at(content, 64)?;
+        let spare = codec::u32_at(content, 20)?;
+        let spare_mib = (flags & ROOM != 0).then_some(spare);
         let says = Saying {
             phase,
             seen: Epoch(codec::u64_at(content, 24)?),
             durable: Lsn(codec::u64_at(content, 32)?),
             stamp: codec::u64_at(content, 56)?,
             echo: (flags & ECHO != 0).then_some(echo),
+            health: Health { fit: flags & UNFIT == 0, spare_mib },
         };
         Some(Self {
             pair: content.get(..16)?.try_into().ok()?,
@@ -370,6 +385,7 @@ mod tests {
                 durable: Lsn(99),
                 stamp: 17,
                 echo: Some(16),
+                health: Health { fit: false, spare_mib: Some(70_000) },
             },
             sequence: 3,
             boot: [4; 8],

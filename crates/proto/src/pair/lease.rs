@@ -31,6 +31,7 @@ impl Machine {
             durable: self.log.durable,
             stamp: now.0,
             echo: self.heard.stamp.filter(|_| self.gives_lease()).map(|s| s.stamp),
+            health: self.health.told(),
         }
     }
 

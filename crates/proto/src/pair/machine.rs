@@ -8,6 +8,7 @@
 use super::Mutant;
 use super::arbitration::{Court, Limbo, Right};
 use super::frame::{Beacon, Frame, Hello, PhaseName, VERSION};
+use super::health::{Health, Own};
 use super::history::LogState;
 use super::lease::Stamp;
 use super::primary::Primary;
@@ -40,6 +41,13 @@ pub struct Timers {
     pub boot_wait: Duration,
     /// A handover that is not taken up within this time is over.
     pub handover: Duration,
+    /// A fault of the service network that is over earlier moves nothing.
+    pub fault_hold: Duration,
+    /// A node that has begun to reign, or tried to hand over for its health, does not hand over for a
+    /// fault of its service network within this time,
+    pub fault_pause: Duration,
+    /// nor for a full disk within this.
+    pub room_pause: Duration,
     /// The machine asks to be woken at least so often: it must notice that it slept.
     pub pulse: Duration,
     /// A node that was not woken for so long has slept: what it knew of its peer may be over. Must be
@@ -78,6 +86,9 @@ impl Default for Timers {
             solo_boot_wait: Duration::from_secs(3),
             boot_wait: Duration::from_secs(120),
             handover: Duration::from_secs(2),
+            fault_hold: Duration::from_millis(200),
+            fault_pause: Duration::from_secs(5),
+            room_pause: Duration::from_secs(600),
             pulse: Duration::from_millis(50),
             nap: Duration::from_millis(200),
             lease: Duration::from_millis(75),
@@ -205,6 +216,13 @@ pub enum Input {
         number: u64,
         /// The answer.
         answer: WitnessAnswer,
+    },
+    /// How much room this node's disk has.
+    Disk {
+        /// Free bytes.
+        free: u64,
+        /// Bytes that stay free for all but new mail.
+        reserve: u64,
     },
     /// An operator speaks.
     Operator(Operator),
@@ -344,6 +362,11 @@ pub(super) struct Heard {
     pub(super) active: Option<Mono>,
     /// The newest stamp of the peer as primary.
     pub(super) stamp: Option<Stamp>,
+    /// The highest epoch of the beacons that came while the session stood. They may have overtaken
+    /// what is on it, or it may be over and the news of that late: judged at its end.
+    pub(super) overtook: Epoch,
+    /// What the last beacon said of the peer's health.
+    pub(super) health: Option<Health>,
     /// Whose beacons are heard: the random number of its start.
     pub(super) boot: Option<[u8; 8]>,
     /// The start of the peer whose guardian said goodbye.
@@ -381,8 +404,7 @@ pub struct Machine {
     /// Until when this node begins no reign: it has promised so.
     pub(super) promised: Mono,
     pub(super) court: Court,
-    /// This node's service interface is in fault.
-    fault: bool,
+    pub(super) health: Own,
     /// When to watch the Active again after a pause that ends Master_Down_Timer.
     watch_at: Option<Mono>,
     vrrp: VrrpStand,
@@ -415,7 +437,7 @@ impl Machine {
             stopping: false,
             promised: now,
             court: Court::new(now),
-            fault: false,
+            health: Own::new(now),
             watch_at: None,
             vrrp: VrrpStand::Silent,
             asked: None,
@@ -469,11 +491,11 @@ impl Machine {
             }
             Input::Vrrp(VrrpNews::MasterDown) => self.heard.master_down = !self.nic_fault(),
             Input::Vrrp(VrrpNews::Fault) => {
-                self.fault = true;
+                self.fault(true);
                 self.heard.master_down = self.heard.master_down && self.nic_fault_ignored();
             }
             Input::Vrrp(VrrpNews::FaultOver) => {
-                self.fault = false;
+                self.fault(false);
                 self.heard.master_down = false;
                 self.watch_anew();
             }
@@ -481,6 +503,7 @@ impl Machine {
                 self.heard.master_down = false;
                 self.heard.active = Some(self.now);
             }
+            Input::Disk { free, reserve } => self.disk(free, reserve),
             Input::Operator(word) => self.operator(word),
             Input::Witness { number, answer } => self.witness_said(number, answer),
             Input::Timeout => {}
@@ -541,6 +564,7 @@ impl Machine {
                 _ => None,
             },
             witness: self.witness_status(),
+            peer: self.peer_health(),
         }
     }
 
@@ -628,7 +652,7 @@ impl Machine {
     }
 
     fn nic_fault(&self) -> bool {
-        self.fault && !self.nic_fault_ignored()
+        self.health.has_fault() && !self.nic_fault_ignored()
     }
 
     pub(super) fn send(&mut self, frame: Frame) {
@@ -720,6 +744,7 @@ impl Machine {
             Phase::Standby(s) => s.session_lost(self.now),
             Phase::Recovering | Phase::Branched { .. } => {}
         }
+        self.judge_overtaking();
     }
 
     fn beacon_heard(&mut self, beacon: &Beacon) {
@@ -740,6 +765,7 @@ impl Machine {
         self.heard.boot = Some(beacon.boot);
         self.heard.gone = None;
         self.heard.beacon = Some(self.now);
+        self.heard.health = Some(says.health);
         if says.phase == PhaseName::Primary {
             self.heard.leading = Some(self.now);
         }
@@ -751,7 +777,31 @@ impl Machine {
             if news && matches!(self.phase, Phase::Standby(_)) {
                 self.grow_stale("the primary went on without this copy");
             }
+        } else if self.asked != Some(says.seen) {
+            self.heard.overtook = self.heard.overtook.max(says.seen);
         }
+    }
+
+    /// The session is over: a higher epoch that was heard beside it did not come on it.
+    fn judge_overtaking(&mut self) {
+        let epoch = std::mem::take(&mut self.heard.overtook);
+        if epoch <= self.register.seen || self.overtaking_ignored() {
+            return;
+        }
+        self.see(epoch);
+        // With a witness whoever comes second is refused.
+        let evidence = self.register.arbitration == Arbitration::None;
+        if evidence && matches!(self.phase, Phase::Standby(_)) {
+            self.grow_stale("the primary went on without this copy");
+        }
+    }
+
+    fn overtaking_ignored(&self) -> bool {
+        #[cfg(test)]
+        if self.broken(Mutant::OvertakingIgnored) {
+            return true;
+        }
+        false
     }
 
     /// The peer's guardian has signed that its process is over and its addresses are removed: no
@@ -792,7 +842,8 @@ impl Machine {
         if self.broken(Mutant::SleepIgnored) {
             return;
         }
-        self.heard = Heard::default();
+        // Except a later reign: that stays true.
+        self.heard = Heard { overtook: self.heard.overtook, ..Heard::default() };
         match &mut self.phase {
             Phase::Primary(p) => {
                 p.slept(self.now);

@@ -17,6 +17,7 @@
 
 mod arbitration;
 pub mod frame;
+mod health;
 mod history;
 mod lease;
 mod machine;
@@ -32,6 +33,7 @@ mod tests;
 pub mod witness;
 
 pub use frame::{Beacon, Frame, FrameError, Hello, PhaseName, Saying};
+pub use health::Health;
 pub use history::{History, LogState};
 pub use machine::{Input, Machine, Note, Operator, Output, Timers, VrrpNews, VrrpStand};
 pub use register::{Arbitration, Insync, Register};
@@ -81,6 +83,10 @@ pub(crate) enum Mutant {
     LostSwapAssumed,
     /// A standby whose own interface is in fault takes its silence for the Active's.
     NicFaultIgnored,
+    /// A node hands over for its health again and again, without a pause.
+    NeverRests,
+    /// A higher epoch that was heard while the session stood is forgotten.
+    OvertakingIgnored,
 }
 
 #[cfg(test)]

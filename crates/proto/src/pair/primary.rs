@@ -269,6 +269,7 @@ impl Machine {
             primary.lost_at = Some(self.now);
         }
         self.phase = Phase::Primary(primary);
+        self.rested();
         self.unconfirmed();
         self.put(Output::BeginEpoch(epoch));
         self.note(reason);
@@ -298,6 +299,7 @@ impl Machine {
         self.ship();
         self.leave_when_lost();
         self.admit_when_copied();
+        self.hand_over_when_unwell();
         self.hand_over_when_drained();
         self.mind_the_witness();
     }

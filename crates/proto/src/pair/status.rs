@@ -1,5 +1,6 @@
 //! The truth about the pair, for people and programs (invariant 13).
 
+use super::health::Health;
 use crate::id::{Epoch, Lsn, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +77,8 @@ pub struct Status {
     pub branch: Option<Lsn>,
     /// The witness, as far as known here.
     pub witness: WitnessStatus,
+    /// What the peer says of its own health, while its beacons are heard.
+    pub peer: Option<Health>,
 }
 
 /// The witness as this node sees it.

@@ -367,6 +367,114 @@ fn a_standby_whose_own_interface_is_in_fault_does_not_count_its_silence() {
     }
 }
 
+/// The end of a session may be heard late: its last frames wait while a keyring is taken in. The
+/// primary went on alone long before, said so in its beacons, and died.
+#[test]
+fn a_standby_that_heard_of_a_later_reign_before_its_sessions_end_does_not_lead() {
+    for (mutant, leads) in [(None, false), (Some(Mutant::OvertakingIgnored), true)] {
+        let mut story = Story::pair();
+        story.sides[1].machine.timers.mutant = mutant;
+        let mut says = story.sides[0].machine.beacon(Mono(story.now));
+        says.seen = Epoch(says.seen.0 + 2);
+        let (pair, sequence, boot) = ([0; 16], story.now, [0; 8]);
+        let beacon = Beacon { pair, node: NodeId(0), says, sequence, boot };
+        story.feed(1, Input::Beacon(beacon));
+        assert_eq!(story.states()[1], State::Pair, "the session may still bring it");
+        story.kill(0);
+        story.run(3_000);
+        assert_eq!(story.roles()[1] == Role::Primary, leads);
+    }
+}
+
+/// A pair whose primary has reigned for long enough to hand over for its health.
+fn rested_pair() -> Story {
+    let mut story = Story::pair();
+    for side in &mut story.sides {
+        side.machine.timers.room_pause = Duration::from_secs(8);
+    }
+    story.run(8_500);
+    story
+}
+
+const GIB: u64 = 1 << 30;
+
+fn disk(free: u64) -> Input {
+    Input::Disk { free, reserve: GIB }
+}
+
+#[test]
+fn a_primary_hands_over_when_its_service_network_is_in_fault() {
+    let mut story = rested_pair();
+    story.feed(0, Input::Vrrp(VrrpNews::Fault));
+    story.run(150);
+    assert_eq!(story.roles(), [Role::Primary, Role::Standby], "a blip moves nothing");
+    story.run(200);
+    assert_eq!(story.roles(), [Role::Standby, Role::Primary]);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert!(story.noted(0, "handing over: the service network"));
+    assert_eq!(story.status(1).peer, Some(Health { fit: false, spare_mib: None }));
+    assert!(story.sides[1].machine.peer_is_less_fit());
+    story.run(30_000);
+    assert_eq!(story.roles(), [Role::Standby, Role::Primary], "it stays where it is well");
+}
+
+#[test]
+fn nobody_hands_over_to_a_node_that_is_as_bad_off() {
+    for (ours, theirs, moves) in [
+        (0, 5 * GIB / 4, true),
+        (GIB - 1, 5 * GIB / 4, true),
+        (GIB, 9 * GIB, false),
+        (0, GIB, false),
+        (0, 0, false),
+        (GIB / 2, 5 * GIB / 4 - 1, false),
+    ] {
+        let mut story = rested_pair();
+        story.feed(0, disk(ours));
+        story.feed(1, disk(theirs));
+        story.run(300);
+        let role = if moves { Role::Standby } else { Role::Primary };
+        assert_eq!(story.roles()[0], role, "{ours} {theirs}");
+        assert_eq!(story.states(), [State::Pair, State::Pair]);
+    }
+    let mut story = rested_pair();
+    story.feed(1, Input::Vrrp(VrrpNews::Fault));
+    story.feed(1, disk(9 * GIB));
+    story.feed(0, disk(0));
+    story.run(2_000);
+    assert_eq!(story.roles()[0], Role::Primary, "roomier, but not fit to serve");
+    story.feed(0, Input::Vrrp(VrrpNews::Fault));
+    story.run(2_000);
+    assert_eq!(story.roles()[0], Role::Primary, "both in fault");
+    story.feed(1, Input::Vrrp(VrrpNews::FaultOver));
+    story.run(200);
+    assert_eq!(story.roles()[0], Role::Standby);
+}
+
+#[test]
+fn two_bad_nodes_do_not_play_ping_pong() {
+    for (mutant, back_at_once) in [(None, false), (Some(Mutant::NeverRests), true)] {
+        let mut story = rested_pair();
+        for side in &mut story.sides {
+            side.machine.timers.mutant = mutant;
+        }
+        story.feed(0, disk(0));
+        story.feed(1, disk(2 * GIB));
+        story.run(300);
+        assert_eq!(story.roles(), [Role::Standby, Role::Primary]);
+        story.feed(0, disk(2 * GIB));
+        story.feed(1, disk(0));
+        story.run(300);
+        assert_eq!(story.roles()[0] == Role::Primary, back_at_once);
+        if mutant.is_none() {
+            story.feed(1, Input::Vrrp(VrrpNews::Fault));
+            story.run(3_000);
+            assert_eq!(story.roles(), [Role::Standby, Role::Primary], "not within the pause");
+            story.run(2_000);
+            assert_eq!(story.roles(), [Role::Primary, Role::Standby], "and once it is over");
+        }
+    }
+}
+
 #[test]
 fn a_handover_whose_frames_are_lost_still_ends_in_one_primary() {
     for lose in [(|f| matches!(f, Frame::HandoverGo { .. })) as fn(&Frame) -> bool, |f| {

@@ -114,6 +114,8 @@ struct Appliance {
     witness: Option<(SocketAddr, Pin)>,
     /// What its file says that both must have alike.
     agreement: Agreement,
+    /// What new mail leaves free on its disk.
+    reserve: u64,
 }
 
 /// Its process.
@@ -130,7 +132,8 @@ impl Appliance {
         let new = |at, peer| {
             let dir = tempfile::tempdir().unwrap();
             let (fatal, restart) = (Arc::default(), Arc::default());
-            Self { dir, at, peer, fatal, restart, witness: None, agreement: Vec::new() }
+            let agreement = Vec::new();
+            Self { dir, at, peer, fatal, restart, witness: None, agreement, reserve: 1 << 20 }
         };
         (new(a, b), new(b, a))
     }
@@ -182,6 +185,7 @@ impl Appliance {
         options.segment_len = 1 << 20;
         options.log_keep_bytes = 2 << 20;
         options.pack_len = 3 << 20;
+        options.reserve_bytes = self.reserve;
         options.checkpoint_every = Duration::from_millis(100);
         swap::at_boot(&RealDisk, self.dir.path()).unwrap();
         options.fatal = Arc::clone(&fatal);
@@ -589,6 +593,22 @@ async fn a_handover_moves_the_role_and_loses_nothing() {
     a.pair.stop().await.unwrap();
     b.serving().await;
     b.shows("home").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_below_its_reserve_is_known_on_both() {
+    let (zero, mut one) = Appliance::pair();
+    one.reserve = u64::MAX;
+    let (_zero, a, _one, b) = formed_with((zero, one)).await;
+    let says = |what: &'static str| {
+        move |s: &PairStatus| {
+            s.problems.iter().any(|p| p.runbook == "own-health" && p.what.contains(what))
+        }
+    };
+    b.until("below its reserve", says("new mail is put off")).await;
+    a.until("told so", says("the other appliance's disk")).await;
+    assert_eq!(a.pair.status().borrow().pair.peer.and_then(|h| h.spare_mib), Some(0));
+    assert_eq!(a.pair.status().borrow().pair.role, Role::Primary);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

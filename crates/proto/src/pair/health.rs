@@ -1,0 +1,134 @@
+//! A node's own health, and when a primary hands over for it (invariants 8 and 12).
+//!
+//! Every beacon says whether the sender's service interface is fit and how much room its disk has above
+//! the reserve. A primary in PAIR that is worse off than its standby hands over by the ordinary way:
+//! revoke, drain, durable on both. Invariants: never to a standby that is as bad off; at most once in a
+//! pause that begins with a reign or an attempt, so two bad nodes do not play ping-pong. Absent on
+//! purpose: whatever a standby does by itself (its own fault makes it deaf: `machine`).
+
+use super::machine::{Machine, Note, Output};
+use crate::time::Mono;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+const MIB: u64 = 1 << 20;
+/// A standby is clearly roomier with this share of our own reserve above its own.
+const ROOMIER_SHARE: u64 = 4;
+
+/// What a node says of its own health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Its service interfaces are up and fit to hold the floating addresses.
+    pub fit: bool,
+    /// MiB that its disk has above its reserve, 0 at or below it; `None` while it does not know.
+    pub spare_mib: Option<u32>,
+}
+
+impl Default for Health {
+    /// Well, as far as anybody knows.
+    fn default() -> Self {
+        Self { fit: true, spare_mib: None }
+    }
+}
+
+/// What this node knows of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own {
+    /// Since when its service interface is in fault.
+    fault: Option<Mono>,
+    /// Free bytes on its disk, and how many are reserved.
+    disk: Option<(u64, u64)>,
+    /// When it began to reign, or last tried to hand over for its health.
+    rested: Mono,
+}
+
+impl Own {
+    pub(super) fn new(now: Mono) -> Self {
+        Self { fault: None, disk: None, rested: now }
+    }
+
+    pub(super) fn has_fault(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// As it is told to the peer.
+    pub(super) fn told(&self) -> Health {
+        let spare = |(free, reserve): (u64, u64)| {
+            u32::try_from(free.saturating_sub(reserve) / MIB).unwrap_or(u32::MAX)
+        };
+        Health { fit: self.fault.is_none(), spare_mib: self.disk.map(spare) }
+    }
+
+    /// Whether a standby with that much above its reserve is clearly roomier than this disk, which is
+    /// below its own.
+    fn yields_to(&self, spare_mib: Option<u32>) -> bool {
+        let Some(((free, reserve), spare)) = self.disk.zip(spare_mib) else { return false };
+        free < reserve && u64::from(spare) >= (reserve / ROOMIER_SHARE / MIB).max(1)
+    }
+}
+
+impl Machine {
+    pub(super) fn fault(&mut self, is: bool) {
+        let since = self.health.fault.unwrap_or(self.now);
+        self.health.fault = is.then_some(since);
+    }
+
+    /// How much room the disk has.
+    pub(super) fn disk(&mut self, free: u64, reserve: u64) {
+        self.health.disk = Some((free, reserve));
+    }
+
+    /// A reign begins: the pauses count from here.
+    pub(super) fn rested(&mut self) {
+        self.health.rested = self.now;
+    }
+
+    /// The peer's health by its last beacon, while that is recent.
+    pub(super) fn peer_health(&self) -> Option<Health> {
+        let recent = self.heard.beacon.is_some_and(|at| self.now.since(at) < self.timers.silence);
+        self.heard.health.filter(|_| recent)
+    }
+
+    /// Whether an operator's handover would put the addresses where nobody can be served.
+    #[must_use]
+    pub fn peer_is_less_fit(&self) -> bool {
+        !self.health.has_fault() && self.peer_health().is_some_and(|peer| !peer.fit)
+    }
+
+    /// A primary in PAIR hands over to a standby that is better off.
+    pub(super) fn hand_over_when_unwell(&mut self) {
+        let Some(reason) = self.unwell() else { return };
+        if !self.may_hand_over() {
+            return;
+        }
+        self.rested();
+        let status = self.status();
+        let (from, to, role, epoch) = (status.state, status.state, status.role, status.epoch);
+        self.put(Output::Note(Note { from, to, role, epoch, reason }));
+        self.handover();
+    }
+
+    /// Why the standby is better off, if it is and the time has come.
+    fn unwell(&self) -> Option<&'static str> {
+        let (own, timers) = (&self.health, &self.timers);
+        let peer = self.peer_health().filter(|peer| peer.fit)?;
+        let since = |at: Mono| self.now.since(at);
+        let rested = |pause: Duration| since(own.rested) >= pause || self.never_rests();
+        // A blip, or a switch that takes both interfaces one after the other, moves nothing.
+        if own.fault.is_some_and(|at| since(at) >= timers.fault_hold) && rested(timers.fault_pause)
+        {
+            return Some("handing over: the service network is in fault here and fit at the peer");
+        }
+        let full = own.yields_to(peer.spare_mib) && own.fault.is_none();
+        (full && rested(timers.room_pause))
+            .then_some("handing over: the disk is below its reserve here and roomier at the peer")
+    }
+
+    fn never_rests(&self) -> bool {
+        #[cfg(test)]
+        if self.broken(super::Mutant::NeverRests) {
+            return true;
+        }
+        false
+    }
+}
