@@ -72,6 +72,8 @@ pub(super) fn index(lsn: u64) -> usize {
 pub(super) struct Log {
     pub(super) recs: Vec<Rec>,
     pub(super) durable: u64,
+    /// How many of the oldest records are not kept any more.
+    pub(super) trimmed: u64,
     /// First position of each epoch.
     epochs: Vec<(Epoch, Lsn)>,
     /// Counts cuts, so that news from before one is known as such.
@@ -100,6 +102,7 @@ impl Log {
     pub(super) fn retire(&mut self) {
         let all = std::mem::take(&mut self.recs);
         self.aside.extend_from_slice(&all);
+        self.trimmed = 0;
         self.cut(0);
     }
 
@@ -108,6 +111,16 @@ impl Log {
         self.durable = self.durable.min(tail);
         self.epochs.retain(|(_, first)| first.0 <= tail);
         self.cuts += 1;
+    }
+
+    /// A copy of the other's log takes the place of this one.
+    pub(super) fn replace(&mut self, recs: &[Rec], trimmed: u64) {
+        self.retire();
+        for rec in recs {
+            self.push(*rec);
+        }
+        self.durable = self.tail();
+        self.trimmed = trimmed;
     }
 
     /// Whether `rec` is durable here at that position.
@@ -120,7 +133,7 @@ impl Log {
             tail: Lsn(self.tail()),
             durable: Lsn(self.durable),
             committed: Lsn(committed),
-            first: Lsn(1),
+            first: Lsn(self.trimmed + 1),
             history: History::new(self.epochs.clone()),
         }
     }
@@ -179,6 +192,8 @@ pub(super) struct Node {
     /// Behind this, the disk lacks what it said it had (`Slip::SyncRetried`).
     pub(super) only_in_memory: Option<u64>,
     pub(super) clock: Clock,
+    /// It runs another release.
+    pub(super) old: bool,
     /// Epoch stamped on new records.
     pub(super) stamp: u64,
     pub(super) lease: bool,
@@ -223,6 +238,7 @@ impl Node {
             full: false,
             only_in_memory: None,
             clock: Clock { base: 0, start: 0, ppm: 0 },
+            old: false,
             stamp: 0,
             lease: false,
             lease_until: 0,

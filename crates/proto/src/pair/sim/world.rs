@@ -7,7 +7,7 @@ mod copies;
 mod faults;
 pub(super) mod service;
 
-use self::copies::Merging;
+use self::copies::{Copying, Merging};
 use self::faults::Broken;
 use self::service::Advert;
 use super::Rules;
@@ -28,6 +28,8 @@ const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
 const SESSION_SILENCE: u64 = 300 * MS;
 const BEACON: u64 = 25 * MS;
+const FAULT_PAUSE: Duration = Duration::from_secs(2);
+const ROOM_PAUSE: Duration = Duration::from_secs(3);
 /// When everything is healed, the pair must be whole again within this time.
 const LIVENESS: u64 = 90 * SECOND;
 
@@ -56,6 +58,8 @@ enum Happening {
     FaceTimer,
     /// What it says.
     Face(crate::vrrp::Event),
+    /// The node looks at its disk's room.
+    Room,
     /// The node sees that its service interface is down.
     NicSeen,
     Synced {
@@ -100,6 +104,7 @@ enum Event {
     /// Both networks fail, for longer than either node waits.
     Part,
     CutCross,
+    NicDown(usize),
     Restart(usize),
     Thaw(usize),
     Die {
@@ -165,6 +170,12 @@ struct Plan {
     guardian: bool,
     /// Service interfaces go down.
     nics: bool,
+    /// Logs are trimmed as far as they may be.
+    trims: bool,
+    /// Somebody is started with another release, now and then.
+    skews: bool,
+    /// What is still wrong with one node when all else is healed.
+    left: Option<Broken>,
     /// Syncs fail and disks fill.
     disks: bool,
     /// Faults hit what is under way.
@@ -198,13 +209,17 @@ pub(super) struct Stats {
     pub(super) aimed: u64,
     pub(super) failed_syncs: u64,
     pub(super) full_disks: u64,
+    pub(super) copies: u64,
+    pub(super) broken_copies: u64,
+    pub(super) unwell: u64,
+    pub(super) skewed: u64,
     pub(super) actives: u64,
     pub(super) nic_faults: u64,
     pub(super) events: u64,
 }
 
 impl Stats {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 25] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 29] {
         [
             ("acknowledged", &mut self.acked),
             ("takeovers", &mut self.takeovers),
@@ -228,6 +243,10 @@ impl Stats {
             ("aimed faults", &mut self.aimed),
             ("failed syncs", &mut self.failed_syncs),
             ("full disks", &mut self.full_disks),
+            ("full copies", &mut self.copies),
+            ("full copies broken off", &mut self.broken_copies),
+            ("handed over for health", &mut self.unwell),
+            ("version refused", &mut self.skewed),
             ("Active", &mut self.actives),
             ("interface faults", &mut self.nic_faults),
             ("events", &mut self.events),
@@ -272,6 +291,7 @@ pub(super) struct World {
     plan: Plan,
     witness: Witness,
     merging: Option<Merging>,
+    copying: Option<Copying>,
     rules: Rules,
     pub(super) oracle: Oracle,
     pub(super) stats: Stats,
@@ -279,6 +299,8 @@ pub(super) struct World {
     faults_over: Option<u64>,
     op: u64,
     quiet_since: Option<u64>,
+    /// When somebody last handed over for its health.
+    unwell_at: Option<u64>,
     done: bool,
 }
 
@@ -319,6 +341,8 @@ impl World {
             witness_gone: Duration::from_secs(3),
             witness_look: Duration::from_millis(500),
             mutant: rules.mutant,
+            fault_pause: FAULT_PAUSE,
+            room_pause: ROOM_PAUSE,
             ..Timers::default()
         };
         let plan = Plan {
@@ -334,6 +358,13 @@ impl World {
             witness,
             guardian: rng.chance(500),
             nics: rng.chance(300),
+            trims: !splits && rng.chance(300),
+            skews: rng.chance(100),
+            left: match rng.range(0, 20) {
+                n @ 0..2 => Some(Broken::Nic(usize::try_from(n).unwrap())),
+                n @ 2..4 => Some(Broken::Room(usize::try_from(n - 2).unwrap())),
+                _ => None,
+            },
             disks: rng.chance(300),
             aimed: parted || rng.chance(300),
             drift: rng.chance(100),
@@ -355,6 +386,7 @@ impl World {
             plan,
             witness: Witness::new(),
             merging: None,
+            copying: None,
             rules,
             oracle: Oracle::default(),
             stats: Stats::default(),
@@ -362,6 +394,7 @@ impl World {
             faults_over: None,
             op: 0,
             quiet_since: None,
+            unwell_at: None,
             done: false,
         };
         for n in 0..2 {
@@ -430,7 +463,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Node { n, life, what } => {
-                if life == self.nodes[n].life {
+                if life == self.nodes[n].life && self.nodes[n].alive {
                     let datagram = matches!(what, Happening::Beacon { .. } | Happening::Advert(_));
                     if self.nodes[n].frozen && datagram && self.nodes[n].paused {
                         return; // A paused virtual machine has no network card.
@@ -454,10 +487,12 @@ impl World {
             Event::Fault => self.fault(),
             Event::Part => self.part(),
             Event::CutCross => self.cut_cross(),
+            Event::NicDown(n) => self.nic_next(n),
             Event::Restart(n) => self.restart(n),
             Event::Thaw(n) => self.thaw(n),
             Event::Die { n, life, power } => self.die(n, life, power),
             Event::Taken { n, life } => self.taken(n, life),
+            Event::Mend(what) if self.faults_over.is_some() && self.plan.left == Some(what) => {}
             Event::Mend(what) => self.mend(what),
             Event::EndFaults => self.end_faults(),
             Event::Look => self.look(),
@@ -496,6 +531,7 @@ impl World {
             Happening::FaceTimer => self.face_timer(n),
             Happening::Face(said) => self.face_said(n, said),
             Happening::NicSeen => self.nic_seen(n),
+            Happening::Room => self.look_at_room(n),
             Happening::Synced { .. } | Happening::RegisterWritten if !self.wrote_to_disk(n) => {}
             Happening::Synced { tail, cuts } => {
                 let node = &mut self.nodes[n];
@@ -568,7 +604,13 @@ impl World {
 
     fn carry_out(&mut self, n: usize, output: Output) {
         match output {
-            Output::Send(frame) => {
+            Output::Send(mut frame) => {
+                if let Frame::Hello(hello) = &mut frame
+                    && self.nodes[0].old != self.nodes[1].old
+                {
+                    hello.version -= 1; // To each, the other speaks another one.
+                    self.stats.skewed += 1;
+                }
                 self.aim_at(n, &frame);
                 self.send(n, Item::Frame(frame));
             }
@@ -614,6 +656,9 @@ impl World {
     fn note(&mut self, n: usize, note: &Note) {
         if note.reason == "the primary is gone" {
             self.check_deaf(n);
+        }
+        if note.reason.starts_with("handing over: ") {
+            self.check_ping_pong(n);
         }
         let count = match note.reason {
             "the primary is gone" => &mut self.stats.takeovers,
@@ -662,6 +707,10 @@ impl World {
 
     fn read(&mut self, n: usize, from: u64, max: usize) {
         let log = &self.nodes[n].log;
+        if from <= log.trimmed {
+            let (from, last, bytes) = (Lsn(from), Lsn(from - 1), Vec::new());
+            return self.feed(n, Input::Records { from, last, bytes });
+        }
         let most = (max / REC_LEN) as u64;
         let most = most.min(1 + from % 17);
         let last = log.tail().min(from + most - 1);
@@ -917,7 +966,8 @@ impl World {
         let boot = u64::from(self.nodes[n].life).to_le_bytes();
         let beacon = Beacon { pair: [0; 16], node, says, sequence, boot };
         let to = 1 - n;
-        if !self.nodes[to].alive || self.deaf[to] || !(self.cross || self.serviced()) {
+        let skewed = self.nodes[0].old != self.nodes[1].old;
+        if !self.nodes[to].alive || skewed || self.deaf[to] || !(self.cross || self.serviced()) {
             return;
         }
         let life = self.nodes[n].life;
@@ -1002,6 +1052,7 @@ impl World {
         if self.oracle.split {
             self.merge();
         }
+        self.full_copy();
         for n in 0..2 {
             if !self.nic[n] {
                 continue;
@@ -1036,10 +1087,13 @@ impl World {
             format!("node {n} starts: tail {}, {:?}", node.log.tail(), node.register)
         });
         self.oracle.restarted(n);
+        let old = self.plan.skews && self.faults_over.is_none() && self.rng.chance(300);
+        self.nodes[n].old = old;
         let now = self.clock(n);
         self.nodes[n].start(self.plan.timers, now);
         self.start_face(n);
         self.drain(n);
+        self.node_after(MS, n, Happening::Room);
         self.aim(n, 60, 40 * MS);
         self.node_after(0, n, Happening::SendBeacon);
         self.notice_split();
@@ -1067,12 +1121,18 @@ impl World {
         self.faults_over = Some(self.now);
         self.witness.lossy_until = 0;
         for what in Broken::ALL {
-            self.mend(what);
+            if self.plan.left != Some(what) {
+                self.mend(what);
+            }
         }
+        self.leave_broken();
         for n in 0..2 {
             self.nodes[n].slow_disk_until = 0;
             self.nodes[n].sync_fails = false;
             self.thaw(n);
+            if self.nodes[n].old {
+                self.kill(n); // It is upgraded.
+            }
             let time = self.rng.range(0, 2 * SECOND);
             self.after(time, Event::Restart(n));
         }
@@ -1088,6 +1148,7 @@ impl World {
     fn look(&mut self) {
         self.after(50 * MS, Event::Look);
         self.merge();
+        self.full_copy();
         let Some(over) = self.faults_over else { return };
         if self.now < over + 2 * SECOND + 500 * MS {
             return;
@@ -1098,6 +1159,7 @@ impl World {
             && statuses.iter().any(|s| s.role == Role::Primary && s.rpo_zero)
             && statuses.iter().all(|s| s.witness.in_force == self.plan.witness)
             // Exactly one has the addresses, and it is the primary.
+            && !self.leads_unwell()
             && (0..2).all(|n| self.nodes[n].face.is_active() == self.leads(n))
             && statuses[0].committed == statuses[0].tail
             && statuses[1].committed == statuses[1].tail

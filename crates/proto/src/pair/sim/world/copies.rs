@@ -1,9 +1,10 @@
-//! Branches that are taken over, step by step, as `src/pair/branch` does.
+//! Branches that are taken over, step by step, as `src/pair/branch` does; trimmed logs, and the full
+//! copies that follow, as `src/pair/resync` makes them.
 
 use super::{Event, MS, SECOND, World};
 use crate::id::Epoch;
 use crate::pair::sim::Slip;
-use crate::pair::{Insync, Register, Role, State};
+use crate::pair::{Insync, Register, Role, State, Waiting};
 use std::collections::{BTreeSet, VecDeque};
 
 /// A branch that is being taken over.
@@ -21,7 +22,86 @@ pub(super) struct Merging {
     taken: bool,
 }
 
+/// A full copy that is being made.
+pub(super) struct Copying {
+    by: usize,
+    lives: [u32; 2],
+    session: u32,
+    /// When all of it is there.
+    whole_at: u64,
+    /// The log is kept from here on.
+    pin: u64,
+}
+
 impl World {
+    /// The oldest records go, as far as views and the peer allow.
+    pub(super) fn trim(&mut self, n: usize) {
+        let status = self.nodes[n].machine.status();
+        let peer = status.peer_durable.filter(|_| status.linked).map_or(u64::MAX, |l| l.0);
+        let pin = self.copying.as_ref().filter(|c| c.by == n).map_or(u64::MAX, |c| c.pin);
+        let keep = self.rng.range(0, 60);
+        let log = &mut self.nodes[n].log;
+        let most = self.nodes[n].known_commit.min(peer).min(pin).min(log.durable);
+        log.trimmed = log.trimmed.max(most.saturating_sub(keep));
+    }
+
+    /// A standby that lacks more than is kept gets everything anew. Until that is whole, it keeps what
+    /// it has; then it starts with the copy as its log.
+    pub(super) fn full_copy(&mut self) {
+        let statuses = self.statuses();
+        let lead = (0..2).find(|n| statuses[*n].role == Role::Primary);
+        let fits = |n: &usize| {
+            let peer = &self.nodes[1 - n];
+            let takes =
+                statuses[1 - n].role != Role::Primary && statuses[1 - n].state != State::Branched;
+            let waits = statuses[*n].waiting == Waiting::FullCopy && statuses[*n].linked;
+            waits && takes && peer.runs() && self.nodes[*n].runs()
+        };
+        let lives = [self.nodes[0].life, self.nodes[1].life];
+        let n = lead.filter(fits);
+        let same = |c: &Copying| n == Some(c.by) && c.lives == lives && c.session == self.sessions;
+        if self.copying.as_ref().is_some_and(|c| !same(c)) {
+            self.copying = None;
+            self.stats.broken_copies += 1;
+        }
+        let Some(n) = n else { return };
+        let Some(copying) = &self.copying else {
+            let pin = self.nodes[n].known_commit;
+            let time = self.rng.range(100 * MS, 3 * SECOND);
+            let (session, whole_at) = (self.sessions, self.now + time);
+            self.copying = Some(Copying { by: n, lives, session, whole_at, pin });
+            self.say(|| format!("node {n} begins a full copy"));
+            self.aim(n, 500, time);
+            return;
+        };
+        if self.now >= copying.whole_at {
+            let pin = copying.pin;
+            self.copying = None;
+            self.swap_in(n, 1 - n, pin);
+        }
+    }
+
+    fn swap_in(&mut self, from: usize, to: usize, pin: u64) {
+        self.stats.copies += 1;
+        self.say(|| format!("node {to} has a full copy"));
+        let committed = self.nodes[from].committed;
+        let recs = self.nodes[from].log.recs[..usize::try_from(committed).unwrap()].to_vec();
+        self.kill(to);
+        let old = std::mem::take(&mut self.nodes[to].log.recs);
+        let lost: Vec<_> = old
+            .iter()
+            .enumerate()
+            .filter(|(i, r)| recs.get(*i) != Some(*r))
+            .map(|(_, r)| *r)
+            .collect();
+        let node = &mut self.nodes[to];
+        node.log.replace(&recs, pin);
+        node.known_commit = committed;
+        self.oracle.set_aside(to, &lost);
+        let back = self.rng.range(50 * MS, SECOND);
+        self.after(back, Event::Restart(to));
+    }
+
     /// The leading node takes over what the other has after the fork, a piece at a time, through its
     /// own log; once that is committed, the other puts all it has aside and starts empty. Whatever
     /// ends in between begins anew, and what is there already is passed over.

@@ -6,7 +6,7 @@ use crate::pair::sim::Slip;
 use crate::pair::{Arbitration, Frame, Input, Operator, Role, Waiting};
 
 /// What [`Event::Mend`] puts right.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     Cross,
     Service,
@@ -75,6 +75,9 @@ impl World {
         }
         if self.plan.disks && self.rng.chance(250) {
             self.disk_fault(n, time);
+        }
+        if self.plan.trims && self.rng.chance(400) {
+            self.trim(n);
         }
         let served = self.nic == [true; 2] && self.service && (self.cross || self.plan.splits);
         if self.plan.nics && served && self.rng.chance(250) {
@@ -269,6 +272,49 @@ impl World {
         self.nodes[n].low = true;
         self.nodes[n].full = full;
         self.after(time, Event::Mend(Broken::Room(n)));
+        let seen = self.rng.range(MS, 300 * MS);
+        self.node_after(seen, n, Happening::Room);
+    }
+
+    pub(super) fn look_at_room(&mut self, n: usize) {
+        let (node, reserve) = (&self.nodes[n], 1 << 30);
+        let free = match (node.full, node.low) {
+            (true, _) => 0,
+            (_, true) => reserve / 2,
+            _ => reserve * 9,
+        };
+        self.feed(n, Input::Disk { free, reserve });
+    }
+
+    /// What stays broken when all else is healed.
+    pub(super) fn leave_broken(&mut self) {
+        match self.plan.left {
+            Some(Broken::Nic(n)) => self.nic_down(n),
+            Some(Broken::Room(n)) => {
+                (self.nodes[n].low, self.nodes[n].full) = (true, false);
+                self.node_after(MS, n, Happening::Room);
+            }
+            _ => {}
+        }
+    }
+
+    /// The other one is well: it is to lead.
+    pub(super) fn leads_unwell(&self) -> bool {
+        match self.plan.left {
+            Some(Broken::Nic(n) | Broken::Room(n)) => self.leads(n),
+            _ => false,
+        }
+    }
+
+    /// Nobody hands over for its health again before the pause is over.
+    pub(super) fn check_ping_pong(&mut self, n: usize) {
+        self.stats.unwell += 1;
+        let pause = u64::try_from(super::FAULT_PAUSE.as_micros()).unwrap();
+        let before = self.unwell_at.replace(self.now);
+        if before.is_some_and(|at| self.now - at < pause * 19 / 20) {
+            self.oracle
+                .fail(|| format!("node {n} hands over for its health again, without a pause"));
+        }
     }
 
     /// Whether what was just written is on the disk. If not, that is final: the process ends
@@ -368,8 +414,22 @@ impl World {
             Broken::Deaf(n) => self.deaf[n] = false,
             Broken::Witness => self.witness.up = true,
             Broken::Reach(n) => self.witness.reach[n] = true,
-            Broken::Nic(n) => self.nic[n] = true,
-            Broken::Room(n) => (self.nodes[n].low, self.nodes[n].full) = (false, false),
+            Broken::Nic(n) => {
+                self.nic[n] = true;
+                // Then the other one's.
+                if self.faults_over.is_none() && self.plan.nics && self.rng.chance(400) {
+                    self.after(1200 * MS, Event::NicDown(1 - n));
+                }
+            }
+            Broken::Room(n) => {
+                (self.nodes[n].low, self.nodes[n].full) = (false, false);
+                self.node_after(MS, n, Happening::Room);
+                if self.faults_over.is_none() && self.plan.disks && self.rng.chance(400) {
+                    self.nodes[1 - n].low = true;
+                    self.node_after(MS, 1 - n, Happening::Room);
+                    self.after(2 * SECOND, Event::Mend(Broken::Room(1 - n)));
+                }
+            }
         }
         self.say(|| format!("mended: {what:?}"));
     }

@@ -3,6 +3,7 @@
 //! The instance lives where the guardian is: it goes on while the main process is frozen, and takes
 //! its leave when that ends. What it says reaches the machine as `src/pair/driver` tells it.
 
+use super::faults::Broken;
 use super::{Event, Happening, MS, World};
 use crate::pair::{Input, Role, VrrpNews, VrrpStand};
 use crate::time::Mono;
@@ -234,6 +235,16 @@ impl World {
         self.nic[n] = false;
         let seen = self.rng.range(MS, NIC_SEEN);
         self.node_after(seen, n, Happening::NicSeen);
+    }
+
+    /// One after the other: the switch is worked on.
+    pub(super) fn nic_next(&mut self, n: usize) {
+        let served = self.nic == [true; 2] && self.service && (self.cross || self.plan.splits);
+        if served && self.faults_over.is_none() {
+            self.nic_down(n);
+            self.after(1500 * MS, Event::Mend(Broken::Nic(n)));
+            self.notice_split();
+        }
     }
 
     /// Said again while it lasts.
