@@ -174,6 +174,8 @@ struct Plan {
     trims: bool,
     /// Somebody is started with another release, now and then.
     skews: bool,
+    /// Bits flip in logs.
+    flips: bool,
     /// What is still wrong with one node when all else is healed.
     left: Option<Broken>,
     /// Syncs fail and disks fill.
@@ -210,6 +212,7 @@ pub(super) struct Stats {
     pub(super) failed_syncs: u64,
     pub(super) full_disks: u64,
     pub(super) copies: u64,
+    pub(super) damaged: u64,
     pub(super) broken_copies: u64,
     pub(super) unwell: u64,
     pub(super) skewed: u64,
@@ -219,7 +222,7 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 29] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 30] {
         [
             ("acknowledged", &mut self.acked),
             ("takeovers", &mut self.takeovers),
@@ -244,6 +247,7 @@ impl Stats {
             ("failed syncs", &mut self.failed_syncs),
             ("full disks", &mut self.full_disks),
             ("full copies", &mut self.copies),
+            ("damaged logs", &mut self.damaged),
             ("full copies broken off", &mut self.broken_copies),
             ("handed over for health", &mut self.unwell),
             ("version refused", &mut self.skewed),
@@ -360,6 +364,7 @@ impl World {
             nics: rng.chance(300),
             trims: !splits && rng.chance(300),
             skews: rng.chance(100),
+            flips: !splits && rng.chance(250),
             left: match rng.range(0, 20) {
                 n @ 0..2 => Some(Broken::Nic(usize::try_from(n).unwrap())),
                 n @ 2..4 => Some(Broken::Room(usize::try_from(n - 2).unwrap())),
@@ -1087,6 +1092,9 @@ impl World {
             format!("node {n} starts: tail {}, {:?}", node.log.tail(), node.register)
         });
         self.oracle.restarted(n);
+        if self.plan.flips && self.rng.chance(250) && self.flip(n) {
+            return;
+        }
         let old = self.plan.skews && self.faults_over.is_none() && self.rng.chance(300);
         self.nodes[n].old = old;
         let now = self.clock(n);

@@ -350,6 +350,33 @@ impl World {
         false
     }
 
+    /// A bit of a durable record has flipped: the log does not open, the disk is replaced and the node
+    /// formed anew. Only where the other one has everything: of one copy, nothing could be saved.
+    pub(super) fn flip(&mut self, n: usize) -> bool {
+        let newest = self.nodes[0].register.epoch.max(self.nodes[1].register.epoch);
+        let peer = &self.nodes[1 - n];
+        let holds = peer.register.epoch == newest && peer.register.insync.has(peer.machine.me);
+        let log = &self.nodes[n].log;
+        let safe = holds && peer.alive && self.oracle.has_all(&self.nodes, 1 - n);
+        if !safe || self.faults_over.is_some() || log.tail() <= log.trimmed {
+            return false;
+        }
+        let at = self.rng.range(log.trimmed + 1, log.tail() + 1);
+        self.say(|| format!("record {at} of node {n} is broken"));
+        self.stats.damaged += 1;
+        self.oracle.replaced[n] = true;
+        if self.rules.slip == Some(Slip::DamageIgnored) {
+            self.nodes[n].log.cut(at - 1);
+            self.nodes[n].known_commit = self.nodes[n].known_commit.min(at - 1);
+            self.oracle.lost_tail(n);
+            return false;
+        }
+        self.start_empty(n);
+        let register = &mut self.nodes[n].register;
+        (register.seen, register.arbitration) = (Epoch(0), Arbitration::None);
+        true
+    }
+
     /// A register that was being written may be there or not.
     fn half_written(&mut self, n: usize) {
         if let Some((_, register)) = self.nodes[n].writing.front().copied()
