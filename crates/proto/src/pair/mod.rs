@@ -85,6 +85,8 @@ pub(crate) enum Mutant {
     NicFaultIgnored,
     /// A node hands over for its health again and again, without a pause.
     NeverRests,
+    /// Who hands over takes beacons that ceased long ago for a sign that the peer is gone.
+    OldEars,
     /// A higher epoch that was heard while the session stood is forgotten.
     OvertakingIgnored,
 }
@@ -92,7 +94,7 @@ pub(crate) enum Mutant {
 #[cfg(test)]
 impl Mutant {
     /// All of them.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::CommitBeforePeer,
         Self::SoloBeforeRecorded,
         Self::AdmitBeforeCopy,
@@ -112,5 +114,8 @@ impl Mutant {
         Self::TrustRolledBackWitness,
         Self::SwitchAlone,
         Self::LostSwapAssumed,
+        Self::NicFaultIgnored,
+        Self::NeverRests,
+        Self::OldEars,
     ];
 }

@@ -812,6 +812,7 @@ impl Machine {
             self.retire();
             return;
         }
+        self.hear_anew();
         self.phase = Phase::Standby(Standby::insync(epoch));
         let tail = self.log.tail;
         self.send(Frame::Joined { epoch, tail });

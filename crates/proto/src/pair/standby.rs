@@ -127,12 +127,21 @@ impl Machine {
             self.put(Output::SetAside(fork.next()));
         }
         self.withdraw();
-        // It leads, and says so now: what was or was not heard of it before tells nothing.
-        (self.heard.leading, self.heard.active, self.heard.gone) = (None, None, None);
-        self.heard.master_down = false;
+        self.hear_anew();
         self.phase = Phase::Standby(standby);
         self.stand(if insync { VrrpStand::Standby } else { VrrpStand::Silent });
         self.note("the peer leads");
+    }
+
+    /// The peer leads, and says so now: what was or was not heard of it before tells nothing. (It may
+    /// have led before: that its beacons of then ceased is no sign that it is gone.)
+    pub(super) fn hear_anew(&mut self) {
+        #[cfg(test)]
+        if self.broken(Mutant::OldEars) && matches!(self.phase, Phase::Primary(_)) {
+            return;
+        }
+        (self.heard.leading, self.heard.active, self.heard.gone) = (None, None, None);
+        self.heard.master_down = false;
     }
 
     pub(super) fn set_aside_done(&mut self, tail: Lsn) {

@@ -1,7 +1,8 @@
 //! One model appliance: the real machine, and a log, a register and a VRRP instance that can fail.
 
+use super::world::service::Face;
 use crate::id::{Epoch, Lsn, NodeId};
-use crate::pair::{History, LogState, Machine, Register, Timers, VrrpStand};
+use crate::pair::{History, LogState, Machine, Register, Timers};
 use crate::time::Mono;
 use std::collections::VecDeque;
 
@@ -71,6 +72,8 @@ pub(super) fn index(lsn: u64) -> usize {
 pub(super) struct Log {
     pub(super) recs: Vec<Rec>,
     pub(super) durable: u64,
+    /// How many of the oldest records are not kept any more.
+    pub(super) trimmed: u64,
     /// First position of each epoch.
     epochs: Vec<(Epoch, Lsn)>,
     /// Counts cuts, so that news from before one is known as such.
@@ -99,6 +102,7 @@ impl Log {
     pub(super) fn retire(&mut self) {
         let all = std::mem::take(&mut self.recs);
         self.aside.extend_from_slice(&all);
+        self.trimmed = 0;
         self.cut(0);
     }
 
@@ -107,6 +111,16 @@ impl Log {
         self.durable = self.durable.min(tail);
         self.epochs.retain(|(_, first)| first.0 <= tail);
         self.cuts += 1;
+    }
+
+    /// A copy of the other's log takes the place of this one.
+    pub(super) fn replace(&mut self, recs: &[Rec], trimmed: u64) {
+        self.retire();
+        for rec in recs {
+            self.push(*rec);
+        }
+        self.durable = self.tail();
+        self.trimmed = trimmed;
     }
 
     /// Whether `rec` is durable here at that position.
@@ -119,9 +133,32 @@ impl Log {
             tail: Lsn(self.tail()),
             durable: Lsn(self.durable),
             committed: Lsn(committed),
-            first: Lsn(1),
+            first: Lsn(self.trimmed + 1),
             history: History::new(self.epochs.clone()),
         }
+    }
+}
+
+/// A boot-time clock: where it began, and how much too fast it runs, in millionths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) base: u64,
+    pub(super) start: u64,
+    pub(super) ppm: i64,
+}
+
+impl Clock {
+    pub(super) fn at(&self, now: u64) -> Mono {
+        let passed = now.saturating_sub(self.base);
+        let passed = passed.cast_signed();
+        Mono((self.start.cast_signed() + passed + passed * self.ppm / 1_000_000).cast_unsigned())
+    }
+
+    /// The first moment at which this clock says `mono`, or more.
+    pub(super) fn when(&self, mono: Mono) -> u64 {
+        let passed = mono.0.saturating_sub(self.start).min(1 << 43).cast_signed();
+        let about = self.base + (passed * 1_000_000 / (1_000_000 + self.ppm)).cast_unsigned();
+        (about..).find(|now| self.at(*now) >= mono || mono.0 - self.start > 1 << 43).unwrap()
     }
 }
 
@@ -146,6 +183,17 @@ pub(super) struct Node {
     /// On its way there.
     pub(super) writing: VecDeque<(u64, Register)>,
     pub(super) slow_disk_until: u64,
+    /// The next sync fails.
+    pub(super) sync_fails: bool,
+    /// The disk has no room for new mail,
+    pub(super) low: bool,
+    /// nor for anything else.
+    pub(super) full: bool,
+    /// Behind this, the disk lacks what it said it had (`Slip::SyncRetried`).
+    pub(super) only_in_memory: Option<u64>,
+    pub(super) clock: Clock,
+    /// It runs another release.
+    pub(super) old: bool,
     /// Epoch stamped on new records.
     pub(super) stamp: u64,
     pub(super) lease: bool,
@@ -155,11 +203,7 @@ pub(super) struct Node {
     pub(super) waiters: VecDeque<(u64, u64)>,
     /// A tail that is being set aside begins here.
     pub(super) setting_aside: Option<u64>,
-    pub(super) vrrp: VrrpStand,
-    /// Which Master_Down_Timer counts.
-    pub(super) vrrp_watch: u32,
-    pub(super) heard_advert: u64,
-    pub(super) advertising: bool,
+    pub(super) face: Face,
     pub(super) timer_at: u64,
     pub(super) beacon_seq: u64,
     /// Newest beacon of the peer: its life and number.
@@ -189,15 +233,18 @@ impl Node {
             register,
             writing: VecDeque::new(),
             slow_disk_until: 0,
+            sync_fails: false,
+            low: false,
+            full: false,
+            only_in_memory: None,
+            clock: Clock { base: 0, start: 0, ppm: 0 },
+            old: false,
             stamp: 0,
             lease: false,
             lease_until: 0,
             waiters: VecDeque::new(),
             setting_aside: None,
-            vrrp: VrrpStand::Silent,
-            vrrp_watch: 0,
-            heard_advert: 0,
-            advertising: false,
+            face: Face::default(),
             timer_at: u64::MAX,
             beacon_seq: 0,
             beacon_heard: (0, 0),
@@ -207,9 +254,21 @@ impl Node {
         }
     }
 
+    pub(super) fn runs(&self) -> bool {
+        self.alive && !self.frozen
+    }
+
+    /// What the disk never had is gone.
+    pub(super) fn lose_memory(&mut self) {
+        if let Some(tail) = self.only_in_memory.take() {
+            self.log.cut(tail.min(self.log.tail()));
+            self.known_commit = self.known_commit.min(tail);
+        }
+    }
+
     /// Whether a reader who asks now gets an answer.
     pub(super) fn serves_readers(&self, now: u64) -> bool {
-        self.alive && !self.frozen && self.lease && now < self.lease_until
+        self.runs() && self.lease && self.clock.at(now).0 < self.lease_until
     }
 
     /// What a process loses when it dies.
@@ -222,24 +281,21 @@ impl Node {
         self.lease = false;
         self.waiters.clear();
         self.setting_aside = None;
-        self.vrrp = VrrpStand::Silent;
-        self.vrrp_watch += 1;
-        self.advertising = false;
+        self.face = Face::default();
         self.timer_at = u64::MAX;
         self.stopping = false;
         self.log.cuts += 1;
     }
 
     /// The process starts on what the disk holds.
-    pub(super) fn start(&mut self, timers: Timers, now: u64) {
+    pub(super) fn start(&mut self, timers: Timers, now: Mono) {
         self.alive = true;
         self.log.durable = self.log.tail(); // The log is synced when it is opened.
         self.known_commit = self.known_commit.min(self.log.tail());
         self.committed = self.known_commit;
         self.applied = self.known_commit;
         let me = self.machine.me;
-        self.machine =
-            Machine::new(me, timers, self.register, self.log.state(self.committed), Mono(now));
+        self.machine = Machine::new(me, timers, self.register, self.log.state(self.committed), now);
         self.beacon_seq = 0;
         self.beacon_heard = (0, 0);
     }

@@ -17,6 +17,8 @@ pub(super) struct Oracle {
     writers: Vec<Option<usize>>,
     /// Both nodes lived without any path between them, or an operator chose a side.
     pub(super) split: bool,
+    /// A node whose disk was replaced, until it has everything again.
+    pub(super) replaced: [bool; 2],
     /// The first broken promise.
     pub(super) failure: Option<String>,
 }
@@ -119,14 +121,25 @@ impl Oracle {
         }
     }
 
+    /// Whether node `n` has everything that was acknowledged.
+    pub(super) fn has_all(&self, nodes: &[Node; 2], n: usize) -> bool {
+        self.acked.iter().all(|(lsn, rec)| nodes[n].log.holds(*lsn, rec))
+    }
+
     /// A log was cut: count again.
     pub(super) fn lost_tail(&mut self, n: usize) {
         self.good[n] = 0;
         self.seen[n] = 0;
     }
 
-    /// (a) and (g), at every step.
+    /// (a), (g) and (i), at every step.
     pub(super) fn check(&mut self, nodes: &[Node; 2]) {
+        // (i) Addresses are only where changes are taken.
+        for (n, node) in nodes.iter().enumerate() {
+            if node.runs() && node.face.is_active() && !node.lease {
+                self.fail(|| format!("node {n} has the addresses and may not write"));
+            }
+        }
         if self.split {
             return;
         }
@@ -140,7 +153,11 @@ impl Oracle {
         let all = self.acked.len();
         let newest = usize::from(nodes[1].register.epoch > nodes[0].register.epoch);
         for (n, node) in nodes.iter().enumerate() {
-            if nodes[newest].register.insync.has(node.machine.me) && self.good[n] < all {
+            self.replaced[n] &= self.good[n] < all;
+            if !self.replaced[n]
+                && nodes[newest].register.insync.has(node.machine.me)
+                && self.good[n] < all
+            {
                 let (lsn, rec) = self.acked[self.good[n]];
                 let (op, register) = (rec.op, nodes[newest].register);
                 self.fail(|| {

@@ -1,27 +1,35 @@
-//! Two appliances, the networks between them, and what goes wrong.
+//! Two appliances and the networks between them.
 //!
-//! The driver here carries out every [`Output`] in order, as `src/pair` does.
+//! The driver here carries out every [`Output`] in order, as `src/pair` does. What goes wrong, and when,
+//! is in [`faults`]; branches that are taken over are in [`copies`].
 
-use super::node::{Log, Node, REC_LEN, Rec, Rng, index};
+mod copies;
+mod faults;
+pub(super) mod service;
+
+use self::copies::{Copying, Merging};
+use self::faults::Broken;
+use self::service::Advert;
+use super::Rules;
+use super::node::{Node, REC_LEN, Rec, Rng, index};
 use super::oracle::Oracle;
 use super::witness::Witness;
 use crate::id::{Epoch, Lsn};
 use crate::pair::witness::{WitnessAnswer, WitnessAsk};
 use crate::pair::{
-    Arbitration, Beacon, Frame, Input, Insync, Mutant, Note, Operator, Output, PhaseName, Register,
-    Role, Saying, State, Status, Timers, VrrpNews, VrrpStand, Waiting,
+    Arbitration, Beacon, Frame, Input, Note, Output, PhaseName, Role, Saying, State, Status, Timers,
 };
 use crate::time::Mono;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
-const MASTER_DOWN: u64 = 361 * MS;
 const SESSION_SILENCE: u64 = 300 * MS;
-const ADVERT: u64 = 100 * MS;
 const BEACON: u64 = 25 * MS;
+const FAULT_PAUSE: Duration = Duration::from_secs(2);
+const ROOM_PAUSE: Duration = Duration::from_secs(3);
 /// When everything is healed, the pair must be whole again within this time.
 const LIVENESS: u64 = 90 * SECOND;
 
@@ -45,11 +53,15 @@ enum Happening {
         life: u32,
         beacon: Beacon,
     },
-    SendAdvert,
-    Advert,
-    MasterDown {
-        watch: u32,
-    },
+    Advert(Advert),
+    /// The VRRP instance's timer.
+    FaceTimer,
+    /// What it says.
+    Face(crate::vrrp::Event),
+    /// The node looks at its disk's room.
+    Room,
+    /// The node sees that its service interface is down.
+    NicSeen,
     Synced {
         tail: u64,
         cuts: u32,
@@ -89,10 +101,23 @@ enum Event {
     Connect,
     Client,
     Fault,
+    /// Both networks fail, for longer than either node waits.
+    Part,
+    CutCross,
+    NicDown(usize),
     Restart(usize),
     Thaw(usize),
-    Die(usize),
-    Mend(usize),
+    Die {
+        n: usize,
+        life: u32,
+        power: bool,
+    },
+    Mend(Broken),
+    /// The leader's word that a branch is merged reaches it.
+    Taken {
+        n: usize,
+        life: u32,
+    },
     EndFaults,
     Look,
     /// A question reaches the witness.
@@ -143,6 +168,22 @@ struct Plan {
     witness: bool,
     /// Processes are watched by a guardian that says goodbye for them.
     guardian: bool,
+    /// Service interfaces go down.
+    nics: bool,
+    /// Logs are trimmed as far as they may be.
+    trims: bool,
+    /// Somebody is started with another release, now and then.
+    skews: bool,
+    /// Bits flip in logs.
+    flips: bool,
+    /// What is still wrong with one node when all else is healed.
+    left: Option<Broken>,
+    /// Syncs fail and disks fill.
+    disks: bool,
+    /// Faults hit what is under way.
+    aimed: bool,
+    /// The two clocks run up to two hundredths differently.
+    drift: bool,
 }
 
 /// What was seen to happen, over all histories.
@@ -167,11 +208,21 @@ pub(super) struct Stats {
     pub(super) without: u64,
     pub(super) reads: u64,
     pub(super) merges: u64,
+    pub(super) aimed: u64,
+    pub(super) failed_syncs: u64,
+    pub(super) full_disks: u64,
+    pub(super) copies: u64,
+    pub(super) damaged: u64,
+    pub(super) broken_copies: u64,
+    pub(super) unwell: u64,
+    pub(super) skewed: u64,
+    pub(super) actives: u64,
+    pub(super) nic_faults: u64,
     pub(super) events: u64,
 }
 
 impl Stats {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 20] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 30] {
         [
             ("acknowledged", &mut self.acked),
             ("takeovers", &mut self.takeovers),
@@ -192,6 +243,16 @@ impl Stats {
             ("without the witness", &mut self.without),
             ("reads", &mut self.reads),
             ("merges", &mut self.merges),
+            ("aimed faults", &mut self.aimed),
+            ("failed syncs", &mut self.failed_syncs),
+            ("full disks", &mut self.full_disks),
+            ("full copies", &mut self.copies),
+            ("damaged logs", &mut self.damaged),
+            ("full copies broken off", &mut self.broken_copies),
+            ("handed over for health", &mut self.unwell),
+            ("version refused", &mut self.skewed),
+            ("Active", &mut self.actives),
+            ("interface faults", &mut self.nic_faults),
             ("events", &mut self.events),
         ]
     }
@@ -225,20 +286,25 @@ pub(super) struct World {
     sessions: u32,
     cross: bool,
     service: bool,
+    /// Each node's interface there; its clients are behind it.
+    nic: [bool; 2],
     /// Beacons to that node are lost.
     deaf: [bool; 2],
     /// The session's path carries nothing until then.
     burst_until: u64,
     plan: Plan,
     witness: Witness,
-    /// A branch that is being taken over: by whom, in which life, and up to where.
-    merging: Option<(usize, u32, u32, u64)>,
+    merging: Option<Merging>,
+    copying: Option<Copying>,
+    rules: Rules,
     pub(super) oracle: Oracle,
     pub(super) stats: Stats,
     trace: bool,
     faults_over: Option<u64>,
     op: u64,
     quiet_since: Option<u64>,
+    /// When somebody last handed over for its health.
+    unwell_at: Option<u64>,
     done: bool,
 }
 
@@ -266,17 +332,21 @@ impl Ord for Entry {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, mutant: Option<Mutant>, trace: bool) -> Self {
+    pub(super) fn new(seed: u64, rules: Rules, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
         let witness = rng.chance(500);
-        let splits = rng.chance(if witness { 400 } else { 100 });
+        // Some histories are about two branches: parted once, for long.
+        let parted = !witness && rng.chance(100);
+        let splits = parted || rng.chance(if witness { 400 } else { 100 });
         let timers = Timers {
             stability: Duration::from_millis(if rng.chance(30) { 30_000 } else { 2_000 }),
             boot_wait: Duration::from_secs(5),
             arbitration: if witness { Arbitration::Witness } else { Arbitration::None },
             witness_gone: Duration::from_secs(3),
             witness_look: Duration::from_millis(500),
-            mutant,
+            mutant: rules.mutant,
+            fault_pause: FAULT_PAUSE,
+            room_pause: ROOM_PAUSE,
             ..Timers::default()
         };
         let plan = Plan {
@@ -291,6 +361,18 @@ impl World {
             crash_loop: rng.chance(100),
             witness,
             guardian: rng.chance(500),
+            nics: rng.chance(300),
+            trims: !splits && rng.chance(300),
+            skews: rng.chance(100),
+            flips: !splits && rng.chance(250),
+            left: match rng.range(0, 20) {
+                n @ 0..2 => Some(Broken::Nic(usize::try_from(n).unwrap())),
+                n @ 2..4 => Some(Broken::Room(usize::try_from(n - 2).unwrap())),
+                _ => None,
+            },
+            disks: rng.chance(300),
+            aimed: parted || rng.chance(300),
+            drift: rng.chance(100),
         };
         let mut world = Self {
             now: SECOND,
@@ -303,22 +385,31 @@ impl World {
             sessions: 0,
             cross: true,
             service: true,
+            nic: [true; 2],
             deaf: [false; 2],
             burst_until: 0,
             plan,
             witness: Witness::new(),
             merging: None,
+            copying: None,
+            rules,
             oracle: Oracle::default(),
             stats: Stats::default(),
             trace,
             faults_over: None,
             op: 0,
             quiet_since: None,
+            unwell_at: None,
             done: false,
         };
         for n in 0..2 {
+            world.new_clock(n);
             let at = world.now + world.rng.range(0, 500 * MS);
             world.at(at, Event::Restart(n));
+        }
+        if parted {
+            let at = world.now + world.rng.range(2 * SECOND, 5 * SECOND);
+            world.at(at, Event::Part);
         }
         let until = world.plan.faults_until;
         world.at(until, Event::EndFaults);
@@ -358,6 +449,11 @@ impl World {
         self.at(self.now + delay, event);
     }
 
+    /// What the clock of node `n` says.
+    fn clock(&self, n: usize) -> Mono {
+        self.nodes[n].clock.at(self.now)
+    }
+
     fn node_after(&mut self, delay: u64, n: usize, what: Happening) {
         let life = self.nodes[n].life;
         self.after(delay, Event::Node { n, life, what });
@@ -372,12 +468,18 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Node { n, life, what } => {
-                if life == self.nodes[n].life {
-                    let datagram = matches!(what, Happening::Beacon { .. } | Happening::Advert);
+                if life == self.nodes[n].life && self.nodes[n].alive {
+                    let datagram = matches!(what, Happening::Beacon { .. } | Happening::Advert(_));
                     if self.nodes[n].frozen && datagram && self.nodes[n].paused {
                         return; // A paused virtual machine has no network card.
                     }
-                    if self.nodes[n].frozen {
+                    let vrrp = matches!(
+                        what,
+                        Happening::Advert(_) | Happening::FaceTimer | Happening::NicSeen
+                    );
+                    if vrrp && self.plan.guardian && !self.nodes[n].paused {
+                        self.node_event(n, what); // In a process of its own.
+                    } else if self.nodes[n].frozen {
                         self.backlog[n].push_back((life, what));
                     } else {
                         self.node_event(n, what);
@@ -388,13 +490,14 @@ impl World {
             Event::Connect => self.connect(),
             Event::Client => self.client(),
             Event::Fault => self.fault(),
+            Event::Part => self.part(),
+            Event::CutCross => self.cut_cross(),
+            Event::NicDown(n) => self.nic_next(n),
             Event::Restart(n) => self.restart(n),
             Event::Thaw(n) => self.thaw(n),
-            Event::Die(n) if self.nodes[n].alive && self.faults_over.is_none() => {
-                let back = self.rng.range(100 * MS, 5 * SECOND);
-                self.crash(n, false, back);
-            }
-            Event::Die(_) => {}
+            Event::Die { n, life, power } => self.die(n, life, power),
+            Event::Taken { n, life } => self.taken(n, life),
+            Event::Mend(what) if self.faults_over.is_some() && self.plan.left == Some(what) => {}
             Event::Mend(what) => self.mend(what),
             Event::EndFaults => self.end_faults(),
             Event::Look => self.look(),
@@ -429,19 +532,12 @@ impl World {
                     self.feed(n, Input::Beacon(beacon));
                 }
             }
-            Happening::SendAdvert => self.send_advert(n),
-            Happening::Advert => {
-                if self.nodes[n].vrrp == VrrpStand::Standby {
-                    self.nodes[n].heard_advert = self.now;
-                    self.feed(n, Input::Vrrp(VrrpNews::HeardActive));
-                    self.watch(n);
-                }
-            }
-            Happening::MasterDown { watch } => {
-                if self.nodes[n].vrrp_watch == watch {
-                    self.feed(n, Input::Vrrp(VrrpNews::MasterDown));
-                }
-            }
+            Happening::Advert(advert) => self.advert(n, advert),
+            Happening::FaceTimer => self.face_timer(n),
+            Happening::Face(said) => self.face_said(n, said),
+            Happening::NicSeen => self.nic_seen(n),
+            Happening::Room => self.look_at_room(n),
+            Happening::Synced { .. } | Happening::RegisterWritten if !self.wrote_to_disk(n) => {}
             Happening::Synced { tail, cuts } => {
                 let node = &mut self.nodes[n];
                 node.syncing = false;
@@ -487,7 +583,8 @@ impl World {
             let text: String = text.chars().take(230).collect();
             self.say(|| format!("{n} < {text}"));
         }
-        self.nodes[n].machine.handle(Mono(self.now), input);
+        let now = self.clock(n);
+        self.nodes[n].machine.handle(now, input);
         self.drain(n);
     }
 
@@ -501,17 +598,27 @@ impl World {
             self.carry_out(n, output);
         }
         if let Some(at) = self.nodes[n].machine.poll_timeout()
-            && at.0 < self.nodes[n].timer_at
+            && let at = self.nodes[n].clock.when(at)
+            && at < self.nodes[n].timer_at
         {
-            self.nodes[n].timer_at = at.0;
+            self.nodes[n].timer_at = at;
             let life = self.nodes[n].life;
-            self.at(at.0, Event::Node { n, life, what: Happening::Timer });
+            self.at(at, Event::Node { n, life, what: Happening::Timer });
         }
     }
 
     fn carry_out(&mut self, n: usize, output: Output) {
         match output {
-            Output::Send(frame) => self.send(n, Item::Frame(frame)),
+            Output::Send(mut frame) => {
+                if let Frame::Hello(hello) = &mut frame
+                    && self.nodes[0].old != self.nodes[1].old
+                {
+                    hello.version -= 1; // To each, the other speaks another one.
+                    self.stats.skewed += 1;
+                }
+                self.aim_at(n, &frame);
+                self.send(n, Item::Frame(frame));
+            }
             Output::CloseSession(_) => self.close(n),
             Output::Read { from, max } => {
                 self.news(n, 0, 500, News::Read { from: from.0, max });
@@ -544,14 +651,20 @@ impl World {
                 self.nodes[n].lease = false;
                 self.news(n, 0, 2 * MS, News::Revoked);
             }
-            Output::Vrrp(stand) => self.vrrp(n, stand),
+            Output::Vrrp(stand) => self.take_stand(n, stand),
             Output::Witness { number, ask } => self.ask_witness(n, number, ask),
             Output::Lease(until) => self.nodes[n].lease_until = until.0,
-            Output::Note(note) => self.note(&note),
+            Output::Note(note) => self.note(n, &note),
         }
     }
 
-    fn note(&mut self, note: &Note) {
+    fn note(&mut self, n: usize, note: &Note) {
+        if note.reason == "the primary is gone" {
+            self.check_deaf(n);
+        }
+        if note.reason.starts_with("handing over: ") {
+            self.check_ping_pong(n);
+        }
         let count = match note.reason {
             "the primary is gone" => &mut self.stats.takeovers,
             "the standby does not answer" => &mut self.stats.solos,
@@ -599,6 +712,10 @@ impl World {
 
     fn read(&mut self, n: usize, from: u64, max: usize) {
         let log = &self.nodes[n].log;
+        if from <= log.trimmed {
+            let (from, last, bytes) = (Lsn(from), Lsn(from - 1), Vec::new());
+            return self.feed(n, Input::Records { from, last, bytes });
+        }
         let most = (max / REC_LEN) as u64;
         let most = most.min(1 + from % 17);
         let last = log.tail().min(from + most - 1);
@@ -700,7 +817,7 @@ impl World {
     // --- sessions
 
     fn path_up(&self, over_service: bool) -> bool {
-        if over_service { self.service } else { self.cross }
+        if over_service { self.serviced() } else { self.cross }
     }
 
     fn connect(&mut self) {
@@ -772,8 +889,9 @@ impl World {
 
     fn pump(&mut self, id: u32, to: usize) {
         let (now, burst) = (self.now, self.burst_until);
+        let (cross, serviced) = (self.cross, self.serviced());
         let Some(s) = self.session.as_mut().filter(|s| s.id == id) else { return };
-        let up = if s.over_service { self.service } else { self.cross };
+        let up = if s.over_service { serviced } else { cross };
         let again = if !up || s.sides[to] == Side::Pending || self.nodes[to].frozen {
             Some(now + 5 * MS)
         } else if now < burst {
@@ -820,13 +938,14 @@ impl World {
 
     fn keep_alive(&mut self, n: usize, id: u32) {
         let (now, burst) = (self.now, self.burst_until);
+        let (cross, serviced) = (self.cross, self.serviced());
         let peer = &self.nodes[1 - n];
         let sends = peer.alive && !peer.frozen;
         let Some(s) = self.session.as_mut().filter(|s| s.id == id) else { return };
         if s.sides[n] != Side::Open {
             return;
         }
-        let up = if s.over_service { self.service } else { self.cross };
+        let up = if s.over_service { serviced } else { cross };
         if sends && up && now >= burst && s.sides[1 - n] != Side::Closed {
             s.heard[n] = now;
         }
@@ -843,14 +962,17 @@ impl World {
 
     fn send_beacon(&mut self, n: usize) {
         self.node_after(BEACON, n, Happening::SendBeacon);
-        let says = self.nodes[n].machine.beacon(Mono(self.now));
+        self.pulse(n);
+        self.hear_adverts(n);
+        let says = self.nodes[n].machine.beacon(self.clock(n));
         self.nodes[n].beacon_seq += 1;
         let sequence = self.nodes[n].beacon_seq;
         let node = self.nodes[n].machine.me;
         let boot = u64::from(self.nodes[n].life).to_le_bytes();
         let beacon = Beacon { pair: [0; 16], node, says, sequence, boot };
         let to = 1 - n;
-        if !self.nodes[to].alive || self.deaf[to] || !(self.cross || self.service) {
+        let skewed = self.nodes[0].old != self.nodes[1].old;
+        if !self.nodes[to].alive || skewed || self.deaf[to] || !(self.cross || self.serviced()) {
             return;
         }
         let life = self.nodes[n].life;
@@ -865,43 +987,6 @@ impl World {
                 if late { self.rng.range(5 * MS, 80 * MS) } else { self.rng.range(50, 3 * MS) };
             self.node_after(delay, to, Happening::Beacon { life, beacon });
         }
-    }
-
-    fn send_advert(&mut self, n: usize) {
-        if self.nodes[n].vrrp != VrrpStand::Holder {
-            self.nodes[n].advertising = false;
-            return;
-        }
-        self.node_after(ADVERT, n, Happening::SendAdvert);
-        let to = 1 - n;
-        if self.service && self.nodes[to].alive && !self.rng.chance(5) {
-            let delay = self.rng.range(50, 3 * MS);
-            self.node_after(delay, to, Happening::Advert);
-        }
-    }
-
-    fn vrrp(&mut self, n: usize, stand: VrrpStand) {
-        if self.nodes[n].vrrp == stand {
-            return;
-        }
-        self.nodes[n].vrrp = stand;
-        self.nodes[n].vrrp_watch += 1;
-        match stand {
-            VrrpStand::Silent => {}
-            VrrpStand::Standby => self.watch(n),
-            VrrpStand::Holder if self.nodes[n].advertising => {}
-            VrrpStand::Holder => {
-                self.nodes[n].advertising = true;
-                self.node_after(0, n, Happening::SendAdvert);
-            }
-        }
-    }
-
-    /// Starts the Master_Down_Timer.
-    fn watch(&mut self, n: usize) {
-        self.nodes[n].vrrp_watch += 1;
-        let watch = self.nodes[n].vrrp_watch;
-        self.node_after(MASTER_DOWN, n, Happening::MasterDown { watch });
     }
 
     // --- the witness
@@ -931,9 +1016,8 @@ impl World {
             (WitnessAsk::Seed { .. }, _) => self.stats.seeds += 1,
         }
         let did = ask != WitnessAsk::Read && matches!(answer, WitnessAnswer::Done(_));
-        if did && held < top && self.nodes[n].register.seen < top {
-            // It had forgotten a reign of which this node had not heard: nobody could know.
-            self.oracle.split = true;
+        if did && held < top {
+            self.nobody_could_know(n, top);
         }
         self.say(|| format!("witness: {n} {ask:?} -> {answer:?}"));
         let lossy = self.now < self.witness.lossy_until;
@@ -945,41 +1029,15 @@ impl World {
         self.after(delay, Event::Node { n, life, what: Happening::Verdict { number, answer } });
     }
 
-    fn witness_fault(&mut self, time: u64) {
-        match self.rng.range(0, 100) {
-            0..30 => {
-                self.say(|| "the witness is away".to_owned());
-                self.witness.up = false;
-                self.after(time * 2, Event::Mend(4));
-            }
-            30..60 => {
-                let n = usize::from(self.rng.chance(500));
-                self.say(|| format!("node {n} is cut from the witness"));
-                self.witness.reach[n] = false;
-                self.after(time * 3, Event::Mend(5 + n));
-            }
-            60..80 => self.witness.lossy_until = self.now + time,
-            80..92 => {
-                let back = usize::try_from(self.rng.range(1, 4)).unwrap();
-                self.witness.roll_back(back);
-                self.say(|| format!("the witness is rolled back to {:?}", self.witness.held));
-            }
-            _ => {
-                self.say(|| "the witness has lost everything".to_owned());
-                self.witness.held = None;
-            }
-        }
-    }
-
     /// The guardian's goodbye.
     fn say_gone(&mut self, n: usize) {
         let to = 1 - n;
-        if !self.nodes[to].alive || self.deaf[to] || !(self.cross || self.service) {
+        if !self.nodes[to].alive || self.deaf[to] || !(self.cross || self.serviced()) {
             return;
         }
         let node = &self.nodes[n];
         let life = node.life;
-        let said = node.machine.beacon(Mono(self.now));
+        let said = node.machine.beacon(self.clock(n));
         let says = Saying { phase: PhaseName::Gone, echo: None, ..said };
         let boot = u64::from(life).to_le_bytes();
         let beacon =
@@ -999,11 +1057,15 @@ impl World {
         if self.oracle.split {
             self.merge();
         }
+        self.full_copy();
         for n in 0..2 {
+            if !self.nic[n] {
+                continue;
+            }
             self.stats.reads += u64::from(self.nodes[n].serves_readers(self.now));
             self.oracle.read(&self.nodes, n, self.now);
             let node = &self.nodes[n];
-            if node.alive && !node.frozen && node.lease && node.waiters.len() < 100 {
+            if node.runs() && node.lease && !node.low && node.waiters.len() < 100 {
                 self.op += 1;
                 let op = self.op;
                 self.append(n, op);
@@ -1011,143 +1073,6 @@ impl World {
                 self.nodes[n].waiters.push_back((lsn, op));
             }
         }
-    }
-
-    fn fault(&mut self) {
-        if self.faults_over.is_some() {
-            return;
-        }
-        let delay = self.rng.range(self.plan.fault_every / 4, self.plan.fault_every * 2);
-        self.after(delay, Event::Fault);
-        if self.plan.crash_loop && self.nodes[0].alive && self.rng.chance(600) {
-            self.kill(0);
-            let back = self.rng.range(100 * MS, 600 * MS);
-            self.after(back, Event::Restart(0));
-            return;
-        }
-        for n in 0..2 {
-            let node = &self.nodes[n];
-            let waits = node.alive && node.machine.status().waiting == Waiting::Operator;
-            let rash = if self.plan.witness { 50 } else { 500 };
-            if waits && !node.frozen && self.plan.splits && self.rng.chance(rash) {
-                self.force(n);
-            }
-        }
-        let n = usize::from(self.rng.chance(500));
-        // Most faults hit the primary: that is where it hurts.
-        let n = if self.nodes[1 - n].lease && self.rng.chance(400) { 1 - n } else { n };
-        let alive = self.nodes[n].alive;
-        let long = self.rng.chance(120);
-        let (least, most) = if long { (3 * SECOND, 9 * SECOND) } else { (50 * MS, 3 * SECOND) };
-        let time = self.rng.range(least, most);
-        match self.rng.range(0, 100) {
-            0..18 if alive => self.crash(n, false, time),
-            18..32 if alive => self.crash(n, true, time),
-            32..36 if self.nodes[1 - n].alive && alive => {
-                let power = self.rng.chance(500);
-                self.crash(n, power, time);
-                let time = self.rng.range(50 * MS, 4 * SECOND);
-                self.crash(1 - n, power, time);
-            }
-            36..48 if self.cross && (self.service || self.plan.splits) => {
-                self.say(|| "cross-link cut".to_owned());
-                self.cross = false;
-                self.after(time, Event::Mend(0));
-            }
-            48..56 if self.service && (self.cross || self.plan.splits) => {
-                self.say(|| "service network cut".to_owned());
-                self.service = false;
-                self.after(time, Event::Mend(1));
-            }
-            56..60 if self.plan.splits => {
-                self.say(|| "both networks cut".to_owned());
-                self.cross = false;
-                self.service = false;
-                self.after(time, Event::Mend(0));
-                self.after(time, Event::Mend(1));
-            }
-            60..66 => {
-                self.say(|| format!("node {n} is deaf for beacons"));
-                self.deaf[n] = true;
-                self.after(time, Event::Mend(2 + n));
-            }
-            66..72 => self.burst_until = self.now + time.min(400 * MS),
-            72..79 if alive && self.plan.freezes && !self.nodes[n].frozen => {
-                self.say(|| format!("node {n} freezes"));
-                self.nodes[n].frozen = true;
-                self.nodes[n].paused = self.rng.chance(500);
-                let time = self.rng.range(50 * MS, 2 * SECOND);
-                self.after(time, Event::Thaw(n));
-                if self.rng.chance(400) {
-                    let then = self.rng.range(0, time * 2);
-                    self.after(then, Event::Die(1 - n));
-                }
-            }
-            79..86 if self.plan.slow_disks => {
-                self.say(|| format!("node {n}'s disk is slow"));
-                self.nodes[n].slow_disk_until = self.now + time;
-            }
-            86..94 if alive && !self.nodes[n].frozen => {
-                self.feed(n, Input::Operator(Operator::Handover));
-            }
-            94..100 if alive && !self.nodes[n].frozen => {
-                self.feed(n, Input::Operator(Operator::Stop));
-                for delay in [5 * MS, 200 * MS, 2500 * MS] {
-                    self.node_after(delay, n, Happening::Exit);
-                }
-            }
-            _ => {}
-        }
-        if self.plan.witness && self.rng.chance(250) {
-            self.witness_fault(time);
-        }
-        self.notice_split();
-    }
-
-    fn force(&mut self, n: usize) {
-        self.stats.forced += 1;
-        self.oracle.split = true;
-        self.feed(n, Input::Operator(Operator::ForceSolo));
-    }
-
-    /// Without a witness, two nodes that hear nothing of each other may both lead.
-    fn notice_split(&mut self) {
-        let evidence = self.nodes.iter().all(|n| n.register.arbitration == Arbitration::None);
-        let cut = !self.cross && !self.service;
-        if cut && evidence && self.nodes.iter().all(|n| n.alive) {
-            self.oracle.split = true;
-        }
-    }
-
-    fn crash(&mut self, n: usize, power: bool, back: u64) {
-        self.say(|| format!("node {n} {}", if power { "loses power" } else { "is killed" }));
-        if power {
-            let log: &mut Log = &mut self.nodes[n].log;
-            let keep = self.rng.range(log.durable, log.tail() + 1);
-            log.cut(keep);
-            self.oracle.lost_tail(n);
-        }
-        let half_written = self.nodes[n].writing.front().copied();
-        if let Some((_, register)) = half_written
-            && self.rng.chance(500)
-        {
-            self.nodes[n].register = register;
-        }
-        if power {
-            self.power_off(n)
-        } else {
-            self.kill(n)
-        }
-        self.after(back, Event::Restart(n));
-    }
-
-    /// The process ends; its kernel resets the session.
-    fn kill(&mut self, n: usize) {
-        self.send(n, Item::Fin);
-        if self.plan.guardian && self.nodes[n].alive {
-            self.say_gone(n);
-        }
-        self.power_off(n);
     }
 
     fn power_off(&mut self, n: usize) {
@@ -1167,8 +1092,17 @@ impl World {
             format!("node {n} starts: tail {}, {:?}", node.log.tail(), node.register)
         });
         self.oracle.restarted(n);
-        self.nodes[n].start(self.plan.timers, self.now);
+        if self.plan.flips && self.rng.chance(250) && self.flip(n) {
+            return;
+        }
+        let old = self.plan.skews && self.faults_over.is_none() && self.rng.chance(300);
+        self.nodes[n].old = old;
+        let now = self.clock(n);
+        self.nodes[n].start(self.plan.timers, now);
+        self.start_face(n);
         self.drain(n);
+        self.node_after(MS, n, Happening::Room);
+        self.aim(n, 60, 40 * MS);
         self.node_after(0, n, Happening::SendBeacon);
         self.notice_split();
     }
@@ -1183,93 +1117,34 @@ impl World {
             self.feed(n, Input::Timeout);
         }
         while let Some((life, what)) = self.backlog[n].pop_front() {
-            if life == self.nodes[n].life {
+            if life == self.nodes[n].life && !matches!(what, Happening::FaceTimer) {
                 self.node_event(n, what);
             }
         }
-    }
-
-    fn mend(&mut self, what: usize) {
-        match what {
-            0 => self.cross = true,
-            1 => self.service = true,
-            2 | 3 => self.deaf[what - 2] = false,
-            4 => self.witness.up = true,
-            n => self.witness.reach[n - 5] = true,
-        }
-        self.say(|| format!("mended {what}"));
+        self.face_thaws(n);
     }
 
     fn end_faults(&mut self) {
         self.say(|| "faults end".to_owned());
         self.faults_over = Some(self.now);
         self.witness.lossy_until = 0;
-        for what in 0..7 {
-            self.mend(what);
+        for what in Broken::ALL {
+            if self.plan.left != Some(what) {
+                self.mend(what);
+            }
         }
+        self.leave_broken();
         for n in 0..2 {
             self.nodes[n].slow_disk_until = 0;
+            self.nodes[n].sync_fails = false;
             self.thaw(n);
+            if self.nodes[n].old {
+                self.kill(n); // It is upgraded.
+            }
             let time = self.rng.range(0, 2 * SECOND);
             self.after(time, Event::Restart(n));
         }
         self.after(100 * MS, Event::Look);
-    }
-
-    // --- branches
-
-    /// The leading node takes over what the other has after the fork, through its own log; once that
-    /// is committed, the other puts all it has aside and starts empty.
-    fn merge(&mut self) {
-        let statuses = self.statuses();
-        let Some(n) = (0..2).find(|n| statuses[*n].role == Role::Primary) else { return };
-        let node = &self.nodes[n];
-        let ready = statuses[n].linked && node.alive && !node.frozen && node.lease;
-        let peer = &self.nodes[1 - n];
-        let waits = peer.alive && !peer.frozen && statuses[1 - n].state == State::Branched;
-        let Some(fork) = statuses[n].branch.filter(|_| ready && waits) else {
-            self.merging = None;
-            return;
-        };
-        let alone = node.register.insync == Insync::Only(node.machine.me);
-        match self.merging {
-            None if alone => {
-                let here: BTreeSet<u64> = node.log.recs.iter().map(|r| r.op).collect();
-                let from = usize::try_from(fork.0).unwrap();
-                let branch = peer.log.recs.get(from..).unwrap_or_default();
-                let ops: Vec<u64> = branch.iter().map(|r| r.op).collect();
-                for op in ops.into_iter().filter(|op| !here.contains(op)) {
-                    self.append(n, op);
-                }
-                let node = &self.nodes[n];
-                self.merging = Some((n, node.life, node.log.cuts, node.log.tail()));
-            }
-            Some((by, life, cuts, tail)) => {
-                if (by, life, cuts) != (n, node.life, node.log.cuts) {
-                    self.merging = None;
-                } else if node.committed >= tail && node.log.durable >= tail {
-                    self.merging = None;
-                    self.retire(1 - n);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn retire(&mut self, n: usize) {
-        self.say(|| format!("node {n}'s branch is taken over"));
-        self.stats.merges += 1;
-        self.kill(n);
-        let node = &mut self.nodes[n];
-        node.log.retire();
-        node.known_commit = 0;
-        let old = node.register;
-        let holder = node.machine.me.peer();
-        let insync = Insync::Only(holder);
-        node.register = Register { epoch: Epoch(0), holder, insync, stale: true, ..old };
-        self.oracle.lost_tail(n);
-        let back = self.rng.range(50 * MS, SECOND);
-        self.after(back, Event::Restart(n));
     }
 
     // --- the end
@@ -1281,6 +1156,7 @@ impl World {
     fn look(&mut self) {
         self.after(50 * MS, Event::Look);
         self.merge();
+        self.full_copy();
         let Some(over) = self.faults_over else { return };
         if self.now < over + 2 * SECOND + 500 * MS {
             return;
@@ -1290,6 +1166,9 @@ impl World {
         let whole = statuses.iter().all(|s| s.state == State::Pair)
             && statuses.iter().any(|s| s.role == Role::Primary && s.rpo_zero)
             && statuses.iter().all(|s| s.witness.in_force == self.plan.witness)
+            // Exactly one has the addresses, and it is the primary.
+            && !self.leads_unwell()
+            && (0..2).all(|n| self.nodes[n].face.is_active() == self.leads(n))
             && statuses[0].committed == statuses[0].tail
             && statuses[1].committed == statuses[1].tail
             && self.nodes.iter().all(|n| n.waiters.is_empty() && n.log.tail() == n.committed);
