@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn others_are_served_during_a_flood() {
         let pool = Pool::start();
-        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let (open, gate) = std::sync::mpsc::sync_channel::<()>(1);
         let order = Arc::new(Mutex::new(Vec::new()));
         let first = pool.run(from(9), move |_| gate.recv().is_err());
         let ask = |n: u8| {

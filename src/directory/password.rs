@@ -103,7 +103,7 @@ fn matches(bench: &mut Bench, phc: &str, plain: &Secret<String>) -> Option<bool>
     let phc = PasswordHash::new(phc).ok()?;
     let (salt, expected) = (phc.salt?, phc.hash?);
     let algorithm = Algorithm::try_from(phc.algorithm.as_str()).ok()?;
-    let version = phc.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+    let version = phc.version.map(Version::try_from).transpose().ok()?.unwrap_or_default();
     let argon = Argon2::new(algorithm, version, Params::try_from(&phc).ok()?);
     let mut out = vec![0; expected.len()];
     bench.hash(&argon, plain, salt.as_ref(), &mut out).ok()?;
