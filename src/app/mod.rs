@@ -22,6 +22,7 @@ use crate::cli::{Formed, PairFacts, Part, Program};
 use crate::config::{self, Config};
 use crate::directory::Directory;
 use crate::mail::Mail;
+use crate::net::Deaf;
 use crate::ops::request::Failure;
 use crate::ops::{control, health};
 use crate::pair::formation::{self, PairIdentity, Token};
@@ -186,6 +187,8 @@ struct Rooms {
     directory: Directory,
     mail: Mail,
     board: Arc<health::Board>,
+    /// The services' listeners that cannot accept.
+    deaf: Deaf,
 }
 
 async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Result<(), Failure> {
@@ -234,7 +237,8 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     drop(pair_threads);
     let config = Arc::new(config);
     let board = Arc::new(health::Board::default());
-    let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board };
+    let deaf = Deaf::default();
+    let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board, deaf };
 
     let services = services::start(&rooms, &side)?;
     listening.send_replace(true);

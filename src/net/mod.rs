@@ -14,5 +14,5 @@ pub mod table;
 
 pub use gate::{Gate, Leave, Open, Pass, Stop, StopControl, stop};
 pub use listen::{BACKLOG, ListenError, Listener, datagram, listen, listen_at};
-pub use serve::{Limits, Session, Sessions, serve};
+pub use serve::{Deaf, Limits, Session, Sessions, serve};
 pub use session::Stream;
