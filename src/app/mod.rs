@@ -22,7 +22,7 @@ use crate::cli::{Formed, PairFacts, Part, Program};
 use crate::config::{self, Config};
 use crate::directory::Directory;
 use crate::mail::Mail;
-use crate::net::Doors;
+use crate::net::{Deaf, Doors};
 use crate::ops::request::Failure;
 use crate::ops::{control, health};
 use crate::pair::formation::{self, PairIdentity, Token};
@@ -189,6 +189,8 @@ struct Rooms {
     board: Arc<health::Board>,
     /// Of the services' listeners.
     doors: Doors,
+    /// The services' listeners that cannot accept.
+    deaf: Deaf,
 }
 
 async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Result<(), Failure> {
@@ -238,7 +240,8 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     drop(pair_threads);
     let config = Arc::new(config);
     let board = Arc::new(health::Board::default());
-    let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board, doors };
+    let deaf = Deaf::default();
+    let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board, doors, deaf };
 
     let services = services::start(&rooms, &side)?;
     listening.send_replace(true);

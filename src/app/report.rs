@@ -235,6 +235,10 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
             add(format!("vrid {} on {}: {what}", group.vrid, group.interface), &problem.runbook);
         }
     }
+    if rooms.deaf.count() > 0 {
+        let what = "a service cannot accept connections: the system is out of files or memory";
+        add(what.into(), "listener-down");
+    }
     if rooms.store.log().is_stopped() {
         add("the store has stopped after a disk failure".into(), "disk-failure");
     }
@@ -272,8 +276,8 @@ fn facts(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Facts {
         },
         rpo_zero: m.rpo_zero,
         lease: rooms.pair.lease().is_some(),
-        // A listener that ends takes the process along: while this runs, all are up.
-        listeners_up: true,
+        // A listener that ends takes the process along: what is left is one that cannot accept.
+        listeners_up: rooms.deaf.count() == 0,
         addresses_missing: missing,
         linked: m.linked,
         insync: m.state == machine::State::Pair,

@@ -51,7 +51,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
             let (smtp, gate) = (smtp.clone(), rooms.pair.gate());
             let serve = net::serve(
                 listener,
-                sessions.clone().listed_in(&table),
+                sessions.clone().listed_in(&table).heard_in(&rooms.deaf),
                 gate,
                 stop.clone(),
                 move |s| smtp.clone().session(port, s),
@@ -71,7 +71,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
             let (imap, gate) = (imap.clone(), rooms.pair.gate());
             let serve = net::serve(
                 listener,
-                sessions.clone().listed_in(&table),
+                sessions.clone().listed_in(&table).heard_in(&rooms.deaf),
                 gate,
                 stop.clone(),
                 move |s| imap.clone().serve(s, implicit_tls),

@@ -16,5 +16,5 @@ pub mod table;
 pub use door::Doors;
 pub use gate::{Gate, Leave, Notice, Open, Pass, Stop, StopControl, stop};
 pub use listen::{BACKLOG, ListenError, Listener, datagram, listen, listen_at};
-pub use serve::{Limits, Session, Sessions, serve};
+pub use serve::{Deaf, Limits, Session, Sessions, serve};
 pub use session::Stream;

@@ -10,7 +10,8 @@ use crate::base::source::Source;
 use crate::base::task;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -32,6 +33,41 @@ pub struct Limits {
     pub refusal: &'static [u8],
 }
 
+/// How many listeners cannot accept at the moment; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Deaf(Arc<AtomicUsize>);
+
+impl Deaf {
+    /// The number.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One listener's part of [`Deaf`].
+struct Ear {
+    of: Deaf,
+    is_deaf: bool,
+}
+
+impl Ear {
+    fn set(&mut self, is_deaf: bool) {
+        if is_deaf && !self.is_deaf {
+            self.of.0.fetch_add(1, Ordering::Relaxed);
+        } else if !is_deaf && self.is_deaf {
+            self.of.0.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.is_deaf = is_deaf;
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
 /// The sessions of one service; clones count together.
 #[derive(Clone, Debug)]
 pub struct Sessions {
@@ -39,6 +75,7 @@ pub struct Sessions {
     /// Sources with at least one session; no more of them than the limit has places.
     by_source: Arc<Mutex<HashMap<Source, usize>>>,
     table: Table,
+    deaf: Deaf,
 }
 
 /// A place among the service's sessions; given back when dropped.
@@ -67,7 +104,14 @@ impl Sessions {
     /// No sessions yet, under `limits`.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, by_source: Arc::default(), table: Table::default() }
+        let (table, deaf) = (Table::default(), Deaf::default());
+        Self { limits, by_source: Arc::default(), table, deaf }
+    }
+
+    /// Counts their listeners among those of `deaf` while they cannot accept.
+    #[must_use]
+    pub fn heard_in(self, deaf: &Deaf) -> Self {
+        Self { deaf: deaf.clone(), ..self }
     }
 
     /// Lists their connections in `table`, too.
@@ -112,20 +156,32 @@ where
 {
     let name = sessions.limits.limit.name();
     let mut pause = ACCEPT_PAUSE_MIN;
+    let mut ear = Ear { of: sessions.deaf.clone(), is_deaf: false };
     loop {
         let accepted = tokio::select! {
+            biased;
             () = stop.stopped() => return,
             accepted = listener.accept() => accepted,
+            // Nobody waits in vain: it only has nothing to accept.
+            () = tokio::time::sleep(ACCEPT_PAUSE_MIN), if ear.is_deaf => {
+                ear.set(false);
+                continue;
+            }
         };
         let (tcp, peer) = match accepted {
             Ok(accepted) => {
+                ear.set(false);
                 pause = ACCEPT_PAUSE_MIN;
                 accepted
             }
             Err(e) if is_of_one_connection(&e) => continue,
             Err(e) => {
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM: trying again at once would only burn the CPU.
-                log::warn!(service = name, err:% = e; "cannot accept a connection, pausing");
+                if !ear.is_deaf {
+                    log::error!(service = name, err:% = e, runbook = "listener-down";
+                        "a listener cannot accept");
+                }
+                ear.set(true);
                 tokio::select! {
                     () = stop.stopped() => return,
                     () = tokio::time::sleep(pause) => {}
@@ -216,6 +272,20 @@ mod tests {
         }
 
         async fn decided(&self) {}
+    }
+
+    #[test]
+    fn a_deaf_listener_counts_once_until_it_hears_or_ends() {
+        let deaf = Deaf::default();
+        let mut ears = [false; 2].map(|is_deaf| Ear { of: deaf.clone(), is_deaf });
+        ears[0].set(true);
+        ears[0].set(true);
+        ears[1].set(true);
+        assert_eq!(deaf.count(), 2);
+        ears[0].set(false);
+        assert_eq!(deaf.count(), 1);
+        drop(ears);
+        assert_eq!(deaf.count(), 0);
     }
 
     fn start<G: Gate>(limit: &'static Limit, gate: G, stop: Stop) -> SocketAddr {

@@ -51,6 +51,10 @@ static SENTENCES: &[(&str, &str)] = &[
     ),
     ("vrid {} on {}: {}", "vrid {} an {}: {}"),
     (
+        "a service cannot accept connections: the system is out of files or memory",
+        "ein Dienst nimmt keine Verbindung an: dem System fehlen Dateien oder Speicher",
+    ),
+    (
         "the store has stopped after a disk failure",
         "der Speicher hat nach einem Plattenfehler angehalten",
     ),
