@@ -89,6 +89,7 @@ impl Leader {
         self.receive(branch, true).await?;
         self.add_keys(branch).await?;
         self.merge(TenantId::SYSTEM, branch).await?;
+        self.add_missing_keys(branch).await?;
         self.receive(branch, false).await?;
         self.show(|m| m.records_done = m.records_total);
         let tenants = self.tenants()?;
@@ -259,10 +260,7 @@ impl Leader {
         if theirs == TenantId::SYSTEM {
             return Ok(theirs);
         }
-        let view = self.store.read(TenantId::SYSTEM)?;
-        let known = Known::new(&view, branch);
-        let tenant = directory::merged_tenant(&known, theirs)
-            .map_err(|e| BranchError::Plan(e.to_string()))?;
+        let tenant = self.merged(branch, theirs)?;
         if self.store.keyring().has(tenant) {
             Ok(tenant)
         } else {
@@ -270,27 +268,57 @@ impl Leader {
         }
     }
 
+    fn merged(&self, branch: BranchId, theirs: TenantId) -> Result<TenantId, BranchError> {
+        let view = self.store.read(TenantId::SYSTEM)?;
+        directory::merged_tenant(&Known::new(&view, branch), theirs)
+            .map_err(|e| BranchError::Plan(e.to_string()))
+    }
+
     /// A tenant needs its key before it is created: as many as the branch created.
     async fn add_keys(&self, branch: BranchId) -> Result<(), BranchError> {
-        let mut new = BTreeSet::new();
-        let next = {
-            let view = self.store.read(TenantId::SYSTEM)?;
-            merge::records(&view, branch, |_, kind, change| {
-                new.extend((kind == Kind::DIRECTORY).then(|| directory::created_tenant(change)));
-                Ok(())
-            })?;
-            CreateTenant::first_free_id(&view)?
-        };
-        let new: BTreeSet<TenantId> = new.into_iter().flatten().collect();
+        if self.progress(TenantId::SYSTEM, branch)?.is_some_and(|p| p.stage > 0) {
+            return Ok(()); // They are there.
+        }
+        let (new, next) = (self.created(branch)?, self.store.read(TenantId::SYSTEM)?);
+        let next = CreateTenant::first_free_id(&next)?;
         let Some(highest) = new.last() else { return Ok(()) };
-        // The ids that the merge gives: above both sides', in order.
-        let first = next.max(highest.next());
-        for n in 0..u32::try_from(new.len()).unwrap_or(u32::MAX) {
-            let tenant = TenantId(first.0.saturating_add(n));
-            let version = self.store.add_tenant_key(tenant)?;
-            self.store.keyring().replicated(version).await;
+        // The ids that the merge gives: above both sides', in order, this node's own. So the branch
+        // has no key of its own for any of them.
+        let mut tenant = CreateTenant::id_of(next.max(highest.next()), self.store.node());
+        for _ in new {
+            self.add_key(tenant).await?;
+            tenant = tenant.next().next();
         }
         Ok(())
+    }
+
+    /// The ids may have come out otherwise: tenants are created meanwhile, too.
+    async fn add_missing_keys(&self, branch: BranchId) -> Result<(), BranchError> {
+        for theirs in self.created(branch)? {
+            let tenant = self.merged(branch, theirs)?;
+            if tenant != theirs && !self.store.keyring().has(tenant) {
+                self.add_key(tenant).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_key(&self, tenant: TenantId) -> Result<(), BranchError> {
+        let version = self.store.add_tenant_key(tenant)?;
+        self.store.keyring().replicated(version).await;
+        Ok(())
+    }
+
+    /// The tenants that the branch created, by its numbers.
+    fn created(&self, branch: BranchId) -> Result<BTreeSet<TenantId>, BranchError> {
+        let (mut new, view) = (BTreeSet::new(), self.store.read(TenantId::SYSTEM)?);
+        merge::records(&view, branch, |_, kind, change| {
+            new.extend(
+                (kind == Kind::DIRECTORY).then(|| directory::created_tenant(change)).flatten(),
+            );
+            Ok(())
+        })?;
+        Ok(new)
     }
 
     async fn merge(&self, tenant: TenantId, branch: BranchId) -> Result<(), BranchError> {
@@ -307,8 +335,8 @@ impl Leader {
                     return Err(BranchError::NotPrimary);
                 }
                 let (tasks, kinds) = (Arc::clone(&tasks), self.kinds.clone());
-                let count = tasks.len();
-                let done = self.write(tenant, Step { branch, stage, tasks, kinds }).await?;
+                let (count, node) = (tasks.len(), self.store.node());
+                let done = self.write(tenant, Step { branch, stage, tasks, kinds, node }).await?;
                 self.show(|m| (m.tasks_done, m.tasks_total) = (done as u64, count as u64));
                 if done >= count {
                     break;

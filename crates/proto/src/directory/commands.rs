@@ -81,8 +81,13 @@ impl CreateTenant {
     /// node 1's. A key that was made right before a crash is then never of the same tenant as one
     /// that the other node made meanwhile.
     pub fn next_id(keys: &dyn Keys, node: NodeId) -> Result<TenantId, mailbox::RowError> {
-        let next = Self::first_free_id(keys)?;
-        Ok(if next.0 & 1 == u32::from(node.0 & 1) { next } else { next.next() })
+        Ok(Self::id_of(Self::first_free_id(keys)?, node))
+    }
+
+    /// The first of `node`'s ids from `next` on.
+    #[must_use]
+    pub fn id_of(next: TenantId, node: NodeId) -> TenantId {
+        if next.0 & 1 == u32::from(node.0 & 1) { next } else { next.next() }
     }
 }
 

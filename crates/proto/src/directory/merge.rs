@@ -5,7 +5,7 @@
 
 use super::apply::{Change, DirectoryRules};
 use super::rows::{self, Account, Credential, PASSWORD, Tenant};
-use super::split_address;
+use super::{CreateTenant, split_address};
 use crate::codec::{self, DecodeError};
 use crate::id::{AccountId, Lsn, TenantId};
 use crate::mailbox::ACCOUNTS;
@@ -223,8 +223,9 @@ fn merge_tenant(
             found.id
         }
         None => {
-            // Never an id that the branch gave to another: its clients may know it.
-            let id = rows::last_tenant(on.keys())?.max(highest).next();
+            // Never an id that the branch gave to another, nor one that it has a key for.
+            let next = rows::last_tenant(on.keys())?.max(highest).next();
+            let id = CreateTenant::id_of(next, on.node());
             make(on, &Change::CreateTenant(Tenant { id, ..tenant.clone() }))?;
             id
         }

@@ -3,7 +3,7 @@
 use super::{
     BranchId, Change, Kinds, Merging, Taken, branches, codec, now, prefix, progress, progress_of,
 };
-use crate::id::Lsn;
+use crate::id::{Lsn, NodeId};
 use crate::keys::Keys;
 use crate::record::Kind;
 use crate::rule::{ApplyError, Command, DecideError, Decision, Moment};
@@ -75,6 +75,14 @@ impl Command for Take {
         if taken.is_empty() {
             return Ok(Decision { change: None, answer: () });
         }
+        // Clients' uploads may have pushed it out meanwhile: it is shipped again.
+        for (_, ours) in taken.iter().flat_map(|t| &t.bodies) {
+            if keys.body(*ours)?.is_none() {
+                return Err(DecideError::Refused(MergeFault::Task(
+                    "a shipped body is gone".into(),
+                )));
+            }
+        }
         decided(&Change::Take { branch: self.branch, taken, now: now(moment) }, ())
     }
 }
@@ -113,6 +121,8 @@ pub struct Step {
     pub tasks: Arc<[Vec<u8>]>,
     /// The kinds.
     pub kinds: Kinds,
+    /// Who leads.
+    pub node: NodeId,
 }
 
 impl Command for Step {
@@ -128,7 +138,7 @@ impl Command for Step {
             return Err(DecideError::Refused(MergeFault::Stage));
         };
         let mut task = found.task as usize;
-        let mut on = Merging::new(keys, self.branch);
+        let mut on = Merging::new(keys, self.branch, self.node);
         while let Some(next) = self.tasks.get(task)
             && on.rows.len() < STEP_ROWS_MAX
             && on.bytes < STEP_BYTES_MAX

@@ -22,7 +22,7 @@ mod tests;
 pub use commands::{Begin, Finish, ForgetBranch, MergeFault, Stage, Step, Take};
 
 use crate::codec::{self, Key};
-use crate::id::{Epoch, Lsn, UploadId};
+use crate::id::{Epoch, Lsn, NodeId, UploadId};
 use crate::keys::{Keys, KeysError, KeysMut, Overlay};
 use crate::mailbox::RowError;
 use crate::record::Kind;
@@ -247,13 +247,14 @@ impl<'a> Known<'a> {
 pub struct Merging<'a> {
     rows: Overlay<'a>,
     branch: BranchId,
+    node: NodeId,
     made: Vec<Made>,
     bytes: usize,
 }
 
 impl<'a> Merging<'a> {
-    fn new(keys: &'a dyn Keys, branch: BranchId) -> Self {
-        Self { rows: Overlay::new(keys), branch, made: Vec::new(), bytes: 0 }
+    fn new(keys: &'a dyn Keys, branch: BranchId, node: NodeId) -> Self {
+        Self { rows: Overlay::new(keys), branch, node, made: Vec::new(), bytes: 0 }
     }
 
     /// The rows as they are now.
@@ -266,6 +267,12 @@ impl<'a> Merging<'a> {
     #[must_use]
     pub fn branch(&self) -> BranchId {
         self.branch
+    }
+
+    /// Who leads: some ids are given by node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// What was noted before.

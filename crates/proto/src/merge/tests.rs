@@ -4,10 +4,10 @@
 use super::*;
 use crate::carry::{self, Import, ImportRules};
 use crate::directory::{
-    self, AddAlias, AddAppPassword, CreateAccount, DirectoryRules, RemoveAlias, RevokeCredential,
-    Secret, SetPassword,
+    self, AddAlias, AddAppPassword, CreateAccount, CreateTenant, DirectoryRules, RemoveAlias,
+    RevokeCredential, Secret, SetPassword,
 };
-use crate::id::{AccountId, MailboxId, Uid};
+use crate::id::{AccountId, MailboxId, TenantId, Uid};
 use crate::keys::{BodyAddress, BodyPart, BodyRef, MemKeys};
 use crate::mailbox::{
     self, Append, Copy, CreateMailbox, DeleteMailbox, Deliver, Entry, Expunge, Flags, FlagsOp,
@@ -373,7 +373,9 @@ fn merge(leader: &Node, branch: &Node, fork: Lsn, stop_at: Option<usize>) -> Nod
         loop {
             let (tasks, kinds) = (Arc::clone(&tasks), kinds());
             let count = tasks.len();
-            if node.run(&Step { branch: id, stage, tasks, kinds }).unwrap() == count {
+            if node.run(&Step { branch: id, stage, tasks, kinds, node: NodeId(1) }).unwrap()
+                == count
+            {
                 break;
             }
             if !go() {
@@ -702,4 +704,32 @@ fn an_import_into_what_is_not_empty_here_stands_still() {
     import(&mut b, &source, 7, true);
     import(&mut a, &source, 8, true);
     merge(&a, &b, fork, None);
+}
+
+#[test]
+fn tenants_of_a_branch_get_ids_that_it_has_no_keys_for() {
+    let (a, mut b, fork) = split(&Node::empty());
+    for (id, name) in [(2, "x"), (4, "y")] {
+        b.run(&CreateTenant { id: TenantId(id), name: name.into() }).unwrap();
+    }
+    let merged = merge(&a, &b, fork, None);
+    let ids: Vec<u32> = directory::tenants(&merged.keys).unwrap().iter().map(|t| t.id.0).collect();
+    assert_eq!(ids, [5, 7], "the leader is node 1: odd ones, above the branch's");
+}
+
+#[test]
+fn a_shipped_body_that_was_pushed_out_is_no_change_that_cannot_be_applied() {
+    let mut node = Node::empty();
+    let branch = BranchId { fork: Lsn(0), epoch: Epoch(3) };
+    let taken = Taken {
+        lsn: Lsn(1),
+        epoch: Epoch(3),
+        kind: Kind::MAILBOX,
+        part: 0,
+        last: true,
+        bytes: Vec::new(),
+        bodies: vec![(UploadId([1; 16]), UploadId([2; 16]))],
+    };
+    let refused = node.run(&Take { branch, taken: vec![taken] });
+    assert!(matches!(refused, Err(MergeFault::Task(_))), "{refused:?}");
 }
