@@ -465,14 +465,38 @@ impl Machine {
         self.admit_again();
     }
 
+    /// As [`Self::go_unarbitrated`], where the peer has a branch and obeys neither: it is to be
+    /// merged, and only who is alone can do that.
+    fn go_alone_unarbitrated(&mut self) {
+        let Some(p) = self.primary() else { return };
+        p.leaving = true;
+        p.admitting = false;
+        let wanted = Wanted {
+            insync: Insync::Only(self.me),
+            after: After::Solo,
+            right: Right::Agreed,
+            epoch: None,
+            arbitration: Arbitration::None,
+        };
+        let register = self.register_for(&wanted);
+        self.withdraw();
+        self.court.open_both = false;
+        self.persist(register, wanted.after);
+    }
+
     /// The primary is about to change who decides; this standby records that it obeys neither.
     pub(super) fn limbo(&mut self, epoch: Epoch) {
         let seen = self.register.seen;
-        let Phase::Standby(s) = &self.phase else { return };
-        if epoch != s.epoch || epoch < seen || !s.joined || self.wants_to_lead() {
+        let may = match &self.phase {
+            Phase::Standby(s) => epoch == s.epoch && s.joined && !self.wants_to_lead(),
+            // It leads no more, whoever decides.
+            Phase::Branched { .. } => true,
+            Phase::Primary(_) | Phase::Recovering => false,
+        };
+        if epoch < seen || !may {
             return;
         }
-        let register = Register { arbitration: Arbitration::Limbo, ..self.register };
+        let register = Register { arbitration: Arbitration::Limbo, seen: epoch, ..self.register };
         self.persist(register, After::InLimbo { epoch });
     }
 
@@ -492,6 +516,13 @@ impl Machine {
                 p.leaving = false;
             }
             return self.go_unarbitrated();
+        }
+        let branched = p.branch.is_some() && !p.is_solo() && self.session.is_some();
+        if branched && self.is_arbitrated() && self.witness_is_gone() {
+            if self.is_in_limbo() {
+                self.go_alone_unarbitrated();
+            }
+            return;
         }
         if self.is_deciding() || !p.is_settled() {
             return;

@@ -50,6 +50,12 @@ impl History {
         self.0.last().map_or(Epoch(0), |(epoch, _)| *epoch)
     }
 
+    /// The epoch of the record at `lsn`; `None` when the history reaches back too little to say.
+    #[must_use]
+    pub fn epoch_of(&self, lsn: Lsn) -> Option<Epoch> {
+        self.0.iter().rev().find(|(_, first)| *first <= lsn).map(|(epoch, _)| *epoch)
+    }
+
     /// Forgets what begins above `tail`.
     pub fn cut(&mut self, tail: Lsn) {
         self.0.retain(|(_, first)| *first <= tail);

@@ -93,7 +93,7 @@ pub(super) struct Primary {
     /// SOLO is being recorded.
     pub(super) leaving: bool,
     /// An admission is being recorded.
-    admitting: bool,
+    pub(super) admitting: bool,
     /// The epoch's first record; what must be visible before this node serves.
     ready: Option<Lsn>,
     /// The lease is minted.
@@ -567,7 +567,7 @@ impl Machine {
         if self.broken(Mutant::SetAsideCommitted) {
             return false;
         }
-        hello.log.committed > fork || (hello.register.solo(hello.node) && hello.log.tail > fork)
+        hello.register.may_have_acknowledged(hello.node, &hello.log, fork)
     }
 
     /// The standby's log ends at `tail`, durably, and equals ours up to there.

@@ -1,6 +1,7 @@
 //! What a node knows for certain after a power cut: one small record, replaced atomically.
 
-use crate::id::{Epoch, NodeId};
+use super::history::LogState;
+use crate::id::{Epoch, Lsn, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// The set of nodes on which every acknowledged change is durable.
@@ -69,5 +70,14 @@ impl Register {
     #[must_use]
     pub fn solo(&self, node: NodeId) -> bool {
         self.holder == node && self.insync == Insync::Only(node)
+    }
+
+    /// Whether `node`, which has this register and `log`, may have acknowledged something after
+    /// `fork` by itself. A record of a later epoch than its last reign is another's, which has not
+    /// put it into insync: nobody rests on this copy of it.
+    #[must_use]
+    pub fn may_have_acknowledged(&self, node: NodeId, log: &LogState, fork: Lsn) -> bool {
+        let theirs = log.history.epoch_of(fork.next()).is_some_and(|epoch| epoch > self.epoch);
+        log.committed > fork || (self.solo(node) && log.tail > fork && !theirs)
     }
 }

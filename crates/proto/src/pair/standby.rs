@@ -112,9 +112,8 @@ impl Machine {
             let seen = r.seen.max(epoch);
             self.persist(Register { seen, stale: true, ..r }, After::Nothing);
         }
-        let acknowledged = self.log.committed > fork
-            || self.applied > fork
-            || (self.register.solo(self.me) && self.log.tail > fork);
+        let acknowledged =
+            self.applied > fork || self.register.may_have_acknowledged(self.me, &self.log, fork);
         #[cfg(test)]
         let acknowledged = acknowledged && !self.broken(Mutant::SetAsideCommitted);
         if acknowledged {

@@ -1,6 +1,7 @@
 //! Single stories, told with two machines on perfect disks and a link that obeys.
 
 use super::machine::{Machine, Note};
+use super::witness::{self, Verdict, WitnessAnswer, WitnessRegister};
 use super::*;
 use crate::id::{Epoch, Lsn, NodeId};
 use crate::time::Mono;
@@ -33,6 +34,9 @@ struct Story {
     service: bool,
     /// Frames of these kinds are lost, and the session with them.
     lose: fn(&Frame) -> bool,
+    timers: Timers,
+    /// What the witness holds, while there is one.
+    witness: Option<Option<WitnessRegister>>,
 }
 
 fn empty() -> LogState {
@@ -65,6 +69,8 @@ impl Story {
             cross: true,
             service: true,
             lose: |_| false,
+            timers: Timers::default(),
+            witness: None,
         }
     }
 
@@ -160,7 +166,18 @@ impl Story {
                 inputs.push_back(Input::Revoked(side.log.tail));
             }
             Output::Vrrp(stand) => side.vrrp = stand,
-            Output::Witness { .. } | Output::Lease(_) => {}
+            Output::Witness { number, ask } => {
+                let answer = match self.witness.map(|held| witness::decide(held, ask)) {
+                    Some(Verdict::Hold(new)) => {
+                        self.witness = Some(Some(new));
+                        WitnessAnswer::Done(Some(new))
+                    }
+                    Some(Verdict::Answer(answer)) => answer,
+                    None => WitnessAnswer::Lost,
+                };
+                inputs.push_back(Input::Witness { number, answer });
+            }
+            Output::Lease(_) => {}
             Output::Note(note) => side.notes.push(note),
             Output::Unconfirmed { .. } => {}
         }
@@ -249,7 +266,7 @@ impl Story {
         let (register, log) = (old.register, old.log.clone());
         let aside = old.aside.clone();
         let number = u8::try_from(n).unwrap();
-        self.sides[n] = side(number, register, log, Timers::default(), self.now);
+        self.sides[n] = side(number, register, log, self.timers, self.now);
         self.sides[n].aside = aside;
     }
 }
@@ -553,6 +570,74 @@ fn a_split_ends_branched_and_discards_nothing() {
     assert_eq!(story.sides.iter().filter(|s| s.lease).count(), 1);
     assert!(!story.status(0).rpo_zero && !story.status(1).rpo_zero);
     assert!(story.sides.iter().all(|s| s.aside.is_empty()));
+}
+
+fn with_witness() -> Story {
+    let mut story = Story::new();
+    story.timers = Timers { arbitration: Arbitration::Witness, ..Timers::default() };
+    story.witness = Some(None);
+    for n in [0, 1] {
+        story.start(n);
+    }
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert!(story.sides.iter().all(|s| s.register.arbitration == Arbitration::Witness));
+    story
+}
+
+#[test]
+fn a_branched_peer_does_not_tie_the_primary_to_a_witness_that_is_gone() {
+    let mut story = with_witness();
+    story.witness = None;
+    story.kill(1);
+    story.run(100);
+    // A witness that was rolled back let it lead alone meanwhile.
+    let side = &mut story.sides[1];
+    (side.register.holder, side.register.insync) = (NodeId(1), Insync::Only(NodeId(1)));
+    (side.log.tail, side.log.durable) = (side.log.tail.next(), side.log.tail.next());
+    story.start(1);
+    story.run(90_000);
+    assert_eq!(story.states(), [State::Branched, State::Branched]);
+    // It serves, and can take the branch in; the other one obeys no witness that may come back.
+    assert_eq!(story.sides[0].register.insync, Insync::Only(NodeId(0)));
+    assert_eq!(story.sides[0].register.arbitration, Arbitration::None);
+    assert_eq!(story.sides[1].register.arbitration, Arbitration::Limbo);
+    assert!(story.sides[0].lease && story.sides[1].aside.is_empty());
+}
+
+#[test]
+fn records_of_a_reign_that_rests_on_nobody_else_are_no_branch() {
+    // Node 1 led alone once; node 0 leads alone since, and lost a record that node 1 had copied.
+    let mut story = Story::pair();
+    let (once, since) = (story.sides[0].register.epoch, Epoch(40));
+    for n in [0, 1] {
+        story.kill(n);
+        let side = &mut story.sides[n];
+        side.register.seen = since;
+        side.register.stale = n == 1;
+        side.log.history.begin(since, side.log.tail.next());
+        side.log.tail = side.log.tail.next();
+    }
+    let [ours, theirs] = &mut story.sides;
+    (ours.register.epoch, ours.register.insync) = (since, Insync::Only(NodeId(0)));
+    (theirs.register.epoch, theirs.register.holder) = (once, NodeId(1));
+    theirs.register.insync = Insync::Only(NodeId(1));
+    theirs.log.tail = theirs.log.tail.next();
+    let lost = theirs.log.tail.0;
+    story.run(10);
+    for n in [0, 1] {
+        let log = &mut story.sides[n].log;
+        log.durable = log.tail;
+        story.start(n);
+    }
+    story.run(60_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert_eq!(story.sides[1].aside, [(lost, lost)]);
+    // What it wrote in its own reign is another matter.
+    let register = Register { epoch: since, ..story.sides[1].register };
+    let register = Register { holder: NodeId(1), insync: Insync::Only(NodeId(1)), ..register };
+    let log = LogState { tail: Lsn(99), ..story.sides[1].log.clone() };
+    assert!(register.may_have_acknowledged(NodeId(1), &log, Lsn(lost)));
 }
 
 #[test]
