@@ -14,6 +14,7 @@ pub mod file;
 mod resolved;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod witness;
 
 pub use check::{ConfigError, Problem};

@@ -148,7 +148,9 @@ fn every_setting_has_an_effect() {
     let rooms = sources(&["src"]);
     let mut findings = Vec::new();
     for field in names_after(&read("src/config/resolved.rs"), "pub ") {
-        let read = |s: &Source| s.room() != Some("config") && !words(&s.code, field).is_empty();
+        // What `Timers` is made from is read there, for the pair.
+        let outside = |s: &Source| s.room() != Some("config") || s.path == "src/config/timers.rs";
+        let read = |s: &Source| outside(s) && !words(&s.code, field).is_empty();
         if !matches!(field, "struct" | "enum") && !rooms.iter().any(read) {
             findings.push(field.to_owned());
         }
