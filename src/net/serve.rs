@@ -120,9 +120,9 @@ where
     loop {
         let accepted = tokio::select! {
             () = stop.stopped() => return,
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept_counted() => accepted,
         };
-        let (tcp, peer) = match accepted {
+        let (tcp, peer, greeting) = match accepted {
             Ok(accepted) => {
                 pause = ACCEPT_PAUSE_MIN;
                 accepted
@@ -152,7 +152,7 @@ where
             continue;
         };
         let local = tcp.local_addr().unwrap_or_else(|_| listener.address());
-        let stream = Stream::Plain(Socket::new(tcp, &pass).counted_by(listener.greeting()));
+        let stream = Stream::Plain(Socket::new(tcp, &pass).counted_by(greeting));
         let running = handler(Session { stream, peer, local, pass: pass.clone() });
         let stop = stop.clone();
         // A connection that finds no room in the table is served all the same.
