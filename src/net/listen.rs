@@ -118,8 +118,20 @@ impl Listener {
     }
 
     /// See [`Doors::greeting`].
+    #[cfg(test)]
     pub(super) fn greeting(&self) -> Greeting {
         self.doors.greeting()
+    }
+
+    /// The next connection, counted as ungreeted from before it is taken out of the kernel's queue.
+    pub(super) async fn accept_counted(&self) -> io::Result<(TcpStream, SocketAddr, Greeting)> {
+        std::future::poll_fn(|cx| {
+            let greeting = self.doors.greeting();
+            self.inner
+                .poll_accept(cx)
+                .map(|taken| taken.map(|(tcp, peer)| (tcp, peer, greeting)))
+        })
+        .await
     }
 
     /// The next connection. Most users want [`super::serve`].

@@ -161,14 +161,14 @@ where
         let accepted = tokio::select! {
             biased;
             () = stop.stopped() => return,
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept_counted() => accepted,
             // Nobody waits in vain: it only has nothing to accept.
             () = tokio::time::sleep(ACCEPT_PAUSE_MIN), if ear.is_deaf => {
                 ear.set(false);
                 continue;
             }
         };
-        let (tcp, peer) = match accepted {
+        let (tcp, peer, greeting) = match accepted {
             Ok(accepted) => {
                 ear.set(false);
                 pause = ACCEPT_PAUSE_MIN;
@@ -203,7 +203,7 @@ where
             continue;
         };
         let local = tcp.local_addr().unwrap_or_else(|_| listener.address());
-        let stream = Stream::Plain(Socket::new(tcp, &pass).counted_by(listener.greeting()));
+        let stream = Stream::Plain(Socket::new(tcp, &pass).counted_by(greeting));
         let notice = pass.notice();
         let running = handler(Session { stream, peer, local, pass: pass.clone(), notice });
         let stop = stop.clone();

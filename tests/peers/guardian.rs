@@ -62,6 +62,10 @@ fn a_frozen_main_process_loses_its_address_with_its_last_pulse() {
     println!("SIGSTOP of the main process: no address after {gone:?}");
     wire.hear(0);
     assert_eq!(ours.child.try_wait().unwrap(), None, "its guardian waits for it");
+    let limits = format!("/proc/{}/limits", ours.guardian());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert!(core.trim_start().starts_with('0'), "it dumps no core: {core}");
     // Alone, it may come back.
     kill(ours.main(), Signal::SIGCONT).unwrap();
     link.wait(A, VIP, true, LONG);
@@ -219,6 +223,78 @@ fn clients_are_reset(floating: &str, client: &str, own: Option<&str>) {
     end(&mut ours);
 }
 
+/// A handover from A to B in the middle of which somebody connects: neither may answer, and his SYN
+/// is lost but for A's guardian. The kernel's counter tells that it was sent once.
+#[test]
+fn who_connects_during_a_handover_needs_no_second_attempt() {
+    let link = Link::new(HOSTS);
+    let dir = tempfile::tempdir().unwrap();
+    let (leave, come) = (dir.path().join("leave"), dir.path().join("come"));
+    let env = |stage: &'static str, go: &Path| {
+        [(STAGE, stage.to_owned()), (GO, go.to_string_lossy().into_owned())]
+    };
+    let start = |host, env: [(&str, String); 2]| {
+        let env: Vec<_> = env.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        start_ours(&link, host, &env)
+    };
+    let mut old = start(A, env("leaves", &leave));
+    link.wait(A, VIP, true, LONG);
+    let mut new = start(B, env("comes", &come));
+    let (listening, listens) = sync_channel(0);
+    drop(link.inside(B, move || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_freebind_v4(true).unwrap();
+        let at: SocketAddr = format!("{VIP}:25").parse().unwrap();
+        socket.bind(&at.into()).unwrap();
+        socket.listen(8).unwrap();
+        listening.send(()).unwrap();
+        std::thread::sleep(LONG);
+    }));
+    listens.recv_timeout(LONG).unwrap();
+    let (at_door, arrives) = sync_channel(0);
+    let (left, leaves) = sync_channel(0);
+    let client = link.at_switch("10.99.0.9/24", move || {
+        let at: SocketAddr = format!("{VIP}:25").parse().unwrap();
+        // Learns where the address lives: at A, where nobody listens.
+        assert_eq!(TcpStream::connect(at).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        at_door.send(()).unwrap();
+        leaves.recv_timeout(LONG).unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        assert!(socket.connect(&at.into()).is_err(), "it is under way");
+        at_door.send(()).unwrap();
+        let end = mono().after(LONG);
+        while socket.peer_addr().is_err() {
+            assert!(mono() < end, "never connected");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        at_door.send(()).unwrap();
+        leaves.recv_timeout(LONG).unwrap();
+    });
+    arrives.recv_timeout(LONG).unwrap();
+    std::fs::write(&leave, "").unwrap();
+    link.wait(A, VIP, false, LONG);
+    left.send(()).unwrap();
+    arrives.recv_timeout(LONG).unwrap();
+    std::fs::write(&come, "").unwrap();
+    arrives.recv_timeout(LONG).unwrap();
+    let retransmitted = link.shell_at_switch("cat /proc/net/netstat /proc/net/snmp");
+    assert_eq!(counter(&retransmitted, "TcpExt:", "TCPSynRetrans"), 0);
+    left.send(()).unwrap();
+    client.join().unwrap();
+    end(&mut old);
+    end(&mut new);
+}
+
+/// A counter of a kernel's table: a line of names, then one of values.
+fn counter(table: &str, family: &str, name: &str) -> u64 {
+    let mut lines = table.lines().filter(|line| line.starts_with(family));
+    let names = lines.next().unwrap().split_whitespace();
+    let values = lines.next().unwrap().split_whitespace();
+    let (_, value) = names.zip(values).find(|(found, _)| *found == name).unwrap();
+    value.parse().unwrap()
+}
+
 /// The adverts that host B hears, by priority.
 struct Wire(Receiver<(Mono, u8)>);
 
@@ -342,6 +418,8 @@ fn is_dead(pid: Pid) -> bool {
 
 const OUR_PART: &str = "UNDERSTUDY_TEST_GUARDIAN";
 const STAGE: &str = "UNDERSTUDY_TEST_STAGE";
+/// A file: when it is there, the stage goes on.
+const GO: &str = "UNDERSTUDY_TEST_GO";
 const FLOATING: &str = "UNDERSTUDY_TEST_FLOATING";
 const TICKLE: &str = "UNDERSTUDY_TEST_TICKLE";
 const MAIN: [&str; 4] = ["peers::guardian::our_process", "--exact", "--ignored", "--nocapture"];
@@ -397,12 +475,27 @@ fn our_main(guardian: Guardian) {
         let local = SocketAddr::new(floating.address, 993);
         vrrp.tickle(vec![Connection { local, remote: remote.parse().unwrap() }]);
     }
-    vrrp.stand(Stand::Holder { priority: Priority::new(priority).unwrap() });
+    let go = std::env::var_os(GO).unwrap_or_default();
+    let holder = Stand::Holder { priority: Priority::new(priority).unwrap() };
+    if stage != "comes" {
+        vrrp.stand(holder);
+    }
+    let mut moved = false;
     let end = mono().after(LONG);
     let exec_at = mono().after(Duration::from_secs(1));
     while mono() < end {
         vrrp.serving_pulse(Mono(u64::MAX));
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(if stage == "comes" { 1 } else { 20 }));
+        if !moved && Path::new(&go).exists() {
+            moved = true;
+            if stage == "comes" {
+                vrrp.stand(holder);
+            } else {
+                vrrp.hold_newcomers();
+                vrrp.newcomers_since(mono());
+                vrrp.stand(Stand::Silent);
+            }
+        }
         if stage == "1" && mono() > exec_at {
             // The environment of an exec is ours; to change it here would not be safe.
             let env = format!("{STAGE}=2");

@@ -108,6 +108,11 @@ impl Link {
         String::from_utf8_lossy(&output.stdout).into_owned() + &error
     }
 
+    /// What a shell says at the switch.
+    pub(super) fn shell_at_switch(&self, script: &str) -> String {
+        ip(&["netns", "exec", &self.switch, "sh", "-c", script])
+    }
+
     /// Whether a host's kernel has this address, on whatever interface.
     pub(super) fn has(&self, host: usize, address: &str) -> bool {
         let list = ip(&["-n", &self.hosts[host], "-o", "address", "show"]);
