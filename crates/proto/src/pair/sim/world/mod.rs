@@ -632,6 +632,9 @@ impl World {
                 self.news(n, 200, 10 * MS, News::SetAside);
             }
             Output::Persist { number, register } => {
+                if register.solo(self.nodes[n].machine.me) {
+                    self.nodes[n].face.decided = self.now;
+                }
                 self.nodes[n].writing.push_back((number, register));
                 if self.nodes[n].writing.len() == 1 {
                     self.write_register(n);
