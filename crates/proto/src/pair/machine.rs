@@ -868,8 +868,10 @@ impl Machine {
         if self.broken(Mutant::NoFencing) {
             return;
         }
+        // What it is about to begin itself the peer may have read at the witness already.
+        let own = self.register.holder == self.me && self.register.epoch == epoch;
         let deposed = matches!(&self.phase, Phase::Primary(p)
-            if p.epoch < epoch && p.handing_to() != Some(epoch));
+            if p.epoch < epoch && p.handing_to() != Some(epoch) && !own);
         if epoch > self.register.seen {
             self.persist(Register { seen: epoch, ..self.register }, After::Nothing);
         }

@@ -70,7 +70,7 @@ impl World {
             }
             _ => {}
         }
-        if self.plan.witness && self.rng.chance(250) {
+        if self.plan.witness && self.rng.chance(if self.plan.forgetful { 600 } else { 250 }) {
             self.witness_fault(time);
         }
         if self.plan.disks && self.rng.chance(250) {
@@ -231,7 +231,10 @@ impl World {
     }
 
     pub(super) fn witness_fault(&mut self, time: u64) {
-        match self.rng.range(0, 100) {
+        // Some witnesses forget again and again.
+        let roll =
+            if self.plan.forgetful { self.rng.range(60, 95) } else { self.rng.range(0, 100) };
+        match roll {
             0..30 => {
                 self.say(|| "the witness is away".to_owned());
                 self.witness.up = false;
@@ -365,6 +368,11 @@ impl World {
         self.say(|| format!("record {at} of node {n} is broken"));
         self.stats.damaged += 1;
         self.oracle.replaced[n] = true;
+        if self.rng.chance(400) {
+            // The node that has everything falls before it is copied.
+            let delay = self.rng.range(0, 300 * MS);
+            self.die_after(delay, 1 - n, false);
+        }
         if self.rules.slip == Some(Slip::DamageIgnored) {
             self.nodes[n].log.cut(at - 1);
             self.nodes[n].known_commit = self.nodes[n].known_commit.min(at - 1);

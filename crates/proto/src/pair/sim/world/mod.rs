@@ -174,6 +174,8 @@ struct Plan {
     trims: bool,
     /// Somebody is started with another release, now and then.
     skews: bool,
+    /// The witness forgets again and again.
+    forgetful: bool,
     /// Bits flip in logs.
     flips: bool,
     /// What is still wrong with one node when all else is healed.
@@ -364,6 +366,7 @@ impl World {
             nics: rng.chance(300),
             trims: !splits && rng.chance(300),
             skews: rng.chance(100),
+            forgetful: witness && rng.chance(200),
             flips: !splits && rng.chance(250),
             left: match rng.range(0, 20) {
                 n @ 0..2 => Some(Broken::Nic(usize::try_from(n).unwrap())),
@@ -629,6 +632,9 @@ impl World {
                 self.news(n, 200, 10 * MS, News::SetAside);
             }
             Output::Persist { number, register } => {
+                if register.solo(self.nodes[n].machine.me) {
+                    self.nodes[n].face.decided = self.now;
+                }
                 self.nodes[n].writing.push_back((number, register));
                 if self.nodes[n].writing.len() == 1 {
                     self.write_register(n);

@@ -33,6 +33,8 @@ pub(in crate::pair::sim) struct Face {
     pulsed: Mono,
     /// When the instance is to be called.
     timer_at: u64,
+    /// When the machine last decided to lead alone.
+    pub(in crate::pair::sim) decided: u64,
     /// Since when the machine knows of a fault.
     pub(in crate::pair::sim) fault: Option<u64>,
 }
@@ -257,7 +259,8 @@ impl World {
 
     /// A node that knows itself deaf calls nobody dead.
     pub(super) fn check_deaf(&mut self, n: usize) {
-        let deaf = self.nodes[n].face.fault.is_some_and(|at| self.now > at + 50 * MS);
+        let decided = self.nodes[n].face.decided; // The disk may be slow.
+        let deaf = self.nodes[n].face.fault.is_some_and(|at| decided > at + 50 * MS);
         let alive = self.nodes[1 - n].runs() && self.leads(1 - n);
         if deaf && alive && !self.nodes[n].machine.status().witness.in_force {
             self.oracle.fail(|| format!("node {n} takes over although its own interface is down"));
