@@ -127,9 +127,7 @@ impl Listener {
     pub(super) async fn accept_counted(&self) -> io::Result<(TcpStream, SocketAddr, Greeting)> {
         std::future::poll_fn(|cx| {
             let greeting = self.doors.greeting();
-            self.inner
-                .poll_accept(cx)
-                .map(|taken| taken.map(|(tcp, peer)| (tcp, peer, greeting)))
+            self.inner.poll_accept(cx).map(|taken| taken.map(|(tcp, peer)| (tcp, peer, greeting)))
         })
         .await
     }
