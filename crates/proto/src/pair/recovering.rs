@@ -90,7 +90,9 @@ impl Machine {
 
     /// The peer has recorded that it follows.
     pub(super) fn followed(&mut self, epoch: Epoch) {
-        let leads = matches!(self.phase, Phase::Primary(_));
+        // The witness may have said yes meanwhile: one reign is enough, and a second one would reckon
+        // with what the peer said before the first.
+        let leads = matches!(self.phase, Phase::Primary(_)) || self.about_to_lead();
         if !leads && !self.stopping && self.asked == Some(epoch) {
             self.asked = None;
             // No standby any more: nobody else can lead now, whatever is heard until it is recorded.
