@@ -17,7 +17,7 @@ mod shared;
 mod witness;
 
 use crate::base::secret::Secret;
-use crate::base::{clock, log as logger, privilege, task};
+use crate::base::{clock, limit, log as logger, privilege, task};
 use crate::cli::{Formed, PairFacts, Part, Program};
 use crate::config::{self, Config};
 use crate::directory::Directory;
@@ -193,7 +193,26 @@ struct Rooms {
     deaf: Deaf,
 }
 
+/// Files that are open beside sessions: packs, the log, the link, the resolver, operators, health.
+const OTHER_FILES: u64 = 4_096;
+
+/// Makes sure that sessions never take the last file: who asks for health would get no answer, and
+/// the log no next segment.
+fn make_room_for_files() {
+    let sessions: u64 = limit::ALL.iter().map(|l| u64::from(l.size())).sum();
+    let wanted = sessions + OTHER_FILES;
+    match privilege::open_files(wanted) {
+        Ok(have) if have < wanted => log::warn!(
+            count = have;
+            "fewer files may be open than all sessions need: raise LimitNOFILE to 65536"
+        ),
+        Ok(_) => {}
+        Err(e) => log::warn!(err:% = e; "the limit of open files is not known"),
+    }
+}
+
 async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Result<(), Failure> {
+    make_room_for_files();
     let started = clock::mono();
     make_data_dir(&config)?;
     // A full copy that is complete takes its place before anything is opened.

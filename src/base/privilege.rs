@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -76,6 +76,17 @@ pub fn no_core() -> Result<(), Errno> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
 }
 
+/// Lets this process open `wanted` files at once, or as many as it may have at most. Returns how many.
+///
+/// # Errors
+/// None on Linux.
+pub fn open_files(wanted: u64) -> Result<u64, Errno> {
+    let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let enough = wanted.min(most).max(now);
+    setrlimit(Resource::RLIMIT_NOFILE, enough, most)?;
+    Ok(enough)
+}
+
 /// Gives up raw sockets and the administration of the network (CAP_NET_RAW, CAP_NET_ADMIN), for the
 /// calling thread and those that it starts. To be called before there are others.
 ///
@@ -131,6 +142,15 @@ mod tests {
     }
 
     #[test]
+    fn files_are_asked_for_and_never_taken_away() {
+        let had = open_files(0).unwrap();
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(open_files(had + 1).unwrap(), (had + 1).min(most));
+        assert_eq!(open_files(0).unwrap(), (had + 1).min(most));
+        assert_eq!(open_files(u64::MAX).unwrap(), most);
+    }
+
+    #[test]
     fn a_command_can_be_told_to_end() {
         crate::base::task::thread("tests-signals", || {
             SigSet::all().thread_block().unwrap();
@@ -156,7 +176,7 @@ mod tests {
         for line in ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
             assert!(shown(line), "{line}");
         }
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         crate::base::task::thread("tests-confine", move || {
             let mut command = Command::new("sleep");
             command.arg("60");

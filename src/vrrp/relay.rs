@@ -25,7 +25,7 @@ use nix::sys::socket::bind;
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -189,7 +189,7 @@ impl Link {
         if !knock.readdress(self.port.mac, mac) {
             return;
         }
-        match (&self.socket).write(&knock.frame) {
+        match self.socket.send(&knock.frame) {
             Ok(_) => self.relayed += 1,
             Err(e) => debug!(err:% = e; "a connection's beginning was not passed on"),
         }

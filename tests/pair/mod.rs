@@ -129,7 +129,7 @@ impl Appliance {
         let line = || {
             let log = self.log();
             let found = log.lines().find(|line| parts.iter().all(|part| line.contains(part)));
-            found.map_or(log.clone(), |line| format!("{line}\nfound"))
+            found.map_or_else(|| log.clone(), |line| format!("{line}\nfound"))
         };
         self.until("journal", line, &["found"]);
     }

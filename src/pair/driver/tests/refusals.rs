@@ -36,10 +36,10 @@ impl Fake {
                     queue.send(&Frame::Config { settings: Vec::new() }).unwrap();
                     self.session = Some((session, queue));
                 }
-                Event::Frame { session, frame: Frame::Hello(hello) } => {
-                    if self.session.as_ref().is_some_and(|(id, _)| *id == session) {
-                        return hello;
-                    }
+                Event::Frame { session, frame: Frame::Hello(hello) }
+                    if self.session.as_ref().is_some_and(|(id, _)| *id == session) =>
+                {
+                    return hello;
                 }
                 _ => {}
             }
