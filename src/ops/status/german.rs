@@ -25,8 +25,8 @@ static SENTENCES: &[(&str, &str)] = &[
     ),
     // What is wrong.
     (
-        "two histories: this appliance holds changes that the peer lacks",
-        "zwei Verläufe: dieses Gerät hat Änderungen, die dem anderen fehlen",
+        "two histories after record {}: this appliance holds changes that the peer lacks",
+        "zwei Verläufe nach Eintrag {}: dieses Gerät hat Änderungen, die dem anderen fehlen",
     ),
     ("who may serve is not decided yet", "noch ist nicht entschieden, wer dienen darf"),
     (
