@@ -21,11 +21,11 @@ use log::{debug, info};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::bind;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, bind, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, IoSliceMut, Read};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -145,6 +145,7 @@ impl Link {
         socket.attach_filter(&SYNS_AND_ANNOUNCEMENTS)?;
         bind(socket.as_raw_fd(), &port.link)?;
         socket.set_nonblocking(true)?;
+        setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         // What came before filter and bind is not for it.
         let mut bytes = [0; FRAME_LEN_MAX + 1];
         let mut early = 0;
@@ -158,9 +159,9 @@ impl Link {
     fn receive(&mut self, since: &AtomicU64) {
         let mut bytes = [0; FRAME_LEN_MAX + 1];
         for _ in 0..READ_MAX {
-            let len = match (&self.socket).read(&mut bytes) {
-                Ok(len) => len,
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            let (len, at) = match take(&self.socket, &mut bytes) {
+                Ok(taken) => taken,
+                Err(Errno::EINTR) => continue,
                 Err(_) => return, // Nothing more, or the interface is down for the moment.
             };
             let frame = bytes.get(..len).unwrap_or_default();
@@ -173,7 +174,7 @@ impl Link {
                 match self.moved.get(&knock.to).copied() {
                     Some(mac) => self.send(knock, mac),
                     None if self.held.len() < HELD_MAX => {
-                        self.held.push_back((clock::mono(), knock));
+                        self.held.push_back((at, knock));
                     }
                     None => {}
                 }
@@ -206,6 +207,20 @@ impl Link {
     fn is_moved(&self) -> bool {
         self.addresses.iter().all(|address| self.moved.contains_key(address))
     }
+}
+
+/// The next frame's length, and when it came. (By the kernel's stamp: when it is read is later, and
+/// whoever was answered before the door closed must not be sent on, too.)
+fn take(socket: &Socket, bytes: &mut [u8]) -> nix::Result<(usize, Mono)> {
+    let mut parts = [IoSliceMut::new(bytes)];
+    let mut space = nix::cmsg_space!(TimeSpec);
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let stamp = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
+        _ => None,
+    });
+    Ok((message.bytes, stamp.map_or_else(clock::mono, clock::moment_of)))
 }
 
 /// Whether an Ethernet address is one machine's: frames for a group would come back.

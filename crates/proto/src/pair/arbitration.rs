@@ -465,8 +465,8 @@ impl Machine {
         self.admit_again();
     }
 
-    /// As [`Self::go_unarbitrated`], where the peer has a branch and obeys neither: it is to be
-    /// merged, and only who is alone can do that.
+    /// As [`Self::go_unarbitrated`], where the peer has a branch or needs a full copy, and obeys
+    /// neither: only who is alone can merge, or give a copy.
     fn go_alone_unarbitrated(&mut self) {
         let Some(p) = self.primary() else { return };
         p.leaving = true;
@@ -489,9 +489,10 @@ impl Machine {
         let seen = self.register.seen;
         let may = match &self.phase {
             Phase::Standby(s) => epoch == s.epoch && s.joined && !self.wants_to_lead(),
-            // It leads no more, whoever decides.
+            // It leads no more, whoever decides; or it lacks too much to be asked to join.
             Phase::Branched { .. } => true,
-            Phase::Primary(_) | Phase::Recovering => false,
+            Phase::Recovering => !self.is_deciding() && !self.about_to_lead(),
+            Phase::Primary(_) => false,
         };
         if epoch < seen || !may {
             return;
@@ -517,8 +518,9 @@ impl Machine {
             }
             return self.go_unarbitrated();
         }
-        let branched = p.branch.is_some() && !p.is_solo() && self.session.is_some();
-        if branched && self.is_arbitrated() && self.witness_is_gone() {
+        let apart = (p.branch.is_some() || p.full_copy) && p.offered.is_none();
+        let apart = apart && !p.is_solo() && self.peer_hello().is_some();
+        if apart && self.is_arbitrated() && self.witness_is_gone() {
             if self.is_in_limbo() {
                 self.go_alone_unarbitrated();
             }

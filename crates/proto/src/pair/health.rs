@@ -6,7 +6,7 @@
 //! pause that begins with a reign or an attempt, so two bad nodes do not play ping-pong. Absent on
 //! purpose: whatever a standby does by itself (its own fault makes it deaf: `machine`).
 
-use super::machine::{Machine, Note, Output};
+use super::machine::{Machine, Note, Output, Timers};
 use crate::time::Mono;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -40,11 +40,20 @@ pub(super) struct Own {
     disk: Option<(u64, u64)>,
     /// When it began to reign, or last tried to hand over for its health.
     rested: Mono,
+    /// The last handover for a fault, and the pause before the next: longer each time, while they
+    /// follow each other (an address that neither node can hold shows itself to the holder only).
+    fled: Option<(Mono, Duration)>,
 }
 
 impl Own {
     pub(super) fn new(now: Mono) -> Self {
-        Self { fault: None, disk: None, rested: now }
+        Self { fault: None, disk: None, rested: now, fled: None }
+    }
+
+    /// The pause before a handover for a fault.
+    fn fault_pause(&self, now: Mono, timers: &Timers) -> Duration {
+        let fled = self.fled.filter(|(at, _)| now.since(*at) < timers.room_pause);
+        fled.map_or(timers.fault_pause, |(_, pause)| pause)
     }
 
     pub(super) fn has_fault(&self) -> bool {
@@ -102,6 +111,11 @@ impl Machine {
             return;
         }
         self.rested();
+        if self.health.has_fault() {
+            let pause = self.health.fault_pause(self.now, &self.timers);
+            let longer = pause.saturating_mul(2).min(self.timers.room_pause);
+            self.health.fled = Some((self.now, longer));
+        }
         let status = self.status();
         let (from, to, role, epoch) = (status.state, status.state, status.role, status.epoch);
         self.put(Output::Note(Note { from, to, role, epoch, reason }));
@@ -115,8 +129,8 @@ impl Machine {
         let since = |at: Mono| self.now.since(at);
         let rested = |pause: Duration| since(own.rested) >= pause || self.never_rests();
         // A blip, or a switch that takes both interfaces one after the other, moves nothing.
-        if own.fault.is_some_and(|at| since(at) >= timers.fault_hold) && rested(timers.fault_pause)
-        {
+        let pause = own.fault_pause(self.now, timers);
+        if own.fault.is_some_and(|at| since(at) >= timers.fault_hold) && rested(pause) {
             return Some("handing over: the service network is in fault here and fit at the peer");
         }
         let full = own.yields_to(peer.spare_mib) && own.fault.is_none();

@@ -138,14 +138,17 @@ impl Timers {
     /// An inequality of docs/design/replication.md does not hold.
     pub fn check(&self, advert: Option<Duration>) -> Result<(), Misfit> {
         let promise = self.lease.saturating_add(self.lease / 10);
-        let noticed = self.session_silence + self.stale_after + STALE_TIME;
+        // Where nothing else is heard any more, the first advert that counts tells a standby.
+        let told = self.stale_after.max(self.echo + advert.unwrap_or_default());
+        let noticed = self.session_silence + told + STALE_TIME;
         let woken = self.nap + self.pulse;
         let rules = [
             (
                 noticed < self.ack_timeout,
                 "ack_timeout_ms",
-                "must be more than ten heartbeats, `stale_after_ms` and 100 ms together: so long it \
-                 may take a standby to notice that it is left behind",
+                "must be more than ten heartbeats, 100 ms, and the longer of `stale_after_ms` and of \
+                 `heartbeats_missed_max` heartbeats with `advert_ms`, together: so long it may take \
+                 a standby to notice that it is left behind",
             ),
             (
                 self.echo < self.stale_after,

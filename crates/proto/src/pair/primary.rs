@@ -78,7 +78,7 @@ pub(super) struct Primary {
     mode: Mode,
     follower: Option<Follower>,
     /// What the peer was asked for on this session: a log that ends here.
-    offered: Option<Lsn>,
+    pub(super) offered: Option<Lsn>,
     /// Since when a standby that is needed is away. Begins anew with the end of each session on
     /// which it may have believed to be linked: it counts its staleness from the same moment.
     lost_at: Option<Mono>,
@@ -100,7 +100,7 @@ pub(super) struct Primary {
     leading: bool,
     /// The peer was there when this reign began: no stability is asked of it.
     quick: bool,
-    full_copy: bool,
+    pub(super) full_copy: bool,
     handing: Option<Handing>,
 }
 
@@ -515,6 +515,7 @@ impl Machine {
             ready: p.ready,
             leading: p.leading,
             branch: p.branch,
+            full_copy: p.full_copy,
             lease_told: p.lease_told,
             ..Primary::new(epoch, Mode::Solo, false)
         };
@@ -582,7 +583,8 @@ impl Machine {
         p.unsure = false;
         p.giving_up = false;
         p.lost_at = None;
-        p.branch = None;
+        // Limbo may have been asked of it before it followed, and not been heard.
+        let was_apart = p.branch.take().is_some() || std::mem::take(&mut p.full_copy);
         p.follower = Some(Follower {
             next: tail.next(),
             reading: false,
@@ -593,6 +595,9 @@ impl Machine {
             admitted: false,
             admit_sent: false,
         });
+        if was_apart {
+            self.court.limbo = Limbo::No;
+        }
     }
 
     fn admit_when_copied(&mut self) {

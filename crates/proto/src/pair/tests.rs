@@ -784,16 +784,60 @@ proptest! {
 }
 
 #[test]
+fn who_needs_a_full_copy_does_not_tie_the_primary_to_a_witness_that_is_gone() {
+    let mut story = with_witness();
+    story.witness = None;
+    story.kill(1);
+    story.run(100);
+    // Its disk was replaced, and the primary's log does not reach back to its beginning.
+    story.sides[1].register = Register::formed(NodeId(1));
+    story.sides[1].register.arbitration = Arbitration::Witness;
+    story.sides[1].log = empty();
+    story.sides[0].log.first = Lsn(2);
+    story.start(1);
+    story.run(90_000);
+    let register = story.sides[0].register;
+    assert_eq!(register.insync, Insync::Only(NodeId(0)));
+    assert_eq!(register.arbitration, Arbitration::None);
+    assert!(story.sides[0].lease);
+    assert_eq!(story.status(0).waiting, Waiting::FullCopy);
+}
+
+#[test]
+fn an_address_that_neither_can_hold_moves_the_lead_ever_more_seldom() {
+    let mut story = Story::pair();
+    let mut moves = 0;
+    for _ in 0..3_600 {
+        let before = story.roles();
+        let Some(holder) = before.iter().position(|role| *role == Role::Primary) else {
+            story.run(100);
+            continue;
+        };
+        // Only who holds it notices.
+        for n in [0, 1] {
+            let news = if n == holder { VrrpNews::Fault } else { VrrpNews::FaultOver };
+            story.feed(n, Input::Vrrp(news));
+        }
+        story.run(100);
+        moves += usize::from(story.roles() != before);
+    }
+    assert!((2..20).contains(&moves), "{moves} in six minutes");
+}
+
+#[test]
 fn the_defaults_keep_the_order_that_safety_needs() {
     let t = Timers::default();
     let ms = Duration::from_millis;
     assert_eq!(t.check(None), Ok(()));
     assert_eq!(t.check(Some(ms(100))), Ok(()));
     assert_eq!((t.for_adverts(ms(100)).nap, t.for_adverts(ms(100)).pulse), (t.nap, t.pulse));
-    for advert in [30, 50, 90, 1_000, 40_950].map(ms) {
-        assert_eq!(t.for_adverts(advert).check(Some(advert)), Ok(()), "{advert:?}");
+    for advert in [30, 50, 90, 500, 1_000, 40_950].map(ms) {
+        let patient = Timers { ack_timeout: t.ack_timeout.max(advert + ms(500)), ..t };
+        assert_eq!(patient.for_adverts(advert).check(Some(advert)), Ok(()), "{advert:?}");
     }
     let refused = |t: Timers, advert| t.check(advert).unwrap_err().setting;
+    // A standby that hears adverts alone would learn too late that its primary went on alone.
+    assert_eq!(refused(t.for_adverts(ms(600)), Some(ms(600))), "ack_timeout_ms");
     assert_eq!(refused(t, Some(ms(50))), "nap_ms", "made for slower adverts");
     assert_eq!(refused(t.for_adverts(ms(20)), Some(ms(20))), "nap_ms", "too short to live with");
     assert_eq!(refused(Timers { ack_timeout: ms(600), ..t }, None), "ack_timeout_ms");
