@@ -148,6 +148,14 @@ static SENTENCES: &[(&str, &str)] = &[
     ("the witness did not answer in time", "der Zeuge hat nicht rechtzeitig geantwortet"),
     ("no connection came about in time", "keine Verbindung kam rechtzeitig zustande"),
     ("the witness refuses us: {}", "der Zeuge weist uns ab: {}"),
+    (
+        "what answers there shows the pin {}, and [pair.witness] expects the pin {}: compare it with what `understudy witness init` prints there",
+        "was dort antwortet, zeigt den Pin {}, und [pair.witness] erwartet {}: vergleichen, was `understudy witness init` dort ausgibt",
+    ),
+    (
+        "the witness refuses our certificate: see its log",
+        "der Zeuge weist unser Zertifikat ab: siehe dort das Log",
+    ),
     ("what answers there is no witness", "was dort antwortet, ist kein Zeuge"),
     // Addresses.
     ("{} uses our vrid, too, but {}", "{} benutzt auch unsere vrid, aber {}"),
