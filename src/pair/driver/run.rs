@@ -124,6 +124,8 @@ pub(super) struct Driver {
     pub(super) last_word: Option<Sorry>,
     /// When a reign that is over was last refused, by either.
     pub(super) refused_at: Option<Mono>,
+    /// When the peer was last refused for its release.
+    pub(super) other_release_at: Option<Mono>,
     /// When it was last said that a certificate has expired.
     pub(super) expiry_said: Option<Mono>,
     workers: Vec<JoinHandle<()>>,
@@ -253,6 +255,7 @@ impl Driver {
             problems: BTreeMap::new(),
             last_word: None,
             refused_at: None,
+            other_release_at: None,
             expiry_said: None,
             workers,
         };
@@ -498,7 +501,10 @@ impl Driver {
         let behind = self.log.last().lsn.0.saturating_sub(from.0);
         if behind <= READ_INLINE_RECORDS {
             match read(&self.log, from, max) {
-                Ok(input) if !is_empty(&input) => self.feed(input),
+                Ok(input) if !is_empty(&input) => {
+                    self.problems.remove("log");
+                    self.feed(input);
+                }
                 Ok(input) => self.feed_later(input),
                 Err(e) => self.unreadable(&e),
             }
@@ -567,6 +573,9 @@ impl Driver {
     fn done(&mut self, done: Done) {
         match done {
             Done::Input(input) => {
+                if matches!(input, Input::Records { .. }) && !is_empty(&input) {
+                    self.problems.remove("log");
+                }
                 if let Input::Persisted(done) = input {
                     // One more may have been asked for meanwhile: it begins now.
                     let newer = self.writing.filter(|(number, _)| *number > done);
@@ -651,15 +660,9 @@ impl Driver {
     /// A peer whose file disagrees is not admitted. The session stays, so that both say why; a new
     /// file comes with a new session.
     fn first_frame(&mut self, frame: Frame) {
-        let why = match frame {
-            Frame::Config { settings } => disagreement(&self.options.agreement, &settings),
-            _ => Some(
-                "the other appliance runs another release and does not say what its file says: \
-                 bring both to the same"
-                    .to_owned(),
-            ),
-        };
-        let Some(why) = why else {
+        let Frame::Config { settings } = frame else { return self.refuse_release() };
+        self.problems.remove("release");
+        let Some(why) = disagreement(&self.options.agreement, &settings) else {
             self.problems.remove("config");
             self.coming = self.meeting.take();
             return self.welcome();
@@ -668,6 +671,11 @@ impl Driver {
             log::error!(reason = why, runbook = "pair-config-differs"; "the peer is not admitted");
         }
         self.problems.insert("config", why);
+    }
+
+    /// Whether a peer is there that was not admitted yet.
+    pub(super) fn is_meeting(&self) -> bool {
+        self.meeting.is_some()
     }
 
     /// Lets a session in once the log's queue is empty: what an earlier one brought is in the log.
@@ -1209,7 +1217,7 @@ fn problem(kind: &str, what: &str) -> Problem {
         "config" => "pair-config-differs",
         "hang" => "runtime-stuck",
         "keyring" | "keyring there" => "pair-keyring",
-        "epoch" | "version" => "pair-refused",
+        "epoch" | "version" | "release" => "pair-refused",
         "chain" | "chain there" => "branched",
         "log" => "pair-full-copy",
         "room" | "tight" | "unfit" => "own-health",
