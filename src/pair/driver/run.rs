@@ -868,16 +868,16 @@ impl Driver {
         let register = self.writing.map(|(_, since)| since);
         let disk = [self.log.disk_since(), register].into_iter().flatten().min();
         let hang = self.options.services.hang(disk, now);
-        if hang.is_some() == self.hang.is_some() {
+        // What hangs counts, not since when: one hang may turn into the other.
+        let kind = |hang: Option<Hang>| hang.map(|hang| std::mem::discriminant(&hang));
+        if kind(hang) == kind(self.hang) {
             return self.end_if_hung_for_good(now);
         }
         self.hang = hang;
+        self.problems.remove("hang");
+        self.problems.remove("disk");
         match hang {
-            None => {
-                self.problems.remove("hang");
-                self.problems.remove("disk");
-                log::info!("this node makes progress again");
-            }
+            None => log::info!("this node makes progress again"),
             Some(Hang::Disk(_)) => {
                 let why = "the disk hangs: nothing is acknowledged, and the addresses are let go";
                 self.problems.insert("disk", why.to_owned());
