@@ -45,14 +45,7 @@ impl Driver {
 
     /// Reigns cross at every takeover: the lines about them are counted.
     fn may_speak(&mut self) -> bool {
-        let now = clock::mono();
-        // Only what is said moves the time: refusals that follow each other closely would otherwise
-        // be said once, and never again.
-        let silent = self.refused_at.is_some_and(|at| now.since(at) < SAID_EVERY);
-        if !silent {
-            self.refused_at = Some(now);
-        }
-        !silent
+        may_say(&mut self.refused_at, clock::mono())
     }
 
     /// The peer's records do not continue our log. The worker has logged it.
@@ -153,5 +146,28 @@ impl Driver {
                 self.problems.remove("release");
             }
         }
+    }
+}
+
+/// Whether a line may follow the last one, and moves its time. Only what is said moves it: refusals
+/// that follow each other closely would otherwise be said once, and never again.
+fn may_say(last: &mut Option<Mono>, now: Mono) -> bool {
+    let speaks = last.is_none_or(|at| now.since(at) >= SAID_EVERY);
+    if speaks {
+        *last = Some(now);
+    }
+    speaks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_without_end_are_said_once_a_second() {
+        let mut last = None;
+        let at = |n: u64| Mono::default().after(Duration::from_millis(n * 100));
+        let said = (0..100).filter(|n| may_say(&mut last, at(*n))).count();
+        assert_eq!(said, 10);
     }
 }
