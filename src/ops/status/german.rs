@@ -28,6 +28,10 @@ static SENTENCES: &[(&str, &str)] = &[
         "two histories: this appliance holds changes that the peer lacks",
         "zwei Verläufe: dieses Gerät hat Änderungen, die dem anderen fehlen",
     ),
+    (
+        "nothing is served until an operator says who serves",
+        "nichts wird bedient, bis ein Mensch sagt, wer dient",
+    ),
     ("who may serve is not decided yet", "noch ist nicht entschieden, wer dienen darf"),
     (
         "the peer is missing: what is acknowledged now is on one disk only",

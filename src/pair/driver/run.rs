@@ -26,7 +26,7 @@ use understudy_proto::id::{Epoch, Lsn, NodeId};
 use understudy_proto::pair::witness::{WitnessAnswer, WitnessAsk};
 use understudy_proto::pair::{
     Frame, Health, History, Input, LogState, Machine, Note, Operator, Output, Register, Role,
-    Sorry, State, Timers, VERSION, VrrpNews, VrrpStand,
+    Sorry, State, Timers, VERSION, VrrpNews, VrrpStand, Waiting,
 };
 use understudy_proto::record;
 use understudy_proto::time::Mono;
@@ -124,6 +124,8 @@ pub(super) struct Driver {
     pub(super) last_word: Option<Sorry>,
     /// When a reign that is over was last refused, by either.
     pub(super) refused_at: Option<Mono>,
+    /// Whether it was said that an operator is waited for.
+    waits: bool,
     /// When the peer was last refused for its release.
     pub(super) other_release_at: Option<Mono>,
     /// When it was last said that a certificate has expired.
@@ -255,6 +257,7 @@ impl Driver {
             problems: BTreeMap::new(),
             last_word: None,
             refused_at: None,
+            waits: false,
             other_release_at: None,
             expiry_said: None,
             workers,
@@ -636,7 +639,7 @@ impl Driver {
                 self.coming.take_if(|s| s.id == session);
                 if self.session.take_if(|s| s.id == session).is_some() {
                     self.options.side.down();
-                    log::warn!(reason; "pair session lost");
+                    log::warn!(reason, runbook = "peer-lost"; "pair session lost");
                     self.lost_at = Some(clock::mono());
                     self.feed(Input::SessionDown);
                 }
@@ -747,7 +750,8 @@ impl Driver {
                 self.feed(Input::Vrrp(VrrpNews::HeardActive));
             }
             vrrp::Event::Lapsed => {
-                log::warn!(group = event.group; "the addresses lapsed: this node was too slow");
+                log::warn!(group = event.group, runbook = "no-lease";
+                    "the addresses lapsed: this node was too slow");
             }
             // Who is deaf knows nothing of the Active; a MasterDown of its own follows the fault.
             vrrp::Event::Fault => {
@@ -834,11 +838,21 @@ impl Driver {
         self.ask_again(now);
         self.forget_refusals(now);
         self.watch_certificate(now);
+        self.watch_waiting();
         let status = self.machine.status();
         let peer = status.peer_durable.filter(|_| status.linked);
         self.log.keep_for_peer(peer);
         self.watch_peer(status.peer);
         self.publish(true);
+    }
+
+    /// Only an operator can end it: said once, whenever it begins.
+    fn watch_waiting(&mut self) {
+        let waits = self.machine.status().waiting == Waiting::Operator;
+        if waits && !self.waits {
+            log::warn!(runbook = "force-solo"; "this appliance waits for an operator");
+        }
+        self.waits = waits;
     }
 
     /// Invariant 8: the addresses stay only while this node can serve, and with a witness no longer
@@ -954,6 +968,8 @@ impl Driver {
             log::error!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook = "branched"; "the pair has branched");
         } else if reason.starts_with(HANDS_OVER) {
             log::warn!(reason, epoch:% = epoch, runbook = "own-health"; "this node hands over for its health");
+        } else if let Some(runbook) = alarm(from, to).filter(|_| self.options.pair.is_some()) {
+            log::warn!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook; "the pair has changed");
         } else if from == State::Pair {
             log::warn!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason; "the pair has changed");
         } else {
@@ -1209,6 +1225,18 @@ impl Driver {
 /// both gone for good waits: only an operator can tell it so.
 fn leads_alone(status: &understudy_proto::pair::Status) -> bool {
     status.role == Role::Primary && !matches!(status.state, State::Pair | State::Joining)
+}
+
+/// The page that helps where a change from one state to another is an alarm; `None` where it is
+/// none, or the way back to PAIR.
+fn alarm(from: State, to: State) -> Option<&'static str> {
+    match (from, to) {
+        (from, to) if from == to => None,
+        (_, State::Solo) => Some("peer-lost"),
+        (State::Pair, State::Joining) => Some("joining"),
+        (_, State::Recovering) => Some("recovering"),
+        _ => None,
+    }
 }
 
 /// The page that helps with a problem of that kind.
