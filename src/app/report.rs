@@ -183,9 +183,11 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
     let m = &pair.pair;
     match m.state {
         machine::State::Branched => {
-            let after = m.branch.map_or(String::new(), |fork| format!(" after record {fork}"));
+            let fork = m.branch.unwrap_or_default();
             add(
-                format!("two histories{after}: this appliance holds changes that the peer lacks"),
+                format!(
+                    "two histories after record {fork}: this appliance holds changes that the peer lacks"
+                ),
                 "branched",
             );
         }

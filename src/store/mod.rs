@@ -227,8 +227,8 @@ impl Store {
         let mut viewer = Viewer::new(Arc::clone(&inner), recovered.floor);
         log.commit(inner.known_commit(&recovered)?);
         while viewer.round()? {}
-        // Before anything is trimmed.
-        log.pin(Pin::Merge, inner.needed_by_merges()?);
+        // Before anything is trimmed; the viewer keeps it so.
+        inner.pin_for_merges()?;
         let appender = log::spawn(&log, recovered.file, recovered.offset);
         let viewer = task::thread("store-viewer", move || viewer.run());
         let threads = Mutex::new(vec![appender, viewer]);
@@ -383,17 +383,20 @@ impl Inner {
         Ok(committed)
     }
 
-    /// From where on a merge that the last process began needs the log.
-    fn needed_by_merges(self: &Arc<Self>) -> Result<Option<Lsn>, StoreError> {
+    /// Keeps what merges that are not finished need of the log, by the system's rows; what is not
+    /// there any more cannot be kept.
+    fn pin_for_merges(self: &Arc<Self>) -> Result<(), StoreError> {
         let system = TenantId::SYSTEM;
         if !self.keyring.has(system) {
-            return Ok(None);
+            return Ok(());
         }
         let view = ReadView::new(self.view(&self.slot(system))?)?;
-        merge::needs_log_from(&view).map_err(|e| {
+        let needed = merge::needs_log_from(&view).map_err(|e| {
             let dir = self.options.dir.join("system");
             StoreError::damaged(&dir, 0, e.to_string())
-        })
+        })?;
+        self.log.pin(Pin::Merge, needed.filter(|lsn| *lsn >= self.log.first()));
+        Ok(())
     }
 
     /// The slot of a tenant that has a key.

@@ -145,6 +145,12 @@ impl Link {
         socket.attach_filter(&SYNS_AND_ANNOUNCEMENTS)?;
         bind(socket.as_raw_fd(), &port.link)?;
         socket.set_nonblocking(true)?;
+        // What came before filter and bind is not for it.
+        let mut bytes = [0; FRAME_LEN_MAX + 1];
+        let mut early = 0;
+        while early < READ_MAX && (&socket).read(&mut bytes).is_ok() {
+            early += 1;
+        }
         let (moved, held) = (HashMap::new(), VecDeque::new());
         Ok(Self { name: name.to_owned(), port, addresses, socket, moved, held, relayed: 0 })
     }
@@ -158,7 +164,9 @@ impl Link {
                 Err(_) => return, // Nothing more, or the interface is down for the moment.
             };
             let frame = bytes.get(..len).unwrap_or_default();
-            if let Some(found) = answer(frame, self.port.mac, &self.addresses) {
+            if let Some(found) = answer(frame, self.port.mac, &self.addresses)
+                && is_of_one(found.mac)
+            {
                 self.moved.insert(found.address, found.mac);
                 self.pass_on(Mono(since.load(Ordering::Acquire)));
             } else if let Some(knock) = Knock::read(frame, &self.addresses) {
@@ -198,6 +206,11 @@ impl Link {
     fn is_moved(&self) -> bool {
         self.addresses.iter().all(|address| self.moved.contains_key(address))
     }
+}
+
+/// Whether an Ethernet address is one machine's: frames for a group would come back.
+fn is_of_one(mac: [u8; 6]) -> bool {
+    mac[0] & 1 == 0 && mac != [0; 6]
 }
 
 fn work(links: &mut [Link], shared: &Shared) {

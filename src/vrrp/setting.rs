@@ -41,6 +41,10 @@ impl Settings {
     /// Sets `path` (below `/proc/sys/net`) to `value` if it is 0, until it is released.
     pub(super) fn change(&mut self, path: &str, value: &str) -> io::Result<()> {
         if let Some(users) = self.changed.get_mut(path) {
+            // The interface may be another of that name since: its settings begin at 0.
+            if get(path)? == "0" {
+                set(path, value)?;
+            }
             *users += 1;
             return Ok(());
         }

@@ -45,6 +45,8 @@ const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
 /// least, and until they are greeted, at most.
 const DOORSTEP_MIN: Duration = Duration::from_millis(2);
 const DOORSTEP_MAX: Duration = Duration::from_millis(50);
+/// How long doors stay closed on a node that has no part afterwards: nobody's knock is kept longer.
+const DOORS_MAX: Duration = Duration::from_secs(3);
 /// Pause between two looks at the doorstep.
 const DOORSTEP_LOOK: Duration = Duration::from_millis(1);
 /// Records behind the tail from which on reading goes to a thread: it may have to ask the disk.
@@ -92,7 +94,8 @@ pub(super) struct Driver {
     done_out: mpsc::Receiver<Done>,
     commands: mpsc::Receiver<(Command, Reply)>,
     asked: Option<(Command, Reply, Mono)>,
-    doors_closed: bool,
+    /// Since when the listeners' doors are closed.
+    doors_closed: Option<Mono>,
     registers: watch::Sender<Option<(u64, Register)>>,
     /// The newest register that is on its way to the disk, and since when any has been.
     writing: Option<(u64, Mono)>,
@@ -234,7 +237,7 @@ impl Driver {
             done_out,
             commands,
             asked: None,
-            doors_closed: false,
+            doors_closed: None,
             registers,
             writing: None,
             control: None,
@@ -834,6 +837,10 @@ impl Driver {
         let now = clock::mono();
         self.watch_progress(now);
         self.pulse(now);
+        // Whoever has no part yet answers at its own addresses, too; nobody's knock is kept any more.
+        if self.doors_closed.is_some_and(|at| now.since(at) > DOORS_MAX) {
+            self.open_doors();
+        }
         self.hear_adverts();
         self.ask_again(now);
         self.forget_refusals(now);
@@ -1043,7 +1050,7 @@ impl Driver {
         let Some(vrrp) = self.options.vrrp.clone().filter(|_| moves) else {
             return self.bid_farewell();
         };
-        self.doors_closed = true;
+        self.doors_closed = Some(clock::mono());
         let (doors, done) = (self.options.doors.clone(), self.done.clone());
         self.helper(async move {
             let asked = Arc::clone(&vrrp);
@@ -1051,8 +1058,8 @@ impl Driver {
             if let Err(e) = held {
                 log::warn!(err:% = e; "newcomers are not held during the handover");
             }
-            let since = clock::mono();
             doors.close(true);
+            let since = clock::mono();
             asked.newcomers_since(since);
             tokio::time::sleep(DOORSTEP_MIN).await;
             while !doors.is_quiet() && clock::mono().since(since) < DOORSTEP_MAX {
@@ -1081,6 +1088,8 @@ impl Driver {
         // It did not come about: the next sessions may come and stay.
         if let Some(control) = &self.control {
             control.give_notice(false);
+        }
+        if self.control.is_some() || self.stand == VrrpStand::Standby {
             self.open_doors();
         }
     }
@@ -1121,8 +1130,7 @@ impl Driver {
 
     /// The doors are open to who may serve, and to a standby: it says at once that it does not.
     fn open_doors(&mut self) {
-        if self.doors_closed && self.leaving.is_none() {
-            self.doors_closed = false;
+        if self.leaving.is_none() && self.doors_closed.take().is_some() {
             self.options.doors.close(false);
         }
     }

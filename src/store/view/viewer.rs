@@ -110,6 +110,11 @@ impl Viewer {
         let before = view.applied();
         let topics = view.apply(&self.store.registry, records)?;
         let applied = view.applied();
+        // A merge has begun or ended. (Nothing is trimmed meanwhile: the floor has not moved.)
+        let of_merges = |r: &Committed<'_>| r.header.kind == Kind::BRANCH;
+        if tenant == TenantId::SYSTEM && records.iter().any(of_merges) {
+            self.store.pin_for_merges()?;
+        }
         let new = records.iter().filter(|r| r.header.lsn > before);
         if let Some(since) = new.clone().map(|r| r.header.lsn).next() {
             let at = clock::mono();
