@@ -306,12 +306,16 @@ impl Operator for Desk {
     }
 
     async fn pair_force_solo(&self) -> Outcome<()> {
-        log::warn!("an operator says that the peer is gone: this appliance is to serve alone");
-        self.0
-            .pair
-            .force_solo()
-            .await
-            .map_err(|e| Failure::new(e.to_string(), "`understudy status` says more."))
+        log::warn!(runbook = "force-solo";
+            "an operator says that the peer is gone: this appliance is to serve alone");
+        let outcome = self.0.pair.force_solo().await;
+        match &outcome {
+            Ok(()) => log::warn!(runbook = "force-solo";
+                "this appliance serves alone by an operator's word"),
+            Err(e) => log::warn!(err:% = e, runbook = "force-solo";
+                "the operator's word is not followed"),
+        }
+        outcome.map_err(|e| Failure::new(e.to_string(), "`understudy status` says more."))
     }
 }
 

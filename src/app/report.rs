@@ -203,6 +203,9 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
         }
         machine::State::Solo | machine::State::Pair => {}
     }
+    if m.waiting == Waiting::Operator {
+        add("nothing is served until an operator says who serves".into(), "force-solo");
+    }
     for path in pair.paths.iter().filter(|p| m.linked && age(p).is_none_or(|t| t >= PATH_SILENCE)) {
         add(format!("the path to {} is silent", path.peer), "peer-lost");
     }

@@ -3,7 +3,7 @@
 //! Whatever stands here decides about time or addresses on both sides at once: a pair whose files
 //! disagree about it would keep promises to itself that it does not make.
 
-use super::Config;
+use super::{Config, Vrrp, VrrpTakeover};
 
 impl Config {
     /// The settings that must be equal on both appliances, in a fixed order.
@@ -12,6 +12,8 @@ impl Config {
         let mut settings = Vec::new();
         let mut add = |name: String, value: String| settings.push((name, value));
         if let Some(pair) = &self.pair {
+            // Clients meet the same name on both.
+            add("hostname".to_owned(), self.hostname.clone());
             for (name, value) in [
                 ("lease_ms", pair.lease),
                 ("ack_timeout_ms", pair.ack_timeout),
@@ -20,6 +22,8 @@ impl Config {
             ] {
                 add(format!("[pair] {name}"), value.as_millis().to_string());
             }
+            let missed = pair.heartbeats_missed_max.to_string();
+            add("[pair] heartbeats_missed_max".to_owned(), missed);
             let pin = pair.witness.map_or_else(
                 || "none".to_owned(),
                 |witness| witness.pin.iter().map(|b| format!("{b:02x}")).collect(),
@@ -30,18 +34,40 @@ impl Config {
         }
         let mut groups: Vec<(String, String)> = Vec::new();
         for group in &self.vrrp {
-            let mut addresses: Vec<String> =
-                group.addresses.iter().map(|a| format!("{}/{}", a.address, a.prefix)).collect();
-            addresses.sort_unstable();
-            let advert = group.advert.as_millis();
-            // The interface may be called differently; the addresses may stand in any order.
-            let what = format!("{} every {advert} ms", addresses.join(" "));
-            groups.push((format!("[[vrrp]] vrid {}", group.vrid), what));
+            groups.push((format!("[[vrrp]] vrid {}", group.vrid), router(group)));
         }
         groups.sort_unstable();
         settings.extend(groups);
         settings
     }
+}
+
+/// A virtual router in words. The interface may be called differently, and may ask for another
+/// tracking command; the addresses may stand in any order; an origin's priority may differ, so that
+/// one of the two appliances goes first.
+fn router(group: &Vrrp) -> String {
+    let mut addresses: Vec<String> =
+        group.addresses.iter().map(|a| format!("{}/{}", a.address, a.prefix)).collect();
+    addresses.sort_unstable();
+    let version = if group.version_2 { 2 } else { 3 };
+    let mut what = format!(
+        "{} every {} ms in version {version}",
+        addresses.join(" "),
+        group.advert.as_millis()
+    );
+    if let Some(sync) = &group.sync {
+        what.push_str(&format!(" with sync {sync}"));
+    }
+    if group.virtual_mac {
+        what.push_str(" with virtual_mac");
+    }
+    match group.origin.as_ref().map(|origin| origin.takeover) {
+        None => {}
+        Some(VrrpTakeover::Never) => what.push_str(" for an origin, takeover never"),
+        Some(VrrpTakeover::Confirm) => what.push_str(" for an origin, takeover confirm"),
+        Some(VrrpTakeover::Automatic) => what.push_str(" for an origin, takeover automatic"),
+    }
+    what
 }
 
 #[cfg(test)]
@@ -63,5 +89,34 @@ mod tests {
         assert_eq!(ours, file("lan", "wan", 100));
         assert_ne!(ours, file("eth0", "eth1", 200));
         assert!(ours.contains(&("[pair.witness] pin".to_owned(), "none".to_owned())));
+    }
+
+    /// The settings of a file with these lines in its root, its [pair] and its [[vrrp]].
+    fn with(root: &str, pair: &str, vrrp: &str) -> Vec<(String, String)> {
+        let text = format!(
+            "{root}\n[pair]\nlisten = [\"10.0.0.1:1\"]\npeer = [\"10.0.0.2:1\"]\n{pair}\n\
+             [[vrrp]]\ninterface = \"eth0\"\nvrid = 7\naddress = [\"10.0.0.100/24\"]\n\
+             advert_ms = 1000\n{vrrp}\n"
+        );
+        parse(&text).unwrap().agreement()
+    }
+
+    #[test]
+    fn what_both_must_have_alike_is_compared() {
+        let root = "hostname = \"a\"";
+        let ours = with(root, "", "");
+        for (root, pair, vrrp) in [
+            ("hostname = \"b\"", "", ""),
+            (root, "heartbeats_missed_max = 5", ""),
+            (root, "", "version = 2"),
+            (root, "", "sync = \"all\""),
+            (root, "", "virtual_mac = true"),
+            (root, "", "kind = \"origin\""),
+        ] {
+            assert_ne!(with(root, pair, vrrp), ours, "{root} {pair} {vrrp}");
+        }
+        let origin = |rest: &str| with(root, "", &format!("kind = \"origin\"\n{rest}"));
+        assert_ne!(origin("takeover = \"confirm\""), origin("takeover = \"never\""));
+        assert_eq!(origin("priority = 10"), origin("priority = 20"), "one of the two goes first");
     }
 }

@@ -298,7 +298,7 @@ impl Router {
     fn say_fault(&mut self, why: &str) {
         if self.fault.as_deref() != Some(why) {
             warn!(interface = self.config.interface.as_str(), vrid = self.config.vrid,
-                reason = why; "virtual router cannot work");
+                reason = why, runbook = "address-missing"; "virtual router cannot work");
             self.fault = Some(why.to_owned());
         }
     }
@@ -497,10 +497,18 @@ impl Router {
                 error!(interface, vrid, peer:% = source, priority, runbook = "vrrp-foreign-router";
                     "yielded to a higher rank");
             }
-            Event::Lapsed => warn!(interface, vrid; "lease not renewed in time, addresses removed"),
-            Event::Fault => warn!(interface, vrid; "virtual router is unfit"),
+            Event::Lapsed => {
+                warn!(interface, vrid, runbook = "no-lease";
+                    "lease not renewed in time, addresses removed");
+            }
+            Event::Fault => {
+                warn!(interface, vrid, runbook = "address-missing"; "virtual router is unfit");
+            }
             Event::FaultOver => info!(interface, vrid; "virtual router is fit again"),
-            Event::Held => warn!(interface, vrid; "held: another of its sync group is unfit"),
+            Event::Held => {
+                warn!(interface, vrid, runbook = "address-missing";
+                    "held: another of its sync group is unfit");
+            }
             Event::Conflict { source, conflict } => {
                 error!(interface, vrid, peer:% = source, reason = words(conflict),
                     runbook = "vrrp-address-conflict"; "another router uses our virtual router id");

@@ -112,7 +112,7 @@ async fn connection<O: Operator>(mut stream: UnixStream, operator: &O) -> io::Re
     } else {
         let (reader, _) = stream.split();
         match tokio::time::timeout(REQUEST_WAIT, read_line(reader)).await {
-            Ok(line) => reply_to(&line?, operator).await,
+            Ok(line) => reply_to(&line?, peer.uid(), operator).await,
             Err(_) => refuse("no request came in time", "Send one line of JSON."),
         }
     };
@@ -129,7 +129,7 @@ async fn read_line(reader: impl tokio::io::AsyncRead + Unpin) -> io::Result<Vec<
     Ok(line)
 }
 
-async fn reply_to<O: Operator>(line: &[u8], operator: &O) -> Reply {
+async fn reply_to<O: Operator>(line: &[u8], uid: u32, operator: &O) -> Reply {
     if u64::try_from(line.len()).unwrap_or(u64::MAX) > REQUEST_LEN_MAX {
         return refuse("the request is longer than 64 KiB", "Shorten it.");
     }
@@ -144,9 +144,9 @@ async fn reply_to<O: Operator>(line: &[u8], operator: &O) -> Reply {
     let reply = answer(operator, &request).await;
     let (cmd, ok) = (request.name(), matches!(reply, Reply::Ok(_)));
     if request.only_reads() {
-        debug!(cmd, ok; "operator asked");
+        debug!(cmd, ok, uid; "operator asked");
     } else {
-        info!(cmd, ok; "operator command");
+        info!(cmd, ok, uid; "operator command");
     }
     reply
 }

@@ -28,6 +28,11 @@ static SENTENCES: &[(&str, &str)] = &[
         "two histories after record {}: this appliance holds changes that the peer lacks",
         "zwei Verläufe nach Eintrag {}: dieses Gerät hat Änderungen, die dem anderen fehlen",
     ),
+    ("the merge of a branch stands still: {}", "die Zusammenführung steht still: {}"),
+    (
+        "nothing is served until an operator says who serves",
+        "nichts wird bedient, bis ein Mensch sagt, wer dient",
+    ),
     ("who may serve is not decided yet", "noch ist nicht entschieden, wer dienen darf"),
     (
         "the peer is missing: what is acknowledged now is on one disk only",
@@ -148,6 +153,14 @@ static SENTENCES: &[(&str, &str)] = &[
     ("the witness did not answer in time", "der Zeuge hat nicht rechtzeitig geantwortet"),
     ("no connection came about in time", "keine Verbindung kam rechtzeitig zustande"),
     ("the witness refuses us: {}", "der Zeuge weist uns ab: {}"),
+    (
+        "what answers there shows the pin {}, and [pair.witness] expects the pin {}: compare it with what `understudy witness init` prints there",
+        "was dort antwortet, zeigt den Pin {}, und [pair.witness] erwartet {}: vergleichen, was `understudy witness init` dort ausgibt",
+    ),
+    (
+        "the witness refuses our certificate: see its log",
+        "der Zeuge weist unser Zertifikat ab: siehe dort das Log",
+    ),
     ("what answers there is no witness", "was dort antwortet, ist kein Zeuge"),
     // Addresses.
     ("{} uses our vrid, too, but {}", "{} benutzt auch unsere vrid, aber {}"),
@@ -325,6 +338,9 @@ mod tests {
 
     #[test]
     fn sentences_in_sentences_are_translated() {
+        let english =
+            "two histories after record 7: this appliance holds changes that the peer lacks";
+        assert!(german(english).starts_with("zwei Verläufe nach Eintrag 7: "));
         assert_eq!(
             german("vrid 7 on eth0: 10.0.0.9 uses our vrid, too, but with another password"),
             "vrid 7 an eth0: 10.0.0.9 benutzt auch unsere vrid, aber mit anderem Kennwort"

@@ -14,7 +14,7 @@ use understudy_proto::time::Mono;
 const SAID_EVERY: Duration = Duration::from_secs(1);
 /// Least time between two lines about a certificate that has expired.
 const EXPIRY_SAID_EVERY: Duration = Duration::from_hours(24);
-/// A refused reign is shown for so long after the two agree again.
+/// A refused reign or release is shown for so long after the last refusal.
 const SHOWN_FOR: Duration = Duration::from_secs(10);
 
 impl Driver {
@@ -45,10 +45,7 @@ impl Driver {
 
     /// Reigns cross at every takeover: the lines about them are counted.
     fn may_speak(&mut self) -> bool {
-        let now = clock::mono();
-        let silent = self.refused_at.is_some_and(|at| now.since(at) < SAID_EVERY);
-        self.refused_at = Some(now);
-        !silent
+        may_say(&mut self.refused_at, clock::mono())
     }
 
     /// The peer's records do not continue our log. The worker has logged it.
@@ -80,6 +77,18 @@ impl Driver {
             log::error!(reason = why, runbook = "pair-refused"; "the peer is of another release");
         }
         self.problems.insert("version", why);
+        self.other_release_at = Some(clock::mono());
+    }
+
+    /// The peer does not say what its file says. The session stays, and so does the sentence.
+    pub(super) fn refuse_release(&mut self) {
+        let why = "the other appliance runs another release and does not say what its file says: \
+                   bring both to the same";
+        if !self.problems.contains_key("release") {
+            log::error!(reason = why, runbook = "pair-refused"; "the peer is of another release");
+        }
+        self.problems.insert("release", why.to_owned());
+        self.other_release_at = Some(clock::mono());
     }
 
     /// The peer has ended the session, and says why.
@@ -118,14 +127,47 @@ impl Driver {
 
     /// What the two have settled is no problem any more.
     pub(super) fn forget_refusals(&mut self, now: Mono) {
-        if self.machine.status().state != State::Pair {
-            return;
+        let status = self.machine.status();
+        if status.state == State::Pair {
+            // The full copy came through, too, where the log was not enough.
+            for settled in ["chain", "chain there", "version", "release", "log"] {
+                self.problems.remove(settled);
+            }
         }
-        for settled in ["chain", "chain there", "version"] {
-            self.problems.remove(settled);
-        }
-        if self.refused_at.is_none_or(|at| now.since(at) >= SHOWN_FOR) {
+        // Where the peer has gone, nobody refuses anything any more; where it is there, it stays
+        // until the two have settled it.
+        let over = |at: Option<Mono>| at.is_none_or(|at| now.since(at) >= SHOWN_FOR);
+        if over(self.refused_at) && (status.state == State::Pair || !status.linked) {
             self.problems.remove("epoch");
         }
+        if over(self.other_release_at) {
+            self.problems.remove("version");
+            if !self.is_meeting() {
+                self.problems.remove("release");
+            }
+        }
+    }
+}
+
+/// Whether a line may follow the last one, and moves its time. Only what is said moves it: refusals
+/// that follow each other closely would otherwise be said once, and never again.
+fn may_say(last: &mut Option<Mono>, now: Mono) -> bool {
+    let speaks = last.is_none_or(|at| now.since(at) >= SAID_EVERY);
+    if speaks {
+        *last = Some(now);
+    }
+    speaks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_without_end_are_said_once_a_second() {
+        let mut last = None;
+        let at = |n: u64| Mono::default().after(Duration::from_millis(n * 100));
+        let said = (0..100).filter(|n| may_say(&mut last, at(*n))).count();
+        assert_eq!(said, 10);
     }
 }

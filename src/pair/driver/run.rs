@@ -26,7 +26,7 @@ use understudy_proto::id::{Epoch, Lsn, NodeId};
 use understudy_proto::pair::witness::{WitnessAnswer, WitnessAsk};
 use understudy_proto::pair::{
     Frame, Health, History, Input, LogState, Machine, Note, Operator, Output, Register, Role,
-    Sorry, State, Timers, VERSION, VrrpNews, VrrpStand,
+    Sorry, State, Timers, VERSION, VrrpNews, VrrpStand, Waiting,
 };
 use understudy_proto::record;
 use understudy_proto::time::Mono;
@@ -127,6 +127,10 @@ pub(super) struct Driver {
     pub(super) last_word: Option<Sorry>,
     /// When a reign that is over was last refused, by either.
     pub(super) refused_at: Option<Mono>,
+    /// Whether it was said that an operator is waited for.
+    waits: bool,
+    /// When the peer was last refused for its release.
+    pub(super) other_release_at: Option<Mono>,
     /// When it was last said that a certificate has expired.
     pub(super) expiry_said: Option<Mono>,
     workers: Vec<JoinHandle<()>>,
@@ -256,6 +260,8 @@ impl Driver {
             problems: BTreeMap::new(),
             last_word: None,
             refused_at: None,
+            waits: false,
+            other_release_at: None,
             expiry_said: None,
             workers,
         };
@@ -501,7 +507,10 @@ impl Driver {
         let behind = self.log.last().lsn.0.saturating_sub(from.0);
         if behind <= READ_INLINE_RECORDS {
             match read(&self.log, from, max) {
-                Ok(input) if !is_empty(&input) => self.feed(input),
+                Ok(input) if !is_empty(&input) => {
+                    self.problems.remove("log");
+                    self.feed(input);
+                }
                 Ok(input) => self.feed_later(input),
                 Err(e) => self.unreadable(&e),
             }
@@ -570,6 +579,9 @@ impl Driver {
     fn done(&mut self, done: Done) {
         match done {
             Done::Input(input) => {
+                if matches!(input, Input::Records { .. }) && !is_empty(&input) {
+                    self.problems.remove("log");
+                }
                 if let Input::Persisted(done) = input {
                     // One more may have been asked for meanwhile: it begins now.
                     let newer = self.writing.filter(|(number, _)| *number > done);
@@ -630,7 +642,7 @@ impl Driver {
                 self.coming.take_if(|s| s.id == session);
                 if self.session.take_if(|s| s.id == session).is_some() {
                     self.options.side.down();
-                    log::warn!(reason; "pair session lost");
+                    log::warn!(reason, runbook = "peer-lost"; "pair session lost");
                     self.lost_at = Some(clock::mono());
                     self.feed(Input::SessionDown);
                 }
@@ -654,15 +666,9 @@ impl Driver {
     /// A peer whose file disagrees is not admitted. The session stays, so that both say why; a new
     /// file comes with a new session.
     fn first_frame(&mut self, frame: Frame) {
-        let why = match frame {
-            Frame::Config { settings } => disagreement(&self.options.agreement, &settings),
-            _ => Some(
-                "the other appliance runs another release and does not say what its file says: \
-                 bring both to the same"
-                    .to_owned(),
-            ),
-        };
-        let Some(why) = why else {
+        let Frame::Config { settings } = frame else { return self.refuse_release() };
+        self.problems.remove("release");
+        let Some(why) = disagreement(&self.options.agreement, &settings) else {
             self.problems.remove("config");
             self.coming = self.meeting.take();
             return self.welcome();
@@ -671,6 +677,11 @@ impl Driver {
             log::error!(reason = why, runbook = "pair-config-differs"; "the peer is not admitted");
         }
         self.problems.insert("config", why);
+    }
+
+    /// Whether a peer is there that was not admitted yet.
+    pub(super) fn is_meeting(&self) -> bool {
+        self.meeting.is_some()
     }
 
     /// Lets a session in once the log's queue is empty: what an earlier one brought is in the log.
@@ -742,7 +753,8 @@ impl Driver {
                 self.feed(Input::Vrrp(VrrpNews::HeardActive));
             }
             vrrp::Event::Lapsed => {
-                log::warn!(group = event.group; "the addresses lapsed: this node was too slow");
+                log::warn!(group = event.group, runbook = "no-lease";
+                    "the addresses lapsed: this node was too slow");
             }
             // Who is deaf knows nothing of the Active; a MasterDown of its own follows the fault.
             vrrp::Event::Fault => {
@@ -833,11 +845,21 @@ impl Driver {
         self.ask_again(now);
         self.forget_refusals(now);
         self.watch_certificate(now);
+        self.watch_waiting();
         let status = self.machine.status();
         let peer = status.peer_durable.filter(|_| status.linked);
         self.log.keep_for_peer(peer);
         self.watch_peer(status.peer);
         self.publish(true);
+    }
+
+    /// Only an operator can end it: said once, whenever it begins.
+    fn watch_waiting(&mut self) {
+        let waits = self.machine.status().waiting == Waiting::Operator;
+        if waits && !self.waits {
+            log::warn!(runbook = "force-solo"; "this appliance waits for an operator");
+        }
+        self.waits = waits;
     }
 
     /// Invariant 8: the addresses stay only while this node can serve, and with a witness no longer
@@ -867,16 +889,16 @@ impl Driver {
         let register = self.writing.map(|(_, since)| since);
         let disk = [self.log.disk_since(), register].into_iter().flatten().min();
         let hang = self.options.services.hang(disk, now);
-        if hang.is_some() == self.hang.is_some() {
+        // What hangs counts, not since when: one hang may turn into the other.
+        let kind = |hang: Option<Hang>| hang.map(|hang| std::mem::discriminant(&hang));
+        if kind(hang) == kind(self.hang) {
             return self.end_if_hung_for_good(now);
         }
         self.hang = hang;
+        self.problems.remove("hang");
+        self.problems.remove("disk");
         match hang {
-            None => {
-                self.problems.remove("hang");
-                self.problems.remove("disk");
-                log::info!("this node makes progress again");
-            }
+            None => log::info!("this node makes progress again"),
             Some(Hang::Disk(_)) => {
                 let why = "the disk hangs: nothing is acknowledged, and the addresses are let go";
                 self.problems.insert("disk", why.to_owned());
@@ -953,6 +975,8 @@ impl Driver {
             log::error!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook = "branched"; "the pair has branched");
         } else if reason.starts_with(HANDS_OVER) {
             log::warn!(reason, epoch:% = epoch, runbook = "own-health"; "this node hands over for its health");
+        } else if let Some(runbook) = alarm(from, to).filter(|_| self.options.pair.is_some()) {
+            log::warn!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook; "the pair has changed");
         } else if from == State::Pair {
             log::warn!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason; "the pair has changed");
         } else {
@@ -1211,13 +1235,25 @@ fn leads_alone(status: &understudy_proto::pair::Status) -> bool {
     status.role == Role::Primary && !matches!(status.state, State::Pair | State::Joining)
 }
 
+/// The page that helps where a change from one state to another is an alarm; `None` where it is
+/// none, or the way back to PAIR.
+fn alarm(from: State, to: State) -> Option<&'static str> {
+    match (from, to) {
+        (from, to) if from == to => None,
+        (_, State::Solo) => Some("peer-lost"),
+        (State::Pair, State::Joining) => Some("joining"),
+        (_, State::Recovering) => Some("recovering"),
+        _ => None,
+    }
+}
+
 /// The page that helps with a problem of that kind.
 fn problem(kind: &str, what: &str) -> Problem {
     let runbook = match kind {
         "config" => "pair-config-differs",
         "hang" => "runtime-stuck",
         "keyring" | "keyring there" => "pair-keyring",
-        "epoch" | "version" => "pair-refused",
+        "epoch" | "version" | "release" => "pair-refused",
         "chain" | "chain there" => "branched",
         "log" => "pair-full-copy",
         "room" | "tight" | "unfit" => "own-health",

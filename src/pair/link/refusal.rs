@@ -1,13 +1,14 @@
 //! Why no session comes about: a sentence for people on each of the two sides.
 //!
 //! Invariants: what somebody says who is not at the peer's address never reaches the status, only
-//! the log; no sender can fill the log ([`SAID_EVERY`], [`STRANGERS_EVERY`]); a session that comes
-//! up ends what was wrong. Absent on purpose: refusals of a session that stands (the driver's).
+//! the log; no sender can fill the log ([`SAID_EVERY`], [`TOLD_MAX`], [`STRANGERS_EVERY`]); a session
+//! that comes up ends what was wrong. Absent on purpose: refusals of a session that stands (the driver's).
 
 use super::Shared;
 use crate::base::clock;
 use crate::pair::formation::PairId;
 use crate::tls::{PinRefusal, WrongPin};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -20,6 +21,9 @@ use understudy_proto::time::Mono;
 const SAID_EVERY: Duration = Duration::from_secs(1);
 /// A refusal that stays the same is said again after so long.
 const SAID_AGAIN: Duration = Duration::from_mins(10);
+/// Most different refusals that are said within [`SAID_AGAIN`], in each direction: two paths, and a
+/// few reasons on each.
+const TOLD_MAX: usize = 8;
 /// Least time between two lines about strangers.
 const STRANGERS_EVERY: Duration = Duration::from_secs(10);
 
@@ -152,9 +156,25 @@ struct Slot {
     shown: Option<(IpAddr, Why)>,
     said: Option<Mono>,
     unsaid: u64,
+    /// What was said within [`SAID_AGAIN`], oldest first; at most [`TOLD_MAX`].
+    told: VecDeque<(Mono, IpAddr, Why)>,
 }
 
 impl Slot {
+    /// Like [`Slot::speaks`], for what is wrong at `at`: two refusals that come by turns are two
+    /// that stay the same.
+    fn tells(&mut self, now: Mono, at: IpAddr, why: &Why) -> Option<u64> {
+        self.told.retain(|(said, ..)| now.since(*said) < SAID_AGAIN);
+        let known = self.told.iter().any(|(_, path, told)| *path == at && told == why);
+        if known || self.told.len() >= TOLD_MAX {
+            self.unsaid = self.unsaid.saturating_add(1);
+            return None;
+        }
+        let count = self.speaks(now, SAID_EVERY)?;
+        self.told.push_back((now, at, why.clone()));
+        Some(count)
+    }
+
     /// Whether it is time for a line, and how many were left out since the last one.
     fn speaks(&mut self, now: Mono, pause: Duration) -> Option<u64> {
         if self.said.is_some_and(|at| now.since(at) < pause) {
@@ -206,10 +226,8 @@ impl Refusals {
         }
         let theirs = why.is_theirs();
         let slot = if theirs { &mut state.theirs } else { &mut state.ours };
-        let same = slot.shown.as_ref().is_some_and(|(_, shown)| *shown == why);
         slot.shown = Some((at, why.clone()));
-        let pause = if same { SAID_AGAIN } else { SAID_EVERY };
-        let Some(count) = slot.speaks(now, pause) else { return };
+        let Some(count) = slot.tells(now, at, &why) else { return };
         drop(state);
         let reason = Sentence(at, &why);
         if theirs {
@@ -223,5 +241,38 @@ impl Refusals {
             log::error!(peer:% = at, reason:% = reason, count, runbook = "pair-refused";
                 "the peer is refused");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_that_come_by_turns_fill_no_log() {
+        let mut slot = Slot::default();
+        let (one, two) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 1, 1]));
+        let second = |n: u64| Mono::default().after(Duration::from_secs(n));
+        let mut said = 0;
+        for n in 0..600 {
+            let (at, why) =
+                if n % 2 == 0 { (one, Why::OtherVersion) } else { (two, Why::SameNode(NodeId(0))) };
+            said += u32::from(slot.tells(second(n), at, &why).is_some());
+        }
+        assert_eq!(said, 2, "each once");
+        assert_eq!(slot.tells(second(600), one, &Why::OtherVersion), Some(598), "and again later");
+        assert_eq!(slot.tells(second(602), two, &Why::OtherVersion), Some(0), "a new one at once");
+    }
+
+    #[test]
+    fn ever_new_refusals_fill_no_log() {
+        let mut slot = Slot::default();
+        let mut said = 0;
+        for n in 0..=255 {
+            let why = Why::OtherPair { theirs: PairId([n; 16]), ours: PairId([9; 16]) };
+            let now = Mono::default().after(Duration::from_secs(u64::from(n)));
+            said += usize::from(slot.tells(now, IpAddr::from([10, 0, 0, 1]), &why).is_some());
+        }
+        assert_eq!(said, TOLD_MAX);
     }
 }

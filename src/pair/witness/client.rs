@@ -4,10 +4,10 @@
 //! in time is `Lost`, and its connection is given up: a witness that hangs must not hold back the
 //! next question.
 
-use super::{Incoming, WITNESS_NAME};
+use super::{Incoming, Lines, WITNESS_NAME};
 use crate::base::{clock, task};
 use crate::pair::formation::PairIdentity;
-use crate::tls::{self, Pin, TlsError, WITNESS_ALPN};
+use crate::tls::{self, Pin, PinRefusal, TlsError, WITNESS_ALPN};
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
@@ -33,8 +33,12 @@ const ASKS_MAX: usize = 8;
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 /// Longest such pause.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
+/// A connection that lasted so long had held. Longer than the longest pause: of two nodes with one
+/// key, each pushes the other out whenever it comes back, and both must come back seldom.
+const HELD: Duration = Duration::from_secs(5);
 /// Our own questions ("what do you hold?") carry numbers of their own: the machine's come back.
 const OWN: u64 = 1 << 63;
+const NO_WITNESS: &str = "what answers there is no witness";
 
 /// How a node reaches its witness.
 #[derive(Clone, Debug)]
@@ -118,6 +122,7 @@ impl Client {
             status,
             asked: None,
             own: OWN,
+            lines: Lines::default(),
         };
         let task = task::spawn_critical("pair-witness", keeper.run());
         Ok(Self { asks, answers: answers_out, status: status_out, task })
@@ -159,6 +164,7 @@ struct Keeper {
     asked: Option<(u64, WitnessAsk, Mono)>,
     /// The number of our next own question.
     own: u64,
+    lines: Lines,
 }
 
 type Tls = TlsStream<TcpStream>;
@@ -177,22 +183,34 @@ impl Keeper {
     async fn run(mut self) {
         let mut pause = RECONNECT_MIN;
         loop {
-            let problem = match self.connect().await {
+            let (problem, ended) = match self.connect().await {
                 Ok(line) => {
-                    pause = RECONNECT_MIN;
-                    self.converse(line).await
+                    let since = clock::mono();
+                    let problem = self.converse(line).await;
+                    let ended = ended(&problem, clock::mono().since(since));
+                    (problem, ended)
                 }
-                Err(e) => e,
+                Err(e) => (e, Ended::NeverBegun),
             };
             self.lost(&problem);
-            // Whoever waits for an answer does not wait for us to rest.
-            let rest = if self.asked.is_some() { RECONNECT_MIN } else { pause };
-            self.pause(rest).await;
-            pause = (pause * 2).min(RECONNECT_MAX);
+            pause = self.rest(ended, pause).await;
         }
     }
 
-    fn lost(&self, problem: &io::Error) {
+    /// Pauses before the next attempt; returns the pause after that one.
+    async fn rest(&mut self, ended: Ended, pause: Duration) -> Duration {
+        let (rest, in_full) = match ended {
+            Ended::Held => (RECONNECT_MIN, false),
+            // Whoever waits for an answer does not wait for us to rest.
+            Ended::NeverBegun if self.asked.is_some() => (RECONNECT_MIN, false),
+            Ended::NeverBegun => (pause, false),
+            Ended::ThrownOut => (pause, true),
+        };
+        self.pause(rest, in_full).await;
+        if ended == Ended::Held { RECONNECT_MIN } else { (pause * 2).min(RECONNECT_MAX) }
+    }
+
+    fn lost(&mut self, problem: &io::Error) {
         let text = problem.to_string();
         let changed = self.status.send_if_modified(|status| {
             let new = status.reachable || status.problem.as_ref() != Some(&text);
@@ -200,9 +218,9 @@ impl Keeper {
             status.problem = Some(text.clone());
             new
         });
-        if changed {
-            log::warn!(addr:% = self.who.options.address, err:% = problem, runbook = "witness-lost";
-                "the witness is not reachable");
+        if changed && let Some(count) = self.lines.may_say(clock::mono()) {
+            log::warn!(addr:% = self.who.options.address, err:% = problem, count,
+                runbook = "witness-lost"; "the witness is not reachable");
         }
     }
 
@@ -223,7 +241,7 @@ impl Keeper {
         }
     }
 
-    async fn pause(&mut self, rest: Duration) {
+    async fn pause(&mut self, rest: Duration, in_full: bool) {
         let over = clock::mono().after(rest);
         loop {
             let deadline = self.asked.map(|(.., until)| until);
@@ -232,8 +250,11 @@ impl Keeper {
                 () = clock::sleep_until(over) => return,
                 Some(ask) = self.asks.recv() => {
                     take(&mut self.asked, ask, &self.who.options, &self.answers).await;
-                    // A question does not wait for the end of a pause.
-                    return;
+                    // A question does not wait for the end of a pause, but for one that keeps two
+                    // nodes from throwing each other out.
+                    if !in_full {
+                        return;
+                    }
                 }
                 () = until(deadline) => lose(&mut self.asked, &self.answers).await,
             }
@@ -242,7 +263,9 @@ impl Keeper {
 
     /// Asks and answers until the connection ends; returns why.
     async fn converse(&mut self, mut line: Line) -> io::Error {
-        log::info!(addr:% = self.who.options.address; "the witness is reached");
+        if let Some(count) = self.lines.may_say(clock::mono()) {
+            log::info!(addr:% = self.who.options.address, count; "the witness is reached");
+        }
         // What it holds is known from the start, and that it answers at all.
         let mut due = clock::mono();
         loop {
@@ -330,6 +353,24 @@ impl Keeper {
     }
 }
 
+/// How an attempt to reach the witness came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It did not welcome us.
+    NeverBegun,
+    /// It welcomed us, and ended it soon: somebody else may have our key, and our seat.
+    ThrownOut,
+    /// The connection had held, or we gave it up ourselves.
+    Held,
+}
+
+/// What the end of a connection that `lasted` so long says.
+fn ended(problem: &io::Error, lasted: Duration) -> Ended {
+    // What is late was given up by us: the next question needs a new connection at once.
+    let ours = problem.kind() == io::ErrorKind::TimedOut;
+    if ours || lasted >= HELD { Ended::Held } else { Ended::ThrownOut }
+}
+
 /// Takes a question; one that still waits is lost.
 async fn take(
     asked: &mut Option<(u64, WitnessAsk, Mono)>,
@@ -384,24 +425,31 @@ async fn connect(who: &Who) -> io::Result<Line> {
     }
 }
 
+/// rustls says only that verification failed; people need to know what to compare. An end or a reset
+/// of the connection says nothing about keys.
+fn no_tls(e: io::Error) -> io::Error {
+    let text = match PinRefusal::of(&e) {
+        Some(PinRefusal::Theirs(wrong)) => format!(
+            "what answers there shows the pin {}, and [pair.witness] expects the pin {}: compare \
+             it with what `understudy witness init` prints there",
+            wrong.shown, wrong.pinned
+        ),
+        Some(PinRefusal::Ours) => "the witness refuses our certificate: see its log".to_owned(),
+        Some(PinRefusal::Protocol) => NO_WITNESS.to_owned(),
+        None => return e,
+    };
+    io::Error::new(e.kind(), text)
+}
+
 async fn greet(who: &Who) -> io::Result<Line> {
     let tcp = TcpStream::connect(who.options.address).await?;
     tcp.set_nodelay(true)?;
     SockRef::from(&tcp).set_tcp_user_timeout(Some(who.options.connect_timeout))?;
     let name = ServerName::try_from(WITNESS_NAME).map_err(io::Error::other)?;
-    let tls = TlsConnector::from(Arc::clone(&who.tls)).connect(name, tcp).await.map_err(|e| {
-        // rustls says only that verification failed; people need to know what to compare.
-        let pin = who.options.pin;
-        io::Error::new(
-            e.kind(),
-            format!(
-                "{e}; [pair.witness] expects the pin {pin}: compare it with what `understudy \
-                 witness init` prints there"
-            ),
-        )
-    })?;
+    let connector = TlsConnector::from(Arc::clone(&who.tls));
+    let tls = connector.connect(name, tcp).await.map_err(no_tls)?;
     if tls.get_ref().1.alpn_protocol() != Some(WITNESS_ALPN) {
-        return Err(io::Error::other("what answers there is no witness"));
+        return Err(io::Error::other(NO_WITNESS));
     }
     let (reader, mut writer) = tokio::io::split(tls);
     let hello = WitnessRequest::Hello { version: WITNESS_VERSION, pair: who.pair, node: who.node };

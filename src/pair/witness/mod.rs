@@ -19,13 +19,43 @@ pub use client::{Client, ClientOptions, Held, WitnessStatus};
 pub use server::{PairEntry, Server, ServerOptions, WitnessError, init};
 
 use std::io;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use understudy_proto::pair::witness::{WITNESS_MESSAGE_LEN_MAX, WitnessMessageError};
+use understudy_proto::time::Mono;
 
 /// The port that a witness listens on.
 pub const WITNESS_PORT: u16 = 7401;
 /// The name in a witness's certificate. Nobody looks at it: the pin counts.
 const WITNESS_NAME: &str = "understudy-witness";
+
+/// Most lines about one connection's coming and going within [`LINES_EVERY`].
+const LINES_MAX: u8 = 10;
+/// The time in which lines are counted.
+const LINES_EVERY: Duration = Duration::from_mins(1);
+
+/// Counts the lines about a connection that comes and goes: a few are said at once, no more.
+#[derive(Default)]
+struct Lines {
+    since: Option<Mono>,
+    said: u8,
+    unsaid: u64,
+}
+
+impl Lines {
+    /// Whether a line may be written, and how many were left out since the last.
+    fn may_say(&mut self, now: Mono) -> Option<u64> {
+        if self.since.is_none_or(|since| now.since(since) >= LINES_EVERY) {
+            (self.since, self.said) = (Some(now), 0);
+        }
+        if self.said >= LINES_MAX {
+            self.unsaid = self.unsaid.saturating_add(1);
+            return None;
+        }
+        self.said += 1;
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
 
 /// Reads messages off a stream; whole ones only. Dropping [`Incoming::next`] loses nothing.
 struct Incoming<R> {

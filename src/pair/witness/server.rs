@@ -4,7 +4,7 @@
 //! together in the configuration. A node's newest connection ends its older one, so that a pair
 //! holds no more connections than it has pins.
 
-use super::{Incoming, WITNESS_NAME};
+use super::{Incoming, Lines, WITNESS_NAME};
 use crate::base::{clock, task};
 use crate::net::{self, ListenError};
 use crate::pair::formation::PairId;
@@ -179,6 +179,25 @@ struct Kept {
     held: Mutex<Option<WitnessRegister>>,
     /// The newest connection of each pin: told to end when a newer one comes.
     seats: Mutex<BTreeMap<[u8; 32], watch::Sender<bool>>>,
+    /// What was said of the coming and going of each pin.
+    lines: Mutex<BTreeMap<[u8; 32], Lines>>,
+}
+
+impl Kept {
+    /// Takes the seat of `pin`. Returns what tells when a newer connection has it.
+    fn seat(&self, pin: Pin) -> watch::Receiver<bool> {
+        let (seat, ended) = watch::channel(false);
+        if let Some(older) = lock(&self.seats).insert(pin.0, seat) {
+            older.send_replace(true);
+        }
+        ended
+    }
+
+    /// Whether a line about `pin` may be written, and how many were left out since the last. Pins
+    /// are those of the configuration: a few.
+    fn may_say(&self, pin: Pin) -> Option<u64> {
+        lock(&self.lines).entry(pin.0).or_default().may_say(clock::mono())
+    }
 }
 
 impl Server {
@@ -256,8 +275,8 @@ fn open(
             return Err(WitnessError::Pairs(text));
         }
         let held = read(disk, dir, id)?;
-        let seats = Mutex::default();
-        let kept = Arc::new(Kept { id, pins, held: Mutex::new(held), seats });
+        let (seats, lines) = (Mutex::default(), Mutex::default());
+        let kept = Arc::new(Kept { id, pins, held: Mutex::new(held), seats, lines });
         if found.insert(id.0, kept).is_some() {
             return Err(WitnessError::Pairs(format!("pair {id} is configured twice")));
         }
@@ -338,9 +357,11 @@ async fn greet(shared: &Shared, tcp: TcpStream) -> io::Result<Node> {
     let (reader, mut writer) = tokio::io::split(tls);
     let mut incoming = Incoming::new(reader);
     let hello = incoming.next(WitnessRequest::decode).await?;
-    match seat(shared, hello, pin) {
-        Ok((kept, node, ended)) => {
+    match recognize(shared, hello, pin) {
+        Ok((kept, node)) => {
             send(&mut writer, &WitnessReply::Welcome).await?;
+            // Only now: who cannot be welcomed throws nobody out, and leaves no seat behind.
+            let ended = kept.seat(pin);
             Ok(Node { incoming, writer, kept, node, pin, ended })
         }
         Err(sentence) => {
@@ -351,10 +372,12 @@ async fn greet(shared: &Shared, tcp: TcpStream) -> io::Result<Node> {
     }
 }
 
-type Seat = (Arc<Kept>, NodeId, watch::Receiver<bool>);
-
 /// Finds the pair of a hello, where the pin is one of its; or the sentence that says why not.
-fn seat(shared: &Shared, hello: WitnessRequest, pin: Pin) -> Result<Seat, String> {
+fn recognize(
+    shared: &Shared,
+    hello: WitnessRequest,
+    pin: Pin,
+) -> Result<(Arc<Kept>, NodeId), String> {
     let WitnessRequest::Hello { version, pair, node } = hello else {
         return Err("a node says hello before it asks".to_owned());
     };
@@ -377,17 +400,15 @@ fn seat(shared: &Shared, hello: WitnessRequest, pin: Pin) -> Result<Seat, String
              joined anew, put its pin into the configuration of the witness and start it again"
         ));
     }
-    let (seat, ended) = watch::channel(false);
-    if let Some(older) = lock(&kept.seats).insert(pin.0, seat) {
-        older.send_replace(true);
-    }
-    Ok((Arc::clone(kept), node, ended))
+    Ok((Arc::clone(kept), node))
 }
 
 /// Serves a node until it goes.
 async fn attend(shared: &Arc<Shared>, mut node: Node, peer: SocketAddr) {
     let (id, number) = (node.kept.id, node.node.0);
-    log::info!(pair:% = id, node = number, peer:% = peer; "a node has connected");
+    if let Some(count) = node.kept.may_say(node.pin) {
+        log::info!(pair:% = id, node = number, peer:% = peer, count; "a node has connected");
+    }
     let mut ended = node.ended.clone();
     let reason = tokio::select! {
         biased;
@@ -401,7 +422,9 @@ async fn attend(shared: &Arc<Shared>, mut node: Node, peer: SocketAddr) {
         seats.remove(&node.pin.0);
     }
     drop(seats);
-    log::info!(pair:% = id, node = number, peer:% = peer, reason; "a node has gone");
+    if let Some(count) = node.kept.may_say(node.pin) {
+        log::info!(pair:% = id, node = number, peer:% = peer, reason, count; "a node has gone");
+    }
 }
 
 /// Returns why it ended.

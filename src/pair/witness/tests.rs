@@ -14,6 +14,7 @@ use tempfile::{TempDir, tempdir};
 use understudy_proto::id::{Epoch, NodeId};
 use understudy_proto::pair::Insync;
 use understudy_proto::pair::witness::{WitnessAnswer, WitnessAsk, WitnessRegister};
+use understudy_proto::time::Mono;
 
 /// Two nodes of a pair, and a witness's folder.
 struct Stage {
@@ -205,6 +206,50 @@ async fn a_nodes_newer_connection_ends_its_older() {
         }
     })
     .await;
+}
+
+#[test]
+fn what_comes_and_goes_without_end_fills_no_log() {
+    let mut lines = Lines::default();
+    let second = |n: u64| Mono::default().after(Duration::from_secs(n));
+    let said = (0..59).filter(|n| lines.may_say(second(*n)).is_some()).count();
+    assert_eq!(said, usize::from(LINES_MAX));
+    assert_eq!(lines.may_say(second(60)), Some(49), "those that were left out are counted");
+    assert_eq!(lines.may_say(second(61)), Some(0));
+}
+
+/// Two processes with one key, as after a data directory was copied.
+#[tokio::test]
+async fn two_with_one_key_throw_each_other_out_ever_more_seldom() {
+    let stage = Stage::new();
+    let _server = stage.serve();
+    let (one, two) = (stage.client(0), stage.client(0));
+    // How often either was seen to lose the witness.
+    let mut losses = 0;
+    let mut was = [false; 2];
+    for _ in 0..750 {
+        for (client, was) in [&one, &two].into_iter().zip(&mut was) {
+            let now = client.status().reachable;
+            losses += u32::from(*was && !now);
+            *was = now;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // With the shortest pause each time it would be some thirty.
+    assert!((1..=12).contains(&losses), "{losses}");
+}
+
+#[tokio::test]
+async fn a_connection_that_just_ends_says_nothing_about_pins() {
+    let stage = Stage::new();
+    let listener = tokio::net::TcpListener::bind(stage.at).await.unwrap();
+    let closing = async { while listener.accept().await.is_ok() {} };
+    let client = stage.client(0);
+    let text = tokio::select! {
+        () = closing => String::new(),
+        text = problem(&client) => text,
+    };
+    assert!(!text.is_empty() && !text.contains("pin"), "{text}");
 }
 
 #[tokio::test]

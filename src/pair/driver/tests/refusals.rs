@@ -177,3 +177,21 @@ async fn a_peer_of_another_release_is_refused_on_both_sides() {
     assert_eq!(sorry, Frame::Sorry(Sorry::Version { version: VERSION }));
     says(&a, "pair-refused", "speaks version 77").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_does_not_say_what_its_file_says_is_of_another_release() {
+    let (_zero, a, _one, mut fake) = with_a_fake().await;
+    loop {
+        if let Event::Up { session, queue, .. } = soon(fake.link.events.recv()).await.unwrap() {
+            queue.send(&Frame::Refuse { seen: Epoch(1) }).unwrap();
+            fake.session = Some((session, queue));
+            break;
+        }
+    }
+    says(&a, "pair-refused", "runs another release").await;
+    // On the next session it does.
+    fake.session.as_ref().unwrap().1.end_with(&Frame::Goodbye);
+    fake.meet().await;
+    let gone = |s: &PairStatus| !s.problems.iter().any(|p| p.what.contains("another release"));
+    a.until("settled", gone).await;
+}
