@@ -245,6 +245,7 @@ impl<'a> Known<'a> {
 
 /// The leader's rows while tasks are carried out.
 pub struct Merging<'a> {
+    before: &'a dyn Keys,
     rows: Overlay<'a>,
     branch: BranchId,
     node: NodeId,
@@ -254,13 +255,19 @@ pub struct Merging<'a> {
 
 impl<'a> Merging<'a> {
     fn new(keys: &'a dyn Keys, branch: BranchId, node: NodeId) -> Self {
-        Self { rows: Overlay::new(keys), branch, node, made: Vec::new(), bytes: 0 }
+        Self { before: keys, rows: Overlay::new(keys), branch, node, made: Vec::new(), bytes: 0 }
     }
 
     /// The rows as they are now.
     #[must_use]
     pub fn keys(&self) -> &dyn Keys {
         &self.rows
+    }
+
+    /// The rows as they were before this step: clients see it all at once.
+    #[must_use]
+    pub fn before(&self) -> &dyn Keys {
+        self.before
     }
 
     /// Which branch is merged.
