@@ -143,6 +143,11 @@ fn key_map(branch: BranchId, table: u8, old: &[u8]) -> Vec<u8> {
     prefix(b'm', branch).bytes(&[table]).bytes(old).done()
 }
 
+/// Whether a change of [`Kind::BRANCH`] merged something: the other side's, so none can merge it back.
+pub fn is_step(change: &[u8]) -> Result<bool, codec::DecodeError> {
+    Ok(matches!(codec::decode("change of a merge", change)?, Change::Step { .. }))
+}
+
 /// How far the merge of `branch` is in this view; `None` when nothing was taken.
 pub fn progress(keys: &dyn Keys, branch: BranchId) -> Result<Option<Progress>, RowError> {
     let row = keys.get(&prefix(b's', branch).done())?;

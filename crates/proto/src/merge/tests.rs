@@ -794,6 +794,27 @@ fn tenants_of_a_branch_get_ids_that_it_has_no_keys_for() {
 }
 
 #[test]
+fn a_second_branch_of_one_fork_is_left_to_an_operator() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    b.deliver(ADA, 200, false, false);
+    let first = BranchId { fork, epoch: b.epoch };
+    a.run(&Begin { branch: first }).unwrap();
+    // The merge goes on without an end, and the branch is forced meanwhile.
+    let half = merge(&a, &b, fork, Some(8));
+    assert!(half.log.iter().any(|(_, kind, c)| *kind == Kind::BRANCH && is_step(c).unwrap()));
+    b.epoch = Epoch(5);
+    b.deliver(ADA, 201, false, false);
+    let second = BranchId { fork, epoch: b.epoch };
+    assert_eq!(half.clone().run(&Begin { branch: second }), Err(MergeFault::Other(first)));
+    assert_eq!(half.clone().run(&Begin { branch: first }), Ok(()));
+    let whole = merge(&half, &Node { epoch: first.epoch, ..b.clone() }, fork, None);
+    assert_eq!(whole.clone().run(&Begin { branch: second }), Err(MergeFault::Other(first)));
+    // Nothing was merged yet: the second takes the first one's place.
+    assert_eq!(a.run(&Begin { branch: second }), Ok(()));
+    assert!(a.log.iter().all(|(_, kind, c)| *kind != Kind::BRANCH || !is_step(c).unwrap()));
+}
+
+#[test]
 fn a_shipped_body_that_was_pushed_out_is_no_change_that_cannot_be_applied() {
     let mut node = Node::empty();
     let branch = BranchId { fork: Lsn(0), epoch: Epoch(3) };
