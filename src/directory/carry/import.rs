@@ -169,8 +169,8 @@ impl Filling<'_> {
             match source.next(progress).await?.ok_or(CarryError::Format)? {
                 Item::Rows(piece) => {
                     rows += piece.len() as u64;
-                    // No export writes rows that belong to a pair; a crafted file might.
-                    if piece.iter().any(|(key, _)| carry::is_local(key)) {
+                    // No export writes such rows; a crafted file might.
+                    if piece.iter().any(|(key, _)| carry::is_forged(key)) {
                         return Err(CarryError::Format);
                     }
                     self.step(Step::Rows(piece)).await?;

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use tokio::sync::mpsc::Sender;
 use understudy_proto::directory;
 use understudy_proto::id::{Lsn, TenantId, UploadId};
-use understudy_proto::merge::{BranchId, Kinds, PIECE_LEN_MAX};
+use understudy_proto::merge::{self, BranchId, Kinds, PIECE_LEN_MAX};
 use understudy_proto::record::Kind;
 
 /// An upload that a change after the fork links has mostly begun at most so many records before it.
@@ -91,10 +91,10 @@ impl Shipping<'_> {
             let store = self.store;
             store.history(next, end, |header, plain| {
                 if header.lsn > fork
-                    && matches!(plain, Plain::Change(_))
-                    && !self.can_merge(header.kind)
+                    && let Plain::Change(change) = &plain
+                    && let Some(why) = self.alien(header.kind, change)
                 {
-                    alien.get_or_insert((header.lsn, header.kind));
+                    alien.get_or_insert((header.lsn, why));
                 }
                 let Some(change) = self.note(header.lsn, plain, system) else { return Ok(()) };
                 let wanted = (header.tenant == TenantId::SYSTEM) == system
@@ -108,9 +108,8 @@ impl Shipping<'_> {
                 }
                 Ok::<(), StoreError>(())
             })?;
-            if let Some((lsn, kind)) = alien {
-                let what = format!("record {lsn} is of kind {}, which cannot be merged", kind.0);
-                return Err(BranchError::Peer(what));
+            if let Some((lsn, why)) = alien {
+                return Err(BranchError::Peer(format!("record {lsn} {why}")));
             }
             for found in found {
                 self.send_change(found)?;
@@ -125,8 +124,18 @@ impl Shipping<'_> {
         kind == Kind::IMPORT && !self.known.contains(&tenant)
     }
 
-    fn can_merge(&self, kind: Kind) -> bool {
-        kind == Kind::BRANCH || self.kinds.merges(kind)
+    /// Why a change of this branch cannot be merged, if it cannot.
+    fn alien(&self, kind: Kind, change: &[u8]) -> Option<String> {
+        if kind != Kind::BRANCH {
+            let what = || format!("is of kind {}, which cannot be merged", kind.0);
+            return (!self.kinds.merges(kind)).then(what);
+        }
+        match merge::is_step(change) {
+            Ok(false) => None,
+            // What it merged is the other side's: whoever took it back might double it.
+            Ok(true) => Some("merged the other side's mail already: an operator decides".into()),
+            Err(e) => Some(format!("is not understood: {e}")),
+        }
     }
 
     /// Remembers a part; gives a change back. The system has no bodies.

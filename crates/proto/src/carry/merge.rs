@@ -4,7 +4,7 @@
 //! Invariants: a tenant with data that does not come from the same file takes none of it: the merge
 //! stands still there, and nothing is lost. A file that was imported here, too, is not taken again.
 
-use super::{Import, ImportRules, Progress, Step, is_empty, progress};
+use super::{Import, ImportRules, Progress, Step, is_empty, is_local, progress};
 use crate::codec::{self, DecodeError};
 use crate::id::{Lsn, UploadId};
 use crate::merge::{Known, Merging, key_body};
@@ -110,7 +110,9 @@ impl Merge for ImportRules {
         let step = match import.step {
             Step::Rows(mut rows) => {
                 rows.truncate(to);
-                Step::Merged { rows: rows.split_off(from.min(rows.len())), bodies: vec![], last }
+                let mut rows = rows.split_off(from.min(rows.len()));
+                rows.retain(|(key, _)| !is_local(key));
+                Step::Merged { rows, bodies: vec![], last }
             }
             Step::Bodies(mut bodies) => {
                 bodies.truncate(to);

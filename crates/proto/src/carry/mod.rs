@@ -79,10 +79,18 @@ pub fn progress(keys: &dyn Keys) -> Result<Option<Progress>, RowError> {
     Ok(keys.get(KEY_IMPORT)?.map(|v| codec::decode("an import", &v)).transpose()?)
 }
 
-/// Whether a row means something in its own pair only: how far an import is, and what branches had
-/// ([`crate::merge`]).
+/// Whether a row means something in its own pair only: how far an import is, what branches had
+/// ([`crate::merge`]), what is kept for a merge (`g`, `G`: their bodies lie in its packs), and the
+/// epoch of a gap (`J`: here it would hide that none was left).
 #[must_use]
 pub fn is_local(key: &[u8]) -> bool {
+    is_forged(key) || matches!(key.first(), Some(b'g' | b'G' | b'J'))
+}
+
+/// Whether no file has such a row; others of [`is_local`] are in files of older versions, and stay
+/// behind.
+#[must_use]
+pub fn is_forged(key: &[u8]) -> bool {
     key == KEY_IMPORT || key.first() == Some(&b'B')
 }
 
@@ -154,7 +162,11 @@ impl Command for Import {
             None => {}
         }
         let answer = self.number.saturating_add(1);
-        Ok(Decision { change: Some(codec::encode(self)), answer })
+        let mut import = self.clone();
+        if let Step::Rows(rows) = &mut import.step {
+            rows.retain(|(key, _)| !is_local(key));
+        }
+        Ok(Decision { change: Some(codec::encode(&import)), answer })
     }
 }
 
@@ -277,6 +289,19 @@ mod tests {
         assert_eq!(found, Item { body: here, ..item() });
         assert!(keys.bodies.is_empty() && keys.rows.len() == 2);
         assert_eq!(take(&mut keys, 0, rows), Err(ImportRefusal::NotEmpty));
+    }
+
+    #[test]
+    fn what_belongs_to_another_pair_stays_behind() {
+        let mut keys = MemKeys::default();
+        let row = |key: &[u8]| (key.to_vec(), b"1".to_vec());
+        let local = [&b"J\0\0\0\x01\0\0\0\x01"[..], b"g\0", b"G\0", b"B\0", KEY_IMPORT];
+        assert!(local.iter().all(|key| is_local(key)) && !is_local(b"N\0"));
+        let mut rows: Vec<Row> = local.iter().map(|key| row(key)).collect();
+        rows.push(row(b"a"));
+        assert_eq!(take(&mut keys, 0, Step::Rows(rows)), Ok(1));
+        assert_eq!(take(&mut keys, 1, Step::Finish), Ok(2));
+        assert_eq!(keys.rows.into_keys().collect::<Vec<_>>(), [b"a".to_vec()]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use super::UID_JUMP;
 use super::commands::{At, CopyPairs, FirstEmail, FlagsOp, NewMailbox};
 use super::rows::{
     self, AccountState, ChangeRow, Email, Entry, Flags, Grave, Mailbox, Touched, key_change,
-    key_email, key_entry, key_grave, key_jump, key_mailbox, key_mailbox_grave, key_state,
+    key_email, key_entry, key_grave, key_jump, key_mailbox, key_mailbox_grave, key_reserved,
+    key_state,
 };
 use crate::codec;
 use crate::id::{AccountId, EmailId, Epoch, MailboxId, ModSeq, QueueId, Uid};
@@ -131,6 +132,12 @@ pub(super) enum Change {
         graves: Vec<(AccountId, MailboxId, Uid)>,
         mailboxes: Vec<(AccountId, MailboxId)>,
     },
+    /// Merge: UIDs below are kept free for the branch's messages. UIDNEXT does not say so: clients
+    /// look for what comes up from there (RFC 9051 2.3.1.1).
+    Reserve {
+        account: AccountId,
+        next: Vec<(MailboxId, Uid)>,
+    },
 }
 
 /// See [`Change::Place`].
@@ -225,7 +232,7 @@ impl Apply for MailboxRules {
             Change::Raise { account, modseq, email, mailbox, next } => {
                 raise(keys, account, AccountState { modseq, email, mailbox }, next)
             }
-            Change::Place(place) => put_in_place(keys, at.epoch, *place),
+            Change::Place(place) => put_in_place(keys, *place),
             Change::Touch { account, modseq, touched } => touch(keys, account, modseq, touched),
             Change::Revive { account, modseq, mailbox, name } => {
                 revive(keys, account, modseq, (mailbox, name))
@@ -243,6 +250,14 @@ impl Apply for MailboxRules {
                 }
                 for (account, mailbox) in mailboxes {
                     keys.delete(&key_mailbox_grave(account, mailbox))?;
+                }
+                Ok(())
+            }
+            Change::Reserve { account, next } => {
+                for (id, next) in next {
+                    let next =
+                        next.max(rows::next_uid(keys, account, &mailbox(keys, account, id)?)?);
+                    keys.put(&key_reserved(account, id), &codec::encode(&next))?;
                 }
                 Ok(())
             }
@@ -269,7 +284,7 @@ fn raise(
     Ok(())
 }
 
-fn put_in_place(keys: &mut dyn KeysMut, epoch: Epoch, place: Place) -> Result<(), ApplyError> {
+fn put_in_place(keys: &mut dyn KeysMut, place: Place) -> Result<(), ApplyError> {
     let Place { account, modseq, source, remove, to, uid, email: id, flags } = place;
     let (mut row, internal_date) = match &source {
         Source::Entry(mailbox, uid) => {
@@ -295,7 +310,8 @@ fn put_in_place(keys: &mut dyn KeysMut, epoch: Epoch, place: Place) -> Result<()
     keys.put(&key_email(account, id), &codec::encode(&row))?;
     let entry = Entry { uid, email: id, flags, modseq, internal_date, size: row.size };
     let mut target = mailbox(keys, account, to)?;
-    add(keys, (account, epoch), &mut target, &entry)?;
+    // The gap that it may come behind was not left by this reign.
+    put_entry(keys, account, &mut target, &entry)?;
     put_mailbox(keys, account, &target)?;
     let mut state = state(keys, account)?;
     state.email = state.email.max(id);
@@ -513,6 +529,15 @@ fn add(
     if entry.uid.0.saturating_sub(row.uid_next.0) >= UID_JUMP {
         keys.put(&key_jump(account, row.id), &codec::encode(&epoch))?;
     }
+    put_entry(keys, account, row, entry)
+}
+
+fn put_entry(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    row: &mut Mailbox,
+    entry: &Entry,
+) -> Result<(), ApplyError> {
     keys.put(&key_entry(account, row.id, entry.uid), &codec::encode(entry))?;
     count(row, entry, true);
     row.uid_next = row.uid_next.max(entry.uid.next());

@@ -547,10 +547,11 @@ fn next_uid(
     mailbox: &Mailbox,
     moment: Moment,
 ) -> Result<Uid, DecideError<MailboxRefusal>> {
+    let next = rows::next_uid(keys, account, mailbox)?;
     if moment.fork > rows::jumped(keys, account, mailbox.id)? {
-        return Ok(Uid(mailbox.uid_next.0.saturating_add(super::UID_JUMP)));
+        return Ok(Uid(next.0.saturating_add(super::UID_JUMP)));
     }
-    Ok(mailbox.uid_next)
+    Ok(next)
 }
 
 /// What expunging and deleting kept for a merge goes: no other branch can need it. Name only what

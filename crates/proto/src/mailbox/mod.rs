@@ -12,6 +12,7 @@
 //! | `g` account mailbox uid | [`Grave`]: an expunged message, while a branch may need it |
 //! | `G` account mailbox | [`Mailbox`]: a deleted one, likewise |
 //! | `J` account mailbox | the epoch in which its UIDs last left a gap |
+//! | `N` account mailbox | UIDs below are kept free for the messages of a branch |
 //!
 //! Invariants: a UID, an email id and a mailbox id are given once and never again; `uid_next` and
 //! the account's modseq only grow; a mailbox's counts equal its entries. Absent: bodies (the store's

@@ -201,6 +201,10 @@ pub(crate) fn key_jump(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
     Key::new(b'J').u32(account.0).u32(mailbox.0).done()
 }
 
+pub(crate) fn key_reserved(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
+    Key::new(b'N').u32(account.0).u32(mailbox.0).done()
+}
+
 pub(crate) fn key_state(account: AccountId) -> Vec<u8> {
     Key::new(b'A').u32(account.0).done()
 }
@@ -331,6 +335,16 @@ pub(super) fn jumped(
     mailbox: MailboxId,
 ) -> Result<Epoch, RowError> {
     Ok(row(keys, "gap in a mailbox", &key_jump(account, mailbox))?.unwrap_or_default())
+}
+
+/// The UID that the mailbox's next message gets: the ones below may be a branch's.
+pub(super) fn next_uid(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: &Mailbox,
+) -> Result<Uid, RowError> {
+    let reserved: Option<Uid> = row(keys, "reserved UIDs", &key_reserved(account, mailbox.id))?;
+    Ok(mailbox.uid_next.max(reserved.unwrap_or_default()))
 }
 
 /// Expunged messages and deleted mailboxes that are kept for a merge, at most `limit` of each.

@@ -27,6 +27,12 @@ pub enum MergeFault {
     /// A task met rows that it does not understand.
     #[error("a task of the merge cannot be carried out: {0}")]
     Task(String),
+    /// Mail of this branch may be here already, as the other's.
+    #[error(
+        "branch {0}, which parts at the same record, was merged here, if only in part: to merge this \
+         one, too, might double mail, so an operator decides"
+    )]
+    Other(BranchId),
 }
 
 type Decided<A> = Result<Decision<A>, DecideError<MergeFault>>;
@@ -35,7 +41,8 @@ fn decided<A>(change: &Change, answer: A) -> Decided<A> {
     Ok(Decision { change: Some(codec::encode(change)), answer })
 }
 
-/// A merge begins, for the system's rows: from here on it is known after a restart, too.
+/// A merge begins, for the system's rows: from here on it is known after a restart, too. Refused when
+/// another branch of the same fork was merged: they share records, and which is not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Begin {
     /// Which branch.
@@ -48,6 +55,13 @@ impl Command for Begin {
     type Refusal = MergeFault;
 
     fn decide(&self, keys: &dyn Keys, moment: Moment) -> Decided<()> {
+        // The system's stages come first: before the first of them nothing was merged anywhere.
+        let merged = branches(keys)?.into_iter().find(|(id, progress)| {
+            id.fork == self.branch.fork && *id != self.branch && progress.stage > 0
+        });
+        if let Some((other, _)) = merged {
+            return Err(DecideError::Refused(MergeFault::Other(other)));
+        }
         if progress(keys, self.branch)?.is_some() {
             return Ok(Decision { change: None, answer: () });
         }

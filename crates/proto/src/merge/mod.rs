@@ -143,6 +143,11 @@ fn key_map(branch: BranchId, table: u8, old: &[u8]) -> Vec<u8> {
     prefix(b'm', branch).bytes(&[table]).bytes(old).done()
 }
 
+/// Whether a change of [`Kind::BRANCH`] merged something: the other side's, so none can merge it back.
+pub fn is_step(change: &[u8]) -> Result<bool, codec::DecodeError> {
+    Ok(matches!(codec::decode("change of a merge", change)?, Change::Step { .. }))
+}
+
 /// How far the merge of `branch` is in this view; `None` when nothing was taken.
 pub fn progress(keys: &dyn Keys, branch: BranchId) -> Result<Option<Progress>, RowError> {
     let row = keys.get(&prefix(b's', branch).done())?;
@@ -245,6 +250,7 @@ impl<'a> Known<'a> {
 
 /// The leader's rows while tasks are carried out.
 pub struct Merging<'a> {
+    before: &'a dyn Keys,
     rows: Overlay<'a>,
     branch: BranchId,
     node: NodeId,
@@ -254,13 +260,19 @@ pub struct Merging<'a> {
 
 impl<'a> Merging<'a> {
     fn new(keys: &'a dyn Keys, branch: BranchId, node: NodeId) -> Self {
-        Self { rows: Overlay::new(keys), branch, node, made: Vec::new(), bytes: 0 }
+        Self { before: keys, rows: Overlay::new(keys), branch, node, made: Vec::new(), bytes: 0 }
     }
 
     /// The rows as they are now.
     #[must_use]
     pub fn keys(&self) -> &dyn Keys {
         &self.rows
+    }
+
+    /// The rows as they were before this step: clients see it all at once.
+    #[must_use]
+    pub fn before(&self) -> &dyn Keys {
+        self.before
     }
 
     /// Which branch is merged.

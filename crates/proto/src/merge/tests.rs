@@ -43,6 +43,9 @@ struct Node {
     now: u64,
     /// Every UID that a client may have seen, and what it named.
     seen: BTreeMap<(AccountId, MailboxId, Uid), [u8; 32]>,
+    /// What is there now, and every UIDNEXT that a client saw last.
+    here: BTreeSet<(AccountId, MailboxId, Uid)>,
+    next: BTreeMap<(AccountId, MailboxId), Uid>,
 }
 
 impl Node {
@@ -54,6 +57,8 @@ impl Node {
             fork: Epoch(0),
             now: 1_700_000_000_000,
             seen: BTreeMap::new(),
+            here: BTreeSet::new(),
+            next: BTreeMap::new(),
         }
     }
 
@@ -117,10 +122,24 @@ impl Node {
 
     /// Clients see what there is.
     fn look(&mut self) {
+        if carry::progress(&self.keys).unwrap().is_some() {
+            return; // Nobody has the tenant before it is whole.
+        }
+        let before = std::mem::take(&mut self.here);
         for account in [ADA, BOB] {
             for (row, entry, hash) in self.messages(account) {
+                let spot = (account, row.id, entry.uid);
+                let next = self.next.get(&(account, row.id)).copied().unwrap_or_default();
+                assert!(
+                    before.contains(&spot) || entry.uid >= next,
+                    "{spot:?} comes up below UIDNEXT {next}, which was seen"
+                );
+                self.here.insert(spot);
                 let before = self.seen.insert((account, row.id, entry.uid), hash);
                 assert!(before.is_none_or(|b| b == hash), "a UID names two messages on one side");
+            }
+            for row in mailbox::mailboxes(&self.keys, account).unwrap() {
+                self.next.insert((account, row.id), row.uid_next);
             }
         }
     }
@@ -327,6 +346,16 @@ impl Node {
 
 /// Ships the branch's records and merges them; `stop_at`: the leader crashes after so many commands.
 fn merge(leader: &Node, branch: &Node, fork: Lsn, stop_at: Option<usize>) -> Node {
+    merge_while(leader, branch, (fork, stop_at), |_| {})
+}
+
+/// The same; before each step of it the leader's clients do something.
+fn merge_while(
+    leader: &Node,
+    branch: &Node,
+    (fork, stop_at): (Lsn, Option<usize>),
+    mut meanwhile: impl FnMut(&mut Node),
+) -> Node {
     let mut node = leader.clone();
     node.fork = Epoch(0);
     let id = BranchId { fork, epoch: branch.epoch };
@@ -371,6 +400,7 @@ fn merge(leader: &Node, branch: &Node, fork: Lsn, stop_at: Option<usize>) -> Nod
         fold_theirs(planner.as_mut(), &node.keys, id).unwrap();
         let tasks: Arc<[Vec<u8>]> = planner.plan(&Known::new(&node.keys, id)).unwrap().into();
         loop {
+            meanwhile(&mut node);
             let (tasks, kinds) = (Arc::clone(&tasks), kinds());
             let count = tasks.len();
             if node.run(&Step { branch: id, stage, tasks, kinds, node: NodeId(1) }).unwrap()
@@ -602,6 +632,52 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    /// Mail arrives at the leader before every step: [`Node::look`] is every client's view.
+    #[test]
+    fn clients_of_the_leader_see_uids_ascend_during_a_merge(left in does(), right in does()) {
+        let (mut a, mut b, fork) = split(&Node::new());
+        left.iter().for_each(|d| a.act(d, 1_001));
+        right.iter().for_each(|d| b.act(d, 1_002));
+        let mut n = 5_000;
+        let merged = merge_while(&a, &b, (fork, None), |node| {
+            n += 1;
+            node.deliver(ADA, n, false, false);
+        });
+        counts(&merged);
+        check_uids(&a, &merged)?;
+        check_uids(&b, &merged)?;
+        let all = hashes(&merged);
+        prop_assert!((5_001..=n).all(|n| all.keys().any(|hash| hash[..4] == n.to_be_bytes())));
+    }
+}
+
+#[test]
+fn a_branchs_uids_are_kept_unless_mail_arrived_above_them() {
+    let (a, mut b, fork) = split(&Node::new());
+    (0..3).for_each(|n| b.deliver(ADA, 200 + n, false, false));
+    let uids = |node: &Node| {
+        let all = mailbox::entries_range(&node.keys, ADA, INBOX, ALL).unwrap();
+        all.iter().map(|e| e.uid).collect::<Vec<_>>()
+    };
+    assert_eq!(uids(&merge(&a, &b, fork, None)), uids(&b));
+    let (mut n, mut came, highest) = (300, Uid(0), uids(&b).last().copied().unwrap());
+    let merged = merge_while(&a, &b, (fork, None), |node| {
+        n += 1;
+        node.deliver(ADA, n, false, false);
+        let last = uids(node).last().copied().unwrap();
+        if came == Uid(0) && last > highest {
+            came = last;
+        }
+    });
+    assert!(came > highest, "what arrives between the stages goes above the branch's");
+    let of_branch = |hash: &[u8; 32]| (200..203).any(|n: u32| hash[..4] == n.to_be_bytes());
+    let placed: Vec<_> = merged.messages(ADA).into_iter().filter(|m| of_branch(&m.2)).collect();
+    assert_eq!(placed.len(), 3);
+    assert!(placed.iter().all(|(_, entry, _)| entry.uid > came), "clients saw {came} before them");
+}
+
 /// Two sides of `base`; what a no-witness promotion does is done.
 fn split(base: &Node) -> (Node, Node, Lsn) {
     let (mut a, mut b) = (base.clone(), base.clone());
@@ -715,6 +791,27 @@ fn tenants_of_a_branch_get_ids_that_it_has_no_keys_for() {
     let merged = merge(&a, &b, fork, None);
     let ids: Vec<u32> = directory::tenants(&merged.keys).unwrap().iter().map(|t| t.id.0).collect();
     assert_eq!(ids, [5, 7], "the leader is node 1: odd ones, above the branch's");
+}
+
+#[test]
+fn a_second_branch_of_one_fork_is_left_to_an_operator() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    b.deliver(ADA, 200, false, false);
+    let first = BranchId { fork, epoch: b.epoch };
+    a.run(&Begin { branch: first }).unwrap();
+    // The merge goes on without an end, and the branch is forced meanwhile.
+    let half = merge(&a, &b, fork, Some(8));
+    assert!(half.log.iter().any(|(_, kind, c)| *kind == Kind::BRANCH && is_step(c).unwrap()));
+    b.epoch = Epoch(5);
+    b.deliver(ADA, 201, false, false);
+    let second = BranchId { fork, epoch: b.epoch };
+    assert_eq!(half.clone().run(&Begin { branch: second }), Err(MergeFault::Other(first)));
+    assert_eq!(half.clone().run(&Begin { branch: first }), Ok(()));
+    let whole = merge(&half, &Node { epoch: first.epoch, ..b.clone() }, fork, None);
+    assert_eq!(whole.clone().run(&Begin { branch: second }), Err(MergeFault::Other(first)));
+    // Nothing was merged yet: the second takes the first one's place.
+    assert_eq!(a.run(&Begin { branch: second }), Ok(()));
+    assert!(a.log.iter().all(|(_, kind, c)| *kind != Kind::BRANCH || !is_step(c).unwrap()));
 }
 
 #[test]

@@ -24,8 +24,6 @@ use crate::time::UnixMs;
 pub(crate) const ACCOUNTS: u8 = b'a';
 /// Account and mailbox of the branch to our mailbox.
 const MAILBOXES: u8 = b'b';
-/// Account and mailbox of the branch: UIDs below were seen as ours.
-const HORIZONS: u8 = b'h';
 
 /// The mailboxes that every account begins with.
 const FIRST_MAILBOXES: MailboxId = MailboxId(6);

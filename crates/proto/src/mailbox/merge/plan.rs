@@ -224,9 +224,8 @@ fn mailboxes(
 fn messages(tasks: &mut Vec<Task>, account: AccountId, theirs: &AccountTrace, ours: &AccountTrace) {
     // In order of the branch's places, so that what gets new UIDs keeps its order.
     let mut all: Vec<(&Lineage, &Trace)> = theirs.messages.iter().collect();
-    // Copies first: what they are copied from may move.
-    let copy = |t: &Trace| !matches!(t.new, Some((Content::Of(_), ..)));
-    all.sort_by_key(|(_, trace)| (copy(trace), trace.last));
+    // What is new first: what it is copied from may move. The rest gets its UIDs behind that.
+    all.sort_by_key(|(_, trace)| (trace.new.is_none(), trace.last));
     for (lineage, trace) in all {
         let other = ours.messages.get(lineage);
         let (theirs, ours_box) = (Box::new(trace.clone()), other.cloned().map(Box::new));

@@ -6,7 +6,7 @@ use super::super::rows::{self, AccountState, Flags, Mailbox, Touched};
 use super::super::{INBOX, NAME_LEN_MAX};
 use super::plan::{Open, Task, key_in, key_of};
 use super::trace::{Content, Ops, Spot, Trace};
-use super::{ACCOUNTS, HORIZONS, MAILBOXES};
+use super::{ACCOUNTS, MAILBOXES};
 use crate::codec;
 use crate::id::{AccountId, Lsn, MailboxId, ModSeq, Uid};
 use crate::merge::{Merging, key_body};
@@ -97,8 +97,8 @@ fn next_modseq(on: &Merging<'_>, account: AccountId) -> Result<ModSeq, ApplyErro
 }
 
 fn next_uid(on: &Merging<'_>, account: AccountId, id: MailboxId) -> Result<Uid, ApplyError> {
-    let row = rows::mailbox(on.keys(), account, id)?;
-    Ok(row.ok_or(ApplyError::Missing("a mailbox"))?.uid_next)
+    let row = rows::mailbox(on.keys(), account, id)?.ok_or(ApplyError::Missing("a mailbox"))?;
+    Ok(rows::next_uid(on.keys(), account, &row)?)
 }
 
 /// An account: its id on the branch and here.
@@ -135,14 +135,15 @@ impl It {
         Ok(id)
     }
 
-    /// The UID that the branch's message keeps here, or the next one. A UID that we had given, or
-    /// might have shown as ours, is not its own any more.
+    /// The UID that the branch's message keeps here, or the next one. Below the UIDNEXT that clients
+    /// see now nothing comes up any more (RFC 9051 2.3.1.1), and what we gave is not its own. What
+    /// this step does, they see at once.
     fn uid(self, on: &Merging<'_>, theirs: Spot, ours: MailboxId) -> Result<Uid, ApplyError> {
         let next = next_uid(on, self.ours, ours)?;
-        let horizon = on.known().mapped(HORIZONS, &key_in(self.theirs, theirs.0))?;
-        let horizon = horizon.and_then(|row| codec::u32_at(&row, 0)).unwrap_or(u32::MAX);
+        let seen = rows::mailbox(on.before(), self.ours, ours)?.map_or(Uid(1), |row| row.uid_next);
+        let same = self.mailbox(on, theirs.0)? == ours;
         let free = rows::entry(on.keys(), self.ours, ours, theirs.1)?.is_none();
-        Ok(if theirs.1.0 >= horizon && theirs.1 < next && free { theirs.1 } else { next })
+        Ok(if same && theirs.1 >= seen && theirs.1 < next && free { theirs.1 } else { next })
     }
 
     fn place(
@@ -187,7 +188,6 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
     make(on, &Change::Raise { account, modseq, email, mailbox, next: Vec::new() })?;
     let base = rows::mailbox(on.keys(), account, INBOX)?.ok_or(ApplyError::Missing("an INBOX"))?;
     let uid_validity = base.uid_validity.saturating_sub(INBOX.0);
-    let mut made = Vec::new();
     // What both knew comes back before what is new takes its name.
     for &(theirs, _, used) in &task.next {
         if used && task.created.iter().all(|(id, ..)| *id != theirs) {
@@ -211,7 +211,6 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
                 let modseq = next_modseq(on, account)?;
                 let new = vec![(id, free, role)];
                 make(on, &Change::Create { account, modseq, uid_validity, new })?;
-                made.push(id);
                 id
             }
         };
@@ -225,11 +224,12 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
         }
         let row = rows::mailbox(on.keys(), account, id)?;
         let Some(row) = row.filter(|_| it.mailbox(on, theirs).ok() == Some(id)) else { continue };
-        let horizon = if made.contains(&id) { 0 } else { row.uid_next.0 };
-        on.map(HORIZONS, &key_in(it.theirs, theirs), &horizon.to_be_bytes())?;
-        next.push((id, uid));
+        if uid > row.uid_next {
+            next.push((id, uid));
+        }
     }
-    make(on, &Change::Raise { account, modseq, email, mailbox, next })
+    // What clients of ours get meanwhile goes above the branch's, too.
+    if next.is_empty() { Ok(()) } else { make(on, &Change::Reserve { account, next }) }
 }
 
 /// A new mailbox of ours gives way to a deleted one that both knew and that comes back.
