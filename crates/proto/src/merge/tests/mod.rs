@@ -20,7 +20,7 @@ use crate::rule::{Command, DecideError};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-mod directory_merge;
+mod addresses;
 
 const ADA: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
