@@ -21,6 +21,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod addresses;
+mod kept;
 
 const ADA: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
