@@ -16,7 +16,6 @@ use super::disk::{Disk, Open};
 use super::error::{Context, StoreError};
 use std::path::Path;
 use std::time::Duration;
-use understudy_proto::time::UnixMs;
 
 /// The folders that make up a node's data.
 const PARTS: [&str; 3] = ["log", "system", "tenants"];
@@ -30,8 +29,10 @@ const RETIRED: &str = "retired";
 const BRANCHES: &str = "branches";
 /// The order to put this node's data away; its content is the branch's id.
 const RETIRE: &str = "retire";
-/// In a branch's folder: all of it is merged. Since when, in ms since 1970; 0 until that is noted.
+/// In a branch's folder: all of it is merged, and for how long it was kept since; 0 at first.
 const MERGED: &str = "merged";
+/// Before the milliseconds for which a branch was kept.
+const COUNTED: &str = "kept-";
 /// Longest order in bytes.
 const ORDER_LEN_MAX: u64 = 256;
 
@@ -141,49 +142,75 @@ pub fn forget_retired(disk: &dyn Disk, dir: &Path) -> Result<bool, StoreError> {
     Ok(found)
 }
 
-/// Removes the data of branches that were merged, once they were kept for `kept` since this was first
-/// called after it. Says how many went.
+/// Removes the data of branches that were merged, once nodes ran with it for longer than `kept`; they
+/// ran for `seen` since the last call. No clock says so: one that was wrong and is set right would
+/// take all of the time away at once. What is wrong with one is logged and leaves the others alone.
+/// Says how many went.
 ///
 /// # Errors
-/// The disk refuses, or a note of when it was merged is damaged. Calling again goes on.
+/// The disk refuses to list them. Calling again goes on.
 pub fn forget_branches(
     disk: &dyn Disk,
     dir: &Path,
-    now: UnixMs,
+    seen: Duration,
     kept: Duration,
 ) -> Result<usize, StoreError> {
     let branches = dir.join(BRANCHES);
-    let mut gone = 0;
+    let mut gone = 0_usize;
     if !disk.is_dir(&branches).context("look for", &branches)? {
         return Ok(gone);
     }
     for name in disk.list(&branches).context("list", &branches)? {
-        let branch = branches.join(&name);
-        if !disk.is_dir(&branch).context("look for", &branch)? {
-            continue;
-        }
-        let Some(since) = read_order(disk, &branch, MERGED)? else { continue };
-        let path = branch.join(MERGED);
-        let since: u64 =
-            since.parse().map_err(|_no_number| StoreError::damaged(&path, 0, "this is no time"))?;
-        if since == 0 || since > now.0 {
-            write_whole(disk, &path, now.0.to_string().as_bytes())?;
-        } else if now.0.saturating_sub(since) > u64::try_from(kept.as_millis()).unwrap_or(u64::MAX)
-        {
-            // What says that it may go goes last.
-            for part in disk.list(&branch).context("list", &branch)? {
-                if part != MERGED {
-                    remove_tree(disk, &branch.join(part))?;
-                }
+        match forget_branch(disk, &branches, &name, (seen, kept)) {
+            Ok(false) => {}
+            Ok(true) => {
+                log::info!(branch = name; "the data of a merged branch was kept long enough and is removed");
+                gone = gone.saturating_add(1);
             }
-            disk.sync_dir(&branch).context("sync", &branch)?;
-            remove_tree(disk, &branch)?;
-            disk.sync_dir(&branches).context("sync", &branches)?;
-            log::info!(branch = name; "the data of a merged branch was kept long enough and is removed");
-            gone += 1;
+            Err(e) => {
+                log::warn!(branch = name, err:% = e, runbook = "branched"; "the data of a merged branch cannot be removed");
+            }
         }
     }
     Ok(gone)
+}
+
+fn forget_branch(
+    disk: &dyn Disk,
+    branches: &Path,
+    name: &str,
+    (seen, kept): (Duration, Duration),
+) -> Result<bool, StoreError> {
+    let branch = branches.join(name);
+    if !disk.is_dir(&branch).context("look for", &branch)? {
+        return Ok(false);
+    }
+    let Some(note) = read_order(disk, &branch, MERGED)? else { return Ok(false) };
+    let path = branch.join(MERGED);
+    let number = note.strip_prefix(COUNTED).unwrap_or(&note);
+    let number: u64 =
+        number.parse().map_err(|_no_number| StoreError::damaged(&path, 0, "this is no time"))?;
+    // A note of another form begins to count, or holds a date, which says nothing.
+    let had =
+        if note.starts_with(COUNTED) { Duration::from_millis(number) } else { Duration::ZERO };
+    let counted = had.saturating_add(seen);
+    if counted <= kept {
+        let text = format!("{COUNTED}{}", counted.as_millis());
+        if text != note {
+            write_whole(disk, &path, text.as_bytes())?;
+        }
+        return Ok(false);
+    }
+    // What says that it may go goes last.
+    for part in disk.list(&branch).context("list", &branch)? {
+        if part != MERGED {
+            remove_tree(disk, &branch.join(part))?;
+        }
+    }
+    disk.sync_dir(&branch).context("sync", &branch)?;
+    remove_tree(disk, &branch)?;
+    disk.sync_dir(branches).context("sync", branches)?;
+    Ok(true)
 }
 
 /// Removes a file, or a folder with all that is in it. Not durable before the parent is synced.
@@ -498,18 +525,28 @@ mod tests {
         put(&disk, "branches/unmerged/log/1.seg", "theirs");
         retire(&disk, dir, "5-3").unwrap();
         assert_eq!(at_boot(&disk, dir).unwrap(), Swapped::Retired);
-        let days = |n: u64| UnixMs(1_000_000 + n * 86_400_000);
-        let kept = Duration::from_secs(30 * 86_400);
-        let round = |now| forget_branches(&disk, dir, now, kept).unwrap();
-        // The clock was wrong at first: what it said does not count.
-        assert_eq!(round(days(900)), 0);
-        for day in [0, 1, 29, 30] {
-            assert_eq!(round(days(day)), 0, "{day}");
+        let days = |n: u64| Duration::from_secs(n * 86_400);
+        let round = |seen| forget_branches(&disk, dir, seen, days(30)).unwrap();
+        // A date, of a clock that was wrong or was not: the time counts from here.
+        for note in ["0", "1000000", "1700000000000"] {
+            put(&disk, "branches/5-3/merged", note);
+            assert_eq!(round(days(29)), 0, "{note}");
+        }
+        // One that cannot be read does not hold up the others.
+        for (name, note) in [("1-1", "../x"), ("1-2", "soon"), ("1-3", "kept-"), ("9-9", "kept-x")]
+        {
+            put(&disk, &format!("branches/{name}/merged"), note);
+        }
+        for seen in [days(1), days(0)] {
+            assert_eq!(round(seen), 0);
             assert!(disk.is_dir(&dir.join("branches/5-3/log")).unwrap());
         }
-        assert_eq!(round(days(31)), 1);
+        assert_eq!(round(Duration::from_millis(1)), 1);
         assert!(!disk.is_dir(&dir.join("branches/5-3")).unwrap());
         assert_eq!(round(days(999)), 0);
+        for name in ["1-1", "1-2", "1-3", "9-9"] {
+            assert!(disk.is_dir(&dir.join("branches").join(name)).unwrap(), "{name}");
+        }
         assert!(disk.is_dir(&dir.join("branches/unmerged/log")).unwrap());
     }
 }

@@ -15,11 +15,15 @@ mod shipping;
 mod upkeep;
 
 #[cfg(test)]
+mod tests;
+
+#[cfg(test)]
 pub(super) use self::upkeep::round as upkeep_round;
 pub(super) use self::upkeep::upkeep;
 
 use self::leader::Leader;
 use super::driver::{PairStatus, Restart};
+use super::resync::{Claim, Claimed};
 use super::side::{Side, SideEvent, Topic};
 use crate::base::task;
 use crate::store::disk::Disk;
@@ -28,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use understudy_proto::codec::{self, DecodeError};
@@ -35,7 +40,7 @@ use understudy_proto::id::{Epoch, Lsn, TenantId, UploadId};
 use understudy_proto::keys::KeysError;
 use understudy_proto::mailbox::RowError;
 use understudy_proto::merge::{BranchId, Kinds, MergeFault};
-use understudy_proto::pair::{History, LogState, State};
+use understudy_proto::pair::{History, LogState, Role, State};
 use understudy_proto::record::Kind;
 
 /// Messages that are sent without an answer.
@@ -161,6 +166,7 @@ pub(super) struct Options {
     /// The kinds that are merged.
     pub(super) kinds: Kinds,
     pub(super) merging: watch::Sender<Option<MergeStatus>>,
+    pub(super) claim: Claim,
 }
 
 struct Job {
@@ -308,8 +314,11 @@ impl Job {
             }
             word @ (Word::Pieces(_) | Word::End | Word::Fault(_)) => {
                 let Some((leader, _)) = &self.leader else { return };
-                if leader.try_send(word).is_err() {
-                    self.end();
+                match leader.try_send(word) {
+                    // One that has ended said why: that stays to be seen. What was still under way
+                    // is sent again after the next offer.
+                    Ok(()) | Err(TrySendError::Closed(_)) => {}
+                    Err(TrySendError::Full(_)) => self.end(),
                 }
             }
         }
@@ -336,30 +345,53 @@ impl Job {
 
     /// Everything of this branch is the leader's: begin anew, empty.
     async fn retire(&mut self, branch: BranchId) {
-        let log = self.options.store.log();
-        let ours = log.epochs().last().map(|(epoch, _)| *epoch).unwrap_or_default();
-        let branched = self.status.borrow().pair.state == State::Branched;
-        if !branched || ours != branch.epoch || self.lease.borrow().is_some() {
-            log::warn!(branch:% = branch, runbook = "branched"; "the peer took a branch that is not ours");
+        // From here on until the restart nobody may lead with what is here. Who leads is looked at
+        // after that: whoever was told to before has the claim, or leads already.
+        if !self.options.claim.take(Claimed::Branch) {
+            log::warn!(branch:% = branch; "an operator has told this node to lead: its data is not put away");
             return;
         }
-        let (disk, dir) = (Arc::clone(&self.options.disk), self.options.data_dir.clone());
-        let id = branch.to_string();
-        let order = move || swap::retire(disk.as_ref(), &dir, &id);
-        match tokio::task::spawn_blocking(order).await {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => {
-                log::error!(err:% = e, runbook = "branched"; "this node's data cannot be put away");
-                return;
-            }
-            Err(e) => {
-                log::error!(err:% = e, runbook = "branched"; "this node's data was not put away");
-                return;
-            }
+        if !self.is_over(branch) || !self.order(branch).await {
+            self.options.claim.leave(Claimed::Branch);
+            return;
         }
         log::warn!(branch:% = branch; "all of this branch is merged: starting anew, empty");
         tokio::time::sleep(FAREWELL).await;
         (self.options.restart)();
+    }
+
+    /// Whether that is what this node holds, and it does not lead with it.
+    fn is_over(&self, branch: BranchId) -> bool {
+        let log = self.options.store.log();
+        let ours = log.epochs().last().map(|(epoch, _)| *epoch).unwrap_or_default();
+        let (state, role) = {
+            let status = self.status.borrow();
+            (status.pair.state, status.pair.role)
+        };
+        let leads = role == Role::Primary || self.lease.borrow().is_some();
+        let over = state == State::Branched && !leads && ours == branch.epoch;
+        if !over {
+            log::warn!(branch:% = branch, runbook = "branched"; "the peer took a branch that is not ours");
+        }
+        over
+    }
+
+    /// Orders, durably, that the next start puts this node's data away.
+    async fn order(&self, branch: BranchId) -> bool {
+        let (disk, dir) = (Arc::clone(&self.options.disk), self.options.data_dir.clone());
+        let id = branch.to_string();
+        let order = move || swap::retire(disk.as_ref(), &dir, &id);
+        match tokio::task::spawn_blocking(order).await {
+            Ok(Ok(())) => true,
+            Ok(Err(e)) => {
+                log::error!(err:% = e, runbook = "branched"; "this node's data cannot be put away");
+                false
+            }
+            Err(e) => {
+                log::error!(err:% = e, runbook = "branched"; "this node's data was not put away");
+                false
+            }
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is kept for merges goes when no merge can need it: what was expunged, once both nodes hold
 //! all; a branch's originals, 30 days after its merge.
+//!
+//! Those days are counted while somebody runs: a clock that is set right does not make them pass.
 
-use crate::base::clock;
 use crate::pair::driver::PairStatus;
 use crate::store::disk::Disk;
 use crate::store::{PrimaryLease, Store, swap};
@@ -14,10 +15,11 @@ use understudy_proto::id::{Epoch, TenantId};
 use understudy_proto::mailbox::{self, ForgetGraves, UIDS_PER_CHANGE_MAX};
 use understudy_proto::merge::ForgetBranch;
 use understudy_proto::pair::{Role, State};
-use understudy_proto::time::UnixMs;
 
 /// Between two rounds.
 const EVERY: Duration = Duration::from_secs(60);
+/// So many rounds later the time that has passed is counted.
+const COUNT_EVERY: u32 = 60;
 /// How long a merged branch's records are kept.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -28,32 +30,46 @@ pub(in crate::pair) async fn upkeep(
     status: watch::Receiver<PairStatus>,
     lease: watch::Receiver<Option<PrimaryLease>>,
 ) {
+    let mut rounds = 0_u32;
+    // Not in the rows yet: only the primary counts there.
+    let mut uncounted = Duration::ZERO;
     loop {
         tokio::time::sleep(EVERY).await;
-        let (disk, dir) = (Arc::clone(&disk), data_dir.clone());
-        let forget = move || swap::forget_branches(disk.as_ref(), &dir, clock::now_ms(), KEPT);
-        match tokio::task::spawn_blocking(forget).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(e)) => {
-                log::warn!(err:% = e, runbook = "branched"; "the data of a merged branch cannot be removed")
-            }
-            Err(e) => {
-                log::warn!(err:% = e, runbook = "branched"; "the data of a merged branch was not removed")
-            }
+        rounds = rounds.saturating_add(1);
+        if rounds >= COUNT_EVERY {
+            let seen = EVERY.saturating_mul(rounds);
+            (rounds, uncounted) = (0, seen);
+            forget_folders(Arc::clone(&disk), data_dir.clone(), seen).await;
         }
-        let Some(lease) = lease.borrow().clone().filter(PrimaryLease::valid) else { continue };
-        if let Err(e) = round(&store, &status, &lease, clock::now_ms()).await {
+        let Some(lease) = lease.borrow().clone().filter(PrimaryLease::valid) else {
+            uncounted = Duration::ZERO;
+            continue;
+        };
+        if let Err(e) = round(&store, &status, &lease, std::mem::take(&mut uncounted)).await {
             log::debug!(err = e; "what was kept for merges stays for now");
         }
     }
 }
 
-/// One round at the primary.
+async fn forget_folders(disk: Arc<dyn Disk>, dir: PathBuf, seen: Duration) {
+    let forget = move || swap::forget_branches(disk.as_ref(), &dir, seen, KEPT);
+    match tokio::task::spawn_blocking(forget).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(e)) => {
+            log::warn!(err:% = e, runbook = "branched"; "the data of a merged branch cannot be removed");
+        }
+        Err(e) => {
+            log::warn!(err:% = e, runbook = "branched"; "the data of a merged branch was not removed");
+        }
+    }
+}
+
+/// One round at the primary, which counts `seen` for the branches that are kept.
 pub(in crate::pair) async fn round(
     store: &Store,
     status: &watch::Receiver<PairStatus>,
     lease: &PrimaryLease,
-    now: UnixMs,
+    seen: Duration,
 ) -> Result<(), String> {
     let said = |e: &dyn std::fmt::Display| e.to_string();
     let mut tenants = vec![TenantId::SYSTEM];
@@ -63,15 +79,13 @@ pub(in crate::pair) async fn round(
         tenants.extend(all.into_iter().map(|t| t.id));
     }
     let log = store.log().clone();
-    let seen = log.fork();
+    let fork = log.fork();
     // A status that was made before this node took over says nothing of the fork that this began.
-    let known = status.borrow().pair.epoch >= seen;
-    if seen > Epoch(0) && known && is_whole(status) {
-        let cleared = tokio::task::spawn_blocking(move || log.clear_fork(seen));
+    let known = status.borrow().pair.epoch >= fork;
+    if fork > Epoch(0) && known && is_whole(status) {
+        let cleared = tokio::task::spawn_blocking(move || log.clear_fork(fork));
         cleared.await.map_err(|e| said(&e))?.map_err(|e| said(&e))?;
     }
-    let kept = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
-    let before = UnixMs(now.0.saturating_sub(kept));
     for tenant in tenants {
         loop {
             let (graves, mailboxes) = {
@@ -86,8 +100,9 @@ pub(in crate::pair) async fn round(
             let written = store.write(lease, tenant, forget).await.map_err(|e| said(&e))?;
             store.applied(tenant, written.lsn).await.map_err(|e| said(&e))?;
         }
+        let mut seen = seen;
         loop {
-            let forget = ForgetBranch { before };
+            let forget = ForgetBranch { seen: std::mem::take(&mut seen), kept: KEPT };
             let written = store.write(lease, tenant, forget).await.map_err(|e| said(&e))?;
             if written.answer == 0 {
                 break;

@@ -158,8 +158,8 @@ pub enum CommandError {
     PeerIsThere,
     /// What it would lead with is about to be replaced.
     #[error(
-        "a full copy of the peer's data is being put in place and this appliance starts anew: wait for \
-         that, then say it again"
+        "this appliance's data is being replaced by the peer's, and it starts anew: wait for that, \
+         then say it again"
     )]
     CopyInPlace,
     /// It leads already.
@@ -359,7 +359,7 @@ impl Pair {
         let claim = Claim::default();
         let resync = resync_options(&options, copy, claim.clone());
         let (merge, merging) = watch::channel(None);
-        let merge_options = branch_options(&options, merge);
+        let merge_options = branch_options(&options, merge, claim.clone());
         let store = options.store.clone();
         let data = (Arc::clone(&options.disk), options.data_dir.clone());
         let (driver, watches) = Driver::new(
@@ -499,6 +499,7 @@ fn resync_options(
 fn branch_options(
     options: &Options,
     merging: watch::Sender<Option<MergeStatus>>,
+    claim: Claim,
 ) -> Option<branch::Options> {
     options.pair.as_ref()?;
     Some(branch::Options {
@@ -509,6 +510,7 @@ fn branch_options(
         restart: Arc::clone(&options.restart),
         kinds: options.kinds.clone(),
         merging,
+        claim,
     })
 }
 

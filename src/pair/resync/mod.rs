@@ -72,9 +72,11 @@ pub(super) enum Claimed {
     Forced,
     /// The copy that is being put in its place.
     Copy,
+    /// The peer, which has merged all of it: it is being put away.
+    Branch,
 }
 
-/// One of the two at a time: whoever leads with data that a restart replaces would lose what it
+/// One of them at a time: whoever leads with data that a restart replaces would lose what it
 /// acknowledged meanwhile.
 #[derive(Clone, Default)]
 pub(super) struct Claim(Arc<Mutex<Option<Claimed>>>);
@@ -284,5 +286,6 @@ mod tests {
         assert!(!claim.take(Claimed::Forced), "it was not the operator's to give back");
         claim.leave(Claimed::Copy);
         assert!(claim.take(Claimed::Forced) && !claim.take(Claimed::Copy));
+        assert!(!claim.take(Claimed::Branch));
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Union; what both sides created under one name is one, with the leader's attributes; a revocation
 //! and a closing always win; of two new passwords the later one counts. What lost is noted.
+//!
+//! Invariants: what the branch took away of what both sides knew goes before what it made comes, as
+//! it was done there; account ids of the branch are compared with ours after translation only.
 
 use super::apply::{Change, DirectoryRules};
 use super::rows::{self, Account, Credential, PASSWORD, Tenant};
@@ -48,6 +51,11 @@ impl Trace {
             }
             Change::CloseAccount(id) => {
                 self.closed.insert(id);
+                // They went with it, without a change of their own.
+                self.credentials.retain(|(account, _), _| *account != id);
+                for alias in self.aliases.values_mut().filter(|(_, owner)| *owner == Some(id)) {
+                    *alias = (at, None);
+                }
             }
             Change::SetAlias { address, account } => {
                 self.aliases.insert(address, (at, account));
@@ -73,14 +81,49 @@ impl Trace {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Task {
-    Tenant { at: Lsn, tenant: Tenant, highest: TenantId },
-    Domain { at: Lsn, domain: String, owner: Option<TenantId>, ours: Option<Option<TenantId>> },
-    Account { at: Lsn, account: Account, highest: AccountId },
-    Credential { at: Lsn, account: AccountId, credential: Credential },
-    Password { at: Lsn, account: AccountId, credential: Credential, ours: bool, revoked: bool },
-    Revoke { account: AccountId, id: u32 },
-    Alias { at: Lsn, address: String, account: Option<AccountId>, ours: Option<bool> },
-    Close { account: AccountId },
+    Tenant {
+        at: Lsn,
+        tenant: Tenant,
+        highest: TenantId,
+    },
+    Domain {
+        at: Lsn,
+        domain: String,
+        owner: Option<TenantId>,
+        ours: Option<Option<TenantId>>,
+    },
+    /// `over`: the branch closed it, and gave its address to another account.
+    Account {
+        at: Lsn,
+        account: Account,
+        highest: AccountId,
+        over: bool,
+    },
+    Credential {
+        at: Lsn,
+        account: AccountId,
+        credential: Credential,
+    },
+    Password {
+        at: Lsn,
+        account: AccountId,
+        credential: Credential,
+        ours: bool,
+        revoked: bool,
+    },
+    Revoke {
+        account: AccountId,
+        id: u32,
+    },
+    Alias {
+        at: Lsn,
+        address: String,
+        account: Option<AccountId>,
+        ours: Option<bool>,
+    },
+    Close {
+        account: AccountId,
+    },
 }
 
 #[derive(Default)]
@@ -106,42 +149,79 @@ impl Planner for Plan {
         let Self { ours, theirs } = *self;
         let mut tasks = Vec::new();
         let highest = theirs.tenants.iter().map(|(_, t)| t.id).max().unwrap_or_default();
-        for (at, tenant) in theirs.tenants {
-            tasks.push(Task::Tenant { at, tenant, highest });
+        for (at, tenant) in &theirs.tenants {
+            tasks.push(Task::Tenant { at: *at, tenant: tenant.clone(), highest });
         }
-        for (domain, (at, owner)) in theirs.domains {
-            let ours = ours.domains.get(&domain).map(|(_, owner)| *owner);
-            tasks.push(Task::Domain { at, domain, owner, ours });
+        for (domain, (at, owner)) in &theirs.domains {
+            let ours = ours.domains.get(domain).map(|(_, owner)| *owner);
+            tasks.push(Task::Domain { at: *at, domain: domain.clone(), owner: *owner, ours });
         }
-        let highest = theirs.accounts.keys().max().copied().unwrap_or_default();
-        for (at, account) in theirs.accounts.into_values() {
-            tasks.push(Task::Account { at, account, highest });
-        }
-        // Before new ones: numbers are given again.
-        for &(account, id) in &theirs.revoked {
-            // A password that was set anew after it was revoked counts.
-            let last = theirs.credentials.get(&(account, id)).is_none_or(|(_, c)| c.is_none());
-            let now = if id == PASSWORD { last } else { !ours.made.contains(&(account, id)) };
-            if now {
-                tasks.push(Task::Revoke { account, id });
+        plan_accounts(&ours, &theirs, &mut tasks);
+        plan_credentials(&ours, &theirs, &mut tasks);
+        for (address, (at, account)) in theirs.aliases {
+            if account.is_some() {
+                let ours = ours.aliases.get(&address).map(|(_, account)| account.is_some());
+                tasks.push(Task::Alias { at, address, account, ours });
             }
         }
-        for ((account, id), (at, credential)) in theirs.credentials {
-            let Some(credential) = credential else { continue };
-            let other = ours.credentials.get(&(account, id)).map(|(_, c)| c.is_some());
-            tasks.push(if id == PASSWORD {
-                let (revoked, ours) = (other == Some(false), other == Some(true));
-                Task::Password { at, account, credential, ours, revoked }
-            } else {
-                Task::Credential { at, account, credential }
-            });
-        }
-        for (address, (at, account)) in theirs.aliases {
-            let ours = ours.aliases.get(&address).map(|(_, account)| account.is_some());
-            tasks.push(Task::Alias { at, address, account, ours });
-        }
-        tasks.extend(theirs.closed.into_iter().map(|account| Task::Close { account }));
         Ok(tasks.iter().map(codec::encode).collect())
+    }
+}
+
+/// Addresses are given again: what made room on the branch makes room here first.
+fn plan_accounts(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
+    let close = |account: &AccountId| Task::Close { account: *account };
+    tasks.extend(theirs.closed.iter().filter(|id| !theirs.accounts.contains_key(id)).map(close));
+    let created: BTreeSet<&str> =
+        theirs.accounts.values().map(|(_, account)| account.address.as_str()).collect();
+    for (address, (at, account)) in &theirs.aliases {
+        if account.is_none() || created.contains(address.as_str()) {
+            let ours = ours.aliases.get(address).map(|(_, account)| account.is_some());
+            tasks.push(Task::Alias { at: *at, address: address.clone(), account: None, ours });
+        }
+    }
+    let highest = theirs.accounts.keys().max().copied().unwrap_or_default();
+    let mut last = BTreeMap::new();
+    for (id, (_, account)) in &theirs.accounts {
+        last.insert(account.address.as_str(), *id);
+    }
+    for (id, (at, account)) in &theirs.accounts {
+        let over = last.get(account.address.as_str()) != Some(id);
+        tasks.push(Task::Account { at: *at, account: account.clone(), highest, over });
+        if theirs.closed.contains(id) {
+            tasks.push(close(id));
+        }
+    }
+}
+
+fn plan_credentials(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
+    // Before new ones: numbers are given again.
+    for &(account, id) in &theirs.revoked {
+        // A password that was set anew after it was revoked counts.
+        let last = theirs.credentials.get(&(account, id)).is_none_or(|(_, c)| c.is_none());
+        let now = if id == PASSWORD { last } else { !ours.made.contains(&(account, id)) };
+        if now {
+            tasks.push(Task::Revoke { account, id });
+        }
+    }
+    // Both sides give the same numbers: an account that came on the branch is the one of ours that
+    // came under its address.
+    let came: BTreeMap<&str, AccountId> =
+        ours.accounts.iter().map(|(id, (_, a))| (a.address.as_str(), *id)).collect();
+    for (&(account, id), (at, credential)) in &theirs.credentials {
+        let (at, Some(credential)) = (*at, credential.clone()) else { continue };
+        if id != PASSWORD {
+            tasks.push(Task::Credential { at, account, credential });
+            continue;
+        }
+        let here = match theirs.accounts.get(&account) {
+            Some((_, new)) => came.get(new.address.as_str()).copied(),
+            None => Some(account),
+        };
+        let other = here.and_then(|here| ours.credentials.get(&(here, PASSWORD)));
+        let other = other.map(|(_, c)| c.is_some());
+        let (revoked, ours) = (other == Some(false), other == Some(true));
+        tasks.push(Task::Password { at, account, credential, ours, revoked });
     }
 }
 
@@ -154,7 +234,9 @@ impl Merge for DirectoryRules {
         match codec::decode("task of a merge", task)? {
             Task::Tenant { at, tenant, highest } => merge_tenant(on, at, tenant, highest),
             Task::Domain { at, domain, owner, ours } => merge_domain(on, at, domain, owner, ours),
-            Task::Account { at, account, highest } => merge_account(on, at, account, highest),
+            Task::Account { at, account, highest, over } => {
+                merge_account(on, (at, highest), account, over)
+            }
             Task::Credential { at, account, credential } => {
                 add_credential(on, at, account, credential)
             }
@@ -246,12 +328,8 @@ fn merge_domain(
         return Ok(());
     }
     match (owner, ours) {
-        // Given here since, or given to another: ours stays.
-        (None, Some(Some(_))) | (Some(_), Some(Some(_))) => {
-            on.note(format!("domain {domain}"), "both sides: the leader's", say(owner), at);
-            Ok(())
-        }
-        _ if now.is_some() && owner.is_some() => {
+        // Given here since: ours stays. A domain that only the branch touched is where it put it.
+        (_, Some(Some(_))) => {
             on.note(format!("domain {domain}"), "both sides: the leader's", say(owner), at);
             Ok(())
         }
@@ -265,14 +343,15 @@ fn say(owner: Option<TenantId>) -> String {
 
 fn merge_account(
     on: &mut Merging<'_>,
-    at: Lsn,
+    (at, highest): (Lsn, AccountId),
     account: Account,
-    highest: AccountId,
+    over: bool,
 ) -> Result<(), ApplyError> {
     let theirs = account.id;
     let found = rows::address(on.keys(), &account.address)?;
     let id = match found {
-        Some(row) if !row.alias => {
+        // One that is over is not the one that has the address here: that is its successor.
+        Some(row) if !row.alias && !over => {
             let what = format!("account {}", account.address);
             on.note(what, "created on both sides: one account", account.name.clone(), at);
             row.account
@@ -329,6 +408,7 @@ fn set_password(
     credential: Credential,
     (ours_too, revoked): (bool, bool),
 ) -> Result<(), ApplyError> {
+    let came = on.known().mapped(ACCOUNTS, &account.0.to_be_bytes())?.is_some();
     let account = here(on, account)?;
     let what = format!("account {account}: password");
     if revoked || !is_open(on, account)? {
@@ -337,8 +417,7 @@ fn set_password(
     }
     let held = rows::credentials(on.keys(), account)?;
     let now = held.into_iter().find(|c| c.id == PASSWORD);
-    let ours_new = ours_too || on.known().mapped(ACCOUNTS, &account.0.to_be_bytes())?.is_some();
-    if let Some(now) = now.filter(|_| ours_new) {
+    if let Some(now) = now.filter(|_| ours_too || came) {
         let order = |c: &Credential| (c.created, codec::encode(&c.secret));
         if order(&now) >= order(&credential) {
             on.note(what, "set on both sides: the later one", "the earlier one".into(), at);
@@ -361,19 +440,19 @@ fn merge_alias(
         (None, Some(row)) if row.alias && ours != Some(true) => {
             make(on, &Change::SetAlias { address, account: None })
         }
-        (Some(theirs), None) => {
+        (Some(theirs), row) => {
             let account = here(on, theirs)?;
-            if is_open(on, account)? {
-                return make(on, &Change::SetAlias { address, account: Some(account) });
-            }
-            on.note(format!("alias {address}"), "a closing always wins", String::new(), at);
-            Ok(())
-        }
-        (Some(theirs), Some(row)) => {
-            let account = here(on, theirs)?;
-            if row.account != account {
-                let lost = format!("account {account}");
-                on.note(format!("alias {address}"), "both sides: the leader's", lost, at);
+            let what = format!("alias {address}");
+            match row {
+                Some(row) if row.account == account => {}
+                // An alias that only the branch touched leads where it let it lead.
+                Some(row) if !row.alias || ours.is_some() => {
+                    on.note(what, "both sides: the leader's", format!("account {account}"), at);
+                }
+                _ if is_open(on, account)? => {
+                    return make(on, &Change::SetAlias { address, account: Some(account) });
+                }
+                _ => on.note(what, "a closing always wins", String::new(), at),
             }
             Ok(())
         }

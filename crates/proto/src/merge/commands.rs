@@ -7,9 +7,9 @@ use crate::id::{Lsn, NodeId};
 use crate::keys::Keys;
 use crate::record::Kind;
 use crate::rule::{ApplyError, Command, DecideError, Decision, Moment};
-use crate::time::UnixMs;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most rows that one step writes before it ends.
 const STEP_ROWS_MAX: usize = 1_000;
@@ -197,42 +197,59 @@ impl Command for Finish {
     }
 }
 
-/// What is kept of branches that were merged before `before` goes, but for the fact that they were.
-/// Repeat while it answers that something went.
+/// What is kept of merged branches goes, but for the fact that they were merged, once it was kept for
+/// longer than `kept`: counted while somebody led, not by the date, which may jump. What was `seen` is
+/// counted; repeat with nothing seen while it answers that something was done: then rows go.
 #[derive(Clone, Copy, Debug)]
 pub struct ForgetBranch {
-    /// Up to when.
-    pub before: UnixMs,
+    /// The time that has passed since this was done last.
+    pub seen: Duration,
+    /// How long it is kept.
+    pub kept: Duration,
 }
 
 impl Command for ForgetBranch {
     const KIND: Kind = Kind::BRANCH;
-    /// Rows that went.
+    /// Rows that were written or went.
     type Answer = usize;
     type Refusal = MergeFault;
 
     fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Decided<usize> {
-        let mut gone = Vec::new();
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (seen, kept) = (ms(self.seen), ms(self.kept));
+        let (mut counted, mut gone) = (Vec::new(), Vec::new());
         for (branch, progress) in branches(keys)? {
-            if progress.finished.is_none_or(|at| at >= self.before) {
+            if progress.finished.is_none() {
                 continue;
             }
-            for sub in *b"rumn" {
+            let had = keys.get(&prefix(b'k', branch).done())?;
+            let had = had.and_then(|row| codec::u64_at(&row, 0)).unwrap_or(0);
+            if seen == 0 && had <= kept {
+                continue;
+            }
+            // To count it is enough that there is something.
+            let most = if seen == 0 { FORGET_ROWS_MAX } else { gone.len().saturating_add(1) };
+            let before = gone.len();
+            // The count goes last: it says that the others may.
+            for sub in *b"rumnk" {
                 let (from, to) = prefix(sub, branch).range();
                 keys.scan(&from, &to, &mut |key, _| {
-                    gone.push(key.to_vec());
-                    if gone.len() < FORGET_ROWS_MAX {
-                        ControlFlow::Continue(())
-                    } else {
-                        ControlFlow::Break(())
+                    if gone.len() >= most {
+                        return ControlFlow::Break(());
                     }
+                    gone.push(key.to_vec());
+                    ControlFlow::Continue(())
                 })?;
-                if gone.len() >= FORGET_ROWS_MAX {
-                    break;
-                }
+            }
+            if seen > 0 && gone.len() > before {
+                counted.push((branch, had.saturating_add(seen)));
             }
         }
-        if gone.is_empty() {
+        if seen > 0 && !counted.is_empty() {
+            let count = counted.len();
+            return decided(&Change::Kept { counted }, count);
+        }
+        if seen > 0 || gone.is_empty() {
             return Ok(Decision { change: None, answer: 0 });
         }
         let count = gone.len();

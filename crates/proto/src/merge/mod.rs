@@ -11,6 +11,7 @@
 //! | `B` `u` branch upload | where a body that the branch shipped lies |
 //! | `B` `m` branch table id | what an id of the branch became |
 //! | `B` `n` branch number | [`Note`]: what lost, by which rule |
+//! | `B` `k` branch | for how long all that was kept since its merge, in ms |
 //!
 //! Invariants: a branch's record is durable here before any of it is merged; a task and the cursor
 //! behind it are one change. Absent: shipping (src/pair), and rules of any kind.
@@ -115,6 +116,7 @@ enum Change {
     Finish { branch: BranchId, now: UnixMs },
     Forget { keys: Vec<Vec<u8>> },
     Begin { branch: BranchId, now: UnixMs },
+    Kept { counted: Vec<(BranchId, u64)> },
 }
 
 /// What a task made.
@@ -432,6 +434,12 @@ impl Apply for MergeRules {
             }
             Change::Begin { branch, now } => {
                 put_progress(keys, branch, Progress { began: now, ..Progress::default() })
+            }
+            Change::Kept { counted } => {
+                for (branch, ms) in counted {
+                    keys.put(&prefix(b'k', branch).done(), &ms.to_be_bytes())?;
+                }
+                Ok(())
             }
             Change::Forget { keys: gone } => {
                 for key in gone {

@@ -20,6 +20,9 @@ use crate::rule::{Command, DecideError};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+mod addresses;
+mod kept;
+
 const ADA: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
 const ALL: (Uid, Uid) = (Uid(0), Uid(u32::MAX));

@@ -1,0 +1,215 @@
+//! Addresses, domains and passwords that change hands on one side or both.
+
+use super::*;
+use crate::directory::{AddDomain, CloseAccount, RemoveDomain};
+use crate::id::TenantId;
+
+const CAROL: &str = "carol@example.org";
+
+fn create(node: &mut Node, address: &str) -> AccountId {
+    node.run(&CreateAccount { address: address.into(), name: "new".into() }).unwrap()
+}
+
+fn alias(node: &mut Node, address: &str, account: AccountId) {
+    node.run(&AddAlias { address: address.into(), account }).unwrap();
+}
+
+fn unalias(node: &mut Node, address: &str) {
+    node.run(&RemoveAlias { address: address.into() }).unwrap();
+}
+
+fn close(node: &mut Node, account: AccountId) {
+    node.run(&CloseAccount { account }).unwrap();
+}
+
+fn password(node: &mut Node, account: AccountId, text: &str) {
+    node.run(&SetPassword { account, secret: Secret::Argon2id(text.into()) }).unwrap();
+}
+
+/// Whose an address is, and whether it is an alias.
+fn owner(node: &Node, address: &str) -> Option<(AccountId, bool)> {
+    let row = directory::address(&node.keys, address).unwrap()?;
+    let account = directory::account(&node.keys, row.account).unwrap().unwrap();
+    assert!(!account.closed, "{address} leads to a closed account");
+    Some((row.account, row.alias))
+}
+
+/// The password of whoever has an address.
+fn opens(node: &Node, address: &str) -> Option<String> {
+    let (account, _) = owner(node, address)?;
+    let all = directory::credentials(&node.keys, account).unwrap();
+    all.iter().find(|c| c.id == 0).map(|c| secret(&c.secret))
+}
+
+fn lost(node: &Node, branch: &Node, fork: Lsn) -> Vec<String> {
+    let id = BranchId { fork, epoch: branch.epoch };
+    notes(&node.keys, id).unwrap().into_iter().map(|n| n.rule).collect()
+}
+
+#[test]
+fn an_account_that_was_closed_and_made_anew_on_the_branch_is_open() {
+    let (a, mut b, fork) = split(&Node::new());
+    close(&mut b, ADA);
+    let new = create(&mut b, "ada@example.org");
+    password(&mut b, new, "new");
+    let merged = merge(&a, &b, fork, None);
+    let (account, alias) = owner(&merged, "ada@example.org").unwrap();
+    assert!(account != ADA && !alias);
+    assert_eq!(opens(&merged, "ada@example.org").as_deref(), Some("new"));
+    assert!(directory::account(&merged.keys, ADA).unwrap().unwrap().closed);
+    for stop in 1..10 {
+        let half = merge(&a, &b, fork, Some(stop));
+        let whole = merge(&half, &b, fork, None);
+        assert_eq!(owner(&whole, "ada@example.org"), Some((account, false)), "{stop}");
+    }
+}
+
+#[test]
+fn an_address_that_changed_hands_on_the_branch_has_its_new_owner() {
+    // An alias became an account.
+    let (a, mut b, fork) = split(&Node::new());
+    unalias(&mut b, "alias@example.org");
+    create(&mut b, "alias@example.org");
+    let merged = merge(&a, &b, fork, None);
+    let (account, alias_now) = owner(&merged, "alias@example.org").unwrap();
+    assert!(!alias_now && account != ADA);
+    assert_eq!(lost(&merged, &b, fork), Vec::<String>::new());
+
+    // An account became an alias.
+    let (a, mut b, fork) = split(&Node::new());
+    close(&mut b, ADA);
+    alias(&mut b, "ada@example.org", BOB);
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(owner(&merged, "ada@example.org"), Some((BOB, true)));
+
+    // An alias went with its account, and another got it.
+    let (a, mut b, fork) = split(&Node::new());
+    close(&mut b, ADA);
+    create(&mut b, "alias@example.org");
+    let merged = merge(&a, &b, fork, None);
+    assert!(!owner(&merged, "alias@example.org").unwrap().1);
+
+    // An account that came on the branch was closed there, and another took its address.
+    let (mut a, mut b, fork) = split(&Node::new());
+    let leaders = create(&mut a, CAROL);
+    let first = create(&mut b, CAROL);
+    b.deliver(first, 7, false, false);
+    close(&mut b, first);
+    let second = create(&mut b, CAROL);
+    password(&mut b, second, "second");
+    for base in [&a, &split(&Node::new()).0] {
+        let merged = merge(base, &b, fork, None);
+        let (account, _) = owner(&merged, CAROL).unwrap();
+        assert_eq!(opens(&merged, CAROL).as_deref(), Some("second"));
+        let open = directory::accounts(&merged.keys).unwrap().into_iter().filter(|x| !x.closed);
+        assert_eq!(open.count(), 3);
+        assert!(hashes(&merged).contains_key(&b.body(7).hash));
+        if std::ptr::eq(base, &a) {
+            assert_eq!(account, leaders);
+        }
+    }
+}
+
+#[test]
+fn what_went_with_its_account_does_not_come_back() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    alias(&mut b, CAROL, BOB);
+    close(&mut b, BOB);
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(owner(&merged, CAROL), None);
+    assert_eq!(lost(&merged, &b, fork), Vec::<String>::new());
+    // The leader's own alias stays.
+    alias(&mut a, CAROL, ADA);
+    assert_eq!(owner(&merge(&a, &b, fork, None), CAROL), Some((ADA, true)));
+}
+
+#[test]
+fn an_alias_that_only_the_branch_moved_is_where_it_moved_it() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    unalias(&mut b, "alias@example.org");
+    alias(&mut b, "alias@example.org", BOB);
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(owner(&merged, "alias@example.org"), Some((BOB, true)));
+    assert_eq!(lost(&merged, &b, fork), Vec::<String>::new());
+    // Moved on both sides: the leader's.
+    let carol = create(&mut a, CAROL);
+    unalias(&mut a, "alias@example.org");
+    alias(&mut a, "alias@example.org", carol);
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(owner(&merged, "alias@example.org"), Some((carol, true)));
+    assert_eq!(lost(&merged, &b, fork), ["both sides: the leader's"]);
+    // The leader made an account of it.
+    let (mut a, _, _) = split(&Node::new());
+    unalias(&mut a, "alias@example.org");
+    let new = create(&mut a, "alias@example.org");
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(owner(&merged, "alias@example.org"), Some((new, false)));
+}
+
+#[test]
+fn a_domain_that_only_the_branch_moved_is_where_it_moved_it() {
+    let mut base = Node::empty();
+    for (id, name) in [(2, "x"), (4, "y"), (6, "z")] {
+        base.run(&CreateTenant { id: TenantId(id), name: name.into() }).unwrap();
+    }
+    let domain = || "example.org".to_owned();
+    base.run(&AddDomain { tenant: TenantId(2), domain: domain() }).unwrap();
+    let give = |node: &mut Node, tenant| {
+        node.run(&RemoveDomain { domain: domain() }).unwrap();
+        node.run(&AddDomain { tenant, domain: domain() }).unwrap();
+    };
+    let owner = |node: &Node| directory::domain_owner(&node.keys, "example.org").unwrap();
+    let (mut a, mut b, fork) = split(&base);
+    give(&mut b, TenantId(4));
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(owner(&merged), Some(TenantId(4)));
+    assert_eq!(lost(&merged, &b, fork), Vec::<String>::new());
+    give(&mut a, TenantId(6));
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(owner(&merged), Some(TenantId(6)));
+    assert_eq!(lost(&merged, &b, fork), ["both sides: the leader's"]);
+}
+
+#[test]
+fn passwords_of_two_people_under_one_number_have_nothing_to_do_with_each_other() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    let dave = create(&mut a, "dave@example.org");
+    let carol = create(&mut b, CAROL);
+    assert_eq!(dave, carol, "the same number for two");
+    password(&mut b, carol, "carol's");
+    password(&mut a, dave, "dave's");
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(opens(&merged, CAROL).as_deref(), Some("carol's"));
+    assert_eq!(opens(&merged, "dave@example.org").as_deref(), Some("dave's"));
+    a.run(&RevokeCredential { account: dave, id: 0 }).unwrap();
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(opens(&merged, CAROL).as_deref(), Some("carol's"));
+    assert_eq!(opens(&merged, "dave@example.org"), None);
+}
+
+#[test]
+fn passwords_of_one_person_under_two_numbers_are_compared() {
+    for other in [false, true] {
+        let (mut a, mut b, fork) = split(&Node::new());
+        if other {
+            create(&mut b, "dave@example.org");
+        } else {
+            create(&mut a, "dave@example.org");
+        }
+        let (ours, theirs) = (create(&mut a, CAROL), create(&mut b, CAROL));
+        assert_ne!(ours, theirs);
+        b.now = a.now + 10_000;
+        password(&mut b, theirs, "branch");
+        let merged = merge(&a, &b, fork, None);
+        assert_eq!(opens(&merged, CAROL).as_deref(), Some("branch"));
+        a.now = b.now - 5_000;
+        password(&mut a, ours, "earlier");
+        assert_eq!(opens(&merge(&a, &b, fork, None), CAROL).as_deref(), Some("branch"));
+        a.now = b.now + 10_000;
+        password(&mut a, ours, "later");
+        assert_eq!(opens(&merge(&a, &b, fork, None), CAROL).as_deref(), Some("later"));
+        a.run(&RevokeCredential { account: ours, id: 0 }).unwrap();
+        let merged = merge(&a, &b, fork, None);
+        assert_eq!(opens(&merged, CAROL), None, "a revocation always wins");
+    }
+}
