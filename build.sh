@@ -306,11 +306,12 @@ soak_resync() {
 
 soak_model_begin() {
     ENOUGH=1
-    ensure_packages python3:python3
+    # Ten times as fast: a quarter of an hour.
+    ensure_packages pypy3:pypy3
 }
 
 soak_model() {
-    python3 docs/model/ha_model.py
+    pypy3 docs/model/ha_model.py
     DONE=1
 }
 
