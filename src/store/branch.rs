@@ -36,6 +36,20 @@ impl Store {
         &self,
         after: Lsn,
         last: Lsn,
+        show: impl FnMut(&Header, Plain) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.history_of(after, last, |_| true, show)
+    }
+
+    /// [`Store::history`] of those records alone whose header is `wanted`: others are not decrypted.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn history_of(
+        &self,
+        after: Lsn,
+        last: Lsn,
+        wanted: impl Fn(&Header) -> bool,
         mut show: impl FnMut(&Header, Plain) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let inner = self.inner();
@@ -50,7 +64,9 @@ impl Store {
                 if header.lsn > last {
                     return Ok(());
                 }
-                show(&header, self.plain(&header, payload)?)?;
+                if wanted(&header) {
+                    show(&header, self.plain(&header, payload)?)?;
+                }
                 next = header.lsn.next();
                 rest = rest.get(whole..).unwrap_or_default();
             }

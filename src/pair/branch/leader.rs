@@ -12,7 +12,7 @@ use understudy_proto::id::{Lsn, TenantId, UploadId};
 use understudy_proto::merge::{
     self, Begin, BranchId, Finish, Kinds, Known, Progress, Stage, Step, Take, Taken,
 };
-use understudy_proto::record::Kind;
+use understudy_proto::record::{Header, Kind};
 use understudy_proto::rule::Side as Of;
 
 /// Bytes of changes that one [`Take`] holds at most, before its last piece.
@@ -357,9 +357,10 @@ fn plan(
     let upto = merge::progress(&view, branch)?.map_or(Lsn(0), |p| p.upto);
     let Some(mut planner) = kinds.planner(stage) else { return Ok(Arc::new([])) };
     let mut bad = None;
-    store.history(branch.fork, upto, |header, plain| {
+    // What a merge did itself is nobody's own change.
+    let wanted = |header: &Header| header.tenant == tenant && header.kind != Kind::BRANCH;
+    store.history_of(branch.fork, upto, wanted, |header, plain| {
         if let Plain::Change(change) = plain
-            && header.tenant == tenant
             && bad.is_none()
         {
             bad = planner.fold(Of::Ours, header.lsn, header.kind, &change).err();
