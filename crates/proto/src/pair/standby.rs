@@ -7,7 +7,7 @@
 #[cfg(test)]
 use super::Mutant;
 use super::arbitration::{Right, Wanted};
-use super::frame::Frame;
+use super::frame::{Frame, PhaseName};
 use super::machine::{After, Machine, Output, Phase, VrrpStand};
 use super::register::{Arbitration, Insync, Register};
 use crate::id::{Epoch, Lsn};
@@ -262,7 +262,9 @@ impl Machine {
         let echo = s.end.after(self.timers.echo);
         let decided = self.now.since(s.end) >= self.timers.stale_after;
         let heard = |at: Option<Mono>| at.is_some_and(|at| at > echo);
-        if decided && (heard(self.heard.leading) || heard(self.heard.active)) {
+        // On a new session it says that it leads, and does not ask: it has given this copy up.
+        let ignored = self.peer_hello().is_some_and(|h| h.phase == PhaseName::Primary);
+        if decided && (ignored || heard(self.heard.leading) || heard(self.heard.active)) {
             self.grow_stale("the link is down but the primary is heard");
         }
     }

@@ -165,7 +165,10 @@ impl Oracle {
                 });
             }
             let status = node.machine.status();
-            if node.alive
+            // That a disk broke is known once the two talk again.
+            let told = nodes[1 - n].runs() && nodes[1 - n].machine.status().linked;
+            if (told || !self.replaced[1 - n])
+                && node.alive
                 && !node.frozen
                 && status.rpo_zero
                 && status.role == crate::pair::Role::Primary
