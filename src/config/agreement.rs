@@ -94,7 +94,7 @@ mod tests {
     /// The settings of a file with these lines in its root, its [pair] and its [[vrrp]].
     fn with(root: &str, pair: &str, vrrp: &str) -> Vec<(String, String)> {
         let text = format!(
-            "{root}\n[pair]\nlisten = [\"10.0.0.1:1\"]\npeer = [\"10.0.0.2:1\"]\n{pair}\n\
+            "{root}\n[pair]\nlisten = [\"10.0.0.1:1\"]\npeer = [\"10.0.0.2:1\"]\nack_timeout_ms = 2000\n{pair}\n\
              [[vrrp]]\ninterface = \"eth0\"\nvrid = 7\naddress = [\"10.0.0.100/24\"]\n\
              advert_ms = 1000\n{vrrp}\n"
         );
