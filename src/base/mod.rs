@@ -6,6 +6,7 @@
 //! Deliberately absent: global state other than counters, limits and the logger; any configuration.
 
 pub mod clock;
+pub mod filter;
 pub mod limit;
 pub mod log;
 pub mod metric;

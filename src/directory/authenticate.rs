@@ -22,8 +22,8 @@ pub struct Login {
 
 impl Directory {
     /// Checks a name (any address of the account) and a password (the person's, or one of the
-    /// account's app passwords), asked from `source`. `None` is "wrong", whichever of the two it was. The session must end
-    /// when its [`Standing`] is lost.
+    /// account's app passwords), asked from `source`. `None` is "wrong", whichever of the two it was.
+    /// The session must end when its [`Standing`] is lost.
     pub async fn authenticate(
         &self,
         name: &str,

@@ -9,6 +9,7 @@
 //! Invariants: a closed door answers nothing, not even RST; it keeps no listener alive. Deliberately
 //! absent: when to close it, which is the pair's to know.
 
+use crate::base::filter::{AND, JUMP_IF_EQUAL, LOAD_BYTE, RETURN};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockFilter, SockRef};
 use std::os::fd::AsFd;
@@ -75,7 +76,7 @@ pub(super) struct Greeting {
     _counts: Arc<()>,
 }
 
-/// `linux/filter.h` and `linux/bpf_common.h`. A filter of a TCP socket sees the TCP header first:
+/// A filter of a TCP socket sees the TCP header first:
 /// byte 13 holds the flags (RFC 9293 3.1).
 const NO_SYN: [SockFilter; 5] = [
     SockFilter::new(LOAD_BYTE, 0, 0, 13),
@@ -84,10 +85,6 @@ const NO_SYN: [SockFilter; 5] = [
     SockFilter::new(RETURN, 0, 0, 0),
     SockFilter::new(RETURN, 0, 0, u32::MAX),
 ];
-const LOAD_BYTE: u16 = 0x30;
-const AND: u16 = 0x54;
-const JUMP_IF_EQUAL: u16 = 0x15;
-const RETURN: u16 = 0x06;
 const SYN: u32 = 0x02;
 const SYN_ACK: u32 = 0x12;
 

@@ -108,6 +108,11 @@ impl Engine {
         if thread.join().is_err() {
             log::error!(runbook = "process-abort"; "the vrrp thread ended with a panic");
         }
+    }
+
+    /// The same in good order: newcomers are sent on until the new Active has announced itself.
+    pub(super) fn stop_in_order(&self) {
+        self.stop();
         if let Some(relay) = lock(&self.relay).take() {
             relay.finish();
         }

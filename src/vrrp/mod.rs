@@ -328,7 +328,7 @@ impl Vrrp {
     /// Removes the addresses, sends priority 0 and ends the thread. Blocks for a few milliseconds.
     pub fn stop(&self) {
         match &self.backend {
-            Backend::Here(engine) => engine.stop(),
+            Backend::Here(engine) => engine.stop_in_order(),
             Backend::There(guardian) => guardian.stop(),
         }
     }

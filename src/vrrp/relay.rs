@@ -16,7 +16,11 @@ use super::announce::{ETHER_IPV4, ETHER_IPV6, checksum};
 use super::engine::in_time;
 use super::link::Port;
 use super::probe::answer;
-use crate::base::{clock, task};
+use crate::base::clock;
+use crate::base::filter::{
+    AND, JUMP, JUMP_IF_EQUAL, JUMP_IF_GREATER, LOAD_BYTE, LOAD_BYTE_AFTER, LOAD_HALF,
+    LOAD_HEADER_LEN, RETURN,
+};
 use log::{debug, info};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -30,7 +34,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use understudy_proto::time::Mono;
 
@@ -87,10 +91,12 @@ impl Relay {
         let shared =
             Arc::new(Shared { stop, since: AtomicU64::new(0), moved: AtomicBool::new(false) });
         let told = shared.clone();
-        let thread = task::thread("vrrp-relay", move || {
+        // Not by `task::thread`, which ends the process where the system gives none: the addresses
+        // are moving, and without a relay some clients come a second late.
+        let thread = Builder::new().name("vrrp-relay".to_owned()).spawn(move || {
             in_time();
             work(&mut links, &told);
-        });
+        })?;
         Ok(Self { shared, thread })
     }
 
@@ -171,6 +177,9 @@ impl Link {
                 self.moved.insert(found.address, found.mac);
                 self.pass_on(Mono(since.load(Ordering::Acquire)));
             } else if let Some(knock) = Knock::read(frame, &self.addresses) {
+                // Whoever has waited too long has knocked again.
+                let now = clock::mono();
+                while self.held.pop_front_if(|(at, _)| now.since(*at) >= HELD_FOR).is_some() {}
                 match self.moved.get(&knock.to).copied() {
                     Some(mac) => self.send(knock, mac),
                     None if self.held.len() < HELD_MAX => {
@@ -327,7 +336,7 @@ const SYN_ACK: u8 = 0x12;
 const EVERYTHING: u16 = 3;
 
 /// What this lets through of all that passes: SYNs, ARP and neighbour advertisements that come in
-/// and belong to no VLAN on the interface. `linux/filter.h` and `linux/bpf_common.h`.
+/// and belong to no VLAN on the interface.
 const SYNS_AND_ANNOUNCEMENTS: [SockFilter; 21] = [
     /*  0 */ SockFilter::new(LOAD_BYTE, 0, 0, PACKET_TYPE),
     /*  1 */ SockFilter::new(JUMP_IF_GREATER, 18, 0, PACKET_MULTICAST),
@@ -357,15 +366,6 @@ const PACKET_TYPE: u32 = 0xffff_f000 + 4;
 const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
 /// `linux/if_packet.h`: to this host, to all, to a group; beyond it others' and our own.
 const PACKET_MULTICAST: u32 = 2;
-const LOAD_BYTE: u16 = 0x30;
-const LOAD_HALF: u16 = 0x28;
-const LOAD_BYTE_AFTER: u16 = 0x50;
-const LOAD_HEADER_LEN: u16 = 0xb1;
-const AND: u16 = 0x54;
-const JUMP: u16 = 0x05;
-const JUMP_IF_EQUAL: u16 = 0x15;
-const JUMP_IF_GREATER: u16 = 0x25;
-const RETURN: u16 = 0x06;
 
 #[cfg(test)]
 mod tests {

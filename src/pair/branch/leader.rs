@@ -2,7 +2,7 @@
 
 use super::{BranchError, MergeStatus, Offer, Piece, Word};
 use crate::pair::side::{Side, Topic};
-use crate::store::{BodyWriter, Pin, Plain, PrimaryLease, Store, StoreError};
+use crate::store::{BodyWriter, Plain, PrimaryLease, Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -39,7 +39,6 @@ impl Leader {
             Err(BranchError::Gone | BranchError::NotPrimary) => {
                 self.merging.send_replace(None);
                 log::info!("the merge of a branch was interrupted; it goes on from there");
-                return;
             }
             Err(e) => {
                 let why = e.to_string();
@@ -50,13 +49,8 @@ impl Leader {
                 self.merging.send_modify(|m| m.get_or_insert_default().stopped = Some(why));
                 // The branch offers itself again; what it was sending is not heard any more.
                 self.say(&Word::Fault(e.to_string())).await;
-                // What may still succeed goes on needing the log from the fork on.
-                if !matches!(e, BranchError::NoFork | BranchError::Trimmed { .. }) {
-                    return;
-                }
             }
         }
-        self.store.log().pin(Pin::Merge, None);
     }
 
     async fn say(&self, word: &Word) {
@@ -74,11 +68,16 @@ impl Leader {
         if self.progress(TenantId::SYSTEM, branch)?.is_some_and(|p| p.finished.is_some()) {
             return Ok(branch);
         }
-        log.pin(Pin::Merge, Some(branch.fork.next()));
-        if log.first() > branch.fork.next() {
-            return Err(BranchError::Trimmed { first: log.first(), fork: branch.fork });
-        }
+        let is_here = || match log.first() {
+            first if first > branch.fork.next() => {
+                Err(BranchError::Trimmed { first, fork: branch.fork })
+            }
+            _ => Ok(()),
+        };
+        is_here()?;
+        // The store keeps the log from the fork on while a merge has begun and not ended.
         self.write(TenantId::SYSTEM, Begin { branch }).await?;
+        is_here()?;
         let records = offer.tail.0.saturating_sub(branch.fork.0);
         self.merging.send_modify(|m| {
             let m = m.insert(MergeStatus::default());

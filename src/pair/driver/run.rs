@@ -62,9 +62,6 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 /// A loss of the session longer ago than this did not bring a promotion about.
 const CAUSE_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// So begin the reasons of `proto::pair` to hand over for the node's own health.
-const HANDS_OVER: &str = "handing over";
-
 /// What the world follows.
 pub(super) struct Watches {
     pub(super) lease: watch::Receiver<Option<PrimaryLease>>,
@@ -973,7 +970,7 @@ impl Driver {
         let (epoch, reason) = (note.epoch, note.reason);
         if to == State::Branched {
             log::error!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook = "branched"; "the pair has branched");
-        } else if reason.starts_with(HANDS_OVER) {
+        } else if note.is_for_health() {
             log::warn!(reason, epoch:% = epoch, runbook = "own-health"; "this node hands over for its health");
         } else if let Some(runbook) = alarm(from, to).filter(|_| self.options.pair.is_some()) {
             log::warn!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason, runbook; "the pair has changed");

@@ -352,7 +352,8 @@ async fn a_merge_needs_the_log_after_a_restart_too_but_not_without_bound() {
     fill(&node.store, &lease, 800_000).await;
     assert!(node.store.log().first() > branch.fork.next());
     // What is finished needs nothing.
-    node.store.write(&lease, TenantId::SYSTEM, Finish { branch }).await.unwrap();
+    let done = node.store.write(&lease, TenantId::SYSTEM, Finish { branch }).await.unwrap();
+    node.store.applied(TenantId::SYSTEM, done.lsn).await.unwrap();
     let view = node.store.read(TenantId::SYSTEM).unwrap();
     assert_eq!(understudy_proto::merge::needs_log_from(&view).unwrap(), None);
 }

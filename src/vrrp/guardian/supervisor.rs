@@ -280,7 +280,10 @@ impl Supervisor {
                 }
                 self.say(&Report::Holding { run });
             }
-            (Order::Stop { run }, _) => {
+            (Order::Stop { run }, engine) => {
+                if let Some(engine) = engine {
+                    engine.stop_in_order();
+                }
                 self.engine = None;
                 self.say(&Report::Stopped { run });
             }

@@ -10,6 +10,7 @@
 
 use super::CONNECTIONS_MAX;
 use super::message::Connection;
+use crate::vrrp::announce::checksum;
 use crate::vrrp::{GroupStatus, State};
 use log::{info, warn};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -178,19 +179,9 @@ fn packet(connection: &Connection) -> Option<Vec<u8>> {
         _ => return None,
     };
     out.extend_from_slice(&tcp);
-    out.extend_from_slice(&checksum([&pseudo, &tcp]).to_be_bytes());
+    out.extend_from_slice(&checksum(&[&pseudo[..], &tcp].concat()));
     out.extend_from_slice(&[0; 2]); // No urgent data.
     Some(out)
-}
-
-/// RFC 1071 over parts of even length.
-fn checksum(parts: [&[u8]; 2]) -> u16 {
-    let words = parts.into_iter().flat_map(|part| part.as_chunks::<2>().0);
-    let mut sum = words.fold(0_u32, |sum, word| sum + u32::from(u16::from_be_bytes(*word)));
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
 const TCP: u8 = 6;
@@ -238,14 +229,14 @@ mod tests {
         let four = packet(&connection("10.0.0.100:993", "10.0.0.7:50000")).unwrap();
         assert_eq!(four.len(), 40);
         let pseudo = [&four[12..20], &[0, 6, 0, 20]].concat();
-        assert_eq!(checksum([&pseudo, &four[20..]]), 0);
+        assert_eq!(checksum(&[&pseudo[..], &four[20..]].concat()), [0, 0]);
         assert_eq!(four[20..24], [0x03, 0xe1, 0xc3, 0x50]);
         assert_eq!(four[24..32], [0; 8]);
         assert_eq!(four[33], 0x10);
         let six = packet(&connection("[2001:db8::100]:993", "[2001:db8::7]:50000")).unwrap();
         assert_eq!(six.len(), 60);
         let pseudo = [&six[8..40], &[0, 0, 0, 20, 0, 0, 0, 6]].concat();
-        assert_eq!(checksum([&pseudo, &six[40..]]), 0);
+        assert_eq!(checksum(&[&pseudo[..], &six[40..]].concat()), [0, 0]);
         assert_eq!(packet(&connection("10.0.0.100:993", "[2001:db8::7]:50000")), None);
     }
 

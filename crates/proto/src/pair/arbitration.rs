@@ -465,9 +465,9 @@ impl Machine {
         self.admit_again();
     }
 
-    /// As [`Self::go_unarbitrated`], where the peer has a branch or needs a full copy, and obeys
-    /// neither: only who is alone can merge, or give a copy.
-    fn go_alone_unarbitrated(&mut self) {
+    /// As [`Self::go_unarbitrated`], and alone: the peer has a branch or needs a full copy and obeys
+    /// neither, and only who is alone can merge, or give a copy; or an operator wants it so.
+    pub(super) fn go_alone_unarbitrated(&mut self) {
         let Some(p) = self.primary() else { return };
         p.leaving = true;
         p.admitting = false;

@@ -6,7 +6,7 @@
 //! pause that begins with a reign or an attempt, so two bad nodes do not play ping-pong. Absent on
 //! purpose: whatever a standby does by itself (its own fault makes it deaf: `machine`).
 
-use super::machine::{Machine, Note, Output, Timers};
+use super::machine::{Machine, Note, Timers};
 use crate::time::Mono;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -14,6 +14,17 @@ use std::time::Duration;
 const MIB: u64 = 1 << 20;
 /// A standby is clearly roomier with this share of our own reserve above its own.
 const ROOMIER_SHARE: u64 = 4;
+
+const FOR_FAULT: &str = "handing over: the service network is in fault here and fit at the peer";
+const FOR_ROOM: &str = "handing over: the disk is below its reserve here and roomier at the peer";
+
+impl Note {
+    /// Whether the node hands over for its own health.
+    #[must_use]
+    pub fn is_for_health(&self) -> bool {
+        [FOR_FAULT, FOR_ROOM].contains(&self.reason)
+    }
+}
 
 /// What a node says of its own health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,9 +127,7 @@ impl Machine {
             let longer = pause.saturating_mul(2).min(self.timers.room_pause);
             self.health.fled = Some((self.now, longer));
         }
-        let status = self.status();
-        let (from, to, role, epoch) = (status.state, status.state, status.role, status.epoch);
-        self.put(Output::Note(Note { from, to, role, epoch, reason }));
+        self.remark(reason);
         self.handover();
     }
 
@@ -131,11 +140,10 @@ impl Machine {
         // A blip, or a switch that takes both interfaces one after the other, moves nothing.
         let pause = own.fault_pause(self.now, timers);
         if own.fault.is_some_and(|at| since(at) >= timers.fault_hold) && rested(pause) {
-            return Some("handing over: the service network is in fault here and fit at the peer");
+            return Some(FOR_FAULT);
         }
         let full = own.yields_to(peer.spare_mib) && own.fault.is_none();
-        (full && rested(timers.room_pause))
-            .then_some("handing over: the disk is below its reserve here and roomier at the peer")
+        (full && rested(timers.room_pause)).then_some(FOR_ROOM)
     }
 
     fn never_rests(&self) -> bool {

@@ -1097,13 +1097,16 @@ impl Machine {
         if std::mem::replace(&mut self.last_arbitration, now) == now {
             return;
         }
-        let (state, role) = self.last_state;
-        let reason = match now {
+        self.remark(match now {
             Arbitration::None => "the witness decides no more: the two nodes alone do",
             Arbitration::Witness => "the witness decides",
             Arbitration::Limbo => "who decides is about to change",
-        };
-        let epoch = self.register.epoch;
+        });
+    }
+
+    /// Notes what changes neither state nor role.
+    pub(super) fn remark(&mut self, reason: &'static str) {
+        let ((state, role), epoch) = (self.last_state, self.register.epoch);
         self.put(Output::Note(Note { from: state, to: state, role, epoch, reason }));
     }
 

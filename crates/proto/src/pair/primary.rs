@@ -11,7 +11,7 @@ use super::arbitration::{Limbo, Right, Wanted};
 use super::frame::{Frame, PhaseName};
 use super::history::History;
 use super::machine::{After, Machine, Output, Phase, RECORDS_LEN_MAX, VrrpStand};
-use super::register::{Arbitration, Insync, Register};
+use super::register::{Insync, Register};
 use super::standby::Standby;
 use super::status::State;
 use crate::id::{Epoch, Lsn, NodeId};
@@ -480,22 +480,9 @@ impl Machine {
     pub(super) fn forced(&mut self) {
         if self.is_arbitrated()
             && self.session.is_none()
-            && let Some(p) = self.primary()
-            && p.mode != Mode::Solo
+            && self.primary().is_some_and(|p| p.mode != Mode::Solo)
         {
-            p.leaving = true;
-            p.admitting = false;
-            let insync = Insync::Only(self.me);
-            let wanted = Wanted {
-                insync,
-                after: After::Solo,
-                right: Right::Agreed,
-                epoch: None,
-                arbitration: Arbitration::None,
-            };
-            let register = self.register_for(&wanted);
-            self.withdraw();
-            self.persist(register, wanted.after);
+            self.go_alone_unarbitrated();
         }
     }
 
