@@ -4,13 +4,9 @@
 //! an appliance that slept knows that its leases are over. [`now_ms`] may jump and is for people and
 //! protocols' dates only.
 
-use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use understudy_proto::time::{Mono, UnixMs};
-
-/// A packet waits for its reader no longer than this, unless the wall clock has jumped.
-const STAMP_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Wall-clock time. Zero if the machine's clock stands before 1970 (a dead clock battery).
 #[must_use]
@@ -64,28 +60,9 @@ fn read(clock: ClockId) -> Duration {
     }
 }
 
-/// The moment of a wall-clock time of just now, as the kernel stamps packets with it.
-#[must_use]
-pub fn moment_of(stamp: TimeSpec) -> Mono {
-    let (now, real) = (mono(), read(ClockId::CLOCK_REALTIME));
-    // The wall clock may have jumped since: then it came now.
-    let ago = real.checked_sub(Duration::from(stamp)).filter(|ago| *ago < STAMP_AGE_MAX);
-    let ago = ago.unwrap_or_default();
-    Mono(now.0.saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stamp_of_just_now_is_a_moment_of_just_now() {
-        let before = mono();
-        let stamp = clock_gettime(ClockId::CLOCK_REALTIME).unwrap();
-        assert!(moment_of(stamp).since(before) <= mono().since(before));
-        let (old, coming) = (TimeSpec::new(1, 0), stamp + TimeSpec::new(3_600, 0));
-        assert!(moment_of(old) >= before && moment_of(coming) >= before, "the clock jumped");
-    }
 
     #[test]
     fn time_passes() {

@@ -75,13 +75,6 @@ impl Engine {
         *lock(&self.relay) = relay.ok();
     }
 
-    /// See [`super::Vrrp::newcomers_since`].
-    pub(super) fn newcomers_since(&self, since: Mono) {
-        if let Some(relay) = &*lock(&self.relay) {
-            relay.since(since);
-        }
-    }
-
     pub(super) fn stand(&self, stand: Stand) {
         if matches!(stand, Stand::Holder { .. }) {
             *lock(&self.relay) = None; // The addresses are here again.

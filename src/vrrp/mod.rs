@@ -259,22 +259,13 @@ impl Vrrp {
     }
 
     /// The addresses are about to move to the peer: from when this returns, who asks for a connection
-    /// is remembered, and sent to the new Active once that announces itself. To be called before the
-    /// listeners stop to answer. Ends by itself after some seconds, or as Holder. Blocks for a
+    /// is remembered, and sent to the new Active once that announces itself, if no listener of this
+    /// machine has answered. To be called before they stop to. Ends by itself after some seconds, or as Holder. Blocks for a
     /// millisecond or two; what does not work costs such clients a second.
     pub fn hold_newcomers(&self) {
         match &self.backend {
             Backend::Here(engine) => engine.hold_newcomers(),
             Backend::There(guardian) => guardian.hold_newcomers(),
-        }
-    }
-
-    /// Whoever came before `since` was answered here: only later ones are sent on. To be called once
-    /// the listeners do not answer any more; does not wait.
-    pub fn newcomers_since(&self, since: Mono) {
-        match &self.backend {
-            Backend::Here(engine) => engine.newcomers_since(since),
-            Backend::There(guardian) => guardian.newcomers_since(since),
         }
     }
 

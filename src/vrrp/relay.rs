@@ -7,7 +7,8 @@
 //! through here.
 //!
 //! Invariants: only SYNs for floating addresses are kept, at most [`HELD_MAX`] of them and for
-//! [`HELD_FOR`]; nothing is sent back to where it came from, so that two relays cannot play ball; it
+//! [`HELD_FOR`]; none that this machine has answered is sent on (a second answer, with another
+//! sequence number, would end in a reset); nothing is sent back to where it came from, so that two relays cannot play ball; it
 //! ends after [`RELAY_FOR`], or when this node is Holder again. Deliberately absent: virtual Ethernet
 //! addresses (the interface takes frames for them only while it holds them), fragments.
 
@@ -25,15 +26,15 @@ use log::{debug, info};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, bind, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::bind;
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, IoSliceMut, Read};
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use understudy_proto::time::Mono;
@@ -51,6 +52,9 @@ const RELAY_FOR: Duration = Duration::from_secs(3);
 /// How long the end of the process waits for the new Active's announcement.
 const FAREWELL_MAX: Duration = Duration::from_millis(150);
 
+/// Answers that are known. With so many in the moment before the door closes nothing is sent on.
+const ANSWERED_MAX: usize = 8_192;
+
 /// Frames read in one round.
 const READ_MAX: usize = 256;
 
@@ -67,8 +71,6 @@ pub(super) struct Relay {
 #[derive(Debug)]
 struct Shared {
     stop: EventFd,
-    /// Whoever came earlier was answered here; microseconds of [`Mono`].
-    since: AtomicU64,
     /// Whether an announcement of each address was heard.
     moved: AtomicBool,
 }
@@ -87,22 +89,17 @@ impl Relay {
                 None => links.push(Link::open(&group.interface, addresses.collect())?),
             }
         }
+        let mut answers = Answers::open()?;
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let shared =
-            Arc::new(Shared { stop, since: AtomicU64::new(0), moved: AtomicBool::new(false) });
+        let shared = Arc::new(Shared { stop, moved: AtomicBool::new(false) });
         let told = shared.clone();
         // Not by `task::thread`, which ends the process where the system gives none: the addresses
         // are moving, and without a relay some clients come a second late.
         let thread = Builder::new().name("vrrp-relay".to_owned()).spawn(move || {
             in_time();
-            work(&mut links, &told);
+            work(&mut links, &mut answers, &told);
         })?;
         Ok(Self { shared, thread })
-    }
-
-    /// Whoever came before `since` is not sent on.
-    pub(super) fn since(&self, since: Mono) {
-        self.shared.since.store(since.0, Ordering::Release);
     }
 
     /// Waits until the new Active has announced itself, a moment at most, and ends. For the end of
@@ -140,18 +137,17 @@ struct Link {
 /// A SYN in its frame.
 struct Knock {
     frame: Vec<u8>,
-    to: IpAddr,
+    from: SocketAddr,
+    to: SocketAddr,
 }
 
 impl Link {
     fn open(name: &str, addresses: Vec<IpAddr>) -> io::Result<Self> {
         let port = Port::find(name)?;
-        let protocol = Protocol::from(i32::from(EVERYTHING.to_be()));
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(everything()))?;
         socket.attach_filter(&SYNS_AND_ANNOUNCEMENTS)?;
         bind(socket.as_raw_fd(), &port.link)?;
         socket.set_nonblocking(true)?;
-        setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         // What came before filter and bind is not for it.
         let mut bytes = [0; FRAME_LEN_MAX + 1];
         let mut early = 0;
@@ -162,41 +158,34 @@ impl Link {
         Ok(Self { name: name.to_owned(), port, addresses, socket, moved, held, relayed: 0 })
     }
 
-    fn receive(&mut self, since: &AtomicU64) {
+    fn receive(&mut self, answers: &mut Answers) {
         let mut bytes = [0; FRAME_LEN_MAX + 1];
         for _ in 0..READ_MAX {
-            let (len, at) = match take(&self.socket, &mut bytes) {
-                Ok(taken) => taken,
-                Err(Errno::EINTR) => continue,
-                Err(_) => return, // Nothing more, or the interface is down for the moment.
-            };
+            let Some(len) = read(&self.socket, &mut bytes) else { break };
             let frame = bytes.get(..len).unwrap_or_default();
             if let Some(found) = answer(frame, self.port.mac, &self.addresses)
                 && is_of_one(found.mac)
             {
                 self.moved.insert(found.address, found.mac);
-                self.pass_on(Mono(since.load(Ordering::Acquire)));
             } else if let Some(knock) = Knock::read(frame, &self.addresses) {
-                // Whoever has waited too long has knocked again.
-                let now = clock::mono();
-                while self.held.pop_front_if(|(at, _)| now.since(*at) >= HELD_FOR).is_some() {}
-                match self.moved.get(&knock.to).copied() {
-                    Some(mac) => self.send(knock, mac),
-                    None if self.held.len() < HELD_MAX => {
-                        self.held.push_back((at, knock));
-                    }
-                    None => {}
+                if self.held.len() >= HELD_MAX {
+                    answers.read();
+                    self.held.retain(|(_, held)| !answers.has(held));
+                }
+                if self.held.len() < HELD_MAX {
+                    self.held.push_back((clock::mono(), knock));
                 }
             }
         }
     }
 
-    /// Those whose address has moved.
-    fn pass_on(&mut self, since: Mono) {
+    /// Those whose address has moved. Whoever has waited too long has knocked again.
+    fn pass_on(&mut self, answers: &Answers) {
         let now = clock::mono();
         for (at, knock) in std::mem::take(&mut self.held) {
-            match self.moved.get(&knock.to).copied() {
-                Some(mac) if at >= since && now.since(at) < HELD_FOR => self.send(knock, mac),
+            match self.moved.get(&knock.to.ip()).copied() {
+                _ if now.since(at) >= HELD_FOR => {}
+                Some(mac) if !answers.has(&knock) => self.send(knock, mac),
                 Some(_) => {}
                 None => self.held.push_back((at, knock)),
             }
@@ -218,18 +207,52 @@ impl Link {
     }
 }
 
-/// The next frame's length, and when it came. (By the kernel's stamp: when it is read is later, and
-/// whoever was answered before the door closed must not be sent on, too.)
-fn take(socket: &Socket, bytes: &mut [u8]) -> nix::Result<(usize, Mono)> {
-    let mut parts = [IoSliceMut::new(bytes)];
-    let mut space = nix::cmsg_space!(TimeSpec);
-    let flags = MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    let stamp = message.cmsgs()?.find_map(|control| match control {
-        ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
-        _ => None,
-    });
-    Ok((message.bytes, stamp.map_or_else(clock::mono, clock::moment_of)))
+/// The connections that this machine's listeners have answered since it was opened: each SYN+ACK that
+/// leaves, by whatever interface.
+struct Answers {
+    socket: Socket,
+    /// Who was answered, and as whom.
+    ends: HashSet<(SocketAddr, SocketAddr)>,
+}
+
+impl Answers {
+    fn open() -> io::Result<Self> {
+        // Bound to no interface, and from the IP header on.
+        let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(everything()))?;
+        socket.attach_filter(&OUR_ANSWERS)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, ends: HashSet::new() })
+    }
+
+    fn read(&mut self) {
+        let mut bytes = [0; FRAME_LEN_MAX + 1];
+        while self.ends.len() < ANSWERED_MAX
+            && let Some(len) = read(&self.socket, &mut bytes)
+        {
+            let packet = bytes.get(..len).unwrap_or_default();
+            let version = packet.first().map(|b| b >> 4);
+            let kind = if version == Some(6) { ETHER_IPV6 } else { ETHER_IPV4 };
+            if let Some(Segment { from, to, flags, .. }) = Segment::read(kind, packet)
+                && flags & SYN_ACK == SYN_ACK
+            {
+                self.ends.insert((to, from));
+            }
+        }
+    }
+
+    fn has(&self, knock: &Knock) -> bool {
+        self.ends.len() >= ANSWERED_MAX || self.ends.contains(&(knock.from, knock.to))
+    }
+}
+
+/// The next frame's length. `None`: nothing more, or the interface is down for the moment.
+fn read(mut socket: &Socket, bytes: &mut [u8]) -> Option<usize> {
+    loop {
+        match socket.read(bytes) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            found => return found.ok(),
+        }
+    }
 }
 
 /// Whether an Ethernet address is one machine's: frames for a group would come back.
@@ -237,14 +260,17 @@ fn is_of_one(mac: [u8; 6]) -> bool {
     mac[0] & 1 == 0 && mac != [0; 6]
 }
 
-fn work(links: &mut [Link], shared: &Shared) {
+fn work(links: &mut [Link], answers: &mut Answers, shared: &Shared) {
     let end = clock::mono().after(RELAY_FOR);
     loop {
         let left = end.since(clock::mono());
         if left.is_zero() {
             break;
         }
-        let mut fds = vec![PollFd::new(shared.stop.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![
+            PollFd::new(shared.stop.as_fd(), PollFlags::POLLIN),
+            PollFd::new(answers.socket.as_fd(), PollFlags::POLLIN),
+        ];
         fds.extend(links.iter().map(|link| PollFd::new(link.socket.as_fd(), PollFlags::POLLIN)));
         match ppoll(&mut fds, Some(TimeSpec::from(left)), None) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -254,7 +280,12 @@ fn work(links: &mut [Link], shared: &Shared) {
             break;
         }
         for link in &mut *links {
-            link.receive(&shared.since);
+            link.receive(answers);
+        }
+        // After the SYNs: an answer leaves before anything else is done with its SYN.
+        answers.read();
+        for link in &mut *links {
+            link.pass_on(answers);
         }
         if links.iter().all(Link::is_moved) {
             shared.moved.store(true, Ordering::Release);
@@ -262,6 +293,51 @@ fn work(links: &mut [Link], shared: &Shared) {
     }
     let count: usize = links.iter().map(|link| link.relayed).sum();
     info!(count; "beginnings of connections passed on to the new active router");
+}
+
+/// A TCP segment in its IP packet.
+struct Segment<'a> {
+    from: SocketAddr,
+    to: SocketAddr,
+    /// Its flags (RFC 9293 3.1).
+    flags: u8,
+    /// Both IP addresses, as in the packet.
+    addresses: &'a [u8],
+    ip_header_len: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    fn read(ether_type: [u8; 2], packet: &'a [u8]) -> Option<Self> {
+        let (addresses, ip_header_len, len) = match ether_type {
+            // RFC 791 3.1. A fragment is no beginning that can be told.
+            ETHER_IPV4 => {
+                let whole = packet.get(6..8).is_some_and(|f| matches!(f, [0 | 0x40, 0]));
+                let tcp = packet.get(9) == Some(&TCP);
+                let header_len = usize::from(packet.first()? & 0x0f) * 4;
+                let len = u16::from_be_bytes(*packet.get(2..4)?.first_chunk()?);
+                (whole && tcp).then_some((packet.get(12..20)?, header_len, usize::from(len)))?
+            }
+            // RFC 8200 3.
+            ETHER_IPV6 => {
+                let tcp = packet.get(6) == Some(&TCP);
+                let len = u16::from_be_bytes(*packet.get(4..6)?.first_chunk()?);
+                tcp.then_some((packet.get(8..40)?, 40, usize::from(len) + 40))?
+            }
+            _ => return None,
+        };
+        let bytes = packet.get(ip_header_len..len)?;
+        let port = |at| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+        let (from, to) = addresses.split_at_checked(addresses.len() / 2)?;
+        let (from, to) = (SocketAddr::new(ip(from)?, port(0)?), SocketAddr::new(ip(to)?, port(2)?));
+        let flags = *bytes.get(13)?;
+        Some(Self { from, to, flags, addresses, ip_header_len, bytes })
+    }
+}
+
+fn ip(octets: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 impl Knock {
@@ -273,33 +349,17 @@ impl Knock {
         }
         let (head, packet) = frame.split_first_chunk::<HEAD_LEN>()?;
         let [.., t0, t1] = head;
-        let (to, ends, len, header_len) = match [*t0, *t1] {
-            // RFC 791 3.1. A fragment is no beginning that can be told.
-            ETHER_IPV4 => {
-                let whole = packet.get(6..8).is_some_and(|f| matches!(f, [0 | 0x40, 0]));
-                let tcp = packet.get(9) == Some(&TCP);
-                let header_len = usize::from(packet.first()? & 0x0f) * 4;
-                let len = u16::from_be_bytes(*packet.get(2..4)?.first_chunk()?);
-                let to = IpAddr::from(*packet.get(16..20)?.first_chunk::<4>()?);
-                (whole && tcp).then_some((to, packet.get(12..20)?, usize::from(len), header_len))?
-            }
-            // RFC 8200 3.
-            ETHER_IPV6 => {
-                let tcp = packet.get(6) == Some(&TCP);
-                let len = u16::from_be_bytes(*packet.get(4..6)?.first_chunk()?);
-                let to = IpAddr::from(*packet.get(24..40)?.first_chunk::<16>()?);
-                tcp.then_some((to, packet.get(8..40)?, usize::from(len) + 40, 40))?
-            }
-            _ => return None,
-        };
-        let segment = packet.get(header_len..len).filter(|_| addresses.contains(&to))?;
-        let syn = segment.get(13)? & SYN_ACK == SYN;
-        let sum = whole_checksum(ends, segment).filter(|_| syn)?;
+        let segment = Segment::read([*t0, *t1], packet)?;
+        if segment.flags & SYN_ACK != SYN || !addresses.contains(&segment.to.ip()) {
+            return None;
+        }
+        let sum = whole_checksum(segment.addresses, segment.bytes)?;
         // Without what Ethernet has padded it with.
-        let mut frame = frame.get(..HEAD_LEN + len)?.to_vec();
-        let at = HEAD_LEN + header_len + CHECKSUM_AT;
+        let begins = HEAD_LEN + segment.ip_header_len;
+        let mut frame = frame.get(..begins + segment.bytes.len())?.to_vec();
+        let at = begins + CHECKSUM_AT;
         frame.get_mut(at..at + 2)?.copy_from_slice(&sum);
-        Some(Self { frame, to })
+        Some(Self { frame, from: segment.from, to: segment.to })
     }
 
     /// Where it goes now; false where it came from there.
@@ -332,8 +392,11 @@ const TCP: u8 = 6;
 const CHECKSUM_AT: usize = 16;
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
-/// `ETH_P_ALL`.
-const EVERYTHING: u16 = 3;
+
+/// `ETH_P_ALL`: what leaves, too, is seen by no other.
+fn everything() -> Protocol {
+    Protocol::from(i32::from(3_u16.to_be()))
+}
 
 /// What this lets through of all that passes: SYNs, ARP and neighbour advertisements that come in
 /// and belong to no VLAN on the interface.
@@ -360,12 +423,34 @@ const SYNS_AND_ANNOUNCEMENTS: [SockFilter; 21] = [
     /* 19 */ SockFilter::new(RETURN, 0, 0, u32::MAX),
     /* 20 */ SockFilter::new(RETURN, 0, 0, 0),
 ];
+/// What this lets through of all packets: SYN+ACKs that this machine sends.
+const OUR_ANSWERS: [SockFilter; 17] = [
+    /*  0 */ SockFilter::new(LOAD_BYTE, 0, 0, PACKET_TYPE),
+    /*  1 */ SockFilter::new(JUMP_IF_EQUAL, 0, 13, PACKET_OUTGOING),
+    /*  2 */ SockFilter::new(LOAD_BYTE, 0, 0, 0),
+    /*  3 */ SockFilter::new(AND, 0, 0, 0xf0),
+    /*  4 */ SockFilter::new(JUMP_IF_EQUAL, 0, 5, 0x40),
+    /*  5 */ SockFilter::new(LOAD_BYTE, 0, 0, 9),
+    /*  6 */ SockFilter::new(JUMP_IF_EQUAL, 0, 8, TCP as u32),
+    /*  7 */ SockFilter::new(LOAD_HEADER_LEN, 0, 0, 0),
+    /*  8 */ SockFilter::new(LOAD_BYTE_AFTER, 0, 0, 13),
+    /*  9 */ SockFilter::new(JUMP, 0, 0, 3),
+    /* 10 */ SockFilter::new(LOAD_BYTE, 0, 0, 6),
+    /* 11 */ SockFilter::new(JUMP_IF_EQUAL, 0, 3, TCP as u32),
+    /* 12 */ SockFilter::new(LOAD_BYTE, 0, 0, 40 + 13),
+    /* 13 */ SockFilter::new(AND, 0, 0, SYN_ACK as u32),
+    /* 14 */ SockFilter::new(JUMP_IF_EQUAL, 1, 0, SYN_ACK as u32),
+    /* 15 */ SockFilter::new(RETURN, 0, 0, 0),
+    /* 16 */ SockFilter::new(RETURN, 0, 0, u32::MAX),
+];
 /// `SKF_AD_OFF + SKF_AD_PKTTYPE`.
 const PACKET_TYPE: u32 = 0xffff_f000 + 4;
 /// `SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`.
 const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
 /// `linux/if_packet.h`: to this host, to all, to a group; beyond it others' and our own.
 const PACKET_MULTICAST: u32 = 2;
+/// `linux/if_packet.h`.
+const PACKET_OUTGOING: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -399,7 +484,8 @@ mod tests {
     fn a_syn_for_a_floating_address_goes_on_with_a_whole_checksum() {
         for full in [true, false] {
             let mut knock = Knock::read(&syn_v4(SYN, full), &floating()).unwrap();
-            assert_eq!(knock.to, floating()[0]);
+            assert_eq!(knock.to.to_string(), "10.0.0.100:25");
+            assert_eq!(knock.from.to_string(), "10.0.0.9:50000");
             assert!(knock.readdress(OWN, NEW));
             assert_eq!(knock.frame.len(), 14 + 40, "without padding");
             assert_eq!(knock.frame[..12], [NEW, OWN].concat());
@@ -419,7 +505,7 @@ mod tests {
         tcp[16..18].copy_from_slice(&sum);
         let ip = [0x60, 0, 0, 0, 0, 20, 6, 64];
         let frame = [&OWN[..], &CLIENT, &ETHER_IPV6, &ip, &ends, &tcp].concat();
-        assert_eq!(Knock::read(&frame, &floating()).unwrap().to, floating()[1]);
+        assert_eq!(Knock::read(&frame, &floating()).unwrap().to.ip(), floating()[1]);
     }
 
     #[test]

@@ -492,7 +492,6 @@ fn our_main(guardian: Guardian) {
                 vrrp.stand(holder);
             } else {
                 vrrp.hold_newcomers();
-                vrrp.newcomers_since(mono());
                 vrrp.stand(Stand::Silent);
             }
         }

@@ -1050,14 +1050,12 @@ impl Driver {
         self.doors_closed = Some(clock::mono());
         let (doors, done) = (self.options.doors.clone(), self.done.clone());
         self.helper(async move {
-            let asked = Arc::clone(&vrrp);
             let held = tokio::task::spawn_blocking(move || vrrp.hold_newcomers()).await;
             if let Err(e) = held {
                 log::warn!(err:% = e; "newcomers are not held during the handover");
             }
             doors.close(true);
             let since = clock::mono();
-            asked.newcomers_since(since);
             tokio::time::sleep(DOORSTEP_MIN).await;
             while !doors.is_quiet() && clock::mono().since(since) < DOORSTEP_MAX {
                 tokio::time::sleep(DOORSTEP_LOOK).await;

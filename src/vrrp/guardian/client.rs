@@ -71,7 +71,6 @@ struct Outgoing {
     claims: VecDeque<ClaimOrder>,
     tickles: VecDeque<Connection>,
     hold: Option<u64>,
-    since: Option<Mono>,
     stop: Option<u64>,
 }
 
@@ -223,10 +222,6 @@ impl Guardian {
         }
     }
 
-    pub(in crate::vrrp) fn newcomers_since(&self, since: Mono) {
-        self.order(|outgoing| outgoing.since = Some(since));
-    }
-
     pub(in crate::vrrp) fn stop(&self) {
         let run = lock(&self.0.incoming).run;
         self.order(|outgoing| outgoing.stop = Some(run));
@@ -371,7 +366,6 @@ impl Outgoing {
             && self.claims.is_empty()
             && self.tickles.is_empty()
             && self.hold.is_none()
-            && self.since.is_none()
             && self.stop.is_none()
     }
 
@@ -399,9 +393,6 @@ impl Outgoing {
         if let Some(run) = self.hold.take() {
             return Some(Order::HoldNewcomers { run });
         }
-        if let Some(since) = self.since.take() {
-            return Some(Order::NewcomersSince(since));
-        }
         self.stop.take().map(|run| Order::Stop { run })
     }
 
@@ -419,7 +410,6 @@ impl Outgoing {
                 }
             }
             Order::HoldNewcomers { run } => self.hold = Some(run),
-            Order::NewcomersSince(since) => self.since = Some(since),
             Order::Stop { run } => self.stop = Some(run),
         }
     }

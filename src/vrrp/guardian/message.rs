@@ -59,8 +59,6 @@ pub(super) enum Order {
     Tickle(Vec<Connection>),
     /// See [`crate::vrrp::Vrrp::hold_newcomers`].
     HoldNewcomers { run: u64 },
-    /// See [`crate::vrrp::Vrrp::newcomers_since`].
-    NewcomersSince(Mono),
     /// Remove the addresses, send priority 0.
     Stop { run: u64 },
 }
@@ -159,7 +157,6 @@ mod tests {
             Order::Goodbye(Goodbye { datagram: vec![1; 100], paths: vec![(end, six)] }),
             Order::Tickle(vec![Connection { local: end, remote: six }]),
             Order::HoldNewcomers { run: 7 },
-            Order::NewcomersSince(Mono(8)),
             Order::Stop { run: 7 },
         ] {
             assert_eq!(decode::<Order>(&encode(&order).unwrap()).unwrap(), order);

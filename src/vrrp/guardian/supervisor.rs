@@ -264,7 +264,6 @@ impl Supervisor {
             (Order::Start { run, configs }, _) => self.start(run, configs),
             (Order::Stand(stand), Some(engine)) => engine.stand(stand),
             (Order::Pulse { until }, Some(engine)) => engine.pulse(until),
-            (Order::NewcomersSince(since), Some(engine)) => engine.newcomers_since(since),
             (Order::Claim(claim), Some(engine)) => engine.claim(claim),
             (Order::Tickle(connections), Some(_)) => {
                 self.tickler.add(connections, clock::mono());
@@ -287,14 +286,7 @@ impl Supervisor {
                 self.engine = None;
                 self.say(&Report::Stopped { run });
             }
-            (
-                Order::Stand(_)
-                | Order::Pulse { .. }
-                | Order::NewcomersSince(_)
-                | Order::Claim(_)
-                | Order::Tickle(_),
-                None,
-            ) => {}
+            (Order::Stand(_) | Order::Pulse { .. } | Order::Claim(_) | Order::Tickle(_), None) => {}
         }
     }
 
