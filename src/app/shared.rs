@@ -9,7 +9,7 @@
 use super::Rooms;
 use crate::base::secret::Secret;
 use crate::base::{clock, task};
-use crate::directory::Known;
+use crate::directory::{Known, RENEW_EVERY};
 use crate::net::table::{CONNECTIONS_MAX, News, Pair as Ends, Table};
 use crate::pair::side::{Side, SideEvent, Topic};
 use crate::store::PrimaryLease;
@@ -78,6 +78,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side, tickets: Tickets, table: Table) 
     };
     drop(task::spawn("shared-memory", async move {
         let mut next = clock::mono();
+        let mut renewal = next.after(RENEW_EVERY);
         sharer.note_role();
         loop {
             let mut leases = sharer.leases.clone();
@@ -95,6 +96,10 @@ pub(super) fn start(rooms: &Rooms, side: &Side, tickets: Tickets, table: Table) 
                 }
                 () = clock::sleep_until(next) => {
                     next = clock::mono().after(PAUSE);
+                    if next > renewal {
+                        renewal = next.after(RENEW_EVERY);
+                        sharer.rooms.directory.recent().renew();
+                    }
                     sharer.tell().await;
                 }
             }

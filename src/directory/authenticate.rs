@@ -37,7 +37,7 @@ impl Directory {
         // App passwords are long random texts: one fast hash each, on this thread.
         let is_right = |c: &&Credential| password::is_app_password(&c.secret, plain);
         if let Some(app) = credentials.iter().find(is_right) {
-            let standing = follower.standing(self, &login, app.clone());
+            let standing = follower.standing(self, &login, app.clone(), None);
             return Ok(Some((login, standing)));
         }
         let password = credentials.into_iter().find(|c| c.id == PASSWORD);
@@ -55,7 +55,8 @@ impl Directory {
             }
         }
         let Some(password) = password else { return Ok(None) };
-        let standing = follower.standing(self, &login, password);
+        let stay = tag.map(|tag| self.recent.stay(tag));
+        let standing = follower.standing(self, &login, password, stay);
         // It may have been changed while it was hashed.
         if !standing.stands() {
             return Ok(None);

@@ -17,7 +17,7 @@ use crate::store::{Store, StoreError, WriteError};
 pub use administer::NewAppPassword;
 pub use authenticate::Login;
 pub use carry::{CarryError, CarryProgress};
-pub use recent::{Known, Recent};
+pub use recent::{Known, RENEW_EVERY, Recent};
 pub use standing::Standing;
 use understudy_proto::directory::{self, AddressError, DirectoryRefusal};
 use understudy_proto::id::{AccountId, TenantId};

@@ -4,7 +4,8 @@
 //! the password: a changed or revoked credential has no entry. The key is random and lives in memory
 //! only, like the entries; the pair's other node learns both over the pair's link, so that a takeover
 //! does not empty them. Invariants: nothing here reaches a disk; an entry ends `TTL` after the last
-//! *full* check, so that a hit never prolongs it; at most `ENTRIES_MAX`.
+//! *full* check or the end of the last session that rests on it ([`Stay`]), whichever is later: a hit
+//! alone never prolongs it; at most `ENTRIES_MAX`, and as many as sessions.
 
 use super::Directory;
 use crate::base::clock;
@@ -20,8 +21,10 @@ use zeroize::Zeroize;
 
 /// Log-ins that are remembered; the oldest goes first.
 const ENTRIES_MAX: usize = 50_000;
-/// A password is checked in full at least so often.
+/// How long a password is known after its last session, or its check in full.
 const TTL: Duration = Duration::from_secs(15 * 60);
+/// So often the entries of those who are signed in are made new, also for the other node.
+pub const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// One remembered log-in, as the other node is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,11 +45,26 @@ struct Inner {
     /// In the order of their checks.
     order: BTreeMap<u64, [u8; 32]>,
     next: u64,
+    /// Sessions that rest on each.
+    open: HashMap<[u8; 32], usize>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.order.values_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+/// A session that rests on a remembered log-in, which is known for as long. (Whose credential changes
+/// has another entry, or none, so an old one opens nothing.)
+pub(super) struct Stay {
+    recent: Recent,
+    tag: [u8; 32],
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.recent.lock().left(self.tag, clock::mono());
     }
 }
 
@@ -58,7 +76,7 @@ impl Default for Recent {
 
 impl Inner {
     fn new(key: Secret<[u8; 32]>) -> Self {
-        Self { key, ends: HashMap::new(), order: BTreeMap::new(), next: 0 }
+        Self { key, ends: HashMap::new(), order: BTreeMap::new(), next: 0, open: HashMap::new() }
     }
 
     fn insert(&mut self, tag: [u8; 32], end: Mono) {
@@ -71,6 +89,27 @@ impl Inner {
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.ends.remove(&oldest);
+        }
+    }
+
+    fn knows(&self, tag: &[u8; 32], now: Mono) -> bool {
+        self.open.contains_key(tag) || self.ends.get(tag).is_some_and(|(_, end)| now < *end)
+    }
+
+    fn left(&mut self, tag: [u8; 32], now: Mono) {
+        // None when another node's key came meanwhile.
+        let Some(count) = self.open.get_mut(&tag) else { return };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.open.remove(&tag);
+            self.insert(tag, now.after(TTL));
+        }
+    }
+
+    fn renew(&mut self, now: Mono) {
+        let open: Vec<[u8; 32]> = self.open.keys().copied().collect();
+        for tag in open {
+            self.insert(tag, now.after(TTL));
         }
     }
 }
@@ -101,10 +140,21 @@ impl Recent {
         Some(hasher.finalize().into())
     }
 
-    /// Whether this was checked in full within `TTL`.
+    /// Whether this was checked in full, and a session of it is open or was within `TTL`.
     pub(super) fn knows(&self, tag: &[u8; 32]) -> bool {
-        let now = clock::mono();
-        self.lock().ends.get(tag).is_some_and(|(_, end)| now < *end)
+        self.lock().knows(tag, clock::mono())
+    }
+
+    /// A session begins that rests on it.
+    pub(super) fn stay(&self, tag: [u8; 32]) -> Stay {
+        *self.lock().open.entry(tag).or_default() += 1;
+        Stay { recent: self.clone(), tag }
+    }
+
+    /// Makes the entries of those who are signed in new: they count from now on, and are told to the
+    /// other node again. To be called every [`RENEW_EVERY`].
+    pub fn renew(&self) {
+        self.lock().renew(clock::mono());
     }
 
     /// It was just checked in full.
@@ -216,6 +266,36 @@ mod tests {
         let over: Vec<Known> = known.iter().map(|k| Known { left_ms: 0, ..*k }).collect();
         there.learn(&over);
         assert!(!there.knows(&asked(&there)), "it has ended");
+    }
+
+    #[test]
+    fn who_stays_signed_in_is_known_for_as_long_and_a_while_after() {
+        let (recent, other) = (Recent::default(), Recent::default());
+        let ann = tag(&recent, "hash", "ann", "secret");
+        recent.remember(ann);
+        let (first, second) = (recent.stay(ann), recent.stay(ann));
+        let now = clock::mono();
+        let (hours, while_after) = (now.after(TTL * 40), TTL - Duration::from_secs(60));
+        let (_, told) = recent.since(0, 10);
+        assert!(recent.lock().knows(&ann, hours));
+        // The other node is told again and again.
+        recent.lock().renew(hours);
+        let (known, _) = recent.since(told, 10);
+        assert_eq!(known.len(), 1);
+        other.adopt(recent.key());
+        other.learn(&known);
+        assert!(other.knows(&tag(&other, "hash", "ann", "secret")));
+        recent.lock().ends.clear();
+        drop(first);
+        assert!(recent.lock().knows(&ann, hours), "one is still open");
+        drop(second);
+        assert!(recent.lock().knows(&ann, now.after(while_after)));
+        assert!(!recent.lock().knows(&ann, hours));
+        // A key that came meanwhile forgets them all.
+        let stay = recent.stay(ann);
+        recent.adopt(Secret::new([7; 32]));
+        drop(stay);
+        assert_eq!(recent.since(0, 10).0, []);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! rows were read misses no change. What cannot be read stands no longer: the client signs in again.
 //! Absent: rights. There is one: to be the account.
 
+use super::recent::Stay;
 use super::{Directory, DirectoryError, Login};
 use std::fmt;
+use std::sync::Arc;
 use tokio::sync::watch;
 use understudy_proto::directory::{self, Credential, sign_in_topic};
 use understudy_proto::id::{AccountId, TenantId};
@@ -19,6 +21,8 @@ pub struct Standing {
     account: AccountId,
     credential: Credential,
     changes: watch::Receiver<u64>,
+    /// Its password stays known while the session lasts.
+    _stay: Option<Arc<Stay>>,
 }
 
 impl Standing {
@@ -84,8 +88,10 @@ impl Follower {
         directory: &Directory,
         login: &Login,
         credential: Credential,
+        stay: Option<Stay>,
     ) -> Standing {
-        let (tenant, account) = (login.tenant, login.account);
-        Standing { directory: directory.clone(), tenant, account, credential, changes: self.0 }
+        let (directory, changes) = (directory.clone(), self.0);
+        let (tenant, account, _stay) = (login.tenant, login.account, stay.map(Arc::new));
+        Standing { directory, tenant, account, credential, changes, _stay }
     }
 }
