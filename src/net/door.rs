@@ -4,11 +4,13 @@
 //! whoever has begun is served on, and whoever knocks is not told no (the guardian passes the knock
 //! on to the other appliance, see `vrrp::relay`; without it, the client knocks again after a second).
 //!
-//! Who is on the doorstep (connected, but not yet greeted) is counted, so that a handover can wait.
+//! Who is on the doorstep (connecting, or connected and not yet greeted) is known, so that a handover
+//! can wait: a client whose last packet of the handshake reaches the other appliance is reset.
 //!
 //! Invariants: a closed door answers nothing, not even RST; it keeps no listener alive. Deliberately
 //! absent: when to close it, which is the pair's to know.
 
+use super::handshake;
 use crate::base::filter::{AND, JUMP_IF_EQUAL, LOAD_BYTE, RETURN};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockFilter, SockRef};
@@ -40,12 +42,19 @@ impl Doors {
         Greeting { _counts: Arc::clone(&state.ungreeted) }
     }
 
-    /// Whether nobody waits to be accepted or greeted. Who has sent a SYN and not yet heard of ours
-    /// is not seen.
+    /// Whether nobody is connecting, or waits to be accepted or greeted. Asks the kernel: may take a
+    /// millisecond.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let listeners: Vec<_> = state.listeners.iter().filter_map(Weak::upgrade).collect();
+        let ports = listeners.iter().filter_map(|l| Some(l.local_addr().ok()?.port()));
+        // In the order in which a connection comes along, so that none slips through.
+        match handshake::are_under_way(&ports.collect::<Vec<_>>()) {
+            Ok(false) => {}
+            Ok(true) => return false,
+            Err(e) => log::debug!(err:% = e; "the kernel does not say who is connecting"),
+        }
         let mut fds: Vec<PollFd<'_>> =
             listeners.iter().map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)).collect();
         // A call that fails says nothing.
@@ -91,6 +100,7 @@ const SYN_ACK: u32 = 0x12;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::handshake::tests::half_open;
     use crate::net::listen;
     use std::net::IpAddr;
     use std::time::Duration;
@@ -121,6 +131,11 @@ mod tests {
         assert!(!doors.is_quiet(), "one waits to be greeted");
         drop(greeting);
         assert!(doors.is_quiet());
+        doors.close(false);
+        let deaf = half_open(at);
+        doors.close(true);
+        assert!(!doors.is_quiet(), "one is connecting");
+        drop(deaf);
         waiting.write_all(b"y").await.unwrap();
         assert_eq!(late.read_u8().await.unwrap(), b'y');
         doors.close(false);

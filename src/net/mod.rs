@@ -7,6 +7,7 @@
 
 mod door;
 mod gate;
+mod handshake;
 pub mod held;
 mod listen;
 mod serve;

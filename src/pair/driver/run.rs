@@ -41,10 +41,10 @@ const STALL: Duration = Duration::from_millis(50);
 const STALL_GRACE: Duration = Duration::from_millis(20);
 /// Least time between two timeouts of the machine: a deadline in the past must not spin.
 const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
-/// How long a handover waits for those who have begun to connect: for the rest of their handshake, at
-/// least, and until they are greeted, at most.
+/// How long a handover waits for those who have begun to connect: until they are greeted, at most a
+/// far client's round trips, so that one who says nothing holds up nobody for long.
 const DOORSTEP_MIN: Duration = Duration::from_millis(2);
-const DOORSTEP_MAX: Duration = Duration::from_millis(50);
+const DOORSTEP_MAX: Duration = Duration::from_millis(100);
 /// How long doors stay closed on a node that has no part afterwards: nobody's knock is kept longer.
 const DOORS_MAX: Duration = Duration::from_secs(3);
 /// Pause between two looks at the doorstep.
@@ -1050,15 +1050,17 @@ impl Driver {
         self.doors_closed = Some(clock::mono());
         let (doors, done) = (self.options.doors.clone(), self.done.clone());
         self.helper(async move {
-            let held = tokio::task::spawn_blocking(move || vrrp.hold_newcomers()).await;
-            if let Err(e) = held {
+            let closed = tokio::task::spawn_blocking(move || {
+                vrrp.hold_newcomers();
+                doors.close(true);
+                let since = clock::mono();
+                std::thread::sleep(DOORSTEP_MIN);
+                while !doors.is_quiet() && clock::mono().since(since) < DOORSTEP_MAX {
+                    std::thread::sleep(DOORSTEP_LOOK);
+                }
+            });
+            if let Err(e) = closed.await {
                 log::warn!(err:% = e; "newcomers are not held during the handover");
-            }
-            doors.close(true);
-            let since = clock::mono();
-            tokio::time::sleep(DOORSTEP_MIN).await;
-            while !doors.is_quiet() && clock::mono().since(since) < DOORSTEP_MAX {
-                tokio::time::sleep(DOORSTEP_LOOK).await;
             }
             // The driver is gone only when the process ends.
             done.send(Done::DoorsClosed).await.unwrap_or_default();
