@@ -168,14 +168,14 @@ lab() {
 
 readonly SOAK=target/soak                         # tallies: several runs add up
 readonly SIM_CHUNK=10000                          # seeds of one run of the simulator
-readonly CHAOS_RUN=20                             # faults of one pair; then a fresh one
+readonly CHAOS_RUN=25                             # faults of one pair, each kind; then a fresh one
 
 soak_usage() {
     cat <<'END'
 ./build.sh soak PART [--for 60m] [--from-seed N]
 
   sim      the pair's simulator, 10,000 seeds at a time on each core (without --for: 1,000,000 seeds)
-  chaos    real processes under faults, 20 to a pair, without and with witness in turn
+  chaos    real processes under faults, 25 to a pair, without and with witness in turn
            (without --for: 200)
   resync   a full copy of 1 GiB under load and kill -9, again and again (without --for: once)
   model    the model of the pair, complete (ends when it has seen every state)
@@ -372,8 +372,11 @@ run_demo() {
     lab demo --quick
 }
 
+# Each kind of fault, a few under a witness, and splits in which both sides serve.
 run_chaos() {
     lab chaos --rounds "$CHAOS_RUN" --seed 1
+    lab chaos --rounds 6 --seed 2 --arbitration witness
+    lab chaos --rounds 2 --seed 3 --split
 }
 
 run_resync() {

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Clients, when nobody says.
 const CLIENTS: usize = 2_000;
-/// Accounts among which they are spread.
-const ACCOUNTS: usize = 50;
+/// Accounts, at most: few enough to be made in a minute, and more hashes than a takeover could hide.
+const ACCOUNTS: usize = 500;
 /// Clients of one host: a service takes 1,000 sessions of one source.
 const PER_HOST: usize = 1_000;
 /// How long a returning appliance must hold before it counts.

@@ -78,12 +78,19 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Some(rivals) => measure_theirs(rivals, rounds, &mut cases, &tale)?,
         None => tale.say(Tone::Plain, "keepalived is not installed: no comparison"),
     }
+    let clean = verdict(&cases);
     if options.json {
         print(&machine_readable(rounds, &cases, steady).to_string());
     } else {
         report(&cases, Some(steady));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(clean)
+}
+
+/// Times are for people to judge; what must never be fails the run.
+fn verdict(cases: &[Case]) -> ExitCode {
+    let clean = cases.iter().filter_map(|c| c.stains.as_ref()).all(|s| s.ours.is_empty());
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// One kind of fault, without a witness and without keepalived.
@@ -103,8 +110,9 @@ fn run_one(
         measure_case(pair, &mut case, rounds, tale)?;
         Ok(case)
     })?;
+    let clean = verdict(std::slice::from_ref(&case));
     report(&[case], None);
-    Ok(ExitCode::SUCCESS)
+    Ok(clean)
 }
 
 fn new_case((name, target, stains): (&'static str, Option<f64>, Option<&'static str>)) -> Case {
