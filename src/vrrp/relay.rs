@@ -7,10 +7,11 @@
 //! through here.
 //!
 //! Invariants: only SYNs for floating addresses are kept, at most [`HELD_MAX`] of them and for
-//! [`HELD_FOR`]; none that this machine has answered is sent on (a second answer, with another
-//! sequence number, would end in a reset); nothing is sent back to where it came from, so that two relays cannot play ball; it
-//! ends after [`RELAY_FOR`], or when this node is Holder again. Deliberately absent: virtual Ethernet
-//! addresses (the interface takes frames for them only while it holds them), fragments.
+//! [`HELD_FOR`]; none that this machine has answered is sent on (a second answer, with another sequence
+//! number, would end in a reset); nothing is sent back to where it came from, so that two relays cannot
+//! play ball; it ends after [`RELAY_FOR`] or [`RELAYED_MAX`], or when this node is Holder again.
+//! Deliberately absent: virtual Ethernet addresses (the interface takes frames for them only while it
+//! holds them), fragments.
 
 use super::GroupConfig;
 use super::announce::{ETHER_IPV4, ETHER_IPV6, checksum};
@@ -54,6 +55,9 @@ const FAREWELL_MAX: Duration = Duration::from_millis(150);
 
 /// Answers that are known. With so many in the moment before the door closes nothing is sent on.
 const ANSWERED_MAX: usize = 8_192;
+
+/// SYNs sent on in all: with more it is a flood, and this thread's priority is needed for adverts.
+const RELAYED_MAX: usize = 8_192;
 
 /// Frames read in one round.
 const READ_MAX: usize = 256;
@@ -290,8 +294,11 @@ fn work(links: &mut [Link], answers: &mut Answers, shared: &Shared) {
         if links.iter().all(Link::is_moved) {
             shared.moved.store(true, Ordering::Release);
         }
+        if relayed(links) >= RELAYED_MAX {
+            break;
+        }
     }
-    let count: usize = links.iter().map(|link| link.relayed).sum();
+    let count = relayed(links);
     info!(count; "beginnings of connections passed on to the new active router");
 }
 
@@ -338,6 +345,10 @@ impl<'a> Segment<'a> {
 fn ip(octets: &[u8]) -> Option<IpAddr> {
     let four = <[u8; 4]>::try_from(octets).map(IpAddr::from);
     four.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
+}
+
+fn relayed(links: &[Link]) -> usize {
+    links.iter().map(|link| link.relayed).sum()
 }
 
 impl Knock {

@@ -230,27 +230,10 @@ fn who_connects_during_a_handover_needs_no_second_attempt() {
     let link = Link::new(HOSTS);
     let dir = tempfile::tempdir().unwrap();
     let (leave, come) = (dir.path().join("leave"), dir.path().join("come"));
-    let env = |stage: &'static str, go: &Path| {
-        [(STAGE, stage.to_owned()), (GO, go.to_string_lossy().into_owned())]
-    };
-    let start = |host, env: [(&str, String); 2]| {
-        let env: Vec<_> = env.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        start_ours(&link, host, &env)
-    };
-    let mut old = start(A, env("leaves", &leave));
+    let mut old = start_stage(&link, A, "leaves", &leave);
     link.wait(A, VIP, true, LONG);
-    let mut new = start(B, env("comes", &come));
-    let (listening, listens) = sync_channel(0);
-    drop(link.inside(B, move || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_freebind_v4(true).unwrap();
-        let at: SocketAddr = format!("{VIP}:25").parse().unwrap();
-        socket.bind(&at.into()).unwrap();
-        socket.listen(8).unwrap();
-        listening.send(()).unwrap();
-        std::thread::sleep(LONG);
-    }));
-    listens.recv_timeout(LONG).unwrap();
+    let mut new = start_stage(&link, B, "comes", &come);
+    listen_ahead(&link);
     let (at_door, arrives) = sync_channel(0);
     let (left, leaves) = sync_channel(0);
     let client = link.at_switch("10.99.0.9/24", move || {
@@ -284,6 +267,59 @@ fn who_connects_during_a_handover_needs_no_second_attempt() {
     client.join().unwrap();
     end(&mut old);
     end(&mut new);
+}
+
+/// Whose SYN came after the guardian began to remember them, and was answered all the same: shown to B,
+/// too, it would have two answers, and the connection be reset.
+#[test]
+fn who_was_answered_during_a_handover_is_not_sent_on() {
+    let link = Link::new(HOSTS);
+    let dir = tempfile::tempdir().unwrap();
+    let (leave, come) = (dir.path().join("leave"), dir.path().join("come"));
+    let mut old = start_stage(&link, A, "greets", &leave);
+    link.wait(A, VIP, true, LONG);
+    let mut new = start_stage(&link, B, "comes", &come);
+    listen_ahead(&link);
+    std::fs::write(&leave, "").unwrap();
+    let (connected, connects) = sync_channel(0);
+    let (moved, moves) = sync_channel(0);
+    let client = link.at_switch("10.99.0.9/24", move || {
+        let at: SocketAddr = format!("{VIP}:25").parse().unwrap();
+        let end = mono().after(LONG);
+        let mut stream = loop {
+            match TcpStream::connect(at) {
+                Ok(stream) => break stream,
+                Err(e) => assert!(mono() < end, "{e}"), // A does not listen yet.
+            }
+        };
+        connected.send(()).unwrap();
+        moves.recv_timeout(LONG).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        stream.read(&mut [0]).map_err(|e| e.kind())
+    });
+    connects.recv_timeout(LONG).unwrap();
+    link.wait(A, VIP, false, LONG);
+    std::fs::write(&come, "").unwrap();
+    link.wait(B, VIP, true, LONG);
+    moved.send(()).unwrap();
+    assert_eq!(client.join().unwrap(), Err(ErrorKind::WouldBlock), "nothing came, and no reset");
+    end(&mut old);
+    end(&mut new);
+}
+
+/// On host B, at an address that is not there yet.
+fn listen_ahead(link: &Link) {
+    let (listening, listens) = sync_channel(0);
+    drop(link.inside(B, move || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_freebind_v4(true).unwrap();
+        let at: SocketAddr = format!("{VIP}:25").parse().unwrap();
+        socket.bind(&at.into()).unwrap();
+        socket.listen(8).unwrap();
+        listening.send(()).unwrap();
+        std::thread::sleep(LONG);
+    }));
+    listens.recv_timeout(LONG).unwrap();
 }
 
 /// A counter of a kernel's table: a line of names, then one of values.
@@ -432,6 +468,11 @@ fn start_ours(link: &Link, host: usize, env: &[(&str, &str)]) -> Child {
     command.envs(env.iter().copied()).spawn().unwrap()
 }
 
+/// One that goes on when the file `go` is there.
+fn start_stage(link: &Link, host: usize, stage: &str, go: &Path) -> Child {
+    start_ours(link, host, &[(STAGE, stage), (GO, &go.to_string_lossy())])
+}
+
 /// Not a test: first the guardian; started again by that, the main process.
 #[test]
 #[ignore = "not a test but the processes that the tests of this module start"]
@@ -480,7 +521,7 @@ fn our_main(guardian: Guardian) {
     if stage != "comes" {
         vrrp.stand(holder);
     }
-    let mut moved = false;
+    let (mut moved, mut greeted) = (false, Vec::new());
     let end = mono().after(LONG);
     let exec_at = mono().after(Duration::from_secs(1));
     while mono() < end {
@@ -492,6 +533,10 @@ fn our_main(guardian: Guardian) {
                 vrrp.stand(holder);
             } else {
                 vrrp.hold_newcomers();
+                if stage == "greets" {
+                    let listener = TcpListener::bind((floating.address, 25)).unwrap();
+                    greeted.push((listener.accept().unwrap(), listener));
+                }
                 vrrp.stand(Stand::Silent);
             }
         }
