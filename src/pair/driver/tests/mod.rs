@@ -194,7 +194,7 @@ impl Appliance {
         options.pack_len = 3 << 20;
         options.reserve_bytes = self.reserve;
         options.checkpoint_every = Duration::from_millis(100);
-        swap::at_boot(&RealDisk, self.dir.path()).unwrap();
+        swap::at_boot(disk.as_ref(), self.dir.path()).unwrap();
         options.fatal = Arc::clone(&fatal);
         let registry = Registry::default()
             .with(Setting)
