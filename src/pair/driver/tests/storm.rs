@@ -55,6 +55,8 @@ impl Node {
             heartbeats_missed_max: 60,
             ack_timeout: Duration::from_millis(7_000),
             stale_after: Duration::from_millis(1_600),
+            // A full copy takes long enough to be disturbed.
+            resync_bytes_per_s: 3 << 20,
             ..self.appliance.config()
         }
     }
