@@ -10,11 +10,11 @@
 mod relay;
 mod split;
 
-use self::relay::Way;
 use super::*;
 use crate::store::disk::Cut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use tokio::task::JoinHandle;
@@ -43,7 +43,7 @@ struct Node {
     appliance: Appliance,
     disk: SimDisk,
     process: Option<Process>,
-    /// What asked to be started anew did so for: branches that were taken over, and full copies.
+    /// Branches that were put away here, and full copies that took their place.
     retired: u64,
     copied: u64,
 }
@@ -64,6 +64,7 @@ impl Node {
     fn boot(&mut self) {
         if self.process.is_none() {
             self.appliance.restart.store(false, Ordering::Relaxed);
+            self.count(self.orders());
             let disk = Arc::new(self.disk.clone());
             let config = Some(self.config());
             self.process = Some(self.appliance.start_on(disk, config).unwrap());
@@ -79,23 +80,34 @@ impl Node {
         }
     }
 
+    /// What the next start carries out: putting a branch away, taking a full copy.
+    fn orders(&self) -> [bool; 2] {
+        let dir = self.appliance.dir.path();
+        let has =
+            |dir: &Path, order| self.disk.list(dir).is_ok_and(|l| l.iter().any(|n| n == order));
+        [has(dir, "retire"), has(&dir.join("incoming"), "complete")]
+    }
+
+    fn count(&mut self, [retired, copied]: [bool; 2]) {
+        self.retired += u64::from(retired);
+        self.copied += u64::from(copied);
+    }
+
     /// As `execv` does it. The power may go while what was ordered is carried out.
     async fn start_anew_if_it_asks(&mut self, dice: &mut Dice) {
         if self.process.is_none() || !self.appliance.restart.load(Ordering::Relaxed) {
             return;
         }
         self.end(Cut::Kept).await;
-        let dir = self.appliance.dir.path();
-        if self.disk.list(dir).unwrap().iter().any(|name| name == "retire") {
-            self.retired += 1;
-        } else {
-            self.copied += 1;
-        }
         if dice.below(2) == 0 {
+            let ordered = self.orders();
             self.disk.cut_after(Some(dice.below(20)));
-            let survived = swap::at_boot(&self.disk, dir).is_ok() && !self.disk.is_dead();
+            let done = swap::at_boot(&self.disk, self.appliance.dir.path()).is_ok();
+            let survived = done && !self.disk.is_dead();
             let how = if survived { Cut::Kept } else { Cut::Torn(dice.below(u64::MAX) | 1) };
             self.disk = SimDisk::new(&self.disk.cut(how));
+            let left = self.orders();
+            self.count([ordered[0] && !left[0], ordered[1] && !left[1]]);
         }
         self.boot();
     }
@@ -242,16 +254,12 @@ async fn whole(nodes: &Nodes, dice: &mut Dice, told: &[String]) {
     }
 }
 
-/// Two nodes, formed; `doors` stand for their addresses where there is something between them.
-async fn formed_on(disks: impl Fn(&Appliance) -> SimDisk, way: bool) -> ([Node; 2], Option<Way>) {
-    let (mut zero, mut one) = Appliance::pair();
+/// Two nodes, formed.
+async fn formed_on(
+    disks: impl Fn(&Appliance) -> SimDisk,
+    (zero, one): (Appliance, Appliance),
+) -> [Node; 2] {
     let token = formation::init(zero.dir.path(), &[zero.at], clock::now_ms()).unwrap();
-    let mut between = None;
-    if way {
-        let (way, doors) = Way::to([zero.at, one.at]).await;
-        [one.peer, zero.peer] = doors;
-        between = Some(way);
-    }
     let [mut a, mut b] = [zero, one].map(|appliance| {
         let disk = disks(&appliance);
         Node { appliance, disk, process: None, retired: 0, copied: 0 }
@@ -260,7 +268,7 @@ async fn formed_on(disks: impl Fn(&Appliance) -> SimDisk, way: bool) -> ([Node; 
     a.process.as_ref().unwrap().serving().await;
     soon(formation::join(b.appliance.dir.path(), &token)).await.unwrap();
     b.boot();
-    ([a, b], between)
+    [a, b]
 }
 
 async fn history(seed: u64, steps: u64, lying: bool) -> (usize, u64) {
@@ -271,7 +279,7 @@ async fn history(seed: u64, steps: u64, lying: bool) -> (usize, u64) {
         }
         disk
     };
-    let (formed, _) = formed_on(disks, false).await;
+    let formed = formed_on(disks, Appliance::pair()).await;
     let nodes: Nodes = Arc::new(tokio::sync::Mutex::new(formed));
     let book = Arc::new(Book::default());
     let writers = writers(&nodes, &book);

@@ -91,6 +91,7 @@ fn old_failures_stay_mended() {
     // The standby's word that it had a record came in after its disk had broken and was replaced: the
     // checker took the commit for one that the standby had never had.
     assert_eq!(broken(2_055_202), None);
+    assert_eq!(broken(2_060_025), None);
 }
 
 /// Each rule is needed, and the simulator sees that it is missing.

@@ -30,6 +30,8 @@ pub(super) struct Oracle {
     whole_since: Option<u64>,
     /// A node whose disk was replaced, until it has everything again.
     pub(super) replaced: [bool; 2],
+    /// What was durable on each node's last disk when that broke.
+    pub(super) broken: [Vec<Rec>; 2],
     /// The first broken promise.
     pub(super) failure: Option<String>,
 }
@@ -131,8 +133,9 @@ impl Oracle {
                 None => {
                     let alone = me.register.insync == Insync::Only(me.machine.me)
                         && me.register.holder == me.machine.me;
-                    // What its disk held until it broke, its peer was told and need not know better.
-                    if !alone && !self.replaced[1 - n] && !peer.log.holds(lsn, &rec) {
+                    // Of what a disk held until it broke, the peer was told, and cannot know better.
+                    let had = self.broken[1 - n].get(i) == Some(&rec);
+                    if !alone && !had && !peer.log.holds(lsn, &rec) {
                         self.fail(|| format!("node {n} commits {lsn} that its insync peer lacks"));
                     }
                     self.committed.push(rec);

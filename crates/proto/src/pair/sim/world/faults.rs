@@ -379,6 +379,8 @@ impl World {
             self.oracle.lost_tail(n);
             return false;
         }
+        let log = &self.nodes[n].log;
+        self.oracle.broken[n] = log.recs[..usize::try_from(log.durable).unwrap()].to_vec();
         self.start_empty(n);
         let register = &mut self.nodes[n].register;
         (register.seen, register.arbitration) = (Epoch(0), Arbitration::None);
