@@ -105,12 +105,11 @@ pub(super) fn read_named<T: Kept>(
     name: &str,
 ) -> Result<Option<T>, RegisterError> {
     let path = dir.join(name);
-    if !disk.is_dir(dir).map_err(io_error("look for", dir))? {
-        disk.create_dir(dir).map_err(io_error("make", dir))?;
-        // A folder whose name is lost in a power cut takes what is in it along, synced or not.
-        if let Some(parent) = dir.parent() {
-            disk.sync_dir(parent).map_err(io_error("sync", parent))?;
-        }
+    disk.create_dir(dir).map_err(io_error("make", dir))?;
+    // A folder whose name is lost in a power cut takes what is in it along, synced or not; and who
+    // made it may not have got so far.
+    if let Some(parent) = dir.parent() {
+        disk.sync_dir(parent).map_err(io_error("sync", parent))?;
     }
     let names = disk.list(dir).map_err(io_error("list", dir))?;
     if !names.iter().any(|found| found == name) {
