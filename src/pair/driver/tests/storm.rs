@@ -24,6 +24,8 @@ const WRITERS: usize = 3;
 /// Histories of one test run, at the same time: most of each is waiting.
 const HISTORIES: u64 = 4;
 const STEPS: u64 = 7;
+/// On a machine that is busy with other tests, too, and with a full copy on the way.
+const WHOLE_WITHIN: Duration = Duration::from_secs(180);
 /// The fault that cuts the power of both.
 const BOTH: u64 = 4;
 
@@ -56,7 +58,7 @@ impl Node {
             ack_timeout: Duration::from_millis(7_000),
             stale_after: Duration::from_millis(1_600),
             // A full copy takes long enough to be disturbed.
-            resync_bytes_per_s: 3 << 20,
+            resync_bytes_per_s: 8 << 20,
             ..self.appliance.config()
         }
     }
@@ -243,7 +245,7 @@ async fn whole(nodes: &Nodes, dice: &mut Dice, told: &[String]) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(60), both).await.is_err() {
+    if tokio::time::timeout(WHOLE_WITHIN, both).await.is_err() {
         let nodes = nodes.lock().await;
         for node in nodes.iter() {
             let process = node.process.as_ref().unwrap();
