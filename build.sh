@@ -168,20 +168,25 @@ lab() {
 
 readonly SOAK=target/soak                         # tallies: several runs add up
 readonly SIM_CHUNK=10000                          # seeds of one run of the simulator
+readonly STORM_CHUNK=9                            # seeds of one run of the storm
 readonly CHAOS_RUN=25                             # faults of one pair, each kind; then a fresh one
 
 soak_usage() {
     cat <<'END'
 ./build.sh soak PART [--for 60m] [--from-seed N]
+./build.sh soak sums
 
   sim      the pair's simulator, 10,000 seeds at a time on each core (without --for: 1,000,000 seeds)
+  storm    real stores, logs and links whose disks lose power and whose way is cut, until two branches
+           are merged, 9 seeds at a time (without --for: 180 seeds)
   chaos    real processes under faults, 25 to a pair, without and with witness in turn
            (without --for: 200)
   resync   a full copy of 1 GiB under load and kill -9, again and again (without --for: once)
   model    the model of the pair, complete (ends when it has seen every state)
   fuzz     mutations of every parser's inputs (without --for: 1,000,000 each)
 
-Each run goes on where the last one ended: target/soak/PART.tally keeps what was done.
+Each run goes on where the last one ended: target/soak/PART.tally keeps what was done. What counts are
+seeds, each once; `sums` says how many this commit has done, and how many others did.
 END
 }
 
@@ -196,28 +201,73 @@ seconds() {
     esac
 }
 
-# The seed after the last one that was done, or 1. A line of a tally: date, first seed, seeds, seconds.
-next_seed() {
-    local last=0
+# The commit that is tested; with a mark where files differ from it, in whatever way.
+commit() {
+    local name
+    name=$(git rev-parse --short=12 HEAD 2>/dev/null || echo none)
+    if [ -n "$(git status --porcelain --untracked-files=no 2>/dev/null)" ]; then name+=+; fi
+    echo "$name"
+}
+
+# Reads a tally on stdin; prints the first seed that is missing, how many there are, each counted once,
+# and the seconds. A line: date, first seed, seeds, seconds, commit (those of before have none).
+union() {
+    sort -n -k2,2 | awk '
+        {
+            time += $4
+            from = $2 > end ? $2 : end + 1
+            last = $2 + $3 - 1
+            if (!gap && from > end + 1) gap = end + 1
+            if (last >= from) { seeds += last - from + 1; end = last }
+        }
+        END { print (gap ? gap : end + 1), seeds + 0, time + 0 }'
+}
+
+# The lines of a PART that this commit wrote.
+ours() {
     if [ -f "$SOAK/$1.tally" ]; then
-        last=$(awk '{ end = $2 + $3 - 1; if (end > most) most = end } END { print most + 0 }' \
-            "$SOAK/$1.tally")
+        awk -v commit="$COMMIT" '$5 == commit' "$SOAK/$1.tally"
     fi
-    echo $((last + 1))
+}
+
+# The first seed that this commit has not done.
+next_seed() {
+    ours "$1" | union | cut -d' ' -f1
+}
+
+# sum PART: what this commit has done, and what all have.
+sum() {
+    local next seeds time all
+    read -r next seeds time < <(ours "$1" | union)
+    read -r _ all _ < <(union <"$SOAK/$1.tally")
+    printf '%s: %s seeds in %s s by this commit (%s), next %s; %s seeds with those of other commits\n' \
+        "$1" "$seeds" "$time" "$COMMIT" "$next" "$all"
+}
+
+sums() {
+    local tally
+    for tally in "$SOAK"/*.tally; do
+        if [ -f "$tally" ]; then sum "$(basename "$tally" .tally)"; fi
+    done
 }
 
 # tally PART FROM SEEDS SECONDS
 tally() {
-    printf '%s %s %s %s\n' "$(date -u +%FT%TZ)" "$2" "$3" "$4" >>"$SOAK/$1.tally"
+    printf '%s %s %s %s %s\n' "$(date -u +%FT%TZ)" "$2" "$3" "$4" "$COMMIT" >>"$SOAK/$1.tally"
 }
 
 # Runs `soak_PART FROM` until the time is over, or until it has done enough; the first failure ends
 # it. soak_PART sets DONE to the number of seeds that it has done.
 soak() {
     local part=${1:-} time='' from='' began=$SECONDS at all=0
+    COMMIT=$(commit)
     if [ $# -gt 0 ]; then shift; fi
     case $part in
-    sim | chaos | resync | model | fuzz) ;;
+    sim | storm | chaos | resync | model | fuzz) ;;
+    sums)
+        sums
+        return
+        ;;
     '')
         soak_usage
         return
@@ -254,8 +304,7 @@ soak() {
             break
         fi
     done
-    printf 'in all runs: %s\n' "$(awk '{ n += $3; s += $4 } END { print n " seeds, " s " s" }' \
-        "$SOAK/$part.tally")"
+    sum "$part"
 }
 
 soak_sim_begin() {
@@ -280,6 +329,20 @@ soak_sim() {
     done
     [ "$status" = 0 ] || die "a history from seed $1 on breaks a promise"
     DONE=$((cores * SIM_CHUNK))
+}
+
+soak_storm_begin() {
+    ENOUGH=180
+    cargo test -p understudy --lib --no-run
+}
+
+soak_storm() {
+    STORM_FROM=$1 STORM_SEEDS=$STORM_CHUNK cargo test -q -p understudy --lib -- --nocapture \
+        --test-threads=1 storm::nothing_acknowledged storm::split >"$SOAK/storm.log" 2>&1 || {
+        cat "$SOAK/storm.log"
+        die "a history from seed $1 on loses something; see $SOAK/storm.log"
+    }
+    DONE=$STORM_CHUNK
 }
 
 soak_chaos_begin() {

@@ -106,6 +106,11 @@ pub(super) fn read_named<T: Kept>(
 ) -> Result<Option<T>, RegisterError> {
     let path = dir.join(name);
     disk.create_dir(dir).map_err(io_error("make", dir))?;
+    // A folder whose name is lost in a power cut takes what is in it along, synced or not; and who
+    // made it may not have got so far.
+    if let Some(parent) = dir.parent() {
+        disk.sync_dir(parent).map_err(io_error("sync", parent))?;
+    }
     let names = disk.list(dir).map_err(io_error("list", dir))?;
     if !names.iter().any(|found| found == name) {
         return Ok(None);
@@ -170,7 +175,7 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Regist
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::disk::RealDisk;
+    use crate::store::disk::{Cut, RealDisk, SimDisk};
     use proptest::prelude::*;
     use understudy_proto::id::{Epoch, NodeId};
     use understudy_proto::pair::Insync;
@@ -190,6 +195,17 @@ mod tests {
         }
         std::fs::write(dir.join(NAME), b"").unwrap();
         assert!(matches!(read(&RealDisk, &dir), Err(RegisterError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_register_outlives_a_power_cut_together_with_its_folder() {
+        let data = Path::new("/data");
+        let disk = SimDisk::empty(data);
+        let dir = data.join("pair");
+        assert_eq!(read(&disk, &dir).unwrap(), None);
+        write(&disk, &dir, &register(3)).unwrap();
+        let disk = SimDisk::new(&disk.cut(Cut::Lost));
+        assert_eq!(read(&disk, &dir).unwrap(), Some(register(3)));
     }
 
     /// As written by a release that knew no witness.

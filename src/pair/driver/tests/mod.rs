@@ -122,6 +122,8 @@ struct Appliance {
     agreement: Agreement,
     /// What new mail leaves free on its disk.
     reserve: u64,
+    /// What it can merge.
+    kinds: fn() -> Kinds,
 }
 
 /// Its process.
@@ -139,7 +141,8 @@ impl Appliance {
             let dir = tempfile::tempdir().unwrap();
             let (fatal, restart) = (Arc::default(), Arc::default());
             let agreement = Vec::new();
-            Self { dir, at, peer, fatal, restart, witness: None, agreement, reserve: 1 << 20 }
+            let (witness, reserve) = (None, 1 << 20);
+            Self { dir, at, peer, fatal, restart, witness, agreement, reserve, kinds }
         };
         (new(a, b), new(b, a))
     }
@@ -194,14 +197,14 @@ impl Appliance {
         options.pack_len = 3 << 20;
         options.reserve_bytes = self.reserve;
         options.checkpoint_every = Duration::from_millis(100);
-        swap::at_boot(&RealDisk, self.dir.path()).unwrap();
+        swap::at_boot(disk.as_ref(), self.dir.path()).unwrap();
         options.fatal = Arc::clone(&fatal);
         let registry = Registry::default()
             .with(Setting)
             .with(DirectoryRules)
             .with(MailboxRules)
             .with(QueueRules)
-            .with(MergeRules(kinds()));
+            .with(MergeRules((self.kinds)()));
         let store = Store::open(disk.clone(), options, registry).unwrap();
         let (listening, listening_out) = watch::channel(true);
         let side = Side::new();
@@ -219,7 +222,7 @@ impl Appliance {
             side: side.clone(),
             agreement: self.agreement.clone(),
             services: Vital::default(),
-            kinds: kinds(),
+            kinds: (self.kinds)(),
             restart: {
                 let restart = Arc::clone(&self.restart);
                 Arc::new(move || restart.store(true, Ordering::Relaxed))

@@ -3,21 +3,29 @@
 //! Each seed chooses faults (SIGKILL, power cut with unsynced writes lost or torn, both at once, a
 //! failing fsync, a full or slow disk, handover, orderly stop) while writers write; then both nodes are brought up, and
 //! every acknowledged change must be there exactly once, on both, and nothing else must differ.
-//! Absent: cut links and frozen nodes (`proto::pair::sim` and the lab's chaos have those).
+//! In [`split`], the way between the two is cut, too, until both lead, and the branches are merged.
+//! Absent: frozen nodes (`proto::pair::sim` and the lab's chaos have those).
 //! `STORM_FROM`, `STORM_SEEDS` and `STORM_STEPS` choose other histories.
+
+mod relay;
+mod split;
 
 use super::*;
 use crate::store::disk::Cut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use tokio::task::JoinHandle;
 
 /// Writers of each history.
 const WRITERS: usize = 3;
 /// Histories of one test run, at the same time: most of each is waiting.
 const HISTORIES: u64 = 4;
 const STEPS: u64 = 7;
+/// On a machine that is busy with other tests, too, and with a full copy on the way.
+const WHOLE_WITHIN: Duration = Duration::from_secs(180);
 /// The fault that cuts the power of both.
 const BOTH: u64 = 4;
 
@@ -37,6 +45,9 @@ struct Node {
     appliance: Appliance,
     disk: SimDisk,
     process: Option<Process>,
+    /// Branches that were put away here, and full copies that took their place.
+    retired: u64,
+    copied: u64,
 }
 
 impl Node {
@@ -46,12 +57,16 @@ impl Node {
             heartbeats_missed_max: 60,
             ack_timeout: Duration::from_millis(7_000),
             stale_after: Duration::from_millis(1_600),
+            // A full copy takes long enough to be disturbed.
+            resync_bytes_per_s: 8 << 20,
             ..self.appliance.config()
         }
     }
 
     fn boot(&mut self) {
         if self.process.is_none() {
+            self.appliance.restart.store(false, Ordering::Relaxed);
+            self.count(self.orders());
             let disk = Arc::new(self.disk.clone());
             let config = Some(self.config());
             self.process = Some(self.appliance.start_on(disk, config).unwrap());
@@ -65,6 +80,38 @@ impl Node {
             process.kill().await;
             self.disk = SimDisk::new(&image);
         }
+    }
+
+    /// What the next start carries out: putting a branch away, taking a full copy.
+    fn orders(&self) -> [bool; 2] {
+        let dir = self.appliance.dir.path();
+        let has =
+            |dir: &Path, order| self.disk.list(dir).is_ok_and(|l| l.iter().any(|n| n == order));
+        [has(dir, "retire"), has(&dir.join("incoming"), "complete")]
+    }
+
+    fn count(&mut self, [retired, copied]: [bool; 2]) {
+        self.retired += u64::from(retired);
+        self.copied += u64::from(copied);
+    }
+
+    /// As `execv` does it. The power may go while what was ordered is carried out.
+    async fn start_anew_if_it_asks(&mut self, dice: &mut Dice) {
+        if self.process.is_none() || !self.appliance.restart.load(Ordering::Relaxed) {
+            return;
+        }
+        self.end(Cut::Kept).await;
+        if dice.below(2) == 0 {
+            let ordered = self.orders();
+            self.disk.cut_after(Some(dice.below(20)));
+            let done = swap::at_boot(&self.disk, self.appliance.dir.path()).is_ok();
+            let survived = done && !self.disk.is_dead();
+            let how = if survived { Cut::Kept } else { Cut::Torn(dice.below(u64::MAX) | 1) };
+            self.disk = SimDisk::new(&self.disk.cut(how));
+            let left = self.orders();
+            self.count([ordered[0] && !left[0], ordered[1] && !left[1]]);
+        }
+        self.boot();
     }
 
     async fn stop(&mut self) {
@@ -109,6 +156,8 @@ impl Node {
 struct Book {
     next: AtomicU64,
     acknowledged: Mutex<BTreeSet<String>>,
+    /// How many by each node.
+    by: [AtomicU64; 2],
     stop: AtomicBool,
 }
 
@@ -116,19 +165,24 @@ type Nodes = Arc<tokio::sync::Mutex<[Node; 2]>>;
 
 async fn write_on(nodes: Nodes, book: Arc<Book>) {
     while !book.stop.load(Ordering::Relaxed) {
+        let number = book.next.fetch_add(1, Ordering::Relaxed);
         let leads = {
             let nodes = nodes.lock().await;
-            nodes.iter().find_map(Node::lease)
+            // In a split both do: each has its clients.
+            let turn = usize::try_from(number % 2).unwrap();
+            let lead = |n: usize| nodes[n].lease().map(|(store, lease)| (n, store, lease));
+            lead(turn).or_else(|| lead(1 - turn))
         };
-        let Some((store, lease)) = leads else {
+        let Some((n, store, lease)) = leads else {
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
         };
-        let key = format!("w{:06}", book.next.fetch_add(1, Ordering::Relaxed));
+        let key = format!("w{number:06}");
         let write = store.write(&lease, TenantId::SYSTEM, Set(key.clone()));
         // No answer, or a refusal, says nothing: the change may be there or not.
         if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(3), write).await {
             book.acknowledged.lock().unwrap().insert(key);
+            book.by[n].fetch_add(1, Ordering::Relaxed);
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -171,40 +225,69 @@ async fn fault(nodes: &Nodes, dice: &mut Dice, what: u64) -> String {
     format!("{what} at node {victim}")
 }
 
-async fn whole(nodes: &Nodes, told: &[String]) {
-    let nodes = nodes.lock().await;
-    for node in nodes.iter() {
-        let mut status = node.process.as_ref().unwrap().pair.status();
-        let paired = status.wait_for(|s| s.pair.rpo_zero && s.pair.linked);
-        if tokio::time::timeout(Duration::from_secs(60), paired).await.is_err() {
-            let journals = nodes.each_ref().map(|n| n.process.as_ref().unwrap().pair.journal());
-            panic!("{told:?}: never whole again: {:#?}\n{journals:#?}", status.borrow());
+/// Waits until the two are a pair. Whoever asks to be started anew on the way there is.
+async fn whole(nodes: &Nodes, dice: &mut Dice, told: &[String]) {
+    let paired = |node: &Node| {
+        let status = node.process.as_ref().unwrap().pair.status();
+        let status = status.borrow();
+        status.pair.rpo_zero && status.pair.linked
+    };
+    let both = async {
+        loop {
+            let mut nodes = nodes.lock().await;
+            for node in nodes.iter_mut() {
+                node.start_anew_if_it_asks(dice).await;
+            }
+            if nodes.iter().all(paired) {
+                return;
+            }
+            drop(nodes);
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    };
+    if tokio::time::timeout(WHOLE_WITHIN, both).await.is_err() {
+        let nodes = nodes.lock().await;
+        for node in nodes.iter() {
+            let process = node.process.as_ref().unwrap();
+            let (status, merging) = (process.pair.status(), process.pair.merging());
+            eprintln!("{:#?} {merging:#?}\n{:#?}", status.borrow(), process.pair.journal());
+        }
+        panic!("{told:?}: never whole again");
     }
 }
 
-async fn history(seed: u64, steps: u64, lying: bool) -> (usize, u64) {
-    let (zero, one) = Appliance::pair();
+/// Two nodes, formed.
+async fn formed_on(
+    disks: impl Fn(&Appliance) -> SimDisk,
+    (zero, one): (Appliance, Appliance),
+) -> [Node; 2] {
     let token = formation::init(zero.dir.path(), &[zero.at], clock::now_ms()).unwrap();
     let [mut a, mut b] = [zero, one].map(|appliance| {
-        let disk = SimDisk::empty(appliance.dir.path());
-        if lying {
-            disk.lie();
-        }
-        Node { appliance, disk, process: None }
+        let disk = disks(&appliance);
+        Node { appliance, disk, process: None, retired: 0, copied: 0 }
     });
     a.boot();
     a.process.as_ref().unwrap().serving().await;
     soon(formation::join(b.appliance.dir.path(), &token)).await.unwrap();
     b.boot();
-    let nodes: Nodes = Arc::new(tokio::sync::Mutex::new([a, b]));
+    [a, b]
+}
+
+async fn history(seed: u64, steps: u64, lying: bool) -> (usize, u64) {
+    let disks = |appliance: &Appliance| {
+        let disk = SimDisk::empty(appliance.dir.path());
+        if lying {
+            disk.lie();
+        }
+        disk
+    };
+    let formed = formed_on(disks, Appliance::pair()).await;
+    let nodes: Nodes = Arc::new(tokio::sync::Mutex::new(formed));
     let book = Arc::new(Book::default());
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|_| tokio::spawn(write_on(Arc::clone(&nodes), Arc::clone(&book))))
-        .collect();
+    let writers = writers(&nodes, &book);
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut told = vec![format!("seed {seed}")];
-    whole(&nodes, &told).await;
+    whole(&nodes, &mut dice, &told).await;
     for step in 0..steps {
         tokio::time::sleep(Duration::from_millis(30 + dice.below(300))).await;
         let what = if lying && step == 0 { BOTH } else { dice.below(10) };
@@ -214,15 +297,29 @@ async fn history(seed: u64, steps: u64, lying: bool) -> (usize, u64) {
             node.boot();
         }
         if dice.below(3) > 0 {
-            whole(&nodes, &told).await;
+            whole(&nodes, &mut dice, &told).await;
         }
     }
-    whole(&nodes, &told).await;
+    whole(&nodes, &mut dice, &told).await;
+    finish(&nodes, &book, writers, &told).await
+}
+
+fn writers(nodes: &Nodes, book: &Arc<Book>) -> Vec<JoinHandle<()>> {
+    (0..WRITERS).map(|_| tokio::spawn(write_on(Arc::clone(nodes), Arc::clone(book)))).collect()
+}
+
+/// The end of a history; says how much was acknowledged and how much was asked for.
+async fn finish(
+    nodes: &Nodes,
+    book: &Book,
+    writers: Vec<JoinHandle<()>>,
+    told: &[String],
+) -> (usize, u64) {
     book.stop.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await.unwrap();
     }
-    compare(&nodes, &book, &told).await;
+    compare(nodes, book, told).await;
     let acknowledged = book.acknowledged.lock().unwrap().len();
     for node in nodes.lock().await.iter_mut() {
         node.end(Cut::Kept).await;

@@ -88,6 +88,10 @@ fn old_failures_stay_mended() {
     // The primary had given its standby up, but talked to it on a new session; the standby heard
     // nothing else, and took over after the primary had recorded that it was alone.
     assert_eq!(broken(510_529), None);
+    // The standby's word that it had a record came in after its disk had broken and was replaced: the
+    // checker took the commit for one that the standby had never had.
+    assert_eq!(broken(2_055_202), None);
+    assert_eq!(broken(2_060_025), None);
 }
 
 /// Each rule is needed, and the simulator sees that it is missing.

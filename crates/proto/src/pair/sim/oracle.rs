@@ -2,6 +2,11 @@
 
 use super::node::{Node, Rec, index};
 use crate::pair::Insync;
+use std::collections::HashMap;
+
+/// So long, in microseconds, the pair is whole before a split counts as over: longer than anything
+/// that was decided in it takes to happen.
+const WHOLE_FOR: u64 = 1_000_000;
 
 #[derive(Default)]
 pub(super) struct Oracle {
@@ -15,10 +20,18 @@ pub(super) struct Oracle {
     seen: [usize; 2],
     /// Who wrote in an epoch.
     writers: Vec<Option<usize>>,
-    /// Both nodes lived without any path between them, or an operator chose a side.
-    pub(super) split: bool,
+    /// Both nodes lived without any path between them, or an operator chose a side; until the two
+    /// branches are one again.
+    split: bool,
+    /// How often that began, and how often it was over before the end.
+    pub(super) splits: u64,
+    pub(super) heals: u64,
+    /// Since when the pair looks whole again.
+    whole_since: Option<u64>,
     /// A node whose disk was replaced, until it has everything again.
     pub(super) replaced: [bool; 2],
+    /// What was durable on each node's last disk when that broke.
+    pub(super) broken: [Vec<Rec>; 2],
     /// The first broken promise.
     pub(super) failure: Option<String>,
 }
@@ -28,6 +41,62 @@ impl Oracle {
         if self.failure.is_none() {
             self.failure = Some(what());
         }
+    }
+
+    /// From now on there may be two branches.
+    pub(super) fn parts(&mut self) {
+        self.splits += u64::from(!self.split);
+        self.split = true;
+        self.whole_since = None;
+    }
+
+    pub(super) fn is_split(&self) -> bool {
+        self.split
+    }
+
+    /// Whether the pair looks whole at `now`. Once it has for long enough that nothing is under way
+    /// which was decided before, the two branches are one: everything that was acknowledged on
+    /// either is in the one history exactly once, and from now on all promises count again.
+    pub(super) fn looks_whole(&mut self, nodes: &[Node; 2], whole: bool, now: u64) {
+        if !self.split || !whole {
+            self.whole_since = None;
+        } else if now - *self.whole_since.get_or_insert(now) >= WHOLE_FOR {
+            self.whole_since = None;
+            self.heal(nodes);
+        }
+    }
+
+    fn heal(&mut self, nodes: &[Node; 2]) {
+        let longer = usize::from(nodes[1].committed > nodes[0].committed);
+        let committed = |n: usize| {
+            let count = usize::try_from(nodes[n].committed).unwrap();
+            &nodes[n].log.recs[..count]
+        };
+        let (recs, fewer) = (committed(longer), committed(1 - longer));
+        if !recs.starts_with(fewer) {
+            self.fail(|| "the committed records differ after a merge".to_owned());
+        }
+        // What a node that started again has not heard to be committed yet is there all the same.
+        let all = &nodes[longer].log.recs;
+        let mut places: HashMap<u64, u64> = HashMap::new();
+        for (lsn, rec) in (1..).zip(all).filter(|(_, rec)| rec.op != 0) {
+            if places.insert(rec.op, lsn).is_some() {
+                self.fail(|| format!("operation {} is there twice after a merge", rec.op));
+            }
+        }
+        // What was taken over from a branch has another place.
+        for i in 0..self.acked.len() {
+            let (lsn, rec) = self.acked[i];
+            match places.get(&rec.op) {
+                Some(at) => self.acked[i] = (*at, all[index(*at)]),
+                None => self.fail(|| format!("operation {} ({lsn}) is lost in a merge", rec.op)),
+            }
+        }
+        self.acked.sort_unstable_by_key(|(lsn, _)| *lsn);
+        self.committed = recs.to_vec();
+        (self.good, self.seen) = ([0; 2], [0; 2]);
+        self.split = false;
+        self.heals += 1;
     }
 
     /// (b) One epoch, one writer.
@@ -64,7 +133,9 @@ impl Oracle {
                 None => {
                     let alone = me.register.insync == Insync::Only(me.machine.me)
                         && me.register.holder == me.machine.me;
-                    if !alone && !peer.log.holds(lsn, &rec) {
+                    // Of what a disk held until it broke, the peer was told, and cannot know better.
+                    let had = self.broken[1 - n].get(i) == Some(&rec);
+                    if !alone && !had && !peer.log.holds(lsn, &rec) {
                         self.fail(|| format!("node {n} commits {lsn} that its insync peer lacks"));
                     }
                     self.committed.push(rec);

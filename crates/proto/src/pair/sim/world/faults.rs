@@ -94,7 +94,7 @@ impl World {
             let rash = if self.plan.witness { 50 } else { 500 };
             if waits && self.plan.splits && self.rng.chance(rash) {
                 self.stats.forced += 1;
-                self.oracle.split = true;
+                self.oracle.parts();
                 self.feed(n, Input::Operator(Operator::ForceSolo));
             }
         }
@@ -379,6 +379,8 @@ impl World {
             self.oracle.lost_tail(n);
             return false;
         }
+        let log = &self.nodes[n].log;
+        self.oracle.broken[n] = log.recs[..usize::try_from(log.durable).unwrap()].to_vec();
         self.start_empty(n);
         let register = &mut self.nodes[n].register;
         (register.seen, register.arbitration) = (Epoch(0), Arbitration::None);
@@ -399,10 +401,13 @@ impl World {
     /// Without a witness, two nodes that hear nothing of each other may both lead.
     pub(super) fn notice_split(&mut self) {
         let evidence = self.nodes.iter().all(|n| n.register.arbitration == Arbitration::None);
-        let cut = !self.cross && !self.serviced();
-        if cut && evidence && self.nodes.iter().all(|n| n.alive) {
-            self.oracle.split = true;
+        if self.is_cut() && evidence && self.nodes.iter().all(|n| n.alive) {
+            self.oracle.parts();
         }
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        !self.cross && !self.serviced()
     }
 
     pub(super) fn crash(&mut self, n: usize, power: bool, back: u64) {
@@ -472,7 +477,7 @@ impl World {
     /// A witness that had forgotten a reign of which this node had not heard did as it was asked.
     pub(super) fn nobody_could_know(&mut self, n: usize, top: Epoch) {
         if self.nodes[n].register.seen < top {
-            self.oracle.split = true;
+            self.oracle.parts();
         }
     }
 

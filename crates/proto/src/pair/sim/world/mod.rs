@@ -202,6 +202,7 @@ pub(super) struct Stats {
     pub(super) stales: u64,
     pub(super) branched: u64,
     pub(super) splits: u64,
+    pub(super) heals: u64,
     pub(super) forced: u64,
     pub(super) swaps: u64,
     pub(super) seeds: u64,
@@ -224,7 +225,7 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 30] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 31] {
         [
             ("acknowledged", &mut self.acked),
             ("takeovers", &mut self.takeovers),
@@ -237,6 +238,7 @@ impl Stats {
             ("stale standbys", &mut self.stales),
             ("BRANCHED", &mut self.branched),
             ("splits", &mut self.splits),
+            ("splits that were over before the end", &mut self.heals),
             ("forced", &mut self.forced),
             ("swaps", &mut self.swaps),
             ("seeds", &mut self.seeds),
@@ -434,7 +436,8 @@ impl World {
             }
         }
         self.stats.acked = self.oracle.acked.len() as u64;
-        self.stats.splits = u64::from(self.oracle.split);
+        self.stats.splits = self.oracle.splits;
+        self.stats.heals = self.oracle.heals;
     }
 
     fn say(&self, what: impl FnOnce() -> String) {
@@ -1060,9 +1063,10 @@ impl World {
         }
         let delay = self.rng.range(MS, self.plan.write_every * 2);
         self.after(delay, Event::Client);
-        if self.oracle.split {
+        if self.oracle.is_split() {
             self.merge();
         }
+        self.look_for_the_heal();
         self.full_copy();
         for n in 0..2 {
             if !self.nic[n] {
@@ -1153,6 +1157,16 @@ impl World {
         self.after(100 * MS, Event::Look);
     }
 
+    /// A split is over when the two are a pair again, whatever goes on otherwise.
+    fn look_for_the_heal(&mut self) {
+        let statuses = self.statuses();
+        let whole = !self.is_cut()
+            && self.nodes.iter().all(Node::runs)
+            && statuses.iter().all(|s| s.linked && s.state == State::Pair)
+            && statuses.iter().any(|s| s.role == Role::Primary && s.rpo_zero);
+        self.oracle.looks_whole(&self.nodes, whole, self.now);
+    }
+
     // --- the end
 
     fn statuses(&self) -> [Status; 2] {
@@ -1162,6 +1176,7 @@ impl World {
     fn look(&mut self) {
         self.after(50 * MS, Event::Look);
         self.merge();
+        self.look_for_the_heal();
         self.full_copy();
         let Some(over) = self.faults_over else { return };
         if self.now < over + 2 * SECOND + 500 * MS {
@@ -1178,7 +1193,7 @@ impl World {
             && statuses[0].committed == statuses[0].tail
             && statuses[1].committed == statuses[1].tail
             && self.nodes.iter().all(|n| n.waiters.is_empty() && n.log.tail() == n.committed);
-        if branched && !self.oracle.split {
+        if branched && !self.oracle.is_split() {
             self.oracle.fail(|| format!("BRANCHED without a split: {statuses:?}"));
         }
         if whole {
