@@ -8,7 +8,7 @@ use super::driver::{ClaimOrder, Driver, Orders, Shared};
 use super::relay::Relay;
 use super::setting::Settings;
 use super::socket::AdvertSocket;
-use super::{GroupConfig, GroupStatus, Stand, VrrpError, VrrpEvent, check, lock};
+use super::{GroupConfig, GroupStatus, PeerGroup, Stand, VrrpError, VrrpEvent, check, lock};
 use crate::base::{clock, privilege, task};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::path::Path;
@@ -88,6 +88,10 @@ impl Engine {
 
     pub(super) fn claim(&self, claim: ClaimOrder) {
         self.shared.order(|orders| orders.put(claim));
+    }
+
+    pub(super) fn hear_peer(&self, words: Vec<PeerGroup>) {
+        self.shared.order(|orders| orders.peer = Some(words));
     }
 
     pub(super) fn status(&self) -> Vec<GroupStatus> {

@@ -13,7 +13,7 @@ use super::link::{LinkError, Port, VirtualLink};
 use super::probe::probe;
 use super::socket::{AdvertSocket, Buffer, Received};
 use super::track::Tracker;
-use super::{GroupConfig, GroupStatus, VrrpEvent};
+use super::{GroupConfig, GroupStatus, PeerGroup, VrrpEvent};
 use crate::base::{clock, metric, task};
 use log::{error, info, warn};
 use nix::errno::Errno;
@@ -153,6 +153,14 @@ impl Router {
                 self.stand = stand;
                 self.instance.set_stand(stand, now);
             }
+        }
+    }
+
+    /// The other appliance's word about a group.
+    pub(super) fn take_peer(&mut self, said: &PeerGroup, now: Mono) {
+        let ours = self.config.addresses.iter().map(|a| a.address).min() == Some(said.address);
+        if ours && let Some(origin) = &mut self.origin {
+            origin.handle_peer(said.source, said.word, now);
         }
     }
 
@@ -352,13 +360,14 @@ impl Router {
     }
 
     fn take_event(&mut self, kind: Event, tools: &mut Tools, now: Mono) {
-        self.log(kind);
         let Some(origin) = &mut self.origin else {
+            self.log(kind);
             return tools.outbox.put(VrrpEvent { group: self.number, kind, at: now });
         };
         let before = origin.state();
         origin.handle_event(kind, now);
         let after = origin.state();
+        self.log(kind);
         if after == before {
             return;
         }
@@ -483,6 +492,12 @@ impl Router {
                 self.last_transition = Some(clock::now_ms());
                 info!(interface, vrid, to:? = state; "virtual router changed its state");
             }
+            Event::HeardActive { source, priority }
+                if self.origin.as_ref().and_then(Origin::equal) == Some(source) =>
+            {
+                error!(interface, vrid, peer:% = source, priority, runbook = "origin-address";
+                    "the origin's address is advertised with our own priority");
+            }
             Event::HeardActive { source, priority } => {
                 info!(interface, vrid, peer:% = source, priority; "active router heard");
             }
@@ -527,6 +542,10 @@ impl Router {
         {
             let what = format!("{source} advertises our addresses with priority {priority}");
             return problem(what, "vrrp-foreign-router");
+        }
+        if let Some(source) = self.origin.as_ref()?.equal() {
+            let what = format!("{source} advertises the origin's address with our own priority");
+            return problem(what, "origin-address");
         }
         match self.origin.as_ref()?.state() {
             Claim::Asked => {
@@ -573,6 +592,8 @@ impl Router {
             order: self.order,
             refusal: self.refusal.clone(),
             problem: self.problem(now),
+            source: self.open.as_ref().map(|open| open.interface.source),
+            word: self.origin.as_ref().and_then(Origin::word),
         }
     }
 }

@@ -265,6 +265,7 @@ impl Supervisor {
             (Order::Stand(stand), Some(engine)) => engine.stand(stand),
             (Order::Pulse { until }, Some(engine)) => engine.pulse(until),
             (Order::Claim(claim), Some(engine)) => engine.claim(claim),
+            (Order::Peer(words), Some(engine)) => engine.hear_peer(words),
             (Order::Tickle(connections), Some(_)) => {
                 self.tickler.add(connections, clock::mono());
             }
@@ -286,7 +287,14 @@ impl Supervisor {
                 self.engine = None;
                 self.say(&Report::Stopped { run });
             }
-            (Order::Stand(_) | Order::Pulse { .. } | Order::Claim(_) | Order::Tickle(_), None) => {}
+            (
+                Order::Stand(_)
+                | Order::Pulse { .. }
+                | Order::Claim(_)
+                | Order::Peer(_)
+                | Order::Tickle(_),
+                None,
+            ) => {}
         }
     }
 
