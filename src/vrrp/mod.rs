@@ -55,8 +55,8 @@ pub const ADDRESSES_PER_GROUP_MAX: usize = 64;
 /// slow pair loses repetitions, never the last word.
 pub const EVENTS_MAX: usize = 64;
 
-/// How long a pulse counts at most, whatever lease it carries: a primary without a limit (alone)
-/// that stands still loses its addresses, too.
+/// How long a pulse counts at most, whatever deadline it carries: that of a lease comes earlier, but
+/// a primary without a limit (alone, or without a witness) that stands still loses its addresses, too.
 pub const PULSE_MAX: Duration = Duration::from_millis(200);
 
 /// One virtual router: a `[[vrrp]]` section.
