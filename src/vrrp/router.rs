@@ -159,7 +159,13 @@ impl Router {
     /// The other appliance's word about a group.
     pub(super) fn take_peer(&mut self, said: &PeerGroup, now: Mono) {
         let ours = self.config.addresses.iter().map(|a| a.address).min() == Some(said.address);
-        if ours && let Some(origin) = &mut self.origin {
+        if !ours {
+            return;
+        }
+        if let Some(source) = said.source {
+            self.instance.set_peer(source);
+        }
+        if let Some(origin) = &mut self.origin {
             origin.handle_peer(said.source, said.word, now);
         }
     }
