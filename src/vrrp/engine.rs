@@ -9,7 +9,7 @@ use super::relay::Relay;
 use super::setting::Settings;
 use super::socket::AdvertSocket;
 use super::{GroupConfig, GroupStatus, PeerGroup, Stand, VrrpError, VrrpEvent, check, lock};
-use crate::base::{clock, privilege, task};
+use crate::base::{self, clock, privilege, task};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -17,8 +17,9 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 use understudy_proto::time::Mono;
 
-/// Adverts that are late cost a takeover.
+/// Adverts that are late cost a takeover: this thread goes first, and waits for no reader of the log.
 pub(super) fn in_time() {
+    base::log::never_wait();
     if let Err(errno) = privilege::realtime_alone() {
         log::debug!(err:% = errno; "no real-time priority for this thread");
     }

@@ -103,6 +103,7 @@ pub fn supervise(
     {
         debug!(path:% = path.display(), err:% = e; "file of the process id not removed");
     }
+    log::logger().flush();
     Ok(code(status))
 }
 
