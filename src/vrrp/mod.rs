@@ -21,6 +21,7 @@ pub mod guardian;
 mod interface;
 mod link;
 mod probe;
+mod quota;
 mod relay;
 mod router;
 mod setting;

@@ -11,6 +11,7 @@ use super::group::{GroupKind, Problem, Unicast};
 use super::interface::{Interface, Source};
 use super::link::{LinkError, Port, VirtualLink};
 use super::probe::probe;
+use super::quota::Quota;
 use super::socket::{AdvertSocket, Buffer, Received};
 use super::track::Tracker;
 use super::{GroupConfig, GroupStatus, PeerGroup, VrrpEvent};
@@ -31,6 +32,13 @@ const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Datagrams read in one round: more than a socket's default buffer holds, and an end under flood.
 const RECEIVE_MAX: usize = 512;
+
+/// Lines of the log in a minute about what others on the link send: each takes one datagram of
+/// whoever is there, from an address of its own.
+const LINES_OF_OTHERS_MAX: u32 = 20;
+
+/// Lines of the log in a minute about ourselves.
+const LINES_MAX: u32 = 60;
 
 /// Times that an origin changes its stand in one go, far beyond what its rules can make.
 const STANDS_MAX: usize = 8;
@@ -59,6 +67,8 @@ pub(super) struct Router {
     last_transition: Option<UnixMs>,
     order: u64,
     refusal: Option<String>,
+    /// Of the log's lines: about others, and about ourselves.
+    quotas: [Quota; 2],
 }
 
 /// What is open on a fit interface.
@@ -123,6 +133,7 @@ impl Router {
             last_transition: None,
             order: 0,
             refusal: None,
+            quotas: [Quota::new(LINES_OF_OTHERS_MAX, now), Quota::new(LINES_MAX, now)],
             config,
         }
     }
@@ -230,6 +241,7 @@ impl Router {
 
     /// Looks at the interface: opens, closes or reopens what is on it. Then at the command.
     fn check(&mut self, tools: &mut Tools, now: Mono) {
+        self.say_left_out(now);
         let wanted = self.source();
         let found = match Interface::find(&self.config.interface, &self.floating, wanted) {
             Ok(found) => found,
@@ -377,6 +389,9 @@ impl Router {
         if after == before {
             return;
         }
+        if !self.may_write(&kind) {
+            return;
+        }
         let name = self.config.name.as_str();
         if after == Claim::Asked {
             error!(address = name, runbook = "origin-address"; "the origin is gone: claim its address?");
@@ -472,7 +487,12 @@ impl Router {
                 self.close(&error.to_string(), now);
                 self.check_at = now;
             }
-            _ => warn!(err:% = error; "advert was not sent"),
+            _ => {
+                let [_, own] = &mut self.quotas;
+                if own.allows() {
+                    warn!(err:% = error; "advert was not sent");
+                }
+            }
         }
     }
 
@@ -482,7 +502,10 @@ impl Router {
             for floating in &self.config.addresses {
                 if let Err(error) = open.announcer.announce(floating.address) {
                     self.send_errors = self.send_errors.saturating_add(1);
-                    warn!(err:% = error; "announcement of an address was not sent");
+                    let [_, own] = &mut self.quotas;
+                    if own.allows() {
+                        warn!(err:% = error; "announcement of an address was not sent");
+                    }
                     return;
                 }
             }
@@ -491,11 +514,45 @@ impl Router {
 
     // ---- Telling -------------------------------------------------------------------------------
 
+    fn may_write(&mut self, event: &Event) -> bool {
+        let [others, own] = &mut self.quotas;
+        match event {
+            Event::HeardActive { .. }
+            | Event::ActiveReleased { .. }
+            | Event::Outranked { .. }
+            | Event::Conflict { .. } => others.allows(),
+            Event::Entered(_)
+            | Event::MasterDown
+            | Event::Lapsed
+            | Event::Fault
+            | Event::FaultOver
+            | Event::Held => own.allows(),
+        }
+    }
+
+    fn say_left_out(&mut self, now: Mono) {
+        let (interface, vrid) = (self.config.interface.as_str(), self.config.vrid);
+        let [others, own] = &mut self.quotas;
+        if let Some(count) = others.end(now) {
+            warn!(interface, vrid, count, runbook = "vrrp-foreign-router";
+                "lines about other routers were left out in the last minute");
+        }
+        if let Some(count) = own.end(now) {
+            warn!(interface, vrid, count, runbook = "address-missing";
+                "lines about this virtual router were left out in the last minute");
+        }
+    }
+
     fn log(&mut self, event: Event) {
+        if matches!(event, Event::Entered(_)) {
+            self.last_transition = Some(clock::now_ms());
+        }
+        if !self.may_write(&event) {
+            return;
+        }
         let (interface, vrid) = (self.config.interface.as_str(), self.config.vrid);
         match event {
             Event::Entered(state) => {
-                self.last_transition = Some(clock::now_ms());
                 info!(interface, vrid, to:? = state; "virtual router changed its state");
             }
             Event::HeardActive { source, priority }
