@@ -140,6 +140,7 @@ fn pair_runtime() -> Result<Runtime, Failure> {
     let mut builder = threads("pair", 1);
     builder.on_thread_start(move || {
         first.call_once(|| {
+            logger::never_wait();
             if let Err(e) = privilege::realtime_alone() {
                 log::debug!(err:% = e; "no real-time priority for the pair, going on without");
             }
@@ -250,8 +251,10 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         services: vital.clone(),
         kinds: kinds(),
         restart: Arc::new(|| {
+            log::logger().flush();
             let e = swap::exec_self();
             log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
+            log::logger().flush();
             std::process::abort();
         }),
     })

@@ -1,5 +1,5 @@
 //! What lets clients come back quickly, kept in the memory of both nodes: log-ins of late, the keys of
-//! TLS tickets, and which connections are open.
+//! TLS tickets, and which connections are open. And what each says of its groups of addresses.
 //!
 //! The primary tells, the standby learns; each message is answered before the next goes, so that a slow
 //! standby costs nothing here. When this node becomes primary, the clients of the other one are made
@@ -15,13 +15,18 @@ use crate::pair::side::{Side, SideEvent, Topic};
 use crate::store::PrimaryLease;
 use crate::tls::ticket::{SharedKey, Tickets};
 use crate::vrrp::guardian::Connection;
+use crate::vrrp::{PeerGroup, Vrrp};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::watch;
+use understudy_proto::time::Mono;
 
 /// How long news waits for more.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How often the other node hears how it stands with the addresses here, changed or not: well below
+/// the age at which a claim is not simply gone on with (`vrrp::CLAIM_INHERIT`).
+const ADDRESSES_EVERY: Duration = Duration::from_secs(2);
 /// Entries of one message: below `pair::side::MESSAGE_LEN_MAX` by far.
 const ENTRIES_MAX: usize = 4_096;
 
@@ -35,6 +40,10 @@ enum Message {
     Connections { anew: bool, changes: Vec<(bool, Ends)> },
     /// The last message was taken in.
     Taken,
+    /// How it stands with the sender's groups of addresses; said by both nodes.
+    Addresses(Vec<PeerGroup>),
+    /// The last of these was taken in.
+    AddressesTaken,
 }
 
 struct Sharer {
@@ -53,6 +62,10 @@ struct Sharer {
     connections: Option<u64>,
     /// What is to be sent before anything new; at most the table in pieces.
     waiting: VecDeque<Message>,
+    /// What the other node has heard of our addresses, and when; `None` within a new session.
+    addresses: Option<(Vec<PeerGroup>, Mono)>,
+    /// Its answer is missing.
+    addresses_unanswered: bool,
     /// The other node's open connections; at most [`CONNECTIONS_MAX`].
     theirs: HashSet<Ends>,
 }
@@ -74,6 +87,8 @@ pub(super) fn start(rooms: &Rooms, side: &Side, tickets: Tickets, table: Table) 
         logins: 0,
         connections: None,
         waiting: VecDeque::new(),
+        addresses: None,
+        addresses_unanswered: false,
         theirs: HashSet::new(),
     };
     drop(task::spawn("shared-memory", async move {
@@ -100,6 +115,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side, tickets: Tickets, table: Table) 
                         renewal = next.after(RENEW_EVERY);
                         sharer.rooms.directory.recent().renew();
                     }
+                    sharer.tell_addresses().await;
                     sharer.tell().await;
                 }
             }
@@ -132,6 +148,7 @@ impl Sharer {
         match event {
             SideEvent::Up => {
                 self.session = true;
+                (self.addresses, self.addresses_unanswered) = (None, false);
                 self.begin();
             }
             SideEvent::Down => self.session = false,
@@ -141,6 +158,13 @@ impl Sharer {
                     if !self.waiting.is_empty() {
                         self.tell().await;
                     }
+                }
+                Ok(Message::AddressesTaken) => self.addresses_unanswered = false,
+                Ok(Message::Addresses(words)) => {
+                    if let Some(vrrp) = &self.rooms.vrrp {
+                        vrrp.hear_peer(words);
+                    }
+                    self.send(&Message::AddressesTaken).await;
                 }
                 Ok(message) => {
                     if !self.primary {
@@ -177,8 +201,22 @@ impl Sharer {
                     }
                 }
             }
-            Message::Taken => {}
+            Message::Taken | Message::Addresses(_) | Message::AddressesTaken => {}
         }
+    }
+
+    async fn tell_addresses(&mut self) {
+        let now = clock::mono();
+        let Some(words) = self.rooms.vrrp.as_deref().map(Vrrp::words_for_peer) else { return };
+        let known = self
+            .addresses
+            .as_ref()
+            .is_some_and(|(told, at)| *told == words && now.since(*at) < ADDRESSES_EVERY);
+        if known || !self.session || self.addresses_unanswered {
+            return;
+        }
+        self.addresses_unanswered = self.send(&Message::Addresses(words.clone())).await;
+        self.addresses = Some((words, now));
     }
 
     async fn tell(&mut self) {

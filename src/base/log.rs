@@ -6,15 +6,30 @@
 //!
 //! Invariants: a line is one `write`, never broken by what a peer sent (control characters and
 //! quotes in values are escaped). Under journald (`JOURNAL_STREAM`) the time is left to it and the
-//! priority is given as `<3>`..`<7>`. A panic is a log line, too.
+//! priority is given as `<3>`..`<7>`. A panic is a log line, too. A thread that said [`never_wait`] is
+//! not held up by who reads stderr: its lines go through a bounded queue to the thread "log", and what
+//! does not fit is left out and counted.
 //!
 //! Deliberately absent: files, rotation, filters per module. Keys are those of `docs/logging.md`.
 
-use crate::base::{clock, metric};
+use crate::base::{clock, metric, task};
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use nix::sys::signal::SigSet;
+use std::cell::Cell;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Lines of threads in a hurry that wait for the thread "log".
+const WAITING_MAX: usize = 1_024;
+
+/// How long the end of a process waits for such lines: a reader that stands still must not keep a
+/// dead process's guardian.
+const FLUSH_MAX: Duration = Duration::from_millis(100);
 
 /// Longest value of a key and longest message in characters; the rest is cut and marked.
 const TEXT_LEN_MAX: usize = 500;
@@ -30,6 +45,7 @@ pub fn init(level: LevelFilter) {
             let thread = std::thread::current();
             let thread = thread.name().unwrap_or("unnamed");
             log::error!(thread, place, reason = why, runbook = "task-panic"; "panic");
+            log::logger().flush();
         }));
     }
     log::set_max_level(level);
@@ -49,13 +65,98 @@ impl Log for Logger {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let line = line(record, self.journald);
-            if std::io::stderr().lock().write_all(line.as_bytes()).is_err() {
-                metric::LOG_LINES_LOST.inc();
+            match QUEUE.get().filter(|_| HURRIED.get()) {
+                Some(queue) => queue.put(line),
+                None => write(&mut io::stderr().lock(), &line),
             }
         }
     }
 
-    fn flush(&self) {}
+    /// Waits until nothing is queued, 100 ms at most. To be called before a process ends by itself.
+    fn flush(&self) {
+        if let Some(queue) = QUEUE.get() {
+            queue.flush();
+        }
+    }
+}
+
+thread_local! {
+    static HURRIED: Cell<bool> = const { Cell::new(false) };
+}
+
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// From now on this thread's lines are written by another: a full pipe (journald stands still) must
+/// not keep adverts and heartbeats from going out.
+pub fn never_wait() {
+    QUEUE.get_or_init(|| {
+        let (queue, lines) = Queue::new();
+        let counts = queue.counts.clone();
+        drop(task::thread("log", move || {
+            // Signals are for those who wait for them.
+            if let Err(errno) = SigSet::all().thread_block() {
+                log::warn!(err:% = errno; "the log's thread cannot block signals");
+            }
+            pass_on(&lines, &counts, |line| write(&mut io::stderr().lock(), line));
+        }));
+        queue
+    });
+    HURRIED.set(true);
+}
+
+/// Lines on their way to the thread "log".
+struct Queue {
+    lines: SyncSender<String>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Lines that wait or are being written.
+    waiting: AtomicUsize,
+    /// Lines that there was no room for, since that was last said.
+    left_out: AtomicU64,
+}
+
+impl Queue {
+    fn new() -> (Self, Receiver<String>) {
+        let (lines, receiver) = sync_channel(WAITING_MAX);
+        (Self { lines, counts: Arc::default() }, receiver)
+    }
+
+    fn put(&self, line: String) {
+        self.counts.waiting.fetch_add(1, Ordering::SeqCst);
+        if self.lines.try_send(line).is_err() {
+            self.counts.waiting.fetch_sub(1, Ordering::SeqCst);
+            self.counts.left_out.fetch_add(1, Ordering::SeqCst);
+            metric::LOG_LINES_LOST.inc();
+        }
+    }
+
+    fn flush(&self) {
+        let end = clock::mono().after(FLUSH_MAX);
+        while self.counts.waiting.load(Ordering::SeqCst) > 0 && clock::mono() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The thread "log", until the queue is gone.
+fn pass_on(lines: &Receiver<String>, counts: &Counts, mut write: impl FnMut(&str)) {
+    while let Ok(line) = lines.recv() {
+        write(&line);
+        counts.waiting.fetch_sub(1, Ordering::SeqCst);
+        let left_out = counts.left_out.swap(0, Ordering::SeqCst);
+        if left_out > 0 {
+            log::warn!(count = left_out; "lines were left out here: nobody read the log");
+        }
+    }
+}
+
+fn write(to: &mut impl io::Write, line: &str) {
+    if to.write_all(line.as_bytes()).is_err() {
+        metric::LOG_LINES_LOST.inc();
+    }
 }
 
 /// The finished line of `record`, with its line feed.
@@ -164,5 +265,25 @@ mod tests {
     fn long_texts_are_cut() {
         let line = shown("x", &[("reason", &"y".repeat(10_000))], true);
         assert!(line.len() < 600 && line.contains('…'));
+    }
+
+    /// A reader that stands still holds nobody up; what was left out is counted, the rest comes.
+    #[test]
+    fn a_full_pipe_is_not_waited_for() {
+        let (queue, lines) = Queue::new();
+        for n in 0..WAITING_MAX + 3 {
+            queue.put(format!("{n}\n"));
+        }
+        assert_eq!(queue.counts.left_out.load(Ordering::SeqCst), 3);
+        queue.flush(); // Nobody writes: it gives up.
+        assert_eq!(queue.counts.waiting.load(Ordering::SeqCst), WAITING_MAX);
+        let counts = queue.counts.clone();
+        drop(queue);
+        let mut written = Vec::new();
+        pass_on(&lines, &counts, |line| written.push(line.to_owned()));
+        assert_eq!(written.len(), WAITING_MAX);
+        assert_eq!(written.first().map(String::as_str), Some("0\n"));
+        let Counts { waiting, left_out } = &*counts;
+        assert_eq!((waiting.load(Ordering::SeqCst), left_out.load(Ordering::SeqCst)), (0, 0));
     }
 }

@@ -76,6 +76,7 @@ impl Drop for Watch {
 
 fn die(name: &str, why: &str) -> ! {
     error!(task = name, reason = why, runbook = "process-abort"; "a critical task ended, aborting");
+    log::logger().flush();
     std::process::abort()
 }
 

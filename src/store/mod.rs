@@ -99,6 +99,7 @@ impl StoreOptions {
             pack_len: 256 << 20,
             fatal: Arc::new(move |why| {
                 ::log::error!(node:% = node, reason = why, runbook = "store-stopped"; "the store must stop, aborting");
+                ::log::logger().flush();
                 std::process::abort()
             }),
         }

@@ -10,7 +10,7 @@ use super::address::Addresses;
 use super::router::Router;
 use super::setting::Settings;
 use super::socket::Buffer;
-use super::{GroupConfig, GroupStatus, VrrpEvent, lock};
+use super::{GroupConfig, GroupStatus, PeerGroup, VrrpEvent, lock};
 use crate::base::clock;
 use log::warn;
 use nix::errno::Errno;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) orders: Mutex<Orders>,
     pub(super) wake: EventFd,
     pub(super) status: Mutex<Vec<GroupStatus>>,
+    /// At the end: an address may still be here that was to be removed.
+    pub(super) left: AtomicBool,
 }
 
 /// What the thread is told; the latest word of each kind.
@@ -54,6 +57,8 @@ pub(super) struct Orders {
     pub(super) stop: bool,
     /// About origins, in the order given.
     pub(super) claims: VecDeque<ClaimOrder>,
+    /// What the other appliance says.
+    pub(super) peer: Option<Vec<PeerGroup>>,
     /// Probes that ended: the group, and who answers.
     pub(super) probes: Vec<(usize, Option<String>)>,
 }
@@ -148,6 +153,9 @@ impl Driver {
                 for group in &mut self.groups {
                     group.clear(&mut self.tools);
                 }
+                let now = clock::mono();
+                let left = self.groups.iter().any(|group| group.has_left_address(now));
+                self.shared.left.store(left, Ordering::SeqCst);
                 return;
             }
             self.wait();
@@ -167,13 +175,19 @@ impl Driver {
         if !woken {
             return false;
         }
-        let (stand, lease, stop, claims, probes) = {
+        let Orders { stand, lease, stop, claims, peer, probes } = {
             let mut orders = lock(&self.shared.orders);
-            let claims = std::mem::take(&mut orders.claims);
-            let probes = std::mem::take(&mut orders.probes);
-            (orders.stand.take(), orders.lease, orders.stop, claims, probes)
+            let Orders { lease, stop, .. } = *orders;
+            std::mem::replace(&mut *orders, Orders { lease, stop, ..Orders::default() })
         };
         let stand = if stop { Some(Stand::Silent) } else { stand };
+        // Whose word came before we were the holder counts before that.
+        for word in peer.into_iter().flatten() {
+            let now = clock::mono();
+            for group in &mut self.groups {
+                group.take_peer(&word, now);
+            }
+        }
         for group in &mut self.groups {
             let now = clock::mono();
             group.take_orders(lease, stand, now);

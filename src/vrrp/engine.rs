@@ -8,17 +8,19 @@ use super::driver::{ClaimOrder, Driver, Orders, Shared};
 use super::relay::Relay;
 use super::setting::Settings;
 use super::socket::AdvertSocket;
-use super::{GroupConfig, GroupStatus, Stand, VrrpError, VrrpEvent, check, lock};
-use crate::base::{clock, privilege, task};
+use super::{GroupConfig, GroupStatus, PeerGroup, Stand, VrrpError, VrrpEvent, check, lock};
+use crate::base::{self, clock, privilege, task};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 use understudy_proto::time::Mono;
 
-/// Adverts that are late cost a takeover.
+/// Adverts that are late cost a takeover: this thread goes first, and waits for no reader of the log.
 pub(super) fn in_time() {
+    base::log::never_wait();
     if let Err(errno) = privilege::realtime_alone() {
         log::debug!(err:% = errno; "no real-time priority for this thread");
     }
@@ -51,6 +53,7 @@ impl Engine {
             orders: Mutex::new(Orders::default()),
             wake,
             status: Mutex::new(Vec::new()),
+            left: AtomicBool::new(false),
         });
         let driver = Driver::new(
             configs.clone(),
@@ -90,6 +93,10 @@ impl Engine {
         self.shared.order(|orders| orders.put(claim));
     }
 
+    pub(super) fn hear_peer(&self, words: Vec<PeerGroup>) {
+        self.shared.order(|orders| orders.peer = Some(words));
+    }
+
     pub(super) fn status(&self) -> Vec<GroupStatus> {
         lock(&self.shared.status).clone()
     }
@@ -101,6 +108,11 @@ impl Engine {
         if thread.join().is_err() {
             log::error!(runbook = "process-abort"; "the vrrp thread ended with a panic");
         }
+    }
+
+    /// After the end: whether an address could not be removed, so that only its lifetime ends it.
+    pub(super) fn left_address(&self) -> bool {
+        self.shared.left.load(Ordering::SeqCst)
     }
 
     /// The same in good order: newcomers are sent on until the new Active has announced itself.

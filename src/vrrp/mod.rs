@@ -21,6 +21,7 @@ pub mod guardian;
 mod interface;
 mod link;
 mod probe;
+mod quota;
 mod relay;
 mod router;
 mod setting;
@@ -30,8 +31,8 @@ mod track;
 pub use address::{AddressError, FloatingAddress, FloatingAddressError};
 pub use group::{GroupKind, Problem, TTL_MIN_DEFAULT, Track, Unicast};
 pub use understudy_proto::vrrp::{
-    Authentication, Checksum, Claim, Errors, Event, Interval, PEERS_MAX, Priority, Stand, State,
-    Takeover, Version,
+    Authentication, Checksum, Claim, ClaimWord, Errors, Event, Interval, PEERS_MAX, Priority,
+    Stand, State, Takeover, Version,
 };
 
 use crate::base::clock;
@@ -55,8 +56,8 @@ pub const ADDRESSES_PER_GROUP_MAX: usize = 64;
 /// slow pair loses repetitions, never the last word.
 pub const EVENTS_MAX: usize = 64;
 
-/// How long a pulse counts at most, whatever lease it carries: a primary without a limit (alone)
-/// that stands still loses its addresses, too.
+/// How long a pulse counts at most, whatever deadline it carries: that of a lease comes earlier, but
+/// a primary without a limit (alone, or without a witness) that stands still loses its addresses, too.
 pub const PULSE_MAX: Duration = Duration::from_millis(200);
 
 /// One virtual router: a `[[vrrp]]` section.
@@ -141,6 +142,21 @@ pub struct GroupStatus {
     pub refusal: Option<String>,
     /// What is wrong beyond `fault`.
     pub problem: Option<Problem>,
+    /// Where its adverts come from; `None` while the interface is unfit.
+    pub source: Option<IpAddr>,
+    /// An origin's, on the pair's holder: what the other appliance should know of its claim.
+    pub word: Option<ClaimWord>,
+}
+
+/// What one appliance of a pair says to the other about a group, on their session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerGroup {
+    /// The lowest of its floating addresses: both files have the same ones, in whatever order.
+    pub address: IpAddr,
+    /// [`GroupStatus::source`].
+    pub source: Option<IpAddr>,
+    /// [`GroupStatus::word`].
+    pub word: Option<ClaimWord>,
 }
 
 /// Why the virtual routers could not be started.
@@ -304,6 +320,27 @@ impl Vrrp {
     /// Gives the addresses of an origin's group back, with priority 0. Number as [`Vrrp::claim`].
     pub fn release(&self, group: usize) -> u64 {
         self.order(group, None)
+    }
+
+    /// What to tell the other appliance, on the pair's session: whenever it changes, and every few
+    /// seconds, because a word of a claim grows old.
+    #[must_use]
+    pub fn words_for_peer(&self) -> Vec<PeerGroup> {
+        let word = |group: &GroupStatus| {
+            let address = group.addresses.iter().map(|floating| floating.address).min()?;
+            Some(PeerGroup { address, source: group.source, word: group.word })
+        };
+        self.status().iter().filter_map(word).collect()
+    }
+
+    /// The other appliance has said this; at most [`GROUPS_MAX`] count. Does not wait; of words that
+    /// follow each other quickly, the last ones count.
+    pub fn hear_peer(&self, mut words: Vec<PeerGroup>) {
+        words.truncate(GROUPS_MAX);
+        match &self.backend {
+            Backend::Here(engine) => engine.hear_peer(words),
+            Backend::There(guardian) => guardian.hear_peer(words),
+        }
     }
 
     fn order(&self, group: usize, claim: Option<bool>) -> u64 {

@@ -4,16 +4,17 @@
 //! the interface is looked at every [`CHECK_EVERY`], and an unfit one is a fault until it is fit.
 //! Deliberately absent: protocol rules, which are `understudy_proto::vrrp`'s.
 
-use super::address::AddressError;
+use super::address::{AddressError, Addresses};
 use super::announce::Announcer;
 use super::driver::{ClaimOrder, Tools};
 use super::group::{GroupKind, Problem, Unicast};
 use super::interface::{Interface, Source};
 use super::link::{LinkError, Port, VirtualLink};
 use super::probe::probe;
+use super::quota::Quota;
 use super::socket::{AdvertSocket, Buffer, Received};
 use super::track::Tracker;
-use super::{GroupConfig, GroupStatus, VrrpEvent};
+use super::{GroupConfig, GroupStatus, PeerGroup, VrrpEvent};
 use crate::base::{clock, metric, task};
 use log::{error, info, warn};
 use nix::errno::Errno;
@@ -23,7 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_proto::time::{Mono, UnixMs};
 use understudy_proto::vrrp::{
-    Claim, Config, Conflict, Event, Instance, Origin, Output, Priority, Stand, State, TTL,
+    ADDRESS_LIFETIME, Claim, Config, Conflict, Event, Instance, Origin, Output, Priority, Stand,
+    State, TTL,
 };
 
 /// How often an interface is looked at: the longest that a lost carrier goes unnoticed.
@@ -31,6 +33,13 @@ const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Datagrams read in one round: more than a socket's default buffer holds, and an end under flood.
 const RECEIVE_MAX: usize = 512;
+
+/// Lines of the log in a minute about what others on the link send: each takes one datagram of
+/// whoever is there, from an address of its own.
+const LINES_OF_OTHERS_MAX: u32 = 20;
+
+/// Lines of the log in a minute about ourselves.
+const LINES_MAX: u32 = 60;
 
 /// Times that an origin changes its stand in one go, far beyond what its rules can make.
 const STANDS_MAX: usize = 8;
@@ -59,6 +68,10 @@ pub(super) struct Router {
     last_transition: Option<UnixMs>,
     order: u64,
     refusal: Option<String>,
+    /// Of the log's lines: about others, and about ourselves.
+    quotas: [Quota; 2],
+    /// When an address could not be removed, if that was so the last time.
+    left_at: Option<Mono>,
 }
 
 /// What is open on a fit interface.
@@ -123,6 +136,8 @@ impl Router {
             last_transition: None,
             order: 0,
             refusal: None,
+            left_at: None,
+            quotas: [Quota::new(LINES_OF_OTHERS_MAX, now), Quota::new(LINES_MAX, now)],
             config,
         }
     }
@@ -153,6 +168,20 @@ impl Router {
                 self.stand = stand;
                 self.instance.set_stand(stand, now);
             }
+        }
+    }
+
+    /// The other appliance's word about a group.
+    pub(super) fn take_peer(&mut self, said: &PeerGroup, now: Mono) {
+        let ours = self.config.addresses.iter().map(|a| a.address).min() == Some(said.address);
+        if !ours {
+            return;
+        }
+        if let Some(source) = said.source {
+            self.instance.set_peer(source);
+        }
+        if let Some(origin) = &mut self.origin {
+            origin.handle_peer(said.source, said.word, now);
         }
     }
 
@@ -216,6 +245,7 @@ impl Router {
 
     /// Looks at the interface: opens, closes or reopens what is on it. Then at the command.
     fn check(&mut self, tools: &mut Tools, now: Mono) {
+        self.say_left_out(now);
         let wanted = self.source();
         let found = match Interface::find(&self.config.interface, &self.floating, wanted) {
             Ok(found) => found,
@@ -308,6 +338,12 @@ impl Router {
         self.drop_virtual_link(tools);
     }
 
+    /// Whether an address may still be here that is not to be: it could not be removed, and the
+    /// kernel, which counts in seconds, has not ended it yet either.
+    pub(super) fn has_left_address(&self, now: Mono) -> bool {
+        self.left_at.is_some_and(|at| now.since(at) <= 2 * ADDRESS_LIFETIME)
+    }
+
     fn drop_virtual_link(&mut self, tools: &mut Tools) {
         if let Some(link) = self.virtual_link.take() {
             link.remove(&mut tools.netlink, &mut tools.settings);
@@ -352,14 +388,18 @@ impl Router {
     }
 
     fn take_event(&mut self, kind: Event, tools: &mut Tools, now: Mono) {
-        self.log(kind);
         let Some(origin) = &mut self.origin else {
+            self.log(kind);
             return tools.outbox.put(VrrpEvent { group: self.number, kind, at: now });
         };
         let before = origin.state();
         origin.handle_event(kind, now);
         let after = origin.state();
+        self.log(kind);
         if after == before {
+            return;
+        }
+        if !self.may_write(&kind) {
             return;
         }
         let name = self.config.name.as_str();
@@ -415,18 +455,32 @@ impl Router {
     fn remove_addresses(&mut self, tools: &mut Tools) {
         let Some(index) = self.index else { return };
         let index = self.virtual_link.as_ref().map_or(index, |link| link.port.index);
+        let mut left = false;
         for address in &self.config.addresses {
-            match tools.netlink.remove(index, *address) {
-                Ok(()) | Err(AddressError::NoInterface(_)) => {}
+            let again = |netlink: &mut Addresses, error| {
+                // A socket that is out of step is no reason to keep an address.
+                *netlink = Addresses::open().map_err(|_| error)?;
+                netlink.remove(index, *address)
+            };
+            let removed = match tools.netlink.remove(index, *address) {
+                Ok(()) | Err(AddressError::NoInterface(_)) => continue,
+                Err(error) => again(&mut tools.netlink, error),
+            };
+            if let Err(error) = removed.or_else(AddressError::or_gone) {
                 // Its lifetime ends it.
-                Err(error) => warn!(err:% = error; "floating address was not removed"),
+                left = true;
+                error!(address:% = address, err:% = error, runbook = "address-left";
+                    "floating address was not removed");
             }
         }
         if let Some(link) = &mut self.virtual_link
             && let Err(error) = link.raise(&mut tools.netlink, false)
         {
-            warn!(err:% = error; "interface of a virtual MAC was not taken down");
+            left = true;
+            error!(err:% = error, runbook = "address-left";
+                "interface of a virtual MAC was not taken down");
         }
+        self.left_at = left.then(clock::mono);
     }
 
     fn send(&mut self, advert: &[u8], to: IpAddr, now: Mono) {
@@ -457,7 +511,12 @@ impl Router {
                 self.close(&error.to_string(), now);
                 self.check_at = now;
             }
-            _ => warn!(err:% = error; "advert was not sent"),
+            _ => {
+                let [_, own] = &mut self.quotas;
+                if own.allows() {
+                    warn!(err:% = error; "advert was not sent");
+                }
+            }
         }
     }
 
@@ -467,7 +526,10 @@ impl Router {
             for floating in &self.config.addresses {
                 if let Err(error) = open.announcer.announce(floating.address) {
                     self.send_errors = self.send_errors.saturating_add(1);
-                    warn!(err:% = error; "announcement of an address was not sent");
+                    let [_, own] = &mut self.quotas;
+                    if own.allows() {
+                        warn!(err:% = error; "announcement of an address was not sent");
+                    }
                     return;
                 }
             }
@@ -476,12 +538,52 @@ impl Router {
 
     // ---- Telling -------------------------------------------------------------------------------
 
+    fn may_write(&mut self, event: &Event) -> bool {
+        let [others, own] = &mut self.quotas;
+        match event {
+            Event::HeardActive { .. }
+            | Event::ActiveReleased { .. }
+            | Event::Outranked { .. }
+            | Event::Conflict { .. } => others.allows(),
+            Event::Entered(_)
+            | Event::MasterDown
+            | Event::Lapsed
+            | Event::Fault
+            | Event::FaultOver
+            | Event::Held => own.allows(),
+        }
+    }
+
+    fn say_left_out(&mut self, now: Mono) {
+        let (interface, vrid) = (self.config.interface.as_str(), self.config.vrid);
+        let [others, own] = &mut self.quotas;
+        if let Some(count) = others.end(now) {
+            warn!(interface, vrid, count, runbook = "vrrp-foreign-router";
+                "lines about other routers were left out in the last minute");
+        }
+        if let Some(count) = own.end(now) {
+            warn!(interface, vrid, count, runbook = "address-missing";
+                "lines about this virtual router were left out in the last minute");
+        }
+    }
+
     fn log(&mut self, event: Event) {
+        if matches!(event, Event::Entered(_)) {
+            self.last_transition = Some(clock::now_ms());
+        }
+        if !self.may_write(&event) {
+            return;
+        }
         let (interface, vrid) = (self.config.interface.as_str(), self.config.vrid);
         match event {
             Event::Entered(state) => {
-                self.last_transition = Some(clock::now_ms());
                 info!(interface, vrid, to:? = state; "virtual router changed its state");
+            }
+            Event::HeardActive { source, priority }
+                if self.origin.as_ref().and_then(Origin::equal) == Some(source) =>
+            {
+                error!(interface, vrid, peer:% = source, priority, runbook = "origin-address";
+                    "the origin's address is advertised with our own priority");
             }
             Event::HeardActive { source, priority } => {
                 info!(interface, vrid, peer:% = source, priority; "active router heard");
@@ -528,6 +630,10 @@ impl Router {
             let what = format!("{source} advertises our addresses with priority {priority}");
             return problem(what, "vrrp-foreign-router");
         }
+        if let Some(source) = self.origin.as_ref()?.equal() {
+            let what = format!("{source} advertises the origin's address with our own priority");
+            return problem(what, "origin-address");
+        }
         match self.origin.as_ref()?.state() {
             Claim::Asked => {
                 let name = &self.config.name;
@@ -573,6 +679,8 @@ impl Router {
             order: self.order,
             refusal: self.refusal.clone(),
             problem: self.problem(now),
+            source: self.open.as_ref().map(|open| open.interface.source),
+            word: self.origin.as_ref().and_then(Origin::word),
         }
     }
 }

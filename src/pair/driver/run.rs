@@ -33,8 +33,8 @@ use understudy_proto::time::Mono;
 
 /// Pause between two pulses.
 const PULSE_EVERY: Duration = Duration::from_millis(20);
-/// How long one pulse lets the addresses stay at least.
-const PULSE_LEAST: Duration = Duration::from_millis(200);
+/// How long one pulse lets the addresses stay where no lease limits them.
+const PULSE_LEAST: Duration = vrrp::PULSE_MAX;
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -860,7 +860,7 @@ impl Driver {
     }
 
     /// Invariant 8: the addresses stay only while this node can serve, and with a witness no longer
-    /// than its lease. Without one a primary whose lease has run out keeps its adverts for as long as
+    /// than its lease and a heartbeat, see [`pulse_end`]. Without one a primary whose lease has run out keeps its adverts for as long as
     /// it runs: they tell a standby that hears nothing else that it must not take over. Nothing is
     /// read or acknowledged there meanwhile.
     fn pulse(&mut self, now: Mono) {
@@ -871,12 +871,12 @@ impl Driver {
             && !self.log.is_stopped()
             && self.hang.is_none()
             && (now < self.lease_until || !arbitrated);
-        if can && now.since(self.pulsed) >= PULSE_EVERY {
+        // A renewed lease is passed on at once: it does not reach far.
+        if can && (arbitrated || now.since(self.pulsed) >= PULSE_EVERY) {
             self.pulsed = now;
             if let Some(vrrp) = &self.options.vrrp {
-                // A lease is renewed with every heartbeat; one that comes a little late must not make
-                // the addresses go and come.
-                vrrp.serving_pulse(self.lease_until.max(now.after(PULSE_LEAST)));
+                let lease = arbitrated.then_some(self.lease_until);
+                vrrp.serving_pulse(pulse_end(lease, self.tick, now));
             }
         }
     }
@@ -1228,6 +1228,14 @@ impl Driver {
 
 /// Whether it leads and waits for nobody. In PAIR or JOINING a primary whose standby and witness are
 /// both gone for good waits: only an operator can tell it so.
+/// Until when a pulse of `now` lets the addresses stay, where a witness is in force with this lease.
+/// The lease is renewed with every heartbeat; one that comes late must not make the addresses go and
+/// come. A frozen primary has none any more when its standby, which waits for longer than the lease
+/// and a tenth, gets the witness's word.
+fn pulse_end(lease: Option<Mono>, heartbeat: Duration, now: Mono) -> Mono {
+    lease.map_or_else(|| now.after(PULSE_LEAST), |until| until.after(heartbeat))
+}
+
 fn leads_alone(status: &understudy_proto::pair::Status) -> bool {
     status.role == Role::Primary && !matches!(status.state, State::Pair | State::Joining)
 }
@@ -1356,5 +1364,22 @@ async fn sleep_until(deadline: Option<Mono>) {
     match deadline {
         Some(at) => clock::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However often it is said, with a witness a pulse ends with the lease and one heartbeat.
+    #[test]
+    fn a_pulse_ends_with_the_lease_where_a_witness_decides() {
+        let ms = |ms: u64| Mono(ms * 1_000);
+        let heartbeat = Duration::from_millis(25);
+        for now in [1_000, 1_050, 1_074] {
+            assert_eq!(pulse_end(Some(ms(1_075)), heartbeat, ms(now)), ms(1_100));
+        }
+        assert_eq!(pulse_end(Some(Mono(u64::MAX)), heartbeat, ms(1)), Mono(u64::MAX), "alone");
+        assert_eq!(pulse_end(None, heartbeat, ms(1_000)), ms(1_200));
     }
 }

@@ -11,7 +11,9 @@ use super::{CONNECTIONS_MAX, GOODBYE_LEN_MAX};
 use crate::base::{clock, metric, privilege, secret, task};
 use crate::vrrp::driver::Outbox;
 use crate::vrrp::driver::{CLAIMS_MAX, ClaimOrder};
-use crate::vrrp::{EVENTS_MAX, GroupConfig, GroupStatus, Stand, VrrpError, VrrpEvent, lock};
+use crate::vrrp::{
+    EVENTS_MAX, GroupConfig, GroupStatus, PeerGroup, Stand, VrrpError, VrrpEvent, lock,
+};
 use log::{error, warn};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -65,6 +67,7 @@ struct Shared {
 struct Outgoing {
     start: Option<Order>,
     goodbye: Option<Goodbye>,
+    peer: Option<Vec<PeerGroup>>,
     stand: Option<Stand>,
     pulse: Option<Mono>,
     /// The oldest go first where there are too many.
@@ -197,6 +200,10 @@ impl Guardian {
             }
             outgoing.claims.push_back(claim);
         });
+    }
+
+    pub(in crate::vrrp) fn hear_peer(&self, words: Vec<PeerGroup>) {
+        self.order(|outgoing| outgoing.peer = Some(words));
     }
 
     pub(in crate::vrrp) fn status(&self) -> Vec<GroupStatus> {
@@ -361,6 +368,7 @@ impl Outgoing {
     fn is_empty(&self) -> bool {
         self.start.is_none()
             && self.goodbye.is_none()
+            && self.peer.is_none()
             && self.stand.is_none()
             && self.pulse.is_none()
             && self.claims.is_empty()
@@ -376,6 +384,10 @@ impl Outgoing {
         }
         if let Some(goodbye) = self.goodbye.take() {
             return Some(Order::Goodbye(goodbye));
+        }
+        // Before the stand: as holder it comes too late.
+        if let Some(words) = self.peer.take() {
+            return Some(Order::Peer(words));
         }
         if let Some(stand) = self.stand.take() {
             return Some(Order::Stand(stand));
@@ -401,6 +413,7 @@ impl Outgoing {
         match order {
             Order::Start { .. } => self.start = Some(order),
             Order::Goodbye(goodbye) => self.goodbye = Some(goodbye),
+            Order::Peer(words) => self.peer = Some(words),
             Order::Stand(stand) => self.stand = Some(stand),
             Order::Pulse { until } => self.pulse = Some(until),
             Order::Claim(claim) => self.claims.push_front(claim),

@@ -6,7 +6,7 @@
 //! signed.
 
 use crate::vrrp::driver::ClaimOrder;
-use crate::vrrp::{GroupConfig, GroupStatus, Stand, VrrpEvent};
+use crate::vrrp::{GroupConfig, GroupStatus, PeerGroup, Stand, VrrpEvent};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -53,6 +53,8 @@ pub(super) enum Order {
     Pulse { until: Mono },
     /// About an origin's addresses.
     Claim(ClaimOrder),
+    /// What the other appliance says of its groups.
+    Peer(Vec<PeerGroup>),
     /// What to say for it when it has ended; the last one counts.
     Goodbye(Goodbye),
     /// Connections to be woken once their addresses are here.
@@ -137,6 +139,8 @@ mod tests {
             order: u64::MAX,
             refusal: Some("x".repeat(200)),
             problem: None,
+            source: Some([10, 0, 0, 1].into()),
+            word: None,
         }
     }
 

@@ -220,6 +220,8 @@ mod tests {
             order: 0,
             refusal: None,
             problem: None,
+            source: None,
+            word: None,
         }
     }
 

@@ -15,9 +15,9 @@ mod packet;
 pub use instance::{
     ADDRESS_LIFETIME, ADDRESS_REFRESH, CONFLICT_KEPT, CONFLICT_REPEAT, Config, Conflict, Counters,
     Errors, Event, FAULT_RETRY, GARP_BURST, GARP_DELAY, GARP_REFRESH, GARP_REPEAT_MIN, Instance,
-    OUTPUTS_PER_CALL_MAX, Output, PEERS_MAX, Priority, Stand, State, synchronise,
+    MEETING_MAX, OUTPUTS_PER_CALL_MAX, Output, PEERS_MAX, Priority, Stand, State, synchronise,
 };
-pub use origin::{CLAIM_INHERIT, Claim, Origin, Refusal, Takeover};
+pub use origin::{CLAIM_INHERIT, Claim, ClaimWord, Origin, Refusal, Takeover};
 pub use packet::{
     ADDRESSES_MAX, Advert, Arrival, Authentication, Checksum, DecodeError, Decoded, GROUP_V4,
     GROUP_V6, Interval, LEN_MAX, PASSWORD_LEN, PROTOCOL, TTL, Version, decode, encode, group_of,

@@ -11,8 +11,9 @@
 //! origin advertises; an address that answers is claimed by force only. The machine gives a
 //! [`Stand`] for the group's instance and says when to probe; it sends nothing itself.
 //!
-//! A claim outlives a takeover inside the pair without being written down: the standby hears its
-//! peer advertise with our own priority, and goes on where that ends ([`CLAIM_INHERIT`]).
+//! A claim outlives a takeover inside the pair without being written down: the peer says so in its own
+//! words, on the pair's session ([`Origin::handle_peer`]). What is heard on the link never makes a
+//! claim of its own: an advert can be forged, and its rank says nothing about who sent it.
 //!
 //! Deliberately absent: any look at the origin but its adverts and the probe; health probes claim
 //! and release from outside.
@@ -23,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long after our peer's last advert for the origin's address we go on with its claim when we
-/// become the pair's holder.
+/// How long after our peer's last word of its claim we go on with it at once when we become the
+/// pair's holder. An older one is probed first, like a claim of our own.
 pub const CLAIM_INHERIT: Duration = Duration::from_secs(10);
 
 /// How soon an automatic takeover that met an answer probes again.
@@ -58,6 +59,17 @@ pub enum Claim {
     Held,
 }
 
+/// What the pair's holder says of an origin's address to the other appliance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClaimWord {
+    /// It has no claim.
+    Nothing,
+    /// It has the address.
+    Held,
+    /// An operator gave it back: the origin's silence claims nothing.
+    Released,
+}
+
 /// Why a claim is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -81,13 +93,15 @@ pub struct Origin {
     takeover: Takeover,
     here: bool,
     claim: Claim,
+    /// The other appliance's own address on the link, as it says itself on the session.
+    peer: Option<IpAddr>,
     /// Who advertises the address now, besides us.
     active: Option<(IpAddr, u8)>,
-    /// Its adverts were heard at some time: it speaks VRRP, and silence says that it is gone.
-    speaks: bool,
+    /// Who was heard last but our peer: it speaks VRRP, and its silence says something.
+    spoke: Option<(IpAddr, u8)>,
     /// Since the operator's release nobody was heard: silence claims nothing.
     released: bool,
-    /// The peer's claim, when last heard.
+    /// The pair has the claim, though not yet here: when that was last known.
     inherit: Option<Mono>,
     probe_at: Option<Mono>,
 }
@@ -101,8 +115,9 @@ impl Origin {
             takeover,
             here: false,
             claim: Claim::Idle,
+            peer: None,
             active: None,
-            speaks: false,
+            spoke: None,
             released: false,
             inherit: None,
             probe_at: None,
@@ -117,22 +132,50 @@ impl Origin {
             }
             self.idle();
         }
-        // The pair may know of our peer's end before its adverts are missed.
-        if here && !self.here && self.is_peer_s() {
-            self.inherit = Some(now);
-        }
         self.here = here;
+    }
+
+    /// The other appliance says, on the pair's session, which address its adverts come from (`None`:
+    /// from none now) and, if it is the holder, how its claim stands.
+    pub fn handle_peer(&mut self, source: Option<IpAddr>, word: Option<ClaimWord>, now: Mono) {
+        self.peer = source.or(self.peer);
+        // Its first adverts may have come before this word.
+        self.spoke = self.spoke.filter(|(source, _)| Some(*source) != self.peer);
+        // The word of one that was holder before us is late.
+        let Some(word) = word.filter(|_| !self.here) else { return };
+        self.inherit = (word == ClaimWord::Held).then_some(now);
+        self.released = word == ClaimWord::Released;
+    }
+
+    /// What to say to the other appliance; nothing unless this one is the pair's holder.
+    #[must_use]
+    pub fn word(&self) -> Option<ClaimWord> {
+        let word = match self.claim {
+            Claim::Held => ClaimWord::Held,
+            _ if self.inherit.is_some() => ClaimWord::Held,
+            _ if self.released => ClaimWord::Released,
+            Claim::Idle | Claim::Asked | Claim::Probing | Claim::Refused => ClaimWord::Nothing,
+        };
+        self.here.then_some(word)
+    }
+
+    /// Who advertises the origin's address with our own priority, though this is the pair's holder:
+    /// an origin of equal rank, or a forger. Who ranks alike takes nothing back by rank.
+    #[must_use]
+    pub fn equal(&self) -> Option<IpAddr> {
+        let (source, priority) = self.active.filter(|_| self.here && !self.is_peer_s())?;
+        (priority == self.priority.get()).then_some(source)
     }
 
     /// Takes what the group's instance reports.
     pub fn handle_event(&mut self, event: Event, now: Mono) {
         match event {
             Event::HeardActive { source, priority } | Event::Outranked { source, priority } => {
-                self.hear(source, priority, matches!(event, Event::Outranked { .. }), now);
+                self.hear(source, priority, matches!(event, Event::Outranked { .. }));
             }
-            Event::ActiveReleased { .. } => self.forget(now),
+            Event::ActiveReleased { .. } => self.active = None,
             Event::MasterDown => {
-                self.forget(now);
+                self.active = None;
                 self.miss(now);
             }
             Event::Entered(_)
@@ -144,31 +187,25 @@ impl Origin {
         }
     }
 
-    fn hear(&mut self, source: IpAddr, priority: u8, outranked: bool, now: Mono) {
+    fn hear(&mut self, source: IpAddr, priority: u8, outranked: bool) {
         self.active = Some((source, priority));
-        if self.is_peer_s() && !outranked {
-            self.inherit = Some(now);
-            return;
+        if self.is_peer_s() {
+            return; // It is no origin: it neither ends a claim nor says that one lives.
         }
-        self.speaks = true;
+        self.spoke = self.active;
         self.released = false;
-        self.inherit = None;
+        if priority > self.priority.get() {
+            self.inherit = None; // The origin is back.
+        }
         // A rival of lower rank is answered by the instance; it ends no claim.
         if self.claim != Claim::Held || outranked {
             self.idle();
         }
     }
 
-    fn forget(&mut self, now: Mono) {
-        if self.is_peer_s() {
-            self.inherit = Some(now);
-        }
-        self.active = None;
-    }
-
-    /// Whether our peer advertises: nobody else has our priority.
+    /// Whether our peer advertises: nobody is known by rank.
     fn is_peer_s(&self) -> bool {
-        self.active.is_some_and(|(_, priority)| priority == self.priority.get())
+        self.active.is_some_and(|(source, _)| Some(source) == self.peer)
     }
 
     /// Nobody advertises.
@@ -176,16 +213,22 @@ impl Origin {
         if !self.here || matches!(self.claim, Claim::Held | Claim::Probing) {
             return;
         }
-        if self.inherit.take().is_some_and(|at| now.since(at) < CLAIM_INHERIT) {
-            self.claim = Claim::Held;
+        if let Some(at) = self.inherit.take() {
+            if now.since(at) < CLAIM_INHERIT {
+                self.claim = Claim::Held;
+            } else {
+                self.probe(now); // Much may have happened since.
+            }
             return;
         }
+        // Below our rank nobody is the origin: it may be anybody's one advert.
+        let origin = self.spoke.is_some_and(|(_, priority)| priority > self.priority.get());
         match self.takeover {
             _ if self.released => {}
             Takeover::Never => {}
-            Takeover::Confirm if self.speaks => self.claim = Claim::Asked,
+            Takeover::Confirm if self.spoke.is_some() => self.claim = Claim::Asked,
             Takeover::Confirm => {}
-            Takeover::Automatic if self.speaks => self.claim = Claim::Held,
+            Takeover::Automatic if origin => self.claim = Claim::Held,
             Takeover::Automatic => self.probe(now),
         }
     }
@@ -390,31 +433,110 @@ mod tests {
         assert_eq!(origin.state(), Claim::Idle);
     }
 
+    fn standby(takeover: Takeover) -> Origin {
+        let mut standby = Origin::new(Priority::new(OWN).unwrap(), takeover);
+        standby.handle_peer(Some(PEER), Some(ClaimWord::Nothing), NOW);
+        standby
+    }
+
+    const ALL: [Takeover; 3] = [Takeover::Never, Takeover::Confirm, Takeover::Automatic];
+
     #[test]
     fn a_claim_moves_with_the_pair() {
-        for takeover in [Takeover::Never, Takeover::Confirm, Takeover::Automatic] {
-            let mut standby = Origin::new(Priority::new(OWN).unwrap(), takeover);
-            hear(&mut standby, PEER, OWN);
+        // The two files may name other priorities.
+        for (takeover, priority) in ALL.into_iter().zip([OWN, OWN - 10, OWN + 10]) {
+            let mut standby = standby(takeover);
+            hear(&mut standby, PEER, priority);
+            standby.handle_peer(Some(PEER), Some(ClaimWord::Held), NOW);
             standby.handle_event(Event::ActiveReleased { source: PEER }, NOW);
             standby.set_here(true, NOW);
             assert_eq!(standby.state(), Claim::Idle, "not before the peer is gone");
+            assert_eq!(standby.word(), Some(ClaimWord::Held), "but it is the pair's all the time");
             standby.handle_event(Event::MasterDown, NOW.after(Duration::from_secs(1)));
             assert_eq!(standby.state(), Claim::Held, "{takeover:?}");
+            // A late word of the peer ends nothing.
+            standby.handle_peer(Some(PEER), Some(ClaimWord::Nothing), NOW);
+            assert_eq!(standby.word(), Some(ClaimWord::Held));
         }
-        // The pair was told at once, the adverts are missed later, long after the first was heard.
-        let mut early = Origin::new(Priority::new(OWN).unwrap(), Takeover::Never);
-        hear(&mut early, PEER, OWN);
-        let later = NOW.after(Duration::from_secs(3_600));
-        early.set_here(true, later);
-        early.handle_event(Event::MasterDown, later.after(Duration::from_millis(300)));
-        assert_eq!(early.state(), Claim::Held);
-        let mut late = Origin::new(Priority::new(OWN).unwrap(), Takeover::Never);
-        hear(&mut late, PEER, OWN);
-        late.handle_event(Event::MasterDown, NOW);
-        late.set_here(true, NOW.after(CLAIM_INHERIT));
-        late.handle_event(Event::MasterDown, NOW.after(CLAIM_INHERIT));
-        assert_eq!(late.state(), Claim::Idle, "the peer released it long ago");
-        late.handle_event(Event::Entered(State::Backup), NOW);
-        assert_eq!(late.stand(), Stand::Standby { priority: Priority::new(OWN).unwrap() });
+        let mut released = standby(Takeover::Automatic);
+        hear(&mut released, ORIGIN, 100);
+        released.handle_peer(Some(PEER), Some(ClaimWord::Held), NOW);
+        released.handle_peer(Some(PEER), Some(ClaimWord::Released), NOW);
+        released.set_here(true, NOW);
+        released.handle_event(Event::MasterDown, NOW);
+        assert_eq!(released.state(), Claim::Idle, "the peer's operator released it");
+        released.handle_event(Event::Entered(State::Backup), NOW);
+        assert_eq!(released.stand(), Stand::Standby { priority: Priority::new(OWN).unwrap() });
+    }
+
+    #[test]
+    fn an_old_word_is_probed_first() {
+        let mut late = standby(Takeover::Never);
+        late.handle_peer(Some(PEER), Some(ClaimWord::Held), NOW);
+        let now = NOW.after(CLAIM_INHERIT);
+        late.set_here(true, now);
+        late.handle_event(Event::MasterDown, now);
+        assert_eq!(late.state(), Claim::Probing);
+        assert!(late.poll_probe(now));
+        late.handle_probe(false, now);
+        assert_eq!(late.state(), Claim::Held);
+    }
+
+    #[test]
+    fn a_holder_that_steps_aside_goes_on_with_its_claim() {
+        let mut origin = origin(Takeover::Never);
+        origin.claim(true, NOW).unwrap();
+        origin.set_here(false, NOW);
+        assert_eq!(origin.word(), None);
+        origin.set_here(true, NOW);
+        origin.handle_event(Event::MasterDown, NOW);
+        assert_eq!(origin.state(), Claim::Held);
+    }
+
+    /// Of our rank, of any rank, from any source: an advert and its end make no claim.
+    #[test]
+    fn no_advert_makes_a_claim() {
+        for takeover in [Takeover::Never, Takeover::Confirm] {
+            for (source, priority) in [(ORIGIN, OWN), (PEER, OWN), (ORIGIN, 255), (ORIGIN, 1)] {
+                for here in [false, true] {
+                    let mut origin = standby(takeover);
+                    origin.set_here(here, NOW);
+                    hear(&mut origin, source, priority);
+                    origin.set_here(true, NOW);
+                    origin.handle_event(Event::MasterDown, NOW);
+                    assert_ne!(origin.state(), Claim::Held, "{takeover:?} {source} {priority}");
+                }
+            }
+        }
+        // Where silence does, it is that of a higher rank; who else was heard is asked first.
+        let mut automatic = origin(Takeover::Automatic);
+        hear(&mut automatic, ORIGIN, OWN);
+        automatic.handle_event(Event::MasterDown, NOW);
+        assert_eq!(automatic.state(), Claim::Probing);
+    }
+
+    #[test]
+    fn an_equal_rank_is_an_alarm_unless_it_is_our_peer_s() {
+        let mut origin = standby(Takeover::Never);
+        hear(&mut origin, ORIGIN, OWN);
+        assert_eq!(origin.equal(), None, "the other appliance sees it, too, and is asked");
+        origin.set_here(true, NOW);
+        assert_eq!(origin.equal(), Some(ORIGIN));
+        hear(&mut origin, PEER, OWN);
+        assert_eq!(origin.equal(), None);
+    }
+
+    /// The peer's word may come after its first advert.
+    #[test]
+    fn our_peer_is_no_origin() {
+        let mut origin = Origin::new(Priority::new(OWN).unwrap(), Takeover::Confirm);
+        hear(&mut origin, PEER, OWN + 1);
+        origin.handle_peer(Some(PEER), Some(ClaimWord::Nothing), NOW);
+        origin.set_here(true, NOW);
+        origin.handle_event(Event::MasterDown, NOW);
+        assert_eq!(origin.state(), Claim::Idle);
+        origin.claim(true, NOW).unwrap();
+        origin.handle_event(Event::Outranked { source: PEER, priority: OWN + 1 }, NOW);
+        assert_eq!(origin.state(), Claim::Held, "its late adverts take nothing back");
     }
 }

@@ -56,6 +56,11 @@ pub const CONFLICT_KEPT: Duration = Duration::from_secs(10);
 /// How often a conflict that goes on is reported again.
 pub const CONFLICT_REPEAT: Duration = Duration::from_secs(60);
 
+/// How long the pair's two appliances may both be Holders of one rank: the guardian that gives the
+/// addresses away has that long to hear of it. After it the rule of everybody counts, the higher
+/// address.
+pub const MEETING_MAX: Duration = Duration::from_secs(1);
+
 /// Most unicast peers of one virtual router: a pair needs one, an origin of several machines more.
 pub const PEERS_MAX: usize = 8;
 
@@ -359,6 +364,8 @@ pub struct Instance {
     /// The configured addresses, sorted, to compare with those of an advert.
     addresses: Vec<IpAddr>,
     checksum: Checksum,
+    /// The pair's other appliance on this link, as far as it is known.
+    peer: Option<IpAddr>,
     stand: Stand,
     role: Role,
     /// Active only before this moment.
@@ -392,6 +399,11 @@ struct Reign {
     announce_again_at: Option<Mono>,
     announce_at: Mono,
     announced: Mono,
+    since: Mono,
+    /// When the pair's other appliance was met as a Holder, too.
+    met: Option<Mono>,
+    /// Its clients were called here once more after it went.
+    called: bool,
 }
 
 /// The conflict that was heard last.
@@ -425,6 +437,7 @@ impl Instance {
         let mut instance = Self {
             addresses,
             checksum: config.checksum,
+            peer: None,
             stand: Stand::Silent,
             role: Role::Initialize,
             lease: Mono::default(),
@@ -495,6 +508,12 @@ impl Instance {
         self.config.source = source;
     }
 
+    /// Where the adverts of the pair's other appliance come from, as it says on the pair's session:
+    /// who was promoted later is not outranked by its higher address, see [`MEETING_MAX`].
+    pub fn set_peer(&mut self, peer: IpAddr) {
+        self.peer = Some(peer);
+    }
+
     /// The interface is unfit (gone, down, without carrier), or the kernel refused to add or
     /// refresh an address. Say it again while it lasts: after [`FAULT_RETRY`] it counts as over.
     pub fn handle_fault(&mut self, now: Mono) {
@@ -522,6 +541,7 @@ impl Instance {
             (Role::Active(_), 0) => {
                 self.heard = self.heard.filter(|heard| heard.source != source);
                 self.advertise(now);
+                self.call_clients(source, now);
             }
             (Role::Active(_), _) => self.meet_rival(source, &advert, now),
             (_, 0) => self.hear_release(source, now),
@@ -709,8 +729,50 @@ impl Instance {
         }
     }
 
+    /// The pair's other appliance is a Holder of our rank, too: of a handover one half is late. Reigns
+    /// follow each other, so whoever began just now is the later one and stays, whatever its address;
+    /// the other is about to hear the pair's word, and calls no clients back until then. `false` when
+    /// this has gone on for too long.
+    fn meet_peer(&mut self, source: IpAddr, advert: &Advert, now: Mono) -> bool {
+        if self.peer != Some(source) || advert.priority != self.priority() {
+            return false;
+        }
+        let anew = self.heard.is_none_or(|heard| heard.source != source);
+        let Role::Active(reign) = &mut self.role else { return false };
+        if anew || reign.met.is_none() {
+            reign.met = Some(now);
+        }
+        let later = now.since(reign.since) < MEETING_MAX;
+        let early = reign.met.is_some_and(|met| now.since(met) < MEETING_MAX);
+        if !later && !early {
+            return false;
+        }
+        self.note_rival(source, advert, now);
+        // Switches learn from it where a virtual Ethernet address is. Once: the other may be as new.
+        if later && anew {
+            self.advertise(now);
+        }
+        true
+    }
+
+    /// The peer that was met has gone: whoever asked meanwhile may have had its answer.
+    fn call_clients(&mut self, source: IpAddr, now: Mono) {
+        let known = self.peer == Some(source);
+        if let Role::Active(reign) = &mut self.role
+            && known
+            && reign.met.take().is_some()
+            && !std::mem::replace(&mut reign.called, true)
+        {
+            reign.announced = now;
+            self.output(Output::Announce { times: GARP_BURST });
+        }
+    }
+
     /// Another Active while we are Active (RFC 9568 6.4.3).
     fn meet_rival(&mut self, source: IpAddr, advert: &Advert, now: Mono) {
+        if self.meet_peer(source, advert, now) {
+            return;
+        }
         // "If the Priority in the ADVERTISEMENT is greater than the local Priority, or equal and
         // the primary IPvX address of the sender is greater".
         let (theirs, ours) = ((advert.priority, source), (self.priority(), self.config.source));
@@ -816,6 +878,9 @@ impl Instance {
             announce_again_at: Some(now.after(GARP_DELAY)),
             announce_at: now.after(GARP_REFRESH),
             announced: now,
+            since: now,
+            met: None,
+            called: false,
         }));
         self.advertise(now);
         self.output(Output::Announce { times: GARP_BURST });

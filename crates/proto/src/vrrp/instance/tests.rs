@@ -898,3 +898,81 @@ proptest! {
         prop_assert_eq!(instance.state() == State::Active, stand == 2);
     }
 }
+
+/// Two appliances on one link, each with the other's adverts, in steps of a millisecond.
+fn exchange(one: &mut Instance, two: &mut Instance, from_ms: u64, to_ms: u64) -> [Vec<Output>; 2] {
+    let mut log = [Vec::new(), Vec::new()];
+    for now in (from_ms..to_ms).map(at) {
+        one.handle_timeout(now);
+        two.handle_timeout(now);
+        for round in 0.. {
+            assert!(round < 9, "they answer each other without end");
+            let (said, answered) = (drain(one), drain(two));
+            if said.is_empty() && answered.is_empty() {
+                break;
+            }
+            let (first, second) = (one.config.source, two.config.source);
+            for (outputs, source, hearer) in
+                [(&said, first, &mut *two), (&answered, second, &mut *one)]
+            {
+                for output in outputs {
+                    if let Output::SendAdvert { bytes, .. } = output {
+                        hearer.handle_input(bytes, from(source), now);
+                    }
+                }
+            }
+            log[0].extend(said);
+            log[1].extend(answered);
+        }
+    }
+    log
+}
+
+fn announced(outputs: &[Output]) -> usize {
+    outputs.iter().filter(|output| matches!(output, Output::Announce { .. })).count()
+}
+
+/// B, of the higher address, has given the pair away, but its guardian does not know it for 40 ms.
+#[test]
+fn the_later_reign_stays_whatever_its_address() {
+    let (mut old, mut new) = (holder(B, at(0)), standby(A, at(0)));
+    old.set_peer(A);
+    new.set_peer(B);
+    exchange(&mut old, &mut new, 1, 7_000);
+    new.handle_pulse(FOR_EVER, at(7_000));
+    new.set_stand(HOLDER, at(7_000));
+    let [late, early] = exchange(&mut old, &mut new, 7_000, 7_040);
+    assert_eq!((old.state(), new.state()), (State::Active, State::Active));
+    assert_eq!(announced(&early), 1, "it has the addresses");
+    assert_eq!(announced(&late), 0, "no client is called back");
+    assert!(sent(&late).len() <= 1, "beyond its own interval nothing is said: {late:?}");
+    assert!(!late.iter().chain(&early).any(|output| *output == Output::RemoveAddresses));
+    old.set_stand(Stand::Silent, at(7_040));
+    let [_, early] = exchange(&mut old, &mut new, 7_040, 7_060);
+    assert_eq!(new.state(), State::Active);
+    assert_eq!(announced(&early), 1, "whoever asked the old one is called");
+}
+
+/// Two that lead alone and meet again: no handover, so the higher address stays, a moment later.
+#[test]
+fn two_reigns_that_go_on_end_with_one() {
+    for later in [0, 500, 60_000] {
+        let (mut one, mut two) = (holder(A, at(0)), holder(B, at(later)));
+        one.handle_timeout(at(later));
+        drain(&mut one);
+        one.set_peer(B);
+        two.set_peer(A);
+        let end = later + 2_500;
+        exchange(&mut one, &mut two, later, end);
+        assert_eq!((one.state(), two.state()), (State::Backup, State::Active), "{later}");
+    }
+}
+
+/// Of our rank, but not our peer: the higher address at once, as everybody else has it.
+#[test]
+fn a_stranger_of_our_rank_is_ranked_by_its_address() {
+    let mut instance = holder(A, at(0));
+    instance.set_peer(B);
+    hear(&mut instance, ROUTER, 200, at(10));
+    assert_eq!(instance.state(), State::Backup);
+}
