@@ -536,7 +536,7 @@ fn link_options(config: &config::Pair, options: &Options) -> link::Options {
         listen: config.listen.clone(),
         peer: config.peer.clone(),
         heartbeat: config.heartbeat,
-        silence: config.heartbeat * config::Pair::SILENCE_HEARTBEATS,
+        silence: config.session_silence(),
         connect_timeout: config.connect_timeout,
         reconnect: config.reconnect,
         data_dir: options.data_dir.clone(),

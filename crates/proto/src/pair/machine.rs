@@ -150,9 +150,9 @@ impl Timers {
             (
                 noticed < self.ack_timeout,
                 "ack_timeout_ms",
-                "must be more than ten heartbeats, 100 ms, and the longer of `stale_after_ms` and of \
-                 `heartbeats_missed_max` heartbeats with `advert_ms`, together: so long it may take \
-                 a standby to notice that it is left behind",
+                "must be more than `session_silence_heartbeats` heartbeats, 100 ms, and the longer of \
+                 `stale_after_ms` and of `heartbeats_missed_max` heartbeats with `advert_ms`, \
+                 together: so long it may take a standby to notice that it is left behind",
             ),
             (
                 self.echo < self.stale_after,
