@@ -335,7 +335,8 @@ impl Pair {
         let (link, timers, node) = match identity(&options.data_dir, options.pair.as_ref())? {
             None => (None, timers_alone(), NodeId(0)),
             Some((config, id)) => {
-                let timers = config.timers();
+                let log_room = options.store.log().segment_len().saturating_mul(LOG_ROOM_SEGMENTS);
+                let timers = Timers { log_room, ..config.timers() };
                 timers.check(config.advert)?;
                 let node = id.node;
                 if let Some(options) = witness_options(config) {
@@ -524,6 +525,9 @@ const WITNESS_KEEPALIVE: Duration = Duration::from_secs(1);
 fn witness_options(config: &config::Pair) -> Option<ClientOptions> {
     config.witness.map(|witness| ClientOptions {
         address: witness.address,
+/// A standby asks to be left while its disk has room for so many segments of the log: one may be
+/// begun at any time, and the others are more than arrives between two looks at the disk.
+const LOG_ROOM_SEGMENTS: u64 = 4;
         pin: Pin(witness.pin),
         connect_timeout: config.connect_timeout,
         answer_timeout: witness.answer_timeout,

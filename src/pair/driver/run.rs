@@ -183,7 +183,7 @@ impl Driver {
             tasks::log_worker(jobs.clone(), log.clone(), done.clone()),
             tasks::register_worker(registers_out, disk, dir.clone(), done.clone()),
             tasks::journal_worker(journal_out.clone(), dir),
-            tasks::room_worker(options.store.clone(), done.clone()),
+            tasks::room_worker(options.store.clone(), timers.log_room, done.clone()),
         ];
         let vrrp = options.vrrp.as_ref();
         // An origin's group says nothing about the peer: it counts as down for good.
@@ -794,7 +794,7 @@ impl Driver {
 
     /// Whether the other appliance could take over, for people.
     fn watch_peer(&mut self, peer: Option<Health>) {
-        let Some(Health { fit, spare_mib }) = peer else { return };
+        let Some(Health { fit, spare_mib, full }) = peer else { return };
         let mut tell = |kind, is: bool, what: &str| {
             if !is {
                 self.problems.remove(kind);
@@ -803,7 +803,29 @@ impl Driver {
             }
         };
         tell("unfit", !fit, "the other appliance's service network is in fault");
-        tell("tight", spare_mib == Some(0), "the other appliance's disk is below its reserve");
+        let tight = spare_mib == Some(0) && !full;
+        tell("tight", tight, "the other appliance's disk is below its reserve");
+        tell(
+            "full there",
+            full,
+            "the other appliance's disk is full: its copy is left until that has clearly more room",
+        );
+    }
+
+    /// A standby without room takes no records, and says why it is left.
+    fn watch_own_room(&mut self) {
+        let full = self.machine.beacon(clock::mono()).health.full;
+        if !full || self.role == Role::Primary {
+            self.problems.remove("full");
+        } else if !self.problems.contains_key("full") {
+            let again = self.timers.log_room.saturating_mul(2) >> 20;
+            let why = format!(
+                "the disk is full but for what a log needs to stay whole: this copy is left, and \
+                 goes on once {again} MiB are free"
+            );
+            log::error!(reason = why, runbook = "own-health"; "this copy is left for want of room");
+            self.problems.insert("full", why);
+        }
     }
 
     fn take_stand(&mut self, stand: VrrpStand) {
@@ -859,6 +881,7 @@ impl Driver {
         self.waits = waits;
     }
 
+        self.watch_own_room();
     /// Invariant 8: the addresses stay only while this node can serve, and with a witness no longer
     /// than its lease. Without one a primary whose lease has run out keeps its adverts for as long as
     /// it runs: they tell a standby that hears nothing else that it must not take over. Nothing is
@@ -1251,7 +1274,7 @@ fn problem(kind: &str, what: &str) -> Problem {
         "epoch" | "version" | "release" => "pair-refused",
         "chain" | "chain there" => "branched",
         "log" => "pair-full-copy",
-        "room" | "tight" | "unfit" => "own-health",
+        "room" | "full" | "full there" | "tight" | "unfit" => "own-health",
         "disk" | "register" | "store" => "disk-failure",
         _ => "peer-lost",
     };

@@ -20,6 +20,9 @@ pub(super) const DONE_MAX: usize = 64;
 const APPEND_LEN_MAX: usize = 4 << 20;
 /// Pause between two looks at the disk's free space.
 const ROOM_EVERY: Duration = Duration::from_secs(5);
+/// and where it has less than so many times its reserve, or what the log needs.
+const ROOM_EVERY_LITTLE: Duration = Duration::from_millis(250);
+const LITTLE_ROOM: u64 = 2;
 
 /// What a worker reports.
 pub(super) enum Done {
@@ -152,7 +155,7 @@ pub(super) fn log_worker(queue: LogQueue, log: Log, done: mpsc::Sender<Done>) ->
 }
 
 /// Looks at the disk's free space. A disk that does not answer is `vital`'s business.
-pub(super) fn room_worker(store: Store, done: mpsc::Sender<Done>) -> JoinHandle<()> {
+pub(super) fn room_worker(store: Store, log_room: u64, done: mpsc::Sender<Done>) -> JoinHandle<()> {
     task::spawn("pair-room", async move {
         let mut known = true;
         loop {
@@ -171,7 +174,7 @@ pub(super) fn room_worker(store: Store, done: mpsc::Sender<Done>) -> JoinHandle<
                 Ok(Err(_)) => {}
                 Err(e) => log::debug!(err:% = e; "nobody looked at the disk's free space"),
             }
-            tokio::time::sleep(ROOM_EVERY).await;
+            tokio::time::sleep(pause).await;
         }
     })
 }
@@ -190,10 +193,14 @@ pub(super) fn register_worker(
             let write = move || register::write(disk.as_ref(), &dir, &register);
             let answer = match tokio::task::spawn_blocking(write).await {
                 Ok(Ok(())) => Done::Input(Input::Persisted(number)),
+            let mut pause = ROOM_EVERY;
                 Ok(Err(e)) => Done::Fatal(e.to_string()),
                 Err(e) => Done::Fatal(e.to_string()),
             };
             if done.send(answer).await.is_err() {
+                    if room.free < room.reserve.max(log_room).saturating_mul(LITTLE_ROOM) {
+                        pause = ROOM_EVERY_LITTLE;
+                    }
                 return;
             }
         }

@@ -695,6 +695,31 @@ async fn a_disk_below_its_reserve_is_known_on_both() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_standby_is_left_before_its_log_fails_and_comes_back() {
+    let (zero, one) = Appliance::pair();
+    let token = formation::init(zero.dir.path(), &[zero.at], clock::now_ms()).unwrap();
+    let a = zero.boot();
+    a.serving().await;
+    soon(formation::join(one.dir.path(), &token)).await.unwrap();
+    let disk = SimDisk::empty(one.dir.path());
+    let b = one.start_on(Arc::new(disk.clone()), Some(one.config())).unwrap();
+    a.paired().await;
+    b.paired().await;
+    let says =
+        |what: &'static str| move |s: &PairStatus| s.problems.iter().any(|p| p.what.contains(what));
+    // Below four segments.
+    disk.say_free(Some((4 << 20) - 1));
+    b.until("why it is left", says("this copy is left")).await;
+    a.until("why it is alone", says("its copy is left")).await;
+    a.until("alone", |s| s.pair.state == State::Solo).await;
+    a.set("alone").await;
+    disk.say_free(None);
+    a.paired().await;
+    b.shows("alone").await;
+    assert!(!one.fatal.load(Ordering::Relaxed), "its store has not stopped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_tenants_key_is_on_the_standby_before_its_data() {
     let (_zero, a, _one, b) = formed().await;
     let tenant = TenantId(7);
