@@ -62,6 +62,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 /// A loss of the session longer ago than this did not bring a promotion about.
 const CAUSE_AGE_MAX: Duration = Duration::from_secs(60);
 
+/// Bytes of records that may wait for the standby's log, in windows of the primary. It may send one,
+/// and the last frame of it may go beyond.
+const LOG_QUEUE_WINDOWS: usize = 2;
+
 /// What the world follows.
 pub(super) struct Watches {
     pub(super) lease: watch::Receiver<Option<PrimaryLease>>,
@@ -174,7 +178,7 @@ impl Driver {
     ) -> (Self, Watches) {
         let log = options.store.log().clone();
         let (done, done_out) = mpsc::channel(tasks::DONE_MAX);
-        let jobs = LogQueue::default();
+        let jobs = LogQueue::new(timers.window.saturating_mul(LOG_QUEUE_WINDOWS));
         let (registers, registers_out) = watch::channel(None);
         let (journal, journal_out) = watch::channel(Arc::new(entries));
         let (lease, lease_out) = watch::channel(None);
@@ -363,7 +367,7 @@ impl Driver {
             }
             Output::CloseSession(reason) => self.close_session(reason),
             Output::Read { from, max } => self.read(from, max),
-            Output::Append(bytes) => self.jobs.append(bytes),
+            Output::Append(bytes) => self.take_records(bytes),
             Output::SetAside(from) => self.jobs.set_aside(from),
             Output::Persist { number, register } => {
                 self.registers.send_replace(Some((number, register)));
@@ -407,6 +411,14 @@ impl Driver {
             }
             Output::Witness { number, ask } => self.ask_witness(number, ask),
             Output::Note(note) => self.note(&note),
+        }
+    }
+
+    /// A primary keeps to its window: whoever does not is not waited for, and fills no memory here.
+    fn take_records(&mut self, bytes: Vec<u8>) {
+        if let Err(e) = self.jobs.append(bytes) {
+            log::error!(err:% = e, runbook = "pair-refused"; "the peer sends more than may wait");
+            self.lose_session("the peer sends more than may wait");
         }
     }
 
