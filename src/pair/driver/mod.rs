@@ -153,6 +153,12 @@ pub enum CommandError {
     /// It was tried and did not come about.
     #[error("the other appliance did not take over in time; see the log of both")]
     NotTaken,
+    /// A forced start was tried and did not come about.
+    #[error(
+        "this appliance could not lead in time: see `understudy status` (disk, witness), then say it \
+         again"
+    )]
+    NotLeading,
     /// The peer lives: nobody needs to be forced.
     #[error("the other appliance is heard; stop it, or let the two settle it")]
     PeerIsThere,
@@ -519,15 +525,15 @@ fn timers_alone() -> Timers {
     Timers { has_peer: false, solo_boot_wait: Duration::ZERO, vrrp: false, ..Timers::default() }
 }
 
+/// A standby asks to be left while its disk has room for so many segments of the log: one may be
+/// begun at any time, and the others are more than arrives between two looks at the disk.
+const LOG_ROOM_SEGMENTS: u64 = 4;
 /// Pause between two questions to a witness that is not asked otherwise.
 const WITNESS_KEEPALIVE: Duration = Duration::from_secs(1);
 
 fn witness_options(config: &config::Pair) -> Option<ClientOptions> {
     config.witness.map(|witness| ClientOptions {
         address: witness.address,
-/// A standby asks to be left while its disk has room for so many segments of the log: one may be
-/// begun at any time, and the others are more than arrives between two looks at the disk.
-const LOG_ROOM_SEGMENTS: u64 = 4;
         pin: Pin(witness.pin),
         connect_timeout: config.connect_timeout,
         answer_timeout: witness.answer_timeout,

@@ -881,6 +881,7 @@ impl Driver {
         let peer = status.peer_durable.filter(|_| status.linked);
         self.log.keep_for_peer(peer);
         self.watch_peer(status.peer);
+        self.watch_own_room();
         self.publish(true);
     }
 
@@ -893,7 +894,6 @@ impl Driver {
         self.waits = waits;
     }
 
-        self.watch_own_room();
     /// Invariant 8: the addresses stay only while this node can serve, and with a witness no longer
     /// than its lease. Without one a primary whose lease has run out keeps its adverts for as long as
     /// it runs: they tell a standby that hears nothing else that it must not take over. Nothing is
@@ -1140,10 +1140,14 @@ impl Driver {
         };
         let over = clock::mono() >= *deadline;
         if (through || over)
-            && let Some((_, reply, _)) = self.asked.take()
+            && let Some((command, reply, _)) = self.asked.take()
         {
             self.claim.leave(Claimed::Forced);
-            tell(reply, if through { Ok(()) } else { Err(CommandError::NotTaken) });
+            let failed = match command {
+                Command::ForceSolo => CommandError::NotLeading,
+                Command::Handover | Command::Stop => CommandError::NotTaken,
+            };
+            tell(reply, if through { Ok(()) } else { Err(failed) });
         }
     }
 

@@ -730,6 +730,7 @@ fn a_primary_that_slept_does_not_go_on_alone_before_it_has_heard_its_standby() {
     story.feed(0, Input::Operator(Operator::ForceSolo));
     story.run(50);
     assert_eq!(story.states()[0], State::Solo);
+    assert!(story.noted(0, "an operator said so"));
 }
 
 #[test]

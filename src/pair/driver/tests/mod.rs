@@ -752,6 +752,24 @@ async fn a_survivor_is_forced_to_lead() {
     a.shows("only here").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forced_start_that_does_not_come_about_says_so_in_its_own_words() {
+    let (zero, a, one, b) = formed().await;
+    b.kill().await;
+    a.kill().await;
+    drop(zero);
+    // Its register is lost with its disk: it knows nothing.
+    let disk = SimDisk::empty(one.dir.path());
+    let b = one.start_on(Arc::new(disk.clone()), Some(one.config())).unwrap();
+    b.until("waiting for the operator", |s| {
+        s.pair.waiting == understudy_proto::pair::Waiting::Operator
+    })
+    .await;
+    disk.slow_syncs(Duration::from_secs(6));
+    assert_eq!(soon(b.pair.force_solo()).await, Err(CommandError::NotLeading));
+    disk.slow_syncs(Duration::ZERO);
+}
+
 const ACME: TenantId = TenantId(1);
 const ADA: AccountId = AccountId(1);
 
