@@ -172,6 +172,13 @@ fn formed(config: &Config) -> Result<Formed, Failure> {
     }
 }
 
+/// What the peer's file must say alike. An appliance alone is compared with nobody.
+fn agreement(config: &Config) -> Result<pair::Agreement, Failure> {
+    let id = PairIdentity::load(&config.data_dir)
+        .map_err(|e| failure("the pair's file cannot be read", &e))?;
+    Ok(config.agreement(id.map_or_else(Default::default, |id| id.pair.0)))
+}
+
 /// A failure whose text already says what to do, or leaves only one thing.
 fn failure(what: &str, why: &impl Display) -> Failure {
     Failure::new(format!("{what}: {why}"), "See the log and docs/runbook for what to do.")
@@ -247,7 +254,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
             Arc::new(move |tail| mail.promoted(tail))
         },
         side: side.clone(),
-        agreement: config.agreement(),
+        agreement: agreement(&config)?,
         services: vital.clone(),
         kinds: kinds(),
         restart: Arc::new(|| {

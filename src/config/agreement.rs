@@ -5,10 +5,14 @@
 
 use super::{Config, Vrrp, VrrpTakeover};
 
+/// What the key is derived from under which passwords are compared.
+const PASSWORD_CONTEXT: &str = "understudy 2026 vrrp password in an agreement";
+
 impl Config {
-    /// The settings that must be equal on both appliances, in a fixed order.
+    /// The settings that must be equal on both appliances of that pair, in a fixed order. They cross
+    /// the pair's session and are shown to people: a password is in them as a keyed hash only.
     #[must_use]
-    pub fn agreement(&self) -> Vec<(String, String)> {
+    pub fn agreement(&self, id: [u8; 16]) -> Vec<(String, String)> {
         let mut settings = Vec::new();
         let mut add = |name: String, value: String| settings.push((name, value));
         if let Some(pair) = &self.pair {
@@ -24,6 +28,8 @@ impl Config {
             }
             let missed = pair.heartbeats_missed_max.to_string();
             add("[pair] heartbeats_missed_max".to_owned(), missed);
+            let silence = pair.session_silence_heartbeats.to_string();
+            add("[pair] session_silence_heartbeats".to_owned(), silence);
             let pin = pair.witness.map_or_else(
                 || "none".to_owned(),
                 |witness| witness.pin.iter().map(|b| format!("{b:02x}")).collect(),
@@ -35,6 +41,10 @@ impl Config {
         let mut groups: Vec<(String, String)> = Vec::new();
         for group in &self.vrrp {
             groups.push((format!("[[vrrp]] vrid {}", group.vrid), router(group)));
+            if let Some(password) = &group.password {
+                let name = format!("[[vrrp]] vrid {} password", group.vrid);
+                groups.push((name, hidden(password, id)));
+            }
         }
         groups.sort_unstable();
         settings.extend(groups);
@@ -42,9 +52,16 @@ impl Config {
     }
 }
 
+/// What tells two passwords apart and gives neither away: four bytes of a hash under the pair's id.
+fn hidden(password: &str, id: [u8; 16]) -> String {
+    let hash = blake3::keyed_hash(&blake3::derive_key(PASSWORD_CONTEXT, &id), password.as_bytes());
+    let shown = hash.to_hex().chars().take(8).collect::<String>();
+    format!("known by {shown}")
+}
+
 /// A virtual router in words. The interface may be called differently, and may ask for another
 /// tracking command; the addresses may stand in any order; an origin's priority may differ, so that
-/// one of the two appliances goes first.
+/// one of the two appliances goes first; unicast peers are each other's, but both speak by unicast.
 fn router(group: &Vrrp) -> String {
     let mut addresses: Vec<String> =
         group.addresses.iter().map(|a| format!("{}/{}", a.address, a.prefix)).collect();
@@ -57,6 +74,9 @@ fn router(group: &Vrrp) -> String {
     );
     if let Some(sync) = &group.sync {
         what.push_str(&format!(" with sync {sync}"));
+    }
+    if !group.unicast.is_empty() {
+        what.push_str(" by unicast");
     }
     if group.virtual_mac {
         what.push_str(" with virtual_mac");
@@ -74,6 +94,8 @@ fn router(group: &Vrrp) -> String {
 mod tests {
     use super::super::parse;
 
+    const ID: [u8; 16] = [7; 16];
+
     #[test]
     fn order_and_interfaces_do_not_matter_values_do() {
         let file = |first: &str, second: &str, advert: u32| {
@@ -83,7 +105,7 @@ mod tests {
                  advert_ms = {advert}\n\
                  [[vrrp]]\ninterface = \"{second}\"\nvrid = 8\naddress = [\"10.0.1.100/24\"]\n"
             );
-            parse(&text).unwrap().agreement()
+            parse(&text).unwrap().agreement(ID)
         };
         let ours = file("eth0", "eth1", 100);
         assert_eq!(ours, file("lan", "wan", 100));
@@ -98,7 +120,7 @@ mod tests {
              [[vrrp]]\ninterface = \"eth0\"\nvrid = 7\naddress = [\"10.0.0.100/24\"]\n\
              advert_ms = 1000\n{vrrp}\n"
         );
-        parse(&text).unwrap().agreement()
+        parse(&text).unwrap().agreement(ID)
     }
 
     #[test]
@@ -108,6 +130,8 @@ mod tests {
         for (root, pair, vrrp) in [
             ("hostname = \"b\"", "", ""),
             (root, "heartbeats_missed_max = 5", ""),
+            (root, "session_silence_heartbeats = 12", ""),
+            (root, "", "unicast = [\"10.0.0.2\"]"),
             (root, "", "version = 2"),
             (root, "", "sync = \"all\""),
             (root, "", "virtual_mac = true"),
@@ -115,8 +139,23 @@ mod tests {
         ] {
             assert_ne!(with(root, pair, vrrp), ours, "{root} {pair} {vrrp}");
         }
+        let unicast = |peer: &str| with(root, "", &format!("unicast = [\"{peer}\"]"));
+        assert_eq!(unicast("10.0.0.2"), unicast("10.0.0.3"), "each names the other");
         let origin = |rest: &str| with(root, "", &format!("kind = \"origin\"\n{rest}"));
         assert_ne!(origin("takeover = \"confirm\""), origin("takeover = \"never\""));
         assert_eq!(origin("priority = 10"), origin("priority = 20"), "one of the two goes first");
+    }
+
+    #[test]
+    fn passwords_are_compared_and_not_told() {
+        let of = |password: &str| {
+            let vrrp = format!("version = 2\npassword = \"{password}\"");
+            with("hostname = \"a\"", "", &vrrp)
+        };
+        assert_eq!(of("secret"), of("secret"));
+        assert_ne!(of("secret"), of("Secret"));
+        assert_ne!(of("secret"), with("hostname = \"a\"", "", "version = 2"));
+        assert!(!format!("{:?}", of("secret")).contains("secret"));
+        assert_ne!(super::hidden("secret", ID), super::hidden("secret", [8; 16]));
     }
 }

@@ -224,6 +224,9 @@ section! {
         heartbeat_ms: i64 = 25;
         /// Heartbeats in a row that may be missing before a path counts as dead.
         heartbeats_missed_max: i64 = 4;
+        /// Heartbeats in a row that may be missing on the session before it is over, 4 to 200; the
+        /// same on both appliances.
+        session_silence_heartbeats: i64 = 10;
         /// How long the primary may serve after the peer's last answer, in milliseconds.
         lease_ms: i64 = 75;
         /// How long a change waits for the peer before this appliance goes on alone (SOLO), in
@@ -247,6 +250,14 @@ section! {
         nap_ms: i64 = 200;
         /// A handover that is not taken up within this time is over, in milliseconds.
         handover_ms: i64 = 2_000;
+        /// A fault of the service network that is over within this time moves nothing, in milliseconds.
+        fault_hold_ms: i64 = 200;
+        /// An appliance that has begun to serve, or has tried to hand over for its health, does not
+        /// hand over for a fault of its service network within this time, in milliseconds; where such
+        /// handovers follow each other, within twice that, and so on up to `room_pause_ms`,
+        fault_pause_ms: i64 = 5_000;
+        /// nor for a full disk within this time, in milliseconds.
+        room_pause_ms: i64 = 600_000;
         /// How long one attempt to connect to the peer may take, in milliseconds.
         connect_timeout_ms: i64 = 1_000;
         /// Pause between two attempts to connect, in milliseconds.

@@ -141,6 +141,8 @@ pub struct Pair {
     pub heartbeat: Duration,
     /// Heartbeats in a row that may be missing before a path counts as dead.
     pub heartbeats_missed_max: u32,
+    /// Heartbeats in a row that may be missing on the session before it is over.
+    pub session_silence_heartbeats: u32,
     /// How long the primary may serve after the peer's last answer.
     pub lease: Duration,
     /// How long a change waits for the peer before SOLO.
@@ -159,6 +161,12 @@ pub struct Pair {
     pub nap: Duration,
     /// A handover that is not taken up within this time is over.
     pub handover: Duration,
+    /// A fault of the service network that is over earlier moves nothing.
+    pub fault_hold: Duration,
+    /// Shortest time between two handovers for a fault of the service network,
+    pub fault_pause: Duration,
+    /// and for a full disk.
+    pub room_pause: Duration,
     /// How long one attempt to connect may take.
     pub connect_timeout: Duration,
     /// Pause between two attempts to connect.
@@ -184,11 +192,6 @@ pub struct PairWitness {
     pub gone: Duration,
     /// How often it is asked what it holds when nothing is to be decided.
     pub look: Duration,
-}
-
-impl Pair {
-    /// Silence on the session after which it is dead, in heartbeats.
-    pub const SILENCE_HEARTBEATS: u32 = 10;
 }
 
 /// A group of floating addresses.
@@ -571,6 +574,13 @@ impl Resolver<'_> {
                 "",
             ))
             .unwrap_or(1),
+            session_silence_heartbeats: u32::try_from(self.number(
+                "session_silence_heartbeats",
+                file.session_silence_heartbeats,
+                4..=200,
+                "",
+            ))
+            .unwrap_or(4),
             lease: self.ms("lease_ms", file.lease_ms, 10..=60_000),
             ack_timeout: self.ms("ack_timeout_ms", file.ack_timeout_ms, 50..=60_000),
             stability: self.ms("stability_ms", file.stability_ms, 0..=3_600_000),
@@ -580,6 +590,9 @@ impl Resolver<'_> {
             solo_after: self.ms("solo_after_ms", file.solo_after_ms, 0..=60_000),
             nap: self.ms("nap_ms", file.nap_ms, 60..=60_000),
             handover: self.ms("handover_ms", file.handover_ms, 100..=60_000),
+            fault_hold: self.ms("fault_hold_ms", file.fault_hold_ms, 0..=60_000),
+            fault_pause: self.ms("fault_pause_ms", file.fault_pause_ms, 1_000..=3_600_000),
+            room_pause: self.ms("room_pause_ms", file.room_pause_ms, 1_000..=86_400_000),
             connect_timeout: self.ms("connect_timeout_ms", file.connect_timeout_ms, 50..=60_000),
             reconnect: self.ms("reconnect_ms", file.reconnect_ms, 10..=60_000),
             resync_bytes_per_s: self.mib("resync_mib_per_s", file.resync_mib_per_s, 1..=10_000),
@@ -603,6 +616,12 @@ impl Resolver<'_> {
                     format_args!("has {theirs}, which is this appliance's own address"),
                 );
             }
+        }
+        if pair.fault_pause > pair.room_pause {
+            self.problem(
+                "fault_pause_ms",
+                "must not be more than `room_pause_ms`, up to which it grows",
+            );
         }
         if pair.lease < pair.heartbeat {
             self.problem("lease_ms", "must be at least `heartbeat_ms`: heartbeats renew the lease");

@@ -117,6 +117,10 @@ fn a_pairs_times_fit_together_and_with_the_adverts() {
     for (pair, vrrp, expected) in [
         ("ack_timeout_ms = 450", "", "[pair] `ack_timeout_ms` must be more than"),
         ("stale_after_ms = 100", "", "[pair] `stale_after_ms` must be more than"),
+        ("session_silence_heartbeats = 26", "", "[pair] `ack_timeout_ms` must be more than"),
+        ("session_silence_heartbeats = 3", "", "`session_silence_heartbeats` is 3"),
+        ("fault_pause_ms = 600001", "", "`fault_pause_ms` must not be more than"),
+        ("room_pause_ms = 999", "", "`room_pause_ms` is 999"),
         ("lease_ms = 91", "", "[pair] `lease_ms` and a tenth of it must be less than"),
         ("", "advert_ms = 20", "[pair] `nap_ms` does not fit the adverts"),
     ] {
@@ -126,6 +130,13 @@ fn a_pairs_times_fit_together_and_with_the_adverts() {
     let timers = |vrrp| parse(&file("", vrrp)).unwrap().pair.unwrap().timers();
     assert_eq!(timers("").nap, Duration::from_millis(200));
     assert!(timers("advert_ms = 50").nap < Duration::from_millis(130));
+    let set = "session_silence_heartbeats = 12\nfault_hold_ms = 300\nfault_pause_ms = 7000\n\
+               room_pause_ms = 900000";
+    let timers = parse(&file(set, "")).unwrap().pair.unwrap().timers();
+    assert_eq!(timers.session_silence, Duration::from_millis(300));
+    let pauses = (timers.fault_hold, timers.fault_pause, timers.room_pause);
+    let ms = Duration::from_millis;
+    assert_eq!(pauses, (ms(300), ms(7_000), ms(900_000)));
 }
 
 #[test]

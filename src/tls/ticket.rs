@@ -30,7 +30,9 @@ struct Key {
     /// Tells keys apart; not secret.
     name: [u8; NAME_LEN],
     secret: Secret<[u8; KEY_LEN]>,
-    made: Mono,
+    /// How old it was, and when: this node's clock may be younger than the key.
+    age: Duration,
+    since: Mono,
 }
 
 /// One key, as the other node is told: name, key, age in milliseconds.
@@ -61,8 +63,13 @@ impl std::fmt::Debug for Tickets {
 }
 
 impl Key {
-    fn new(made: Mono) -> Self {
-        Self { name: secret::random(), secret: Secret::new(secret::random()), made }
+    fn new(now: Mono) -> Self {
+        let (name, secret) = (secret::random(), Secret::new(secret::random()));
+        Self { name, secret, age: Duration::ZERO, since: now }
+    }
+
+    fn age(&self, now: Mono) -> Duration {
+        self.age.saturating_add(now.since(self.since))
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -70,20 +77,20 @@ impl Key {
     }
 
     fn shared(&self, now: Mono) -> SharedKey {
-        let age = u64::try_from(now.since(self.made).as_millis()).unwrap_or(u64::MAX);
+        let age = u64::try_from(self.age(now).as_millis()).unwrap_or(u64::MAX);
         (self.name, *self.secret.expose(), age)
     }
 }
 
 impl Keys {
     fn rotate(&mut self, now: Mono) {
-        let age = now.since(self.current.made);
+        let age = self.current.age(now);
         if age >= ROTATE_EVERY {
             let old = std::mem::replace(&mut self.current, Key::new(now));
             self.previous = Some(old).filter(|_| age < ROTATE_EVERY * 2);
             self.generation += 1;
         }
-        if self.previous.as_ref().is_some_and(|k| now.since(k.made) >= ROTATE_EVERY * 2) {
+        if self.previous.as_ref().is_some_and(|k| k.age(now) >= ROTATE_EVERY * 2) {
             self.previous = None;
         }
     }
@@ -113,11 +120,13 @@ impl Tickets {
 
     /// The other node's keys take the place of these. Its own tickets of before count no more.
     pub fn adopt(&self, shared: &[SharedKey]) {
-        let now = clock::mono();
+        self.adopt_at(shared, clock::mono());
+    }
+
+    fn adopt_at(&self, shared: &[SharedKey], now: Mono) {
         let mut theirs = shared.iter().map(|(name, key, age_ms)| {
-            let age = Duration::from_millis(*age_ms);
-            let made = now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
-            Key { name: *name, secret: Secret::new(*key), made: Mono(made) }
+            let (age, secret) = (Duration::from_millis(*age_ms), Secret::new(*key));
+            Key { name: *name, secret, age, since: now }
         });
         let Some(current) = theirs.next() else { return };
         let previous = theirs.next();
@@ -192,13 +201,29 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_older_than_the_clock_does_not_live_longer_for_that() {
+        let tickets = Tickets::default();
+        let old = ([1; NAME_LEN], [2; KEY_LEN], 11 * 3_600_000);
+        // An hour after the start of this machine.
+        let adopted = Mono(0).after(Duration::from_secs(3_600));
+        tickets.adopt_at(&[([3; NAME_LEN], [4; KEY_LEN], 0), old], adopted);
+        let knows = |at: Mono| {
+            let mut keys = tickets.lock();
+            keys.rotate(at);
+            keys.previous.as_ref().is_some_and(|key| key.name == old.0)
+        };
+        assert!(knows(adopted.after(Duration::from_secs(3_599))));
+        assert!(!knows(adopted.after(Duration::from_secs(3_600))), "twelve hours are over");
+    }
+
+    #[test]
     fn a_key_is_replaced_and_then_gone() {
         let tickets = Tickets::default();
         let ticket = tickets.encrypt(b"state").unwrap();
         let generation = tickets.generation();
         let later = |n: u32| {
             let mut keys = tickets.lock();
-            let now = keys.current.made.after(ROTATE_EVERY * n);
+            let now = keys.current.since.after(ROTATE_EVERY * n);
             keys.rotate(now);
             keys.rotate(now.after(ROTATE_EVERY));
         };

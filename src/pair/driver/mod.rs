@@ -153,6 +153,12 @@ pub enum CommandError {
     /// It was tried and did not come about.
     #[error("the other appliance did not take over in time; see the log of both")]
     NotTaken,
+    /// A forced start was tried and did not come about.
+    #[error(
+        "this appliance could not lead in time: see `understudy status` (disk, witness), then say it \
+         again"
+    )]
+    NotLeading,
     /// The peer lives: nobody needs to be forced.
     #[error("the other appliance is heard; stop it, or let the two settle it")]
     PeerIsThere,
@@ -335,7 +341,8 @@ impl Pair {
         let (link, timers, node) = match identity(&options.data_dir, options.pair.as_ref())? {
             None => (None, timers_alone(), NodeId(0)),
             Some((config, id)) => {
-                let timers = config.timers();
+                let log_room = options.store.log().segment_len().saturating_mul(LOG_ROOM_SEGMENTS);
+                let timers = Timers { log_room, ..config.timers() };
                 timers.check(config.advert)?;
                 let node = id.node;
                 if let Some(options) = witness_options(config) {
@@ -518,6 +525,9 @@ fn timers_alone() -> Timers {
     Timers { has_peer: false, solo_boot_wait: Duration::ZERO, vrrp: false, ..Timers::default() }
 }
 
+/// A standby asks to be left while its disk has room for so many segments of the log: one may be
+/// begun at any time, and the others are more than arrives between two looks at the disk.
+const LOG_ROOM_SEGMENTS: u64 = 4;
 /// Pause between two questions to a witness that is not asked otherwise.
 const WITNESS_KEEPALIVE: Duration = Duration::from_secs(1);
 
@@ -536,7 +546,7 @@ fn link_options(config: &config::Pair, options: &Options) -> link::Options {
         listen: config.listen.clone(),
         peer: config.peer.clone(),
         heartbeat: config.heartbeat,
-        silence: config.heartbeat * config::Pair::SILENCE_HEARTBEATS,
+        silence: config.session_silence(),
         connect_timeout: config.connect_timeout,
         reconnect: config.reconnect,
         data_dir: options.data_dir.clone(),

@@ -62,6 +62,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 /// A loss of the session longer ago than this did not bring a promotion about.
 const CAUSE_AGE_MAX: Duration = Duration::from_secs(60);
 
+/// Bytes of records that may wait for the standby's log, in windows of the primary. It may send one,
+/// and the last frame of it may go beyond.
+const LOG_QUEUE_WINDOWS: usize = 2;
+
 /// What the world follows.
 pub(super) struct Watches {
     pub(super) lease: watch::Receiver<Option<PrimaryLease>>,
@@ -174,7 +178,7 @@ impl Driver {
     ) -> (Self, Watches) {
         let log = options.store.log().clone();
         let (done, done_out) = mpsc::channel(tasks::DONE_MAX);
-        let jobs = LogQueue::default();
+        let jobs = LogQueue::new(timers.window.saturating_mul(LOG_QUEUE_WINDOWS));
         let (registers, registers_out) = watch::channel(None);
         let (journal, journal_out) = watch::channel(Arc::new(entries));
         let (lease, lease_out) = watch::channel(None);
@@ -183,7 +187,7 @@ impl Driver {
             tasks::log_worker(jobs.clone(), log.clone(), done.clone()),
             tasks::register_worker(registers_out, disk, dir.clone(), done.clone()),
             tasks::journal_worker(journal_out.clone(), dir),
-            tasks::room_worker(options.store.clone(), done.clone()),
+            tasks::room_worker(options.store.clone(), timers.log_room, done.clone()),
         ];
         let vrrp = options.vrrp.as_ref();
         // An origin's group says nothing about the peer: it counts as down for good.
@@ -363,7 +367,7 @@ impl Driver {
             }
             Output::CloseSession(reason) => self.close_session(reason),
             Output::Read { from, max } => self.read(from, max),
-            Output::Append(bytes) => self.jobs.append(bytes),
+            Output::Append(bytes) => self.take_records(bytes),
             Output::SetAside(from) => self.jobs.set_aside(from),
             Output::Persist { number, register } => {
                 self.registers.send_replace(Some((number, register)));
@@ -407,6 +411,14 @@ impl Driver {
             }
             Output::Witness { number, ask } => self.ask_witness(number, ask),
             Output::Note(note) => self.note(&note),
+        }
+    }
+
+    /// A primary keeps to its window: whoever does not is not waited for, and fills no memory here.
+    fn take_records(&mut self, bytes: Vec<u8>) {
+        if let Err(e) = self.jobs.append(bytes) {
+            log::error!(err:% = e, runbook = "pair-refused"; "the peer sends more than may wait");
+            self.lose_session("the peer sends more than may wait");
         }
     }
 
@@ -794,7 +806,7 @@ impl Driver {
 
     /// Whether the other appliance could take over, for people.
     fn watch_peer(&mut self, peer: Option<Health>) {
-        let Some(Health { fit, spare_mib }) = peer else { return };
+        let Some(Health { fit, spare_mib, full }) = peer else { return };
         let mut tell = |kind, is: bool, what: &str| {
             if !is {
                 self.problems.remove(kind);
@@ -803,7 +815,29 @@ impl Driver {
             }
         };
         tell("unfit", !fit, "the other appliance's service network is in fault");
-        tell("tight", spare_mib == Some(0), "the other appliance's disk is below its reserve");
+        let tight = spare_mib == Some(0) && !full;
+        tell("tight", tight, "the other appliance's disk is below its reserve");
+        tell(
+            "full there",
+            full,
+            "the other appliance's disk is full: its copy is left until that has clearly more room",
+        );
+    }
+
+    /// A standby without room takes no records, and says why it is left.
+    fn watch_own_room(&mut self) {
+        let full = self.machine.beacon(clock::mono()).health.full;
+        if !full || self.role == Role::Primary {
+            self.problems.remove("full");
+        } else if !self.problems.contains_key("full") {
+            let again = self.timers.log_room.saturating_mul(2) >> 20;
+            let why = format!(
+                "the disk is full but for what a log needs to stay whole: this copy is left, and \
+                 goes on once {again} MiB are free"
+            );
+            log::error!(reason = why, runbook = "own-health"; "this copy is left for want of room");
+            self.problems.insert("full", why);
+        }
     }
 
     fn take_stand(&mut self, stand: VrrpStand) {
@@ -847,6 +881,7 @@ impl Driver {
         let peer = status.peer_durable.filter(|_| status.linked);
         self.log.keep_for_peer(peer);
         self.watch_peer(status.peer);
+        self.watch_own_room();
         self.publish(true);
     }
 
@@ -1107,10 +1142,14 @@ impl Driver {
         };
         let over = clock::mono() >= *deadline;
         if (through || over)
-            && let Some((_, reply, _)) = self.asked.take()
+            && let Some((command, reply, _)) = self.asked.take()
         {
             self.claim.leave(Claimed::Forced);
-            tell(reply, if through { Ok(()) } else { Err(CommandError::NotTaken) });
+            let failed = match command {
+                Command::ForceSolo => CommandError::NotLeading,
+                Command::Handover | Command::Stop => CommandError::NotTaken,
+            };
+            tell(reply, if through { Ok(()) } else { Err(failed) });
         }
     }
 
@@ -1261,7 +1300,7 @@ fn problem(kind: &str, what: &str) -> Problem {
         "epoch" | "version" | "release" => "pair-refused",
         "chain" | "chain there" => "branched",
         "log" => "pair-full-copy",
-        "room" | "tight" | "unfit" => "own-health",
+        "room" | "full" | "full there" | "tight" | "unfit" => "own-health",
         "disk" | "register" | "store" => "disk-failure",
         _ => "peer-lost",
     };

@@ -18,8 +18,11 @@ use understudy_proto::pair::{Input, Register};
 pub(super) const DONE_MAX: usize = 64;
 /// Consecutive appends are put together up to so many bytes.
 const APPEND_LEN_MAX: usize = 4 << 20;
-/// Pause between two looks at the disk's free space.
+/// Pause between two looks at the disk's free space,
 const ROOM_EVERY: Duration = Duration::from_secs(5);
+/// and where it has less than so many times its reserve, or what the log needs.
+const ROOM_EVERY_LITTLE: Duration = Duration::from_millis(250);
+const LITTLE_ROOM: u64 = 2;
 
 /// What a worker reports.
 pub(super) enum Done {
@@ -47,26 +50,56 @@ enum Job {
     Tail,
 }
 
-/// The log's jobs. Bounded by the sender's window: what is queued here is not acknowledged yet.
-#[derive(Clone, Default)]
+/// The log's jobs. A primary that keeps to its window fills half of it at most: what is queued here is
+/// not acknowledged yet.
+#[derive(Clone)]
 pub(super) struct LogQueue(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     jobs: Mutex<Jobs>,
     filled: Notify,
+    /// Most bytes of records that may wait.
+    len_max: usize,
+}
+
+/// The peer sends more than it may before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the peer sent {len} bytes of records without waiting for an answer, and {max} may wait here; \
+     are both appliances of the same release?"
+)]
+pub(super) struct LogQueueFull {
+    /// Bytes that would wait.
+    pub(super) len: usize,
+    /// Bytes that may.
+    pub(super) max: usize,
 }
 
 #[derive(Default)]
 struct Jobs {
     waiting: VecDeque<Job>,
+    /// Bytes of records in them.
+    len: usize,
     /// Whether the worker has one in hand, or its answer is not taken yet.
     busy: bool,
 }
 
 impl LogQueue {
-    pub(super) fn append(&self, bytes: Vec<u8>) {
+    /// With `len_max` bytes of records at most.
+    pub(super) fn new(len_max: usize) -> Self {
+        let (jobs, filled) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Shared { jobs, filled, len_max }))
+    }
+
+    /// # Errors
+    /// Too much waits already; nothing of `bytes` is taken.
+    pub(super) fn append(&self, bytes: Vec<u8>) -> Result<(), LogQueueFull> {
         let mut jobs = self.lock();
+        let (len, max) = (jobs.len.saturating_add(bytes.len()), self.0.len_max);
+        if len > max {
+            return Err(LogQueueFull { len, max });
+        }
+        jobs.len = len;
         match jobs.waiting.back_mut() {
             // One append, one sync: what has come while the disk was busy goes together.
             Some(Job::Append(last)) if last.len() + bytes.len() <= APPEND_LEN_MAX => {
@@ -76,6 +109,7 @@ impl LogQueue {
         }
         drop(jobs);
         self.0.filled.notify_one();
+        Ok(())
     }
 
     pub(super) fn set_aside(&self, from: Lsn) {
@@ -110,6 +144,9 @@ impl LogQueue {
                 if !jobs.busy
                     && let Some(job) = jobs.waiting.pop_front()
                 {
+                    if let Job::Append(bytes) = &job {
+                        jobs.len = jobs.len.saturating_sub(bytes.len());
+                    }
                     jobs.busy = true;
                     return job;
                 }
@@ -152,14 +189,18 @@ pub(super) fn log_worker(queue: LogQueue, log: Log, done: mpsc::Sender<Done>) ->
 }
 
 /// Looks at the disk's free space. A disk that does not answer is `vital`'s business.
-pub(super) fn room_worker(store: Store, done: mpsc::Sender<Done>) -> JoinHandle<()> {
+pub(super) fn room_worker(store: Store, log_room: u64, done: mpsc::Sender<Done>) -> JoinHandle<()> {
     task::spawn("pair-room", async move {
         let mut known = true;
         loop {
+            let mut pause = ROOM_EVERY;
             let look = store.clone();
             match tokio::task::spawn_blocking(move || look.room()).await {
                 Ok(Ok(room)) => {
                     known = true;
+                    if room.free < room.reserve.max(log_room).saturating_mul(LITTLE_ROOM) {
+                        pause = ROOM_EVERY_LITTLE;
+                    }
                     if done.send(Done::Room(room)).await.is_err() {
                         return;
                     }
@@ -171,7 +212,7 @@ pub(super) fn room_worker(store: Store, done: mpsc::Sender<Done>) -> JoinHandle<
                 Ok(Err(_)) => {}
                 Err(e) => log::debug!(err:% = e; "nobody looked at the disk's free space"),
             }
-            tokio::time::sleep(ROOM_EVERY).await;
+            tokio::time::sleep(pause).await;
         }
     })
 }
@@ -216,4 +257,19 @@ pub(super) fn journal_worker(
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_waits_for_no_answer_is_stopped() {
+        let queue = LogQueue::new(10);
+        assert_eq!(queue.append(vec![0; 6]), Ok(()));
+        assert_eq!(queue.append(vec![0; 4]), Ok(()));
+        assert_eq!(queue.append(vec![0; 1]), Err(LogQueueFull { len: 11, max: 10 }));
+        assert!(matches!(queue.next().await, Job::Append(bytes) if bytes.len() == 10));
+        assert_eq!(queue.append(vec![0; 10]), Ok(()), "what is in hand does not wait");
+    }
 }

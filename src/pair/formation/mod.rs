@@ -19,6 +19,7 @@ mod token;
 pub use identity::{PairId, PairIdentity};
 pub use token::{Token, TokenError};
 
+use super::strangers::Strangers;
 use crate::base::{clock, secret, secret::Secret};
 use crate::tls::{Authority, Identity, Pin, TlsError, files, join_client};
 use identity::{Pending, change, hex};
@@ -29,8 +30,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsConnector, rustls};
 use understudy_proto::codec;
 use understudy_proto::id::NodeId;
 use understudy_proto::time::UnixMs;
@@ -103,6 +104,16 @@ pub enum FormationError {
     Unreachable {
         /// What happened at the last address.
         last: String,
+    },
+    /// Somebody else is there.
+    #[error(
+        "at {address} is another appliance than the one that made the token: its certificate is not \
+         the token's; look for a wrong address, or make a new token on the right one \
+         (`understudy pair token`)"
+    )]
+    OtherNode {
+        /// Where.
+        address: SocketAddr,
     },
     /// The other node refused.
     #[error("the other appliance refused: {0}")]
@@ -284,16 +295,28 @@ pub async fn join(data_dir: &Path, token: &Token) -> Result<PairIdentity, Format
 /// Asks at the token's addresses, in order, until one answers.
 async fn ask_any(token: &Token, request: &Request) -> Result<Answer, FormationError> {
     let mut last = "the token names no address".to_owned();
+    let mut other = None;
     for address in token.addresses() {
         match ask(*address, token.pin(), request).await {
             Ok(answer) => {
                 return codec::decode("the answer to a join", &answer)
                     .map_err(|e| FormationError::Answer(e.to_string()));
             }
+            Err(e) if is_of_another(&e) => other = other.or(Some(*address)),
             Err(e) => last = format!("{address}: {e}"),
         }
     }
+    // Whoever answers says more than what does not.
+    if let Some(address) = other {
+        return Err(FormationError::OtherNode { address });
+    }
     Err(FormationError::Unreachable { last })
+}
+
+/// Whether the other side has another certificate than the one that is pinned.
+fn is_of_another(e: &io::Error) -> bool {
+    let tls = e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 async fn ask(address: SocketAddr, pin: Pin, request: &Request) -> io::Result<Vec<u8>> {
@@ -305,16 +328,24 @@ async fn ask(address: SocketAddr, pin: Pin, request: &Request) -> io::Result<Vec
     step(receive(&mut tls)).await
 }
 
-/// Answers one join on a connection that came in with [`crate::tls::JOIN_ALPN`]. Returns the
-/// identity with the new peer once that is durable; `None` where the join was refused.
-pub async fn answer<S>(data_dir: &Path, stream: &mut S) -> Option<PairIdentity>
+/// Answers one join on a connection from `peer` that came in with [`crate::tls::JOIN_ALPN`]. Returns
+/// the identity with the new peer once that is durable; `None` where the join was refused. Anybody can
+/// knock: what comes to nothing is said as seldom as `strangers` may be spoken of.
+pub(super) async fn answer<S>(
+    data_dir: &Path,
+    stream: &mut S,
+    peer: SocketAddr,
+    strangers: &Strangers,
+) -> Option<PairIdentity>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let request = match step(receive(stream)).await {
         Ok(bytes) => bytes,
         Err(e) => {
-            log::info!(err:% = e; "join broken off");
+            if let Some(count) = strangers.may_say(clock::mono()) {
+                log::info!(peer:% = peer, err:% = e, count; "join broken off");
+            }
             return None;
         }
     };
@@ -323,35 +354,56 @@ where
         tokio::task::spawn_blocking(move || decide(&dir, &request, clock::now_ms())).await;
     let (answer, joined) = match decided {
         Ok(Ok((welcome, id))) => {
-            log::info!(node = id.node.peer().0; "the other appliance has joined the pair");
+            log::info!(peer:% = peer, node = id.node.peer().0; "the other appliance has joined the pair");
             (Answer::Welcome(Box::new(welcome)), Some(id))
         }
-        Ok(Err(why)) => {
-            log::warn!(reason:% = why; "join refused");
-            (Answer::Refused(why), None)
+        Ok(Err(Denied { refusal, why })) => {
+            if let Some(count) = strangers.may_say(clock::mono()) {
+                if refusal == Refusal::Storage {
+                    log::error!(peer:% = peer, err = why, count, runbook = "pair-formation"; "join cannot be stored");
+                } else {
+                    log::warn!(peer:% = peer, reason:% = refusal, err = why, count; "join refused");
+                }
+            }
+            (Answer::Refused(refusal), None)
         }
         Err(_panicked) => (Answer::Refused(Refusal::Storage), None),
     };
     if let Err(e) = step(send(stream, &codec::encode(&answer))).await {
-        // The token is burnt, the pin is set: only a new token helps that node now.
-        log::warn!(err:% = e; "answer to a join not delivered, it may need a new token");
+        if joined.is_some() {
+            // The token is burnt, the pin is set: only a new token helps that node now.
+            log::warn!(peer:% = peer, err:% = e; "answer to a join not delivered, it may need a new token");
+        } else {
+            log::debug!(peer:% = peer, err:% = e; "the refusal of a join not delivered");
+        }
     }
     joined
 }
 
-fn decide(
-    data_dir: &Path,
-    request: &[u8],
-    now: UnixMs,
-) -> Result<(Welcome, PairIdentity), Refusal> {
-    let request: Request = codec::decode("a join", request).map_err(|e| {
-        log::info!(err:% = e; "join malformed");
-        Refusal::Malformed
-    })?;
-    let storage = |e: &dyn std::fmt::Display| {
-        log::error!(err:% = e, runbook = "pair-formation"; "join cannot be stored");
-        Refusal::Storage
-    };
+/// A join that is refused.
+#[derive(Debug)]
+struct Denied {
+    /// What the other side hears.
+    refusal: Refusal,
+    /// What only the log hears; may be empty.
+    why: String,
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, why: String::new() }
+    }
+}
+
+fn decide(data_dir: &Path, request: &[u8], now: UnixMs) -> Result<(Welcome, PairIdentity), Denied> {
+    let request: Request = codec::decode("a join", request)
+        .map_err(|e| Denied { refusal: Refusal::Malformed, why: e.to_string() })?;
+    let storage =
+        |e: &dyn std::fmt::Display| Denied { refusal: Refusal::Storage, why: e.to_string() };
+    // First without the lock, and before the keys that are given away: a stranger goes no further.
+    let known = PairIdentity::load(data_dir).map_err(|e| storage(&e))?;
+    let mut known = known.ok_or_else(|| storage(&FormationError::NotPaired))?;
+    admit(&mut known, &request, now)?;
     let tls = tls_dir(data_dir);
     let authority = Authority::load(&tls).map_err(|e| storage(&e))?;
     let authority = authority.ok_or_else(|| storage(&"tls/ca.key is missing"))?;
@@ -368,7 +420,7 @@ fn decide(
             }
         }
     });
-    let id = changed.map_err(|e| refusal.unwrap_or_else(|| storage(&e)))?;
+    let id = changed.map_err(|e| refusal.map_or_else(|| storage(&e), Denied::from))?;
     let welcome = Welcome {
         node: id.node.peer(),
         config_id: id.config_id,

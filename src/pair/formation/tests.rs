@@ -20,9 +20,10 @@ async fn node_0() -> (TempDir, SocketAddr, Token) {
     let join = LinkTls::new(&id.link_identity(), None).unwrap().join;
     let path = dir.path().to_owned();
     task::spawn("door", async move {
-        while let Ok((tcp, _)) = listener.accept().await {
+        static STRANGERS: Strangers = Strangers::new(8);
+        while let Ok((tcp, peer)) = listener.accept().await {
             if let Ok(mut tls) = TlsAcceptor::from(join.clone()).accept(tcp).await {
-                answer(&path, &mut tls).await;
+                answer(&path, &mut tls, peer, &STRANGERS).await;
             }
         }
     });
@@ -97,7 +98,8 @@ async fn wrong_and_expired_tokens_are_refused() {
     // A token of another pair: the certificate behind the address is not the one that it names.
     let (_other, _, foreign) = node_0().await;
     let mixed = Token::new(foreign.pair(), foreign.pin(), NOW, &[at]).unwrap();
-    assert!(matches!(join(one.path(), &mixed).await, Err(FormationError::Unreachable { .. })));
+    let other = join(one.path(), &mixed).await;
+    assert!(matches!(other, Err(FormationError::OtherNode { address }) if address == at));
     assert!(PairIdentity::load(one.path()).unwrap().is_none());
     assert!(PairIdentity::load(zero.path()).unwrap().unwrap().peer_pin().is_none());
 }
@@ -116,11 +118,20 @@ fn nonsense_is_refused_and_changes_nothing() {
     let dir = tempdir().unwrap();
     init(dir.path(), &[SocketAddr::from(([127, 0, 0, 1], 7400))], NOW).unwrap();
     let before = std::fs::read(dir.path().join(identity::FILE)).unwrap();
-    assert_eq!(decide(dir.path(), b"nonsense", NOW).err(), Some(Refusal::Malformed));
+    let refused = |request: &[u8]| decide(dir.path(), request, NOW).err().map(|no| no.refusal);
+    assert_eq!(refused(b"nonsense"), Some(Refusal::Malformed));
     let request = Request { pair: [0; 16], certificate_pem: "x".to_owned(), proof: [0; 32] };
-    let refused = decide(dir.path(), &codec::encode(&request), NOW).err();
-    assert_eq!(refused, Some(Refusal::Malformed));
+    let request = codec::encode(&request);
+    assert_eq!(refused(&request), Some(Refusal::Malformed));
     assert_eq!(before, std::fs::read(dir.path().join(identity::FILE)).unwrap());
+    // A stranger is refused before the keys are read: they are not even there.
+    let mut id = PairIdentity::load(dir.path()).unwrap().unwrap();
+    id.token = None;
+    let unpaired = tempdir().unwrap();
+    change(unpaired.path(), |_| Ok::<_, FormationError>((id, ()))).unwrap();
+    let no = decide(unpaired.path(), &request, NOW).err().map(|no| no.refusal);
+    assert_eq!(no, Some(Refusal::NoToken));
+    assert!(!unpaired.path().join("tls/service.key").exists());
     assert!(!format!("{:?}", PairIdentity::load(dir.path()).unwrap()).contains("PRIVATE"));
     assert!(matches!(token(tempdir().unwrap().path(), &[], NOW), Err(FormationError::NotPaired)));
     assert!(matches!(init(dir.path(), &[], NOW), Err(FormationError::NoAddress)));

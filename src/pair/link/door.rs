@@ -55,7 +55,7 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: Listener) {
             let accepted = tokio::select! {
                 biased;
                 () = stranger.pushed_out() => Err(io::Error::other("its place was needed")),
-                accepted = tokio::time::timeout(HELLO_TIMEOUT, admit(&shared, tcp)) => {
+                accepted = tokio::time::timeout(HELLO_TIMEOUT, admit(&shared, tcp, peer)) => {
                     accepted.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
                 }
             };
@@ -76,7 +76,7 @@ type ServerTls = tokio_rustls::server::TlsStream<TcpStream>;
 type ClientTls = tokio_rustls::client::TlsStream<TcpStream>;
 
 /// TLS and hello of a connection that came in; `None` where it was a join, or is not needed.
-async fn admit(shared: &Shared, tcp: TcpStream) -> io::Result<Option<ServerTls>> {
+async fn admit(shared: &Shared, tcp: TcpStream, peer: SocketAddr) -> io::Result<Option<ServerTls>> {
     prepare(&tcp, shared.options.silence)?;
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp).await?;
     let asks = |name: &[u8]| {
@@ -85,7 +85,8 @@ async fn admit(shared: &Shared, tcp: TcpStream) -> io::Result<Option<ServerTls>>
     if asks(JOIN_ALPN) {
         let config = shared.read(|c| Arc::clone(&c.tls.join));
         let mut tls = start.into_stream(config).await?;
-        if let Some(identity) = formation::answer(&shared.options.data_dir, &mut tls).await {
+        let dir = &shared.options.data_dir;
+        if let Some(identity) = formation::answer(dir, &mut tls, peer, &STRANGERS).await {
             shared.joined(&identity).map_err(io::Error::other)?;
             if shared.events.send(Event::Joined(Box::new(identity))).await.is_err() {
                 log::debug!("the link has ended");

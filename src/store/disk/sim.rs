@@ -312,6 +312,8 @@ struct State {
     sync_fails: bool,
     sync_takes: Duration,
     full: bool,
+    /// What it says is free, where that is not much.
+    free: Option<u64>,
     lie: bool,
     locked: BTreeSet<PathBuf>,
 }
@@ -425,6 +427,11 @@ impl SimDisk {
     /// Makes every sync take so long.
     pub fn slow_syncs(&self, takes: Duration) {
         self.state().sync_takes = takes;
+    }
+
+    /// From now on it says that so many bytes are free; it takes more all the same.
+    pub fn say_free(&self, free: Option<u64>) {
+        self.state().free = free;
     }
 
     /// Lets no file grow.
@@ -575,7 +582,8 @@ impl Disk for SimDisk {
     }
 
     fn free(&self, _path: &Path) -> io::Result<u64> {
-        Ok(if self.state().full { 0 } else { 1 << 40 })
+        let state = self.state();
+        Ok(if state.full { 0 } else { state.free.unwrap_or(1 << 40) })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {

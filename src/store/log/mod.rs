@@ -218,6 +218,12 @@ impl Log {
         self.0.appended.subscribe()
     }
 
+    /// Bytes that each of its files takes on the disk, from its beginning on.
+    #[must_use]
+    pub fn segment_len(&self) -> u64 {
+        self.0.settings.segment_len
+    }
+
     /// The oldest record that is still in the log, or the next one's lsn if there is none.
     #[must_use]
     pub fn first(&self) -> Lsn {

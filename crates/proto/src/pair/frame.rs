@@ -311,6 +311,8 @@ const UNFIT: u8 = 2;
 const ROOM: u8 = 4;
 /// The stamp is there, but grants nothing.
 const ANSWER: u8 = 8;
+/// The log has hardly room to go on. Not set by releases that do not know of it.
+const FULL: u8 = 16;
 
 impl Beacon {
     /// The datagram.
@@ -328,13 +330,14 @@ impl Beacon {
             PhaseName::Branched => 3,
             PhaseName::Gone => 4,
         });
-        let Health { fit, spare_mib } = says.health;
+        let Health { fit, spare_mib, full } = says.health;
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         out.push(
             flag(says.echo.is_some(), ECHO)
                 | flag(!fit, UNFIT)
                 | flag(spare_mib.is_some(), ROOM)
-                | flag(says.answer.is_some(), ANSWER),
+                | flag(says.answer.is_some(), ANSWER)
+                | flag(full, FULL),
         );
         out.push(0);
         out.extend_from_slice(&spare_mib.unwrap_or(0).to_be_bytes());
@@ -386,7 +389,7 @@ impl Beacon {
             stamp: codec::u64_at(content, 56)?,
             echo: (flags & ECHO != 0).then_some(echo),
             answer: (flags & (ECHO | ANSWER) != 0).then_some(echo),
-            health: Health { fit: flags & UNFIT == 0, spare_mib },
+            health: Health { fit: flags & UNFIT == 0, spare_mib, full: flags & FULL != 0 },
         };
         Some(Self {
             pair: content.get(..16)?.try_into().ok()?,
@@ -414,7 +417,7 @@ mod tests {
                 stamp: 17,
                 echo: Some(16),
                 answer: Some(16),
-                health: Health { fit: false, spare_mib: Some(70_000) },
+                health: Health { fit: false, spare_mib: Some(70_000), full: true },
             },
             sequence: 3,
             boot: [4; 8],

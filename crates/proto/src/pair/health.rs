@@ -3,8 +3,9 @@
 //! Every beacon says whether the sender's service interface is fit and how much room its disk has above
 //! the reserve. A primary in PAIR that is worse off than its standby hands over by the ordinary way:
 //! revoke, drain, durable on both. Invariants: never to a standby that is as bad off; at most once in a
-//! pause that begins with a reign or an attempt, so two bad nodes do not play ping-pong. Absent on
-//! purpose: whatever a standby does by itself (its own fault makes it deaf: `machine`).
+//! pause that begins with a reign or an attempt, so two bad nodes do not play ping-pong; a standby whose
+//! log has hardly room to go on asks to be left (`standby`), long before a write fails, and comes back
+//! when there is clearly more. Absent on purpose: a fault of a standby's network (`machine`).
 
 use super::machine::{Machine, Note, Timers};
 use crate::time::Mono;
@@ -14,6 +15,8 @@ use std::time::Duration;
 const MIB: u64 = 1 << 20;
 /// A standby is clearly roomier with this share of our own reserve above its own.
 const ROOMIER_SHARE: u64 = 4;
+/// A log that had no room has it again with so many times the room without which it had none.
+const ROOM_AGAIN: u64 = 2;
 
 const FOR_FAULT: &str = "handing over: the service network is in fault here and fit at the peer";
 const FOR_ROOM: &str = "handing over: the disk is below its reserve here and roomier at the peer";
@@ -33,12 +36,14 @@ pub struct Health {
     pub fit: bool,
     /// MiB that its disk has above its reserve, 0 at or below it; `None` while it does not know.
     pub spare_mib: Option<u32>,
+    /// Its log has hardly room to go on: as a standby it takes no records.
+    pub full: bool,
 }
 
 impl Default for Health {
     /// Well, as far as anybody knows.
     fn default() -> Self {
-        Self { fit: true, spare_mib: None }
+        Self { fit: true, spare_mib: None, full: false }
     }
 }
 
@@ -49,6 +54,8 @@ pub(super) struct Own {
     fault: Option<Mono>,
     /// Free bytes on its disk, and how many are reserved.
     disk: Option<(u64, u64)>,
+    /// The log has hardly room to go on, or had, and has not clearly more now.
+    full: bool,
     /// When it began to reign, or last tried to hand over for its health.
     rested: Mono,
     /// The last handover for a fault, and the pause before the next: longer each time, while they
@@ -58,13 +65,18 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn new(now: Mono) -> Self {
-        Self { fault: None, disk: None, rested: now, fled: None }
+        Self { fault: None, disk: None, full: false, rested: now, fled: None }
     }
 
     /// The pause before a handover for a fault.
     fn fault_pause(&self, now: Mono, timers: &Timers) -> Duration {
         let fled = self.fled.filter(|(at, _)| now.since(*at) < timers.room_pause);
         fled.map_or(timers.fault_pause, |(_, pause)| pause)
+    }
+
+    /// Whether the log has hardly room to go on.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
     }
 
     pub(super) fn has_fault(&self) -> bool {
@@ -76,7 +88,8 @@ impl Own {
         let spare = |(free, reserve): (u64, u64)| {
             u32::try_from(free.saturating_sub(reserve) / MIB).unwrap_or(u32::MAX)
         };
-        Health { fit: self.fault.is_none(), spare_mib: self.disk.map(spare) }
+        let spare_mib = self.disk.map(spare);
+        Health { fit: self.fault.is_none(), spare_mib, full: self.full }
     }
 
     /// Whether a standby with that much above its reserve is clearly roomier than this disk, which is
@@ -96,6 +109,9 @@ impl Machine {
     /// How much room the disk has.
     pub(super) fn disk(&mut self, free: u64, reserve: u64) {
         self.health.disk = Some((free, reserve));
+        let least = self.timers.log_room;
+        let needed = if self.health.full { least.saturating_mul(ROOM_AGAIN) } else { least };
+        self.health.full = free < needed;
     }
 
     /// A reign begins: the pauses count from here.

@@ -68,6 +68,9 @@ pub struct Timers {
     pub witness_look: Duration,
     /// Bytes of records that are under way to the standby at most.
     pub window: usize,
+    /// A standby whose disk has fewer free bytes than this asks to be left: its log could not go on
+    /// for long. Room for a few segments, so that none meets a full disk before.
+    pub log_room: u64,
     /// Whether floating addresses are there: then a takeover needs the Active's silence, too.
     pub vrrp: bool,
     /// Whether there is a peer at all.
@@ -100,6 +103,7 @@ impl Default for Timers {
             witness_gone: Duration::from_secs(60),
             witness_look: Duration::from_secs(5),
             window: 8 * 1024 * 1024,
+            log_room: 256 * 1024 * 1024,
             vrrp: true,
             has_peer: true,
             #[cfg(test)]
@@ -146,9 +150,9 @@ impl Timers {
             (
                 noticed < self.ack_timeout,
                 "ack_timeout_ms",
-                "must be more than ten heartbeats, 100 ms, and the longer of `stale_after_ms` and of \
-                 `heartbeats_missed_max` heartbeats with `advert_ms`, together: so long it may take \
-                 a standby to notice that it is left behind",
+                "must be more than `session_silence_heartbeats` heartbeats, 100 ms, and the longer of \
+                 `stale_after_ms` and of `heartbeats_missed_max` heartbeats with `advert_ms`, \
+                 together: so long it may take a standby to notice that it is left behind",
             ),
             (
                 self.echo < self.stale_after,
@@ -183,6 +187,9 @@ impl Timers {
         Self { nap, pulse: self.pulse.min(nap / 4), ..self }
     }
 }
+
+/// Why a node leads that an operator has told to.
+const FORCED: &str = "an operator said so";
 
 /// Most bytes of records in one frame.
 pub(super) const RECORDS_LEN_MAX: usize = 1024 * 1024;
@@ -377,6 +384,8 @@ pub(super) enum After {
     Admit,
     /// The standby is insync.
     Admitted,
+    /// The standby takes no more records for now, and may say so.
+    Aside,
     /// The standby takes a handover.
     Reign,
     /// The old primary follows the new one.
@@ -743,6 +752,7 @@ impl Machine {
                 After::Nothing => {}
                 After::Follow { epoch } if current => self.send(Frame::Follow { epoch }),
                 After::Admitted if current => self.send(Frame::Admitted { epoch }),
+                After::Aside if current => self.aside(),
                 After::LeadSolo { reason } if current => self.lead_solo(register, reason),
                 After::Reign if current => self.reign(epoch),
                 After::Solo if current => self.solo_recorded(epoch),
@@ -860,7 +870,7 @@ impl Machine {
         // It may have led alone before it ended; without a witness, what it says is proof only
         // right after the session's end (`promote_when_alone`), else silence and the two Hellos.
         if self.is_arbitrated() {
-            self.goodbye();
+            self.goodbye("the standby's process is over");
             self.close_session("the peer's process is over");
         }
     }
@@ -994,7 +1004,7 @@ impl Machine {
                     self.close_session("the peer has seen a higher epoch: ask anew");
                 }
             }
-            Frame::Goodbye => self.goodbye(),
+            Frame::Goodbye => self.goodbye(self.farewell()),
             Frame::Branched { fork } => {
                 if let Phase::Primary(p) = &mut self.phase {
                     p.branched(fork, self.now);
@@ -1049,9 +1059,10 @@ impl Machine {
             Operator::ForceSolo => match &mut self.phase {
                 Phase::Primary(p) => {
                     p.unsure = false;
+                    p.why = FORCED;
                     self.forced();
                 }
-                _ => self.record_reign("an operator said so", Right::Agreed),
+                _ => self.record_reign(FORCED, Right::Agreed),
             },
             Operator::Stop => {
                 self.stopping = true;

@@ -22,6 +22,8 @@ use std::time::Duration;
 /// A copy counts as "nearly there" when it lacks at most so many records: then the primary may
 /// afford to wait for it.
 const NEARLY_RECORDS: u64 = 1_000;
+/// Why a primary goes on alone where nothing else was said.
+const UNANSWERED: &str = "the standby does not answer";
 
 /// How the primary commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub(super) struct Primary {
     giving_up: bool,
     /// It said goodbye: it will not promote itself.
     pub(super) gone: bool,
+    /// Why it goes on alone, if it does.
+    pub(super) why: &'static str,
     /// This node slept, so the standby may have taken over: not alone before it was heard.
     pub(super) unsure: bool,
     /// The peer has committed changes that this log lacks.
@@ -117,6 +121,7 @@ impl Primary {
             lost_at: None,
             giving_up: false,
             gone: false,
+            why: UNANSWERED,
             unsure: false,
             branch: None,
             leaving: false,
@@ -425,12 +430,12 @@ impl Machine {
         if !recorded_both && (p.follower.is_none() || silent) {
             // Nothing was promised to the peer yet: the register still says SOLO.
             p.mode = Mode::Solo;
-            self.close_session("the standby does not answer");
+            self.close_session(UNANSWERED);
             return;
         }
         if silent && !p.gone {
             p.giving_up = true;
-            self.close_session("the standby does not answer");
+            self.close_session(UNANSWERED);
             return;
         }
         let lost = p.lost_at.is_some_and(|at| now.since(at) >= alone_after);
@@ -498,6 +503,7 @@ impl Machine {
     /// SOLO is durable.
     pub(super) fn solo_recorded(&mut self, epoch: Epoch) {
         let Some(p) = self.primary() else { return };
+        let why = p.why;
         *p = Primary {
             ready: p.ready,
             leading: p.leading,
@@ -507,7 +513,7 @@ impl Machine {
             ..Primary::new(epoch, Mode::Solo, false)
         };
         self.put(Output::BeginEpoch(epoch));
-        self.note("the standby does not answer");
+        self.note(why);
     }
 
     /// The peer said Hello and this node is primary.
@@ -569,6 +575,7 @@ impl Machine {
         // that; it may have waited, unread, while this node slept.)
         p.unsure = false;
         p.giving_up = false;
+        p.why = UNANSWERED;
         p.lost_at = None;
         // Limbo may have been asked of it before it followed, and not been heard.
         let was_apart = p.branch.take().is_some() || std::mem::take(&mut p.full_copy);
@@ -699,13 +706,20 @@ impl Machine {
         }
     }
 
+    /// Why the standby says goodbye, by what its beacons said last.
+    pub(super) fn farewell(&self) -> &'static str {
+        let full = self.heard.health.is_some_and(|health| health.full);
+        if full { "the standby's disk is full" } else { "the standby leaves in good order" }
+    }
+
     /// The standby stops in good order: no need to wait for its silence.
-    pub(super) fn goodbye(&mut self) {
+    pub(super) fn goodbye(&mut self, why: &'static str) {
         if let Some(session) = &mut self.session {
             session.hello = None; // What it said of itself is over, too.
         }
         let Some(p) = self.primary() else { return };
         p.gone = true;
+        p.why = why;
         p.follower = None;
         // It does not take up a handover any more, either; its epoch is passed over.
         let handed = p.handing.take().map(|h| h.epoch);

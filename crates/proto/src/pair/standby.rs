@@ -2,7 +2,8 @@
 //!
 //! Invariants: records of an epoch below the highest seen are refused (4); nothing is applied before
 //! the primary says that it is committed (1); only a standby that is insync by its durable register
-//! and not stale promotes itself, and only when session, adverts and beacons are all silent (3).
+//! and not stale promotes itself, and only when session, adverts and beacons are all silent (3); one
+//! whose log has hardly room records that it is stale, then asks to be left (12).
 
 #[cfg(test)]
 use super::Mutant;
@@ -27,6 +28,8 @@ pub(super) struct Standby {
     pub(super) joined: bool,
     /// A tail is being set aside.
     setting_aside: bool,
+    /// On this session it has asked to be left.
+    aside: bool,
     /// How far the primary has committed.
     told: Lsn,
 }
@@ -40,6 +43,7 @@ impl Standby {
             end: Mono(0),
             joined: false,
             setting_aside: false,
+            aside: false,
             told: Lsn(0),
         }
     }
@@ -55,6 +59,7 @@ impl Standby {
         }
         self.linked = false;
         self.joined = false;
+        self.aside = false;
     }
 
     /// Until when the primary counted on this copy for sure, seen from `now`.
@@ -223,6 +228,7 @@ impl Machine {
 
     pub(super) fn step_standby(&mut self) {
         self.commit_what_was_told();
+        self.stand_aside_when_full();
         self.join_when_durable();
         self.stale_when_led_elsewhere();
         self.promote_when_alone();
@@ -244,11 +250,38 @@ impl Machine {
         let (linked, tail) = (self.session.is_some(), self.log.tail);
         let (durable, persisting) = (self.log.durable >= tail, self.is_persisting());
         let Some(s) = self.standby() else { return };
-        let asked = linked && s.linked && !s.joined;
+        let asked = linked && s.linked && !s.joined && !s.aside;
         if asked && durable && !persisting && !s.setting_aside {
             s.joined = true;
             let epoch = s.epoch;
             self.send(Frame::Joined { epoch, tail });
+        }
+    }
+
+    /// Invariant 12: a log without room leaves in good order. Staleness is recorded first, so the
+    /// primary may go on alone at once. Nothing is taken on this session any more; with clearly more
+    /// room a new one begins, and the copy goes on where it is.
+    fn stand_aside_when_full(&mut self) {
+        let full = self.health.is_full();
+        let ready = self.session.is_some() && !self.is_deciding();
+        let Some(s) = self.standby() else { return };
+        if !ready || !s.linked || full == s.aside {
+            return;
+        }
+        if !full {
+            self.close_session("the disk has room again");
+            return;
+        }
+        (s.aside, s.joined, s.insync) = (true, false, false);
+        self.persist(Register { stale: true, ..self.register }, After::Aside);
+        self.stand(VrrpStand::Silent);
+        self.note("the disk is full: the primary is asked to go on without this copy");
+    }
+
+    /// It is recorded that this node does not promote itself.
+    pub(super) fn aside(&mut self) {
+        if self.standby().is_some_and(|s| s.aside) {
+            self.send(Frame::Goodbye);
         }
     }
 

@@ -429,7 +429,7 @@ fn a_primary_hands_over_when_its_service_network_is_in_fault() {
     assert_eq!(story.roles(), [Role::Standby, Role::Primary]);
     assert_eq!(story.states(), [State::Pair, State::Pair]);
     assert!(story.noted(0, "handing over: the service network"));
-    assert_eq!(story.status(1).peer, Some(Health { fit: false, spare_mib: None }));
+    assert_eq!(story.status(1).peer, Some(Health { fit: false, ..Health::default() }));
     assert!(story.sides[1].machine.peer_is_less_fit());
     story.run(30_000);
     assert_eq!(story.roles(), [Role::Standby, Role::Primary], "it stays where it is well");
@@ -438,11 +438,11 @@ fn a_primary_hands_over_when_its_service_network_is_in_fault() {
 #[test]
 fn nobody_hands_over_to_a_node_that_is_as_bad_off() {
     for (ours, theirs, moves) in [
-        (0, 5 * GIB / 4, true),
+        (GIB / 3, 5 * GIB / 4, true),
         (GIB - 1, 5 * GIB / 4, true),
         (GIB, 9 * GIB, false),
-        (0, GIB, false),
-        (0, 0, false),
+        (GIB / 3, GIB, false),
+        (GIB / 3, GIB / 3, false),
         (GIB / 2, 5 * GIB / 4 - 1, false),
     ] {
         let mut story = rested_pair();
@@ -456,7 +456,7 @@ fn nobody_hands_over_to_a_node_that_is_as_bad_off() {
     let mut story = rested_pair();
     story.feed(1, Input::Vrrp(VrrpNews::Fault));
     story.feed(1, disk(9 * GIB));
-    story.feed(0, disk(0));
+    story.feed(0, disk(GIB / 3));
     story.run(2_000);
     assert_eq!(story.roles()[0], Role::Primary, "roomier, but not fit to serve");
     story.feed(0, Input::Vrrp(VrrpNews::Fault));
@@ -467,6 +467,59 @@ fn nobody_hands_over_to_a_node_that_is_as_bad_off() {
     assert_eq!(story.roles()[0], Role::Standby);
 }
 
+const MIB: u64 = 1 << 20;
+
+/// Below the reserve is room for the log; a standby goes before that ends, and no write waits for it.
+#[test]
+fn a_full_standby_is_left_in_good_order_and_comes_back_with_clearly_more_room() {
+    for witness in [false, true] {
+        let mut story = if witness { with_witness() } else { Story::pair() };
+        story.feed(1, disk(300 * MIB));
+        story.run(2_000);
+        assert_eq!(story.states(), [State::Pair, State::Pair], "the reserve is there for the log");
+        story.feed(1, disk(255 * MIB));
+        assert!(story.sides[1].register.stale, "before the primary hears of it");
+        story.run(30);
+        assert_eq!(story.states()[0], State::Solo);
+        assert!(story.noted(1, "the disk is full") && !story.noted(0, "the standby does not"));
+        let taken = story.sides[1].log.tail;
+        story.write(20);
+        story.run(40_000);
+        assert_eq!(story.sides[0].log.committed, story.sides[0].log.tail);
+        assert_eq!(story.sides[1].log.tail, taken, "it takes nothing any more");
+        assert_eq!(story.states()[0], State::Solo);
+        assert!(story.status(0).peer.is_some_and(|peer| peer.full));
+        story.feed(1, disk(511 * MIB));
+        story.run(40_000);
+        assert_eq!(story.states()[0], State::Solo, "not clearly more");
+        story.feed(1, disk(512 * MIB));
+        story.run(35_000);
+        assert_eq!(story.states(), [State::Pair, State::Pair]);
+        assert_eq!(story.sides[1].log.tail, story.sides[0].log.tail);
+        story.kill(0);
+        story.run(1_000);
+        assert_eq!(story.roles()[1], Role::Primary, "it counts again");
+    }
+}
+
+/// A full standby whose session comes and goes is asked again and again, and asks to be left each time.
+#[test]
+fn a_full_standby_is_not_joined_by_a_new_session() {
+    let mut story = Story::pair();
+    story.feed(1, disk(0));
+    story.run(30);
+    for _ in 0..3 {
+        story.cut();
+        story.write(3);
+        story.run(35_000);
+        assert_eq!(story.states()[0], State::Solo);
+        assert_eq!(story.sides[0].log.committed, story.sides[0].log.tail);
+    }
+    story.kill(0);
+    story.run(2_000);
+    assert_eq!(story.roles()[1], Role::Standby, "it lacks what was acknowledged");
+}
+
 #[test]
 fn two_bad_nodes_do_not_play_ping_pong() {
     for (mutant, back_at_once) in [(None, false), (Some(Mutant::NeverRests), true)] {
@@ -474,12 +527,12 @@ fn two_bad_nodes_do_not_play_ping_pong() {
         for side in &mut story.sides {
             side.machine.timers.mutant = mutant;
         }
-        story.feed(0, disk(0));
+        story.feed(0, disk(GIB / 3));
         story.feed(1, disk(2 * GIB));
         story.run(300);
         assert_eq!(story.roles(), [Role::Standby, Role::Primary]);
         story.feed(0, disk(2 * GIB));
-        story.feed(1, disk(0));
+        story.feed(1, disk(GIB / 3));
         story.run(300);
         assert_eq!(story.roles()[0] == Role::Primary, back_at_once);
         if mutant.is_none() {
@@ -677,6 +730,7 @@ fn a_primary_that_slept_does_not_go_on_alone_before_it_has_heard_its_standby() {
     story.feed(0, Input::Operator(Operator::ForceSolo));
     story.run(50);
     assert_eq!(story.states()[0], State::Solo);
+    assert!(story.noted(0, "an operator said so"));
 }
 
 #[test]

@@ -153,6 +153,7 @@ impl Appliance {
             peer: vec![self.peer],
             heartbeat: Duration::from_millis(25),
             heartbeats_missed_max: 12,
+            session_silence_heartbeats: 10,
             lease: Duration::from_millis(75),
             ack_timeout: Duration::from_millis(1_500),
             stability: Duration::from_millis(50),
@@ -162,6 +163,9 @@ impl Appliance {
             solo_after: Duration::from_millis(250),
             nap: Duration::from_millis(200),
             handover: Duration::from_secs(2),
+            fault_hold: Duration::from_millis(200),
+            fault_pause: Duration::from_secs(5),
+            room_pause: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(1),
             reconnect: Duration::from_millis(20),
             resync_bytes_per_s: 1 << 30,
@@ -694,6 +698,31 @@ async fn a_disk_below_its_reserve_is_known_on_both() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_standby_is_left_before_its_log_fails_and_comes_back() {
+    let (zero, one) = Appliance::pair();
+    let token = formation::init(zero.dir.path(), &[zero.at], clock::now_ms()).unwrap();
+    let a = zero.boot();
+    a.serving().await;
+    soon(formation::join(one.dir.path(), &token)).await.unwrap();
+    let disk = SimDisk::empty(one.dir.path());
+    let b = one.start_on(Arc::new(disk.clone()), Some(one.config())).unwrap();
+    a.paired().await;
+    b.paired().await;
+    let says =
+        |what: &'static str| move |s: &PairStatus| s.problems.iter().any(|p| p.what.contains(what));
+    // Below four segments.
+    disk.say_free(Some((4 << 20) - 1));
+    b.until("why it is left", says("this copy is left")).await;
+    a.until("why it is alone", says("its copy is left")).await;
+    a.until("alone", |s| s.pair.state == State::Solo).await;
+    a.set("alone").await;
+    disk.say_free(None);
+    a.paired().await;
+    b.shows("alone").await;
+    assert!(!one.fatal.load(Ordering::Relaxed), "its store has not stopped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_tenants_key_is_on_the_standby_before_its_data() {
     let (_zero, a, _one, b) = formed().await;
     let tenant = TenantId(7);
@@ -724,6 +753,24 @@ async fn a_survivor_is_forced_to_lead() {
     let a = zero.boot();
     a.until("branched", |s| s.pair.state == State::Branched).await;
     a.shows("only here").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forced_start_that_does_not_come_about_says_so_in_its_own_words() {
+    let (zero, a, one, b) = formed().await;
+    b.kill().await;
+    a.kill().await;
+    drop(zero);
+    // Its register is lost with its disk: it knows nothing.
+    let disk = SimDisk::empty(one.dir.path());
+    let b = one.start_on(Arc::new(disk.clone()), Some(one.config())).unwrap();
+    b.until("waiting for the operator", |s| {
+        s.pair.waiting == understudy_proto::pair::Waiting::Operator
+    })
+    .await;
+    disk.slow_syncs(Duration::from_secs(6));
+    assert_eq!(soon(b.pair.force_solo()).await, Err(CommandError::NotLeading));
+    disk.slow_syncs(Duration::ZERO);
 }
 
 const ACME: TenantId = TenantId(1);

@@ -187,8 +187,10 @@ pub(super) struct Node {
     pub(super) sync_fails: bool,
     /// The disk has no room for new mail,
     pub(super) low: bool,
-    /// nor for anything else.
+    /// nor for anything else,
     pub(super) full: bool,
+    /// or for little else (with `low`).
+    pub(super) nearly: bool,
     /// Behind this, the disk lacks what it said it had (`Slip::SyncRetried`).
     pub(super) only_in_memory: Option<u64>,
     pub(super) clock: Clock,
@@ -236,6 +238,7 @@ impl Node {
             sync_fails: false,
             low: false,
             full: false,
+            nearly: false,
             only_in_memory: None,
             clock: Clock { base: 0, start: 0, ppm: 0 },
             old: false,

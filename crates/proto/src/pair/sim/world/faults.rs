@@ -269,11 +269,17 @@ impl World {
             return;
         }
         let full = self.rng.chance(500);
+        let nearly = !full && self.rng.chance(500);
         self.say(|| {
-            format!("node {n}'s disk is {}", if full { "full" } else { "below its reserve" })
+            let how = match (full, nearly) {
+                (true, _) => "full",
+                (_, true) => "nearly full",
+                _ => "below its reserve",
+            };
+            format!("node {n}'s disk is {how}")
         });
-        self.nodes[n].low = true;
-        self.nodes[n].full = full;
+        let node = &mut self.nodes[n];
+        (node.low, node.full, node.nearly) = (true, full, nearly);
         self.after(time, Event::Mend(Broken::Room(n)));
         let seen = self.rng.range(MS, 300 * MS);
         self.node_after(seen, n, Happening::Room);
@@ -283,6 +289,8 @@ impl World {
         let (node, reserve) = (&self.nodes[n], 1 << 30);
         let free = match (node.full, node.low) {
             (true, _) => 0,
+            // A standby is to be left, but its log still takes what is under way.
+            (_, true) if node.nearly => reserve / 8,
             (_, true) => reserve / 2,
             _ => reserve * 9,
         };
@@ -294,7 +302,8 @@ impl World {
         match self.plan.left {
             Some(Broken::Nic(n)) => self.nic_down(n),
             Some(Broken::Room(n)) => {
-                (self.nodes[n].low, self.nodes[n].full) = (true, false);
+                let node = &mut self.nodes[n];
+                (node.low, node.full, node.nearly) = (true, false, false);
                 self.node_after(MS, n, Happening::Room);
             }
             _ => {}

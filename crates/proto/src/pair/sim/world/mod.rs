@@ -214,6 +214,7 @@ pub(super) struct Stats {
     pub(super) aimed: u64,
     pub(super) failed_syncs: u64,
     pub(super) full_disks: u64,
+    pub(super) left: u64,
     pub(super) copies: u64,
     pub(super) damaged: u64,
     pub(super) broken_copies: u64,
@@ -250,6 +251,7 @@ impl Stats {
             ("aimed faults", &mut self.aimed),
             ("failed syncs", &mut self.failed_syncs),
             ("full disks", &mut self.full_disks),
+            ("left for a full disk", &mut self.left),
             ("full copies", &mut self.copies),
             ("damaged logs", &mut self.damaged),
             ("full copies broken off", &mut self.broken_copies),
@@ -676,7 +678,11 @@ impl World {
         }
         let count = match note.reason {
             "the primary is gone" => &mut self.stats.takeovers,
-            "the standby does not answer" => &mut self.stats.solos,
+            "the standby does not answer"
+            | "the standby leaves in good order"
+            | "the standby's disk is full"
+            | "the standby's process is over" => &mut self.stats.solos,
+            reason if reason.starts_with("the disk is full") => &mut self.stats.left,
             "the standby has everything" => &mut self.stats.admissions,
             "handover" if note.role == Role::Primary => &mut self.stats.handovers,
             "this node was alone before and nobody leads" => &mut self.stats.resumes,
