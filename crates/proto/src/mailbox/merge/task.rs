@@ -37,10 +37,15 @@ pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyErr
             let (names, parents) = (vec![(id, name)], Vec::new());
             make(on, &Change::Rename { account, modseq, names, parents, uid_validity: 0 })
         }
-        Task::Subscribe { account, mailbox, subscribed } => {
+        Task::Subscribe { account, mailbox, subscribed, beaten } => {
             let Some(it) = It::find(on, account)? else { return Ok(()) };
             let id = it.mailbox(on, mailbox)?;
-            match rows::mailbox(on.keys(), it.ours, id)? {
+            let row = rows::mailbox(on.keys(), it.ours, id)?;
+            if let Some(row) = row.as_ref().filter(|_| beaten) {
+                let what = format!("account {}: mailbox {}", it.ours, row.name);
+                on.note(what, "add beats remove", "its unsubscription".into(), Lsn(0));
+            }
+            match row {
                 Some(row) if row.subscribed != subscribed => {
                     make(on, &Change::Subscribe { account: it.ours, mailbox: id, subscribed })
                 }
@@ -49,8 +54,13 @@ pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyErr
         }
         Task::Arrive { account, trace, source } => {
             let Some(it) = It::find(on, account)? else {
-                let what = format!("a message of account {account}");
-                on.note(what, "its account is not there", String::new(), Lsn(0));
+                let at = match &trace.new {
+                    Some((Content::Record(lsn), ..)) => *lsn,
+                    _ => Lsn(0),
+                };
+                let (what, lost) =
+                    (format!("account {account}"), format!("message {}", trace.last.1));
+                on.note(what, "its account is not there", lost, at);
                 return Ok(());
             };
             arrive(on, it, *trace, source)
@@ -382,7 +392,7 @@ fn arrive(
     let Some(found) = found else {
         let what = format!("account {}: message {}/{}", it.ours, place.0, place.1);
         on.note(what, "its source is not there", String::new(), Lsn(0));
-        return Ok(());
+        return left(on, it, place);
     };
     let to = it.open_mailbox(on, place.0)?;
     let uid = it.uid(on, place, to)?;
