@@ -4,8 +4,8 @@
 use super::*;
 use crate::carry::{self, Import, ImportRules};
 use crate::directory::{
-    self, AddAlias, AddAppPassword, CreateAccount, CreateTenant, DirectoryRules, RemoveAlias,
-    RevokeCredential, Secret, SetPassword,
+    self, AddAlias, AddAppPassword, AddDomain, CreateAccount, CreateTenant, DirectoryRules,
+    RemoveAlias, RemoveDomain, RevokeCredential, Secret, SetPassword,
 };
 use crate::id::{AccountId, MailboxId, TenantId, Uid};
 use crate::keys::{BodyAddress, BodyPart, BodyRef, MemKeys};
@@ -26,6 +26,7 @@ mod meanwhile;
 
 const ADA: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
+const DOMAIN: &str = "moved.example";
 const ALL: (Uid, Uid) = (Uid(0), Uid(u32::MAX));
 
 fn kinds() -> Kinds {
@@ -71,6 +72,10 @@ impl Node {
 
     fn new() -> Self {
         let mut node = Self::empty();
+        for (id, name) in [(2, "x"), (4, "y")] {
+            node.run(&CreateTenant { id: TenantId(id), name: name.into() }).unwrap();
+        }
+        node.run(&AddDomain { tenant: TenantId(2), domain: DOMAIN.into() }).unwrap();
         for name in ["ada", "bob"] {
             let new = CreateAccount { address: format!("{name}@example.org"), name: name.into() };
             node.run(&new).unwrap();
@@ -212,7 +217,8 @@ enum Do {
     Password(u8),
     App(u8),
     Revoke(u8),
-    Alias(bool),
+    Alias(u8),
+    Domain(u8),
     Settle(u8, bool),
     Account,
 }
@@ -233,7 +239,8 @@ fn does() -> impl Strategy<Value = Vec<Do>> {
         1 => (0u8..4).prop_map(Do::Password),
         1 => (0u8..4).prop_map(Do::App),
         1 => (0u8..4).prop_map(Do::Revoke),
-        1 => any::<bool>().prop_map(Do::Alias),
+        1 => (0u8..4).prop_map(Do::Alias),
+        1 => (0u8..3).prop_map(Do::Domain),
         2 => (0u8..3, any::<bool>()).prop_map(|(i, x)| Do::Settle(i, x)),
         1 => Just(Do::Account),
     ];
@@ -341,13 +348,25 @@ impl Node {
                 let id = u32::from(n);
                 let _not = self.run(&RevokeCredential { account: ADA, id });
             }
-            Do::Alias(add) => {
-                let address = "alias@example.org".to_owned();
-                let _not = if add {
-                    self.run(&AddAlias { address, account: ADA })
-                } else {
-                    self.run(&RemoveAlias { address })
+            Do::Alias(to) => {
+                let address = || "alias@example.org".to_owned();
+                let _not = self.run(&RemoveAlias { address: address() });
+                let _not = match to {
+                    1 => self.run(&AddAlias { address: address(), account: ADA }).err(),
+                    2 => self.run(&AddAlias { address: address(), account: BOB }).err(),
+                    3 => {
+                        let name = format!("alias {salt}");
+                        self.run(&CreateAccount { address: address(), name }).err()
+                    }
+                    _ => None,
                 };
+            }
+            Do::Domain(to) => {
+                let _not = self.run(&RemoveDomain { domain: DOMAIN.into() });
+                if to > 0 {
+                    let tenant = TenantId(u32::from(to) * 2);
+                    let _not = self.run(&AddDomain { tenant, domain: DOMAIN.into() });
+                }
             }
             Do::Settle(n, x) => {
                 let items = queue::items(&self.keys, 10).unwrap();
@@ -357,7 +376,8 @@ impl Node {
                 self.run(&Settle { id, done, next, reason, over: true }).unwrap();
             }
             Do::Account => {
-                let new = CreateAccount { address: "new@example.org".into(), name: "new".into() };
+                let name = format!("new {salt}");
+                let new = CreateAccount { address: "new@example.org".into(), name };
                 if let Ok(id) = self.run(&new) {
                     self.deliver(id, salt, false, false);
                 }
@@ -459,7 +479,8 @@ struct Content {
     subscribed: BTreeSet<String>,
     queue: Vec<(Vec<String>, UnixMs)>,
     credentials: BTreeSet<(String, String)>,
-    addresses: BTreeSet<(String, bool)>,
+    /// Accounts with their attributes, aliases and domains with what they belong to.
+    addresses: BTreeSet<(String, String)>,
 }
 
 fn secret(secret: &Secret) -> String {
@@ -491,10 +512,16 @@ fn content(node: &Node) -> Content {
             credentials.insert((account.address.clone(), secret(&c.secret)));
         }
         let open = directory::address(keys, &account.address).unwrap().is_some();
-        addresses.insert((account.address.clone(), open));
+        let said = format!("{} {:?} {open}", account.name, account.created);
+        addresses.insert((account.address.clone(), said));
     }
-    for (alias, _) in directory::aliases(keys).unwrap() {
-        addresses.insert((alias, true));
+    for (alias, account) in directory::aliases(keys).unwrap() {
+        let account = directory::account(keys, account).unwrap().unwrap();
+        addresses.insert((alias, account.address));
+    }
+    if let Some(owner) = directory::domain_owner(keys, DOMAIN).unwrap() {
+        let owner = directory::tenant(keys, owner).unwrap();
+        addresses.insert((DOMAIN.to_owned(), owner.unwrap().name));
     }
     for all in messages.values_mut() {
         all.sort();
