@@ -225,13 +225,18 @@ impl Operator for Desk {
             let view = self.0.store.read(id).map_err(|e| unread(&e))?;
             for (branch, progress) in merge::branches(&view).map_err(|e| unread(&e))? {
                 let notes = merge::notes(&view, branch).map_err(|e| unread(&e))?;
-                let lost = notes.into_iter().take(ROWS_MAX).map(|n| LostEntry {
-                    when_ms: n.when.0,
-                    object: n.object,
-                    rule: n.rule,
-                    lost: n.lost,
-                    original: Some(n.original.0).filter(|lsn| *lsn > 0),
-                });
+                let mut lost = Vec::new();
+                for (number, n) in (0..).zip(notes.into_iter().take(ROWS_MAX)) {
+                    let kept = merge::original(&view, branch, number).map_err(|e| unread(&e))?;
+                    lost.push(LostEntry {
+                        when_ms: n.when.0,
+                        object: n.object,
+                        rule: n.rule,
+                        lost: n.lost,
+                        original: Some(n.original.0).filter(|lsn| *lsn > 0),
+                        kept: kept.is_some(),
+                    });
+                }
                 entries.push(BranchEntry {
                     branch: branch.to_string(),
                     tenant: tenant.clone(),
@@ -241,7 +246,7 @@ impl Operator for Desk {
                     stage: progress.stage,
                     stages: super::kinds().stages(),
                     tasks_done: progress.task,
-                    lost: lost.collect(),
+                    lost,
                 });
             }
         }

@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use super::{client, output};
-use crate::ops::request::{Answer, BranchEntry, Request};
+use crate::ops::request::{Answer, BranchEntry, LostEntry, Request};
 use std::path::Path;
 
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ pub(super) fn perform(args: &Args, config: &Path) -> Result<(), CliError> {
                 l.object.clone(),
                 l.rule.clone(),
                 l.lost.clone(),
-                l.original.map_or_else(|| "this side's log".to_owned(), |n| format!("record {n}")),
+                original(l),
             ]
         }));
     }
@@ -58,4 +58,12 @@ fn row(b: &BranchEntry) -> Vec<String> {
         state,
         b.lost.len().to_string(),
     ]
+}
+
+fn original(l: &LostEntry) -> String {
+    match l.original {
+        Some(record) => format!("record {record}"),
+        None if l.kept => "kept with this entry".to_owned(),
+        None => "as said".to_owned(),
+    }
 }

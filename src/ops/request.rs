@@ -340,6 +340,8 @@ pub struct LostEntry {
     pub lost: String,
     /// The branch's record that has the original; `None` where this side's version lost.
     pub original: Option<u64>,
+    /// What lost is kept with this entry; it may be a secret, so it is not shown.
+    pub kept: bool,
 }
 
 /// A message that waits.

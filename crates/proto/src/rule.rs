@@ -84,7 +84,7 @@ pub trait Command: Send {
     /// How the kind says no.
     type Refusal: std::fmt::Debug + Send;
 
-    /// Decides. At most 4,096 rows may be touched by the change ([`ENTRIES_PER_CHANGE_MAX`]).
+    /// Decides. At most [`ENTRIES_PER_CHANGE_MAX`] rows may be touched by the change.
     fn decide(
         &self,
         keys: &dyn Keys,
@@ -161,5 +161,6 @@ impl Registry {
     }
 }
 
-/// Most rows that one change may touch, so that one huge MOVE does not stall a tenant.
-pub const ENTRIES_PER_CHANGE_MAX: usize = 4_096;
+/// Most rows that one change may touch, so that one huge MOVE does not stall a tenant: five for each
+/// message of the longest ([`crate::mailbox::UIDS_PER_CHANGE_MAX`]), and some.
+pub const ENTRIES_PER_CHANGE_MAX: usize = 5_120;

@@ -80,11 +80,11 @@ pub fn progress(keys: &dyn Keys) -> Result<Option<Progress>, RowError> {
 }
 
 /// Whether a row means something in its own pair only: how far an import is, what branches had
-/// ([`crate::merge`]), what is kept for a merge (`g`, `G`: their bodies lie in its packs), and the
-/// epoch of a gap (`J`: here it would hide that none was left).
+/// ([`crate::merge`]), what is kept for a merge (`g`, `G`, `f`: their bodies lie in its packs), and
+/// the epoch of a gap (`J`: here it would hide that none was left).
 #[must_use]
 pub fn is_local(key: &[u8]) -> bool {
-    is_forged(key) || matches!(key.first(), Some(b'g' | b'G' | b'J'))
+    is_forged(key) || matches!(key.first(), Some(b'g' | b'G' | b'f' | b'J'))
 }
 
 /// Whether no file has such a row; others of [`is_local`] are in files of older versions, and stay
@@ -295,7 +295,7 @@ mod tests {
     fn what_belongs_to_another_pair_stays_behind() {
         let mut keys = MemKeys::default();
         let row = |key: &[u8]| (key.to_vec(), b"1".to_vec());
-        let local = [&b"J\0\0\0\x01\0\0\0\x01"[..], b"g\0", b"G\0", b"B\0", KEY_IMPORT];
+        let local = [&b"J\0\0\0\x01\0\0\0\x01"[..], b"g\0", b"G\0", b"f\0", b"B\0", KEY_IMPORT];
         assert!(local.iter().all(|key| is_local(key)) && !is_local(b"N\0"));
         let mut rows: Vec<Row> = local.iter().map(|key| row(key)).collect();
         rows.push(row(b"a"));

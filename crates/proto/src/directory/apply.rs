@@ -11,18 +11,49 @@ use crate::keys::KeysMut;
 use crate::mailbox;
 use crate::record::Kind;
 use crate::rule::{Apply, ApplyError, Position};
+use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 
 /// Variants may only be added at the end ([`crate::codec`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Change {
     CreateTenant(Tenant),
-    SetDomain { domain: String, owner: Option<TenantId> },
+    SetDomain {
+        domain: String,
+        owner: Option<TenantId>,
+    },
     CreateAccount(Account),
     CloseAccount(AccountId),
-    SetAlias { address: String, account: Option<AccountId> },
-    SetCredential { account: AccountId, credential: Credential },
-    RevokeCredential { account: AccountId, id: u32 },
+    SetAlias {
+        address: String,
+        account: Option<AccountId>,
+    },
+    SetCredential {
+        account: AccountId,
+        credential: Credential,
+    },
+    RevokeCredential {
+        account: AccountId,
+        id: u32,
+    },
+    /// [`Change::SetDomain`] that says when, so that a merge knows which was later.
+    SetDomainAt {
+        domain: String,
+        owner: Option<TenantId>,
+        when: UnixMs,
+    },
+    /// [`Change::SetAlias`], likewise.
+    SetAliasAt {
+        address: String,
+        account: Option<AccountId>,
+        when: UnixMs,
+    },
+    /// Merge: an account that was created on both sides has the other one's attributes.
+    Describe {
+        account: AccountId,
+        name: String,
+        created: UnixMs,
+    },
 }
 
 /// The kind [`Kind::DIRECTORY`].
@@ -45,17 +76,20 @@ impl Apply for DirectoryRules {
                 keys.put(KEY_LAST_TENANT, &codec::encode(&tenant.id))?;
                 keys.put(&key_tenant(tenant.id), &codec::encode(&tenant))?;
             }
-            Change::SetDomain { domain, owner: Some(owner) } => {
-                keys.put(&key_domain(&domain), &codec::encode(&owner))?;
+            Change::SetDomain { domain, owner } | Change::SetDomainAt { domain, owner, .. } => {
+                match owner {
+                    Some(owner) => keys.put(&key_domain(&domain), &codec::encode(&owner))?,
+                    None => keys.delete(&key_domain(&domain))?,
+                }
             }
-            Change::SetDomain { domain, owner: None } => keys.delete(&key_domain(&domain))?,
             Change::CreateAccount(account) => create_account(keys, &account)?,
             Change::CloseAccount(id) => close_account(keys, id)?,
-            Change::SetAlias { address, account: Some(account) } => {
-                let row = Address { account, alias: true };
-                keys.put(&key_address(&address), &codec::encode(&row))?;
+            Change::SetAlias { address, account } | Change::SetAliasAt { address, account, .. } => {
+                match account.map(|account| Address { account, alias: true }) {
+                    Some(row) => keys.put(&key_address(&address), &codec::encode(&row))?,
+                    None => keys.delete(&key_address(&address))?,
+                }
             }
-            Change::SetAlias { address, account: None } => keys.delete(&key_address(&address))?,
             Change::SetCredential { account, credential } => {
                 let key = key_credential(account, credential.id);
                 keys.put(&key, &codec::encode(&credential))?;
@@ -64,6 +98,10 @@ impl Apply for DirectoryRules {
             Change::RevokeCredential { account, id } => {
                 keys.delete(&key_credential(account, id))?;
                 keys.wake(sign_in_topic(account));
+            }
+            Change::Describe { account, name, created } => {
+                let row = rows::account(keys, account)?.ok_or(ApplyError::Missing("an account"))?;
+                keys.put(&key_account(account), &codec::encode(&Account { name, created, ..row }))?;
             }
         }
         Ok(())

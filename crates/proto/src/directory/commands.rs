@@ -122,7 +122,7 @@ impl Command for AddDomain {
     type Answer = ();
     type Refusal = DirectoryRefusal;
 
-    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<()> {
         let domain = canonical_domain(&self.domain).or_else(refuse)?;
         if rows::tenant(keys, self.tenant)?.is_none() {
             return refuse(DirectoryRefusal::Missing(format!("tenant {}", self.tenant)));
@@ -130,7 +130,8 @@ impl Command for AddDomain {
         if rows::domain_owner(keys, &domain)?.is_some() {
             return refuse(DirectoryRefusal::Exists(format!("domain {domain}")));
         }
-        decided(&Change::SetDomain { domain, owner: Some(self.tenant) }, ())
+        let (owner, when) = (Some(self.tenant), moment.now);
+        decided(&Change::SetDomainAt { domain, owner, when }, ())
     }
 }
 
@@ -146,12 +147,12 @@ impl Command for RemoveDomain {
     type Answer = ();
     type Refusal = DirectoryRefusal;
 
-    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<()> {
         let domain = canonical_domain(&self.domain).or_else(refuse)?;
         if rows::domain_owner(keys, &domain)?.is_none() {
             return refuse(DirectoryRefusal::Missing(format!("domain {domain}")));
         }
-        decided(&Change::SetDomain { domain, owner: None }, ())
+        decided(&Change::SetDomainAt { domain, owner: None, when: moment.now }, ())
     }
 }
 
@@ -214,13 +215,14 @@ impl Command for AddAlias {
     type Answer = ();
     type Refusal = DirectoryRefusal;
 
-    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<()> {
         let address = canonical(&self.address)?;
         open_account(keys, self.account)?;
         if rows::address(keys, &address)?.is_some() {
             return refuse(DirectoryRefusal::Exists(format!("address {address}")));
         }
-        decided(&Change::SetAlias { address, account: Some(self.account) }, ())
+        let (account, when) = (Some(self.account), moment.now);
+        decided(&Change::SetAliasAt { address, account, when }, ())
     }
 }
 
@@ -236,12 +238,14 @@ impl Command for RemoveAlias {
     type Answer = ();
     type Refusal = DirectoryRefusal;
 
-    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<()> {
         let address = canonical(&self.address)?;
         match rows::address(keys, &address)? {
             None => refuse(DirectoryRefusal::Missing(format!("address {address}"))),
             Some(found) if !found.alias => refuse(DirectoryRefusal::MainAddress),
-            Some(_) => decided(&Change::SetAlias { address, account: None }, ()),
+            Some(_) => {
+                decided(&Change::SetAliasAt { address, account: None, when: moment.now }, ())
+            }
         }
     }
 }

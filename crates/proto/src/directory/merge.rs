@@ -1,7 +1,7 @@
 //! Merging the directory: tenants, domains, accounts, aliases and credentials of both sides.
 //!
-//! Union; what both sides created under one name is one, with the leader's attributes; a revocation
-//! and a closing always win; of two new passwords the later one counts. What lost is noted.
+//! Union; what both sides created under one name is one; of what both sides set the later counts,
+//! whoever leads; add beats remove, but a revocation and a closing always win. What lost is noted.
 //!
 //! Invariants: what the branch took away of what both sides knew goes before what it made comes, as
 //! it was done there; account ids of the branch are compared with ours after translation only.
@@ -15,22 +15,31 @@ use crate::mailbox::ACCOUNTS;
 use crate::merge::{Known, Merging};
 use crate::record::Kind;
 use crate::rule::{Apply, ApplyError, Merge, Planner, Side};
+use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Table of the merge's map, in the system's view: tenant of the branch to ours.
 pub const TENANTS: u8 = b't';
+/// Rules, as notes name them.
+const LATER: &str = "set on both sides: the later one";
+const ADDED: &str = "removed on one side, set on the other: set";
+const ACCOUNT: &str = "an account and an alias of one name: the account";
 /// Most numbers that are tried behind an address or a name.
 const SUFFIXES_MAX: u32 = 10_000;
+
+/// To what one side set something last, and when; `None`: it removed it. Releases that did not say
+/// when count as earlier than all that do.
+type Last<T> = (UnixMs, Option<T>);
 
 /// What one side did.
 #[derive(Default)]
 struct Trace {
     tenants: Vec<(Lsn, Tenant)>,
-    domains: BTreeMap<String, (Lsn, Option<TenantId>)>,
+    domains: BTreeMap<String, (Lsn, Last<TenantId>)>,
     accounts: BTreeMap<AccountId, (Lsn, Account)>,
     closed: BTreeSet<AccountId>,
-    aliases: BTreeMap<String, (Lsn, Option<AccountId>)>,
+    aliases: BTreeMap<String, (Lsn, Last<AccountId>)>,
     /// New or changed; `None` when revoked.
     credentials: BTreeMap<(AccountId, u32), (Lsn, Option<Credential>)>,
     /// Credentials that both sides knew and that this one revoked.
@@ -44,7 +53,10 @@ impl Trace {
         match change {
             Change::CreateTenant(tenant) => self.tenants.push((at, tenant)),
             Change::SetDomain { domain, owner } => {
-                self.domains.insert(domain, (at, owner));
+                self.domains.insert(domain, (at, (UnixMs(0), owner)));
+            }
+            Change::SetDomainAt { domain, owner, when } => {
+                self.domains.insert(domain, (at, (when, owner)));
             }
             Change::CreateAccount(account) => {
                 self.accounts.insert(account.id, (at, account));
@@ -53,12 +65,15 @@ impl Trace {
                 self.closed.insert(id);
                 // They went with it, without a change of their own.
                 self.credentials.retain(|(account, _), _| *account != id);
-                for alias in self.aliases.values_mut().filter(|(_, owner)| *owner == Some(id)) {
-                    *alias = (at, None);
+                for alias in self.aliases.values_mut().filter(|(_, last)| last.1 == Some(id)) {
+                    *alias = (at, (UnixMs(0), None));
                 }
             }
             Change::SetAlias { address, account } => {
-                self.aliases.insert(address, (at, account));
+                self.aliases.insert(address, (at, (UnixMs(0), account)));
+            }
+            Change::SetAliasAt { address, account, when } => {
+                self.aliases.insert(address, (at, (when, account)));
             }
             Change::SetCredential { account, credential } => {
                 let key = (account, credential.id);
@@ -75,7 +90,18 @@ impl Trace {
                 }
                 self.credentials.insert(key, (at, None));
             }
+            // Only ever inside a merge's step, which is nobody's own change.
+            Change::Describe { .. } => {}
         }
+    }
+
+    /// What came to an account here, and goes when it is closed.
+    fn came_to(&self, account: AccountId) -> (Vec<String>, Vec<u32>) {
+        let aliases = self.aliases.iter().filter(|(_, (_, last))| last.1 == Some(account));
+        let credentials = self.credentials.iter();
+        let credentials = credentials.filter(|((of, _), (_, c))| *of == account && c.is_some());
+        let ids = credentials.map(|((_, id), _)| *id).collect();
+        (aliases.map(|(address, _)| address.clone()).collect(), ids)
     }
 }
 
@@ -89,8 +115,8 @@ enum Task {
     Domain {
         at: Lsn,
         domain: String,
-        owner: Option<TenantId>,
-        ours: Option<Option<TenantId>>,
+        theirs: Last<TenantId>,
+        ours: Option<Last<TenantId>>,
     },
     /// `over`: the branch closed it, and gave its address to another account.
     Account {
@@ -111,18 +137,22 @@ enum Task {
         ours: bool,
         revoked: bool,
     },
+    /// `ours`: it was set here since the fork.
     Revoke {
         account: AccountId,
         id: u32,
+        ours: bool,
     },
     Alias {
         at: Lsn,
         address: String,
-        account: Option<AccountId>,
-        ours: Option<bool>,
+        theirs: Last<AccountId>,
+        ours: Option<Last<AccountId>>,
     },
+    /// `ours`: the aliases and credentials that it got here since the fork.
     Close {
         account: AccountId,
+        ours: (Vec<String>, Vec<u32>),
     },
 }
 
@@ -152,16 +182,16 @@ impl Planner for Plan {
         for (at, tenant) in &theirs.tenants {
             tasks.push(Task::Tenant { at: *at, tenant: tenant.clone(), highest });
         }
-        for (domain, (at, owner)) in &theirs.domains {
-            let ours = ours.domains.get(domain).map(|(_, owner)| *owner);
-            tasks.push(Task::Domain { at: *at, domain: domain.clone(), owner: *owner, ours });
+        for (domain, (at, last)) in &theirs.domains {
+            let ours = ours.domains.get(domain).map(|(_, last)| *last);
+            tasks.push(Task::Domain { at: *at, domain: domain.clone(), theirs: *last, ours });
         }
         plan_accounts(&ours, &theirs, &mut tasks);
         plan_credentials(&ours, &theirs, &mut tasks);
-        for (address, (at, account)) in theirs.aliases {
-            if account.is_some() {
-                let ours = ours.aliases.get(&address).map(|(_, account)| account.is_some());
-                tasks.push(Task::Alias { at, address, account, ours });
+        for (address, (at, last)) in theirs.aliases {
+            if last.1.is_some() {
+                let ours = ours.aliases.get(&address).map(|(_, last)| *last);
+                tasks.push(Task::Alias { at, address, theirs: last, ours });
             }
         }
         Ok(tasks.iter().map(codec::encode).collect())
@@ -170,14 +200,24 @@ impl Planner for Plan {
 
 /// Addresses are given again: what made room on the branch makes room here first.
 fn plan_accounts(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
-    let close = |account: &AccountId| Task::Close { account: *account };
+    // Both sides give the same numbers: one that came on the branch is the one of its address here.
+    let here = came_here(ours);
+    let close = |account: &AccountId| {
+        let here = match theirs.accounts.get(account) {
+            Some((_, new)) => here.get(new.address.as_str()).copied(),
+            None => Some(*account),
+        };
+        let ours = here.map(|here| ours.came_to(here)).unwrap_or_default();
+        Task::Close { account: *account, ours }
+    };
     tasks.extend(theirs.closed.iter().filter(|id| !theirs.accounts.contains_key(id)).map(close));
     let created: BTreeSet<&str> =
         theirs.accounts.values().map(|(_, account)| account.address.as_str()).collect();
-    for (address, (at, account)) in &theirs.aliases {
-        if account.is_none() || created.contains(address.as_str()) {
-            let ours = ours.aliases.get(address).map(|(_, account)| account.is_some());
-            tasks.push(Task::Alias { at: *at, address: address.clone(), account: None, ours });
+    for (address, (at, last)) in &theirs.aliases {
+        if last.1.is_none() || created.contains(address.as_str()) {
+            let ours = ours.aliases.get(address).map(|(_, last)| *last);
+            let theirs = (last.0, None);
+            tasks.push(Task::Alias { at: *at, address: address.clone(), theirs, ours });
         }
     }
     let highest = theirs.accounts.keys().max().copied().unwrap_or_default();
@@ -194,6 +234,11 @@ fn plan_accounts(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
     }
 }
 
+/// The accounts that came on our side, by address.
+fn came_here(ours: &Trace) -> BTreeMap<&str, AccountId> {
+    ours.accounts.iter().map(|(id, (_, a))| (a.address.as_str(), *id)).collect()
+}
+
 fn plan_credentials(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
     // Before new ones: numbers are given again.
     for &(account, id) in &theirs.revoked {
@@ -201,13 +246,11 @@ fn plan_credentials(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
         let last = theirs.credentials.get(&(account, id)).is_none_or(|(_, c)| c.is_none());
         let now = if id == PASSWORD { last } else { !ours.made.contains(&(account, id)) };
         if now {
-            tasks.push(Task::Revoke { account, id });
+            let set = ours.credentials.get(&(account, id)).is_some_and(|(_, c)| c.is_some());
+            tasks.push(Task::Revoke { account, id, ours: set });
         }
     }
-    // Both sides give the same numbers: an account that came on the branch is the one of ours that
-    // came under its address.
-    let came: BTreeMap<&str, AccountId> =
-        ours.accounts.iter().map(|(id, (_, a))| (a.address.as_str(), *id)).collect();
+    let came = came_here(ours);
     for (&(account, id), (at, credential)) in &theirs.credentials {
         let (at, Some(credential)) = (*at, credential.clone()) else { continue };
         if id != PASSWORD {
@@ -233,7 +276,9 @@ impl Merge for DirectoryRules {
     fn merge(&self, on: &mut Merging<'_>, task: &[u8]) -> Result<(), ApplyError> {
         match codec::decode("task of a merge", task)? {
             Task::Tenant { at, tenant, highest } => merge_tenant(on, at, tenant, highest),
-            Task::Domain { at, domain, owner, ours } => merge_domain(on, at, domain, owner, ours),
+            Task::Domain { at, domain, theirs, ours } => {
+                merge_domain(on, at, domain, (theirs, ours))
+            }
             Task::Account { at, account, highest, over } => {
                 merge_account(on, (at, highest), account, over)
             }
@@ -243,23 +288,11 @@ impl Merge for DirectoryRules {
             Task::Password { at, account, credential, ours, revoked } => {
                 set_password(on, (at, account), credential, (ours, revoked))
             }
-            Task::Revoke { account, id } => {
-                let account = here(on, account)?;
-                if rows::credentials(on.keys(), account)?.iter().any(|c| c.id == id) {
-                    make(on, &Change::RevokeCredential { account, id })?;
-                }
-                Ok(())
+            Task::Revoke { account, id, ours } => revoke(on, account, id, ours),
+            Task::Alias { at, address, theirs, ours } => {
+                merge_alias(on, at, address, (theirs, ours))
             }
-            Task::Alias { at, address, account, ours } => {
-                merge_alias(on, at, address, account, ours)
-            }
-            Task::Close { account } => {
-                let account = here(on, account)?;
-                match rows::account(on.keys(), account)? {
-                    Some(row) if !row.closed => make(on, &Change::CloseAccount(account)),
-                    _ => Ok(()),
-                }
-            }
+            Task::Close { account, ours } => close(on, account, &ours),
         }
     }
 }
@@ -284,6 +317,17 @@ fn make(on: &mut Merging<'_>, change: &Change) -> Result<(), ApplyError> {
 
 fn here(on: &Merging<'_>, account: AccountId) -> Result<AccountId, ApplyError> {
     Ok(AccountId(on.known().number(ACCOUNTS, &account.0.to_be_bytes(), account.0)?))
+}
+
+/// What would bring back what ours lost.
+fn undo(change: &Change) -> (Kind, Vec<u8>) {
+    (DirectoryRules.kind(), codec::encode(change))
+}
+
+/// An account, as both sides call it.
+fn say(on: &Merging<'_>, account: AccountId) -> Result<String, ApplyError> {
+    let row = rows::account(on.keys(), account)?;
+    Ok(row.map_or_else(|| format!("account {account}"), |row| row.address))
 }
 
 fn is_open(on: &Merging<'_>, account: AccountId) -> Result<bool, ApplyError> {
@@ -319,26 +363,43 @@ fn merge_domain(
     on: &mut Merging<'_>,
     at: Lsn,
     domain: String,
-    owner: Option<TenantId>,
-    ours: Option<Option<TenantId>>,
+    ((when, owner), ours): (Last<TenantId>, Option<Last<TenantId>>),
 ) -> Result<(), ApplyError> {
     let owner = owner.map(|id| merged_tenant(&on.known(), id)).transpose()?;
     let now = rows::domain_owner(on.keys(), &domain)?;
     if now == owner {
         return Ok(());
     }
-    match (owner, ours) {
-        // Given here since: ours stays. A domain that only the branch touched is where it put it.
-        (_, Some(Some(_))) => {
-            on.note(format!("domain {domain}"), "both sides: the leader's", say(owner), at);
-            Ok(())
+    let what = format!("domain {domain}");
+    let name = |on: &Merging<'_>, id| -> Result<String, ApplyError> {
+        Ok(rows::tenant(on.keys(), id)?.map_or_else(String::new, |t| t.name))
+    };
+    let set = Change::SetDomainAt { domain: domain.clone(), owner, when };
+    match (owner, now, ours) {
+        (Some(theirs), Some(now), Some((our_when, Some(_)))) => {
+            let (theirs, ours) = (name(on, theirs)?, name(on, now)?);
+            // Ids differ by who leads; names are the same on both sides.
+            let order = |when: UnixMs, name: &str| (when, name.to_lowercase());
+            if order(our_when, &ours) >= order(when, &theirs) {
+                on.note(what, LATER, format!("tenant {theirs}"), at);
+                return Ok(());
+            }
+            let kept = Change::SetDomainAt { domain, owner: Some(now), when: our_when };
+            on.note_ours(what, LATER, format!("tenant {ours}"), undo(&kept));
         }
-        _ => make(on, &Change::SetDomain { domain, owner }),
+        // Given here since.
+        (None, Some(_), Some((_, Some(_)))) => {
+            on.note(what, ADDED, "its removal".into(), at);
+            return Ok(());
+        }
+        (Some(_), None, Some((our_when, None))) => {
+            let kept = Change::SetDomainAt { domain, owner: None, when: our_when };
+            on.note_ours(what, ADDED, "its removal".into(), undo(&kept));
+        }
+        // A domain that only the branch touched is where it put it.
+        _ => {}
     }
-}
-
-fn say(owner: Option<TenantId>) -> String {
-    owner.map_or_else(|| "its removal".to_owned(), |id| format!("tenant {id}"))
+    make(on, &set)
 }
 
 fn merge_account(
@@ -352,23 +413,53 @@ fn merge_account(
     let id = match found {
         // One that is over is not the one that has the address here: that is its successor.
         Some(row) if !row.alias && !over => {
-            let what = format!("account {}", account.address);
-            on.note(what, "created on both sides: one account", account.name.clone(), at);
+            describe(on, at, row.account, account)?;
             row.account
         }
         taken => {
             let id = rows::last_account(on.keys())?.max(highest).next();
             let mut address = account.address.clone();
-            if taken.is_some() {
-                address = free_address(on, &address)?;
-                let what = format!("account {address}");
-                on.note(what, "same name twice: the leader's", account.address.clone(), at);
+            match taken {
+                // Set here since, for the branch had room: people are reached before aliases.
+                Some(row) if !over => {
+                    let lost = say(on, row.account)?;
+                    let (address, account) = (address.clone(), Some(row.account));
+                    let kept = Change::SetAlias { address: address.clone(), account };
+                    on.note_ours(format!("alias {address}"), ACCOUNT, lost, undo(&kept));
+                    make(on, &Change::SetAlias { address, account: None })?;
+                }
+                Some(_) => {
+                    address = free_address(on, &address)?;
+                    let what = format!("account {address}");
+                    on.note(what, "same name twice: suffix", account.address.clone(), at);
+                }
+                None => {}
             }
             make(on, &Change::CreateAccount(Account { id, address, closed: false, ..account }))?;
             id
         }
     };
     on.map(ACCOUNTS, &theirs.0.to_be_bytes(), &id.0.to_be_bytes())
+}
+
+/// Created on both sides: one account, with the attributes of the one that was created later.
+fn describe(
+    on: &mut Merging<'_>,
+    at: Lsn,
+    id: AccountId,
+    theirs: Account,
+) -> Result<(), ApplyError> {
+    let ours = rows::account(on.keys(), id)?.ok_or(ApplyError::Missing("an account"))?;
+    let what = format!("account {}", ours.address);
+    let rule = "created on both sides: one account, as created later";
+    if (ours.created, &ours.name) >= (theirs.created, &theirs.name) {
+        on.note(what, rule, theirs.name, at);
+        return Ok(());
+    }
+    let kept = Change::Describe { account: id, name: ours.name.clone(), created: ours.created };
+    on.note_ours(what, rule, ours.name, undo(&kept));
+    let Account { name, created, .. } = theirs;
+    make(on, &Change::Describe { account: id, name, created })
 }
 
 fn free_address(on: &Merging<'_>, address: &str) -> Result<String, ApplyError> {
@@ -419,43 +510,110 @@ fn set_password(
     let now = held.into_iter().find(|c| c.id == PASSWORD);
     if let Some(now) = now.filter(|_| ours_too || came) {
         let order = |c: &Credential| (c.created, codec::encode(&c.secret));
+        let lost = "the earlier one".to_owned();
         if order(&now) >= order(&credential) {
-            on.note(what, "set on both sides: the later one", "the earlier one".into(), at);
+            on.note(what, LATER, lost, at);
             return Ok(());
         }
+        on.note_ours(what, LATER, lost, undo(&Change::SetCredential { account, credential: now }));
     }
     make(on, &Change::SetCredential { account, credential })
+}
+
+/// The branch revoked a credential.
+fn revoke(on: &mut Merging<'_>, account: AccountId, id: u32, ours: bool) -> Result<(), ApplyError> {
+    let account = here(on, account)?;
+    let held = rows::credentials(on.keys(), account)?.into_iter().find(|c| c.id == id);
+    let Some(credential) = held else { return Ok(()) };
+    if ours {
+        lose_credential(on, account, credential, "a revocation always wins");
+    }
+    make(on, &Change::RevokeCredential { account, id })
+}
+
+fn lose_credential(on: &mut Merging<'_>, account: AccountId, credential: Credential, rule: &str) {
+    let (what, lost) = (format!("account {account}: credential"), credential.label.clone());
+    on.note_ours(what, rule, lost, undo(&Change::SetCredential { account, credential }));
+}
+
+/// The branch closed an account: what it got here since goes, too.
+fn close(
+    on: &mut Merging<'_>,
+    account: AccountId,
+    ours: &(Vec<String>, Vec<u32>),
+) -> Result<(), ApplyError> {
+    let account = here(on, account)?;
+    if !is_open(on, account)? {
+        return Ok(());
+    }
+    let rule = "a closing always wins";
+    for address in &ours.0 {
+        let row = rows::address(on.keys(), address)?;
+        if row.is_some_and(|row| row.alias && row.account == account) {
+            let lost = say(on, account)?;
+            let kept = Change::SetAlias { address: address.clone(), account: Some(account) };
+            on.note_ours(format!("alias {address}"), rule, lost, undo(&kept));
+        }
+    }
+    for credential in rows::credentials(on.keys(), account)? {
+        if ours.1.contains(&credential.id) {
+            lose_credential(on, account, credential, rule);
+        }
+    }
+    make(on, &Change::CloseAccount(account))
 }
 
 fn merge_alias(
     on: &mut Merging<'_>,
     at: Lsn,
     address: String,
-    account: Option<AccountId>,
-    ours: Option<bool>,
+    ((when, theirs), ours): (Last<AccountId>, Option<Last<AccountId>>),
 ) -> Result<(), ApplyError> {
     let now = rows::address(on.keys(), &address)?;
-    match (account, now) {
-        // Ours was set since: add beats remove.
-        (None, Some(row)) if row.alias && ours != Some(true) => {
-            make(on, &Change::SetAlias { address, account: None })
-        }
-        (Some(theirs), row) => {
-            let account = here(on, theirs)?;
-            let what = format!("alias {address}");
-            match row {
-                Some(row) if row.account == account => {}
-                // An alias that only the branch touched leads where it let it lead.
-                Some(row) if !row.alias || ours.is_some() => {
-                    on.note(what, "both sides: the leader's", format!("account {account}"), at);
-                }
-                _ if is_open(on, account)? => {
-                    return make(on, &Change::SetAlias { address, account: Some(account) });
-                }
-                _ => on.note(what, "a closing always wins", String::new(), at),
+    let what = format!("alias {address}");
+    let Some(theirs) = theirs else {
+        return match (now.filter(|row| row.alias), ours) {
+            // Set here since.
+            (Some(_), Some((_, Some(_)))) => {
+                on.note(what, ADDED, "its removal".into(), at);
+                Ok(())
             }
-            Ok(())
-        }
-        _ => Ok(()),
+            (Some(_), _) => make(on, &Change::SetAlias { address, account: None }),
+            (None, _) => Ok(()),
+        };
+    };
+    let account = here(on, theirs)?;
+    if now.is_some_and(|row| row.account == account) {
+        return Ok(());
     }
+    let said = say(on, account)?;
+    if now.is_some_and(|row| !row.alias) {
+        on.note(what, ACCOUNT, said, at);
+        return Ok(());
+    }
+    if !is_open(on, account)? {
+        on.note(what, "a closing always wins", said, at);
+        return Ok(());
+    }
+    match (now, ours) {
+        (Some(row), Some((our_when, _))) => {
+            let ours = say(on, row.account)?;
+            // Ids differ by who leads; addresses are the same on both sides.
+            if (our_when, &ours) >= (when, &said) {
+                on.note(what, LATER, said, at);
+                return Ok(());
+            }
+            let (address, account) = (address.clone(), Some(row.account));
+            let kept = Change::SetAliasAt { address, account, when: our_when };
+            on.note_ours(what, LATER, ours, undo(&kept));
+        }
+        (None, Some((our_when, None))) => {
+            let address = address.clone();
+            let kept = Change::SetAliasAt { address, account: None, when: our_when };
+            on.note_ours(what, ADDED, "its removal".into(), undo(&kept));
+        }
+        // An alias that only the branch touched leads where it let it lead.
+        _ => {}
+    }
+    make(on, &Change::SetAliasAt { address, account: Some(account), when })
 }

@@ -4,8 +4,8 @@ use super::UID_JUMP;
 use super::commands::{At, CopyPairs, FirstEmail, FlagsOp, NewMailbox};
 use super::rows::{
     self, AccountState, ChangeRow, Email, Entry, Flags, Grave, Mailbox, Touched, key_change,
-    key_email, key_entry, key_grave, key_jump, key_mailbox, key_mailbox_grave, key_reserved,
-    key_state,
+    key_email, key_entry, key_forward, key_grave, key_jump, key_mailbox, key_mailbox_grave,
+    key_reserved, key_state,
 };
 use crate::codec;
 use crate::id::{AccountId, EmailId, Epoch, MailboxId, ModSeq, QueueId, Uid};
@@ -247,6 +247,7 @@ impl Apply for MailboxRules {
             Change::Forget { graves, mailboxes } => {
                 for (account, mailbox, uid) in graves {
                     keys.delete(&key_grave(account, mailbox, uid))?;
+                    keys.delete(&key_forward(account, mailbox, uid))?;
                 }
                 for (account, mailbox) in mailboxes {
                     keys.delete(&key_mailbox_grave(account, mailbox))?;
@@ -318,7 +319,7 @@ fn put_in_place(keys: &mut dyn KeysMut, place: Place) -> Result<(), ApplyError> 
     keys.put(&key_state(account), &codec::encode(&state))?;
     let mut touched = vec![Touched { mailbox: to, changed: vec![uid], expunged: vec![] }];
     if let (Source::Entry(from, old), true) = (source, remove) {
-        remove_entries(keys, (account, from), modseq, &[old], false)?;
+        remove_entries(keys, (account, from), modseq, &[old], Some((to, &[uid])))?;
         touched.push(Touched { mailbox: from, changed: vec![], expunged: vec![old] });
     }
     record(keys, account, modseq, touched)
@@ -448,9 +449,9 @@ fn copy(
     state.email = EmailId(email_id.0.saturating_sub(1));
     keys.put(&key_state(account), &codec::encode(&state))?;
     let (olds, news): (Vec<Uid>, Vec<Uid>) = pairs.iter().copied().unzip();
-    let mut touched = vec![Touched { mailbox: to, changed: news, expunged: vec![] }];
+    let mut touched = vec![Touched { mailbox: to, changed: news.clone(), expunged: vec![] }];
     if remove {
-        remove_entries(keys, (account, from), modseq, &olds, false)?;
+        remove_entries(keys, (account, from), modseq, &olds, Some((to, &news)))?;
         touched.push(Touched { mailbox: from, changed: vec![], expunged: olds });
     }
     record(keys, account, modseq, touched)
@@ -462,27 +463,34 @@ fn expunge(
     modseq: ModSeq,
     uids: &[Uid],
 ) -> Result<(), ApplyError> {
-    remove_entries(keys, (account, id), modseq, uids, true)?;
+    remove_entries(keys, (account, id), modseq, uids, None)?;
     let touched = Touched { mailbox: id, changed: vec![], expunged: uids.to_vec() };
     record(keys, account, modseq, vec![touched])
 }
 
+/// `moved`: where they went, one UID for each; else they are expunged.
 fn remove_entries(
     keys: &mut dyn KeysMut,
     (account, id): (AccountId, MailboxId),
     modseq: ModSeq,
     uids: &[Uid],
-    bury: bool,
+    moved: Option<(MailboxId, &[Uid])>,
 ) -> Result<(), ApplyError> {
     let mut row = mailbox(keys, account, id)?;
-    for &uid in uids {
+    for (at, &uid) in uids.iter().enumerate() {
         let entry = entry(keys, account, id, uid)?;
         count(&mut row, &entry, false);
-        if bury {
+        match moved.map(|(to, news)| (to, news.get(at).copied())) {
+            // A merge that looks for it here finds it there.
+            Some((to, Some(new))) => {
+                keys.put(&key_forward(account, id, uid), &codec::encode(&(to, new)))?;
+            }
             // Should the other branch have changed it, the merge brings it back.
-            let email = email(keys, account, entry.email)?;
-            let grave = Grave { entry: entry.clone(), email };
-            keys.put(&key_grave(account, id, uid), &codec::encode(&grave))?;
+            _ => {
+                let email = email(keys, account, entry.email)?;
+                let grave = Grave { entry: entry.clone(), email };
+                keys.put(&key_grave(account, id, uid), &codec::encode(&grave))?;
+            }
         }
         keys.delete(&key_entry(account, id, uid))?;
         keys.delete(&key_email(account, entry.email))?;

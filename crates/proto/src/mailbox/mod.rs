@@ -10,6 +10,7 @@
 //! | `e` account email | [`Email`]: what is known of the message, and where its body lies |
 //! | `C` account modseq | [`ChangeRow`]: what a command changed |
 //! | `g` account mailbox uid | [`Grave`]: an expunged message, while a branch may need it |
+//! | `f` account mailbox uid | mailbox and UID to which a message was moved from here, likewise |
 //! | `G` account mailbox | [`Mailbox`]: a deleted one, likewise |
 //! | `J` account mailbox | the epoch in which its UIDs last left a gap |
 //! | `N` account mailbox | UIDs below are kept free for the messages of a branch |

@@ -193,6 +193,11 @@ pub(crate) fn key_grave(account: AccountId, mailbox: MailboxId, uid: Uid) -> Vec
     Key::new(b'g').u32(account.0).u32(mailbox.0).u32(uid.0).done()
 }
 
+/// Where a message went that left this place without being expunged.
+pub(crate) fn key_forward(account: AccountId, mailbox: MailboxId, uid: Uid) -> Vec<u8> {
+    Key::new(b'f').u32(account.0).u32(mailbox.0).u32(uid.0).done()
+}
+
 pub(crate) fn key_mailbox_grave(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
     Key::new(b'G').u32(account.0).u32(mailbox.0).done()
 }
@@ -319,6 +324,16 @@ pub fn grave(
     row(keys, "expunged message", &key_grave(account, mailbox, uid))
 }
 
+/// The place to which a message was moved from this one.
+pub(super) fn forward(
+    keys: &dyn Keys,
+    account: AccountId,
+    mailbox: MailboxId,
+    uid: Uid,
+) -> Result<Option<(MailboxId, Uid)>, RowError> {
+    row(keys, "moved message", &key_forward(account, mailbox, uid))
+}
+
 /// A deleted mailbox.
 pub fn mailbox_grave(
     keys: &dyn Keys,
@@ -347,18 +362,24 @@ pub(super) fn next_uid(
     Ok(mailbox.uid_next.max(reserved.unwrap_or_default()))
 }
 
-/// Expunged messages and deleted mailboxes that are kept for a merge, at most `limit` of each.
+/// Messages that left a place (expunged or moved) and deleted mailboxes, as kept for a merge, at most
+/// `limit` of each.
 pub fn graves(keys: &dyn Keys, limit: usize) -> Result<(GraveKeys, MailboxKeys), RowError> {
     let mut found = (Vec::new(), Vec::new());
-    let (from, to) = Key::new(b'g').range();
-    keys.scan(&from, &to, &mut |key, _| {
-        if let (Some(a), Some(m), Some(u)) =
-            (codec::u32_at(key, 1), codec::u32_at(key, 5), codec::u32_at(key, 9))
-        {
-            found.0.push((AccountId(a), MailboxId(m), Uid(u)));
-        }
-        if found.0.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
+    for table in *b"gf" {
+        let (from, to) = Key::new(table).range();
+        keys.scan(&from, &to, &mut |key, _| {
+            if found.0.len() >= limit {
+                return ControlFlow::Break(());
+            }
+            if let (Some(a), Some(m), Some(u)) =
+                (codec::u32_at(key, 1), codec::u32_at(key, 5), codec::u32_at(key, 9))
+            {
+                found.0.push((AccountId(a), MailboxId(m), Uid(u)));
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
     let (from, to) = Key::new(b'G').range();
     keys.scan(&from, &to, &mut |key, _| {
         if let (Some(a), Some(m)) = (codec::u32_at(key, 1), codec::u32_at(key, 5)) {

@@ -2,7 +2,7 @@ use super::*;
 use crate::id::{AccountId, Epoch, Lsn, MailboxId, ModSeq, Uid, UploadId};
 use crate::keys::{BodyAddress, BodyRef, MemKeys, Overlay};
 use crate::message::Summary;
-use crate::rule::{Apply, Command, DecideError, Moment, Position};
+use crate::rule::{Apply, Command, DecideError, ENTRIES_PER_CHANGE_MAX, Moment, Position};
 use crate::time::UnixMs;
 use proptest::prelude::*;
 
@@ -204,6 +204,32 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn to_uids(uids: Vec<u32>) -> Vec<Uid> {
     uids.into_iter().map(Uid).collect()
+}
+
+#[test]
+fn the_longest_changes_fit_into_what_one_change_may_touch() {
+    let mut keys = start();
+    append(&mut keys, INBOX, Flags::system(Flags::DELETED));
+    let all = |keys: &MemKeys| {
+        let all = entries_range(keys, ME, INBOX, (Uid(0), Uid(u32::MAX))).unwrap();
+        all.into_iter().map(|e| e.uid).take(UIDS_PER_CHANGE_MAX).collect::<Vec<_>>()
+    };
+    while all(&keys).len() < UIDS_PER_CHANGE_MAX {
+        let (uids, remove) = (all(&keys), false);
+        run(&mut keys, &Copy { account: ME, from: INBOX, uids, to: INBOX, remove }).unwrap();
+    }
+    let rows = |keys: &MemKeys, change: Option<Vec<u8>>| {
+        let mut overlay = Overlay::new(keys);
+        MailboxRules.apply(&mut overlay, AT, &change.unwrap()).unwrap();
+        assert!(overlay.len() <= ENTRIES_PER_CHANGE_MAX, "{}", overlay.len());
+    };
+    let (uids, to) = (all(&keys), MailboxId(6));
+    let moved = Copy { account: ME, from: INBOX, uids: uids.clone(), to, remove: true };
+    rows(&keys, decide(&keys, &moved).unwrap().0);
+    let expunge = Expunge { account: ME, mailbox: INBOX, uids: uids.clone() };
+    rows(&keys, decide(&keys, &expunge).unwrap().0);
+    let graves = uids.into_iter().map(|uid| (ME, INBOX, uid)).collect();
+    rows(&keys, decide(&keys, &ForgetGraves { graves, mailboxes: Vec::new() }).unwrap().0);
 }
 
 proptest! {

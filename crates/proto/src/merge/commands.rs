@@ -152,7 +152,7 @@ impl Command for Step {
             return Err(DecideError::Refused(MergeFault::Stage));
         };
         let mut task = found.task as usize;
-        let mut on = Merging::new(keys, self.branch, self.node);
+        let mut on = Merging::new(keys, self.branch, self.node, found.notes);
         while let Some(next) = self.tasks.get(task)
             && on.rows.len() < STEP_ROWS_MAX
             && on.bytes < STEP_BYTES_MAX
@@ -231,7 +231,7 @@ impl Command for ForgetBranch {
             let most = if seen == 0 { FORGET_ROWS_MAX } else { gone.len().saturating_add(1) };
             let before = gone.len();
             // The count goes last: it says that the others may.
-            for sub in *b"rumnk" {
+            for sub in *b"rumnok" {
                 let (from, to) = prefix(sub, branch).range();
                 keys.scan(&from, &to, &mut |key, _| {
                     if gone.len() >= most {

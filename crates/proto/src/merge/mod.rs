@@ -11,6 +11,7 @@
 //! | `B` `u` branch upload | where a body that the branch shipped lies |
 //! | `B` `m` branch table id | what an id of the branch became |
 //! | `B` `n` branch number | [`Note`]: what lost, by which rule |
+//! | `B` `o` branch number | what lost, where no record of the branch has it: [`original`] |
 //! | `B` `k` branch | for how long all that was kept since its merge, in ms |
 //!
 //! Invariants: a branch's record is durable here before any of it is merged; a task and the cursor
@@ -81,7 +82,8 @@ pub struct Note {
     pub rule: String,
     /// What lost.
     pub lost: String,
-    /// The branch's record that has the original; 0 where ours has lost.
+    /// The branch's record that has the original; 0 where ours has lost: then `lost` says all, or
+    /// [`original`] has it.
     pub original: Lsn,
 }
 
@@ -145,6 +147,10 @@ fn key_map(branch: BranchId, table: u8, old: &[u8]) -> Vec<u8> {
     prefix(b'm', branch).bytes(&[table]).bytes(old).done()
 }
 
+fn key_original(branch: BranchId, note: u32) -> Vec<u8> {
+    prefix(b'o', branch).u32(note).done()
+}
+
 /// Whether a change of [`Kind::BRANCH`] merged something: the other side's, so none can merge it back.
 pub fn is_step(change: &[u8]) -> Result<bool, codec::DecodeError> {
     Ok(matches!(codec::decode("change of a merge", change)?, Change::Step { .. }))
@@ -187,6 +193,17 @@ pub fn notes(keys: &dyn Keys, branch: BranchId) -> Result<Vec<Note>, RowError> {
         Ok(())
     })?;
     Ok(found)
+}
+
+/// What lost as a change of its kind, where the note with this number (from 0) keeps it. Never to be
+/// shown as it is: it may be a secret.
+pub fn original(
+    keys: &dyn Keys,
+    branch: BranchId,
+    note: u32,
+) -> Result<Option<(Kind, Vec<u8>)>, RowError> {
+    let row = keys.get(&key_original(branch, note))?;
+    Ok(row.map(|row| codec::decode("what lost in a merge", &row)).transpose()?)
 }
 
 /// Shows the branch's records that are here, in order.
@@ -258,11 +275,14 @@ pub struct Merging<'a> {
     node: NodeId,
     made: Vec<Made>,
     bytes: usize,
+    /// The next note's number.
+    notes: u32,
 }
 
 impl<'a> Merging<'a> {
-    fn new(keys: &'a dyn Keys, branch: BranchId, node: NodeId) -> Self {
-        Self { before: keys, rows: Overlay::new(keys), branch, node, made: Vec::new(), bytes: 0 }
+    fn new(keys: &'a dyn Keys, branch: BranchId, node: NodeId, notes: u32) -> Self {
+        let (rows, made) = (Overlay::new(keys), Vec::new());
+        Self { before: keys, rows, branch, node, made, bytes: 0, notes }
     }
 
     /// The rows as they are now.
@@ -313,11 +333,28 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
-    /// Lists what lost. `original`: the branch's record that has it, 0 where ours has lost.
+    /// Lists what lost. `original`: the branch's record that has it, 0 where ours has lost and `lost`
+    /// says all of it.
     pub fn note(&mut self, object: String, rule: &str, lost: String, original: Lsn) {
         let rule = rule.to_owned();
         self.bytes = self.bytes.saturating_add(object.len()).saturating_add(lost.len());
         self.made.push(Made::Note { object, rule, lost, original });
+        self.notes = self.notes.saturating_add(1);
+    }
+
+    /// Lists what ours lost, and keeps it: `change` would bring it back. Our log is trimmed long
+    /// before what lost may go.
+    pub fn note_ours(
+        &mut self,
+        object: String,
+        rule: &str,
+        lost: String,
+        (kind, change): (Kind, Vec<u8>),
+    ) {
+        let (key, row) = (key_original(self.branch, self.notes), codec::encode(&(kind, change)));
+        self.bytes = self.bytes.saturating_add(key.len()).saturating_add(row.len());
+        self.made.push(Made::Row(key, row));
+        self.note(object, rule, lost, Lsn(0));
     }
 
     /// The branch's change at `lsn`.

@@ -32,44 +32,24 @@ pub(super) enum Task {
         ours_new: Vec<MailboxId>,
     },
     /// A mailbox that is new on the branch gets the name that it had there, if that is free by now.
-    Name {
-        account: AccountId,
-        mailbox: MailboxId,
-        name: String,
-    },
+    Name { account: AccountId, mailbox: MailboxId, name: String },
     Subscribe {
         account: AccountId,
         mailbox: MailboxId,
         subscribed: bool,
+        /// One side unsubscribed it.
+        beaten: bool,
     },
     /// A message that the branch has and we have not.
-    Arrive {
-        account: AccountId,
-        trace: Box<Trace>,
-        source: Option<Option<Trace>>,
-    },
+    Arrive { account: AccountId, trace: Box<Trace>, source: Option<Option<Trace>> },
     /// A message that both know and the branch did something to.
-    Meet {
-        account: AccountId,
-        base: Spot,
-        theirs: Box<Trace>,
-        ours: Option<Box<Trace>>,
-    },
+    Meet { account: AccountId, base: Spot, theirs: Box<Trace>, ours: Option<Box<Trace>> },
     /// Our own message whose UID a client of the branch would not expect (ids are ours).
-    Again {
-        account: AccountId,
-        spot: Spot,
-    },
+    Again { account: AccountId, spot: Spot },
     /// What we changed is told to clients of the branch (ids are ours).
-    Touch {
-        account: AccountId,
-        touched: Touched,
-    },
+    Touch { account: AccountId, touched: Touched },
     /// The branch deleted a mailbox that both know.
-    Delete {
-        account: AccountId,
-        mailbox: MailboxId,
-    },
+    Delete { account: AccountId, mailbox: MailboxId },
 }
 
 /// See [`Task::Open`].
@@ -215,8 +195,10 @@ fn mailboxes(
             row.subscribed.filter(|_| !(theirs.is_new(mailbox) && row.deleted))
         {
             // As for flags: add beats remove.
-            let subscribed = subscribed || other.and_then(|o| o.subscribed) == Some(true);
-            tasks.push(Task::Subscribe { account, mailbox, subscribed });
+            let ours = other.and_then(|o| o.subscribed);
+            let beaten = ours.is_some_and(|ours| ours != subscribed);
+            let subscribed = subscribed || beaten;
+            tasks.push(Task::Subscribe { account, mailbox, subscribed, beaten });
         }
     }
 }

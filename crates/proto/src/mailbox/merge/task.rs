@@ -14,6 +14,8 @@ use crate::rule::ApplyError;
 
 /// Most numbers that are tried behind a mailbox's name.
 const SUFFIXES_MAX: u32 = 10_000;
+/// Most moves of one message, by clients of ours while one stage runs, that are followed.
+const MOVES_MAX: u32 = 100_000;
 
 pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyError> {
     match task {
@@ -35,10 +37,15 @@ pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyErr
             let (names, parents) = (vec![(id, name)], Vec::new());
             make(on, &Change::Rename { account, modseq, names, parents, uid_validity: 0 })
         }
-        Task::Subscribe { account, mailbox, subscribed } => {
+        Task::Subscribe { account, mailbox, subscribed, beaten } => {
             let Some(it) = It::find(on, account)? else { return Ok(()) };
             let id = it.mailbox(on, mailbox)?;
-            match rows::mailbox(on.keys(), it.ours, id)? {
+            let row = rows::mailbox(on.keys(), it.ours, id)?;
+            if let Some(row) = row.as_ref().filter(|_| beaten) {
+                let what = format!("account {}: mailbox {}", it.ours, row.name);
+                on.note(what, "add beats remove", "its unsubscription".into(), Lsn(0));
+            }
+            match row {
                 Some(row) if row.subscribed != subscribed => {
                     make(on, &Change::Subscribe { account: it.ours, mailbox: id, subscribed })
                 }
@@ -47,8 +54,13 @@ pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyErr
         }
         Task::Arrive { account, trace, source } => {
             let Some(it) = It::find(on, account)? else {
-                let what = format!("a message of account {account}");
-                on.note(what, "its account is not there", String::new(), Lsn(0));
+                let at = match &trace.new {
+                    Some((Content::Record(lsn), ..)) => *lsn,
+                    _ => Lsn(0),
+                };
+                let (what, lost) =
+                    (format!("account {account}"), format!("message {}", trace.last.1));
+                on.note(what, "its account is not there", lost, at);
                 return Ok(());
             };
             arrive(on, it, *trace, source)
@@ -326,19 +338,40 @@ fn rename(
     make(on, &Change::Rename { account, modseq, names, parents: Vec::new(), uid_validity: 0 })
 }
 
-/// Where our side has a message that both know: its entry, or its grave.
+/// Where our side has a message.
+struct Found {
+    /// Its entry, or its grave.
+    source: Source,
+    flags: Flags,
+    /// It was moved after the stage began: our trace does not know.
+    moved: bool,
+}
+
+/// Where our side has a message that both know. Clients of ours may have moved it since the stage
+/// began: then it is where the places that it left say.
 fn find(
     on: &Merging<'_>,
     account: AccountId,
     base: Spot,
     ours: Option<&Trace>,
-) -> Result<Option<(Source, Flags)>, ApplyError> {
-    let last = ours.map_or(base, |t| t.last);
-    if let Some(entry) = rows::entry(on.keys(), account, last.0, last.1)? {
-        return Ok(Some((Source::Entry(last.0, last.1), entry.flags)));
+) -> Result<Option<Found>, ApplyError> {
+    let (mut spot, mut moved) = (ours.map_or(base, |t| t.last), false);
+    for _ in 0..MOVES_MAX {
+        if let Some(entry) = rows::entry(on.keys(), account, spot.0, spot.1)? {
+            let source = Source::Entry(spot.0, spot.1);
+            return Ok(Some(Found { source, flags: entry.flags, moved }));
+        }
+        if let Some(grave) = rows::grave(on.keys(), account, spot.0, spot.1)? {
+            let source = Source::Grave(spot.0, spot.1);
+            return Ok(Some(Found { source, flags: grave.entry.flags, moved }));
+        }
+        match rows::forward(on.keys(), account, spot.0, spot.1)? {
+            Some(next) => (spot, moved) = (next, true),
+            None => return Ok(None),
+        }
     }
-    let grave = rows::grave(on.keys(), account, last.0, last.1)?;
-    Ok(grave.map(|g| (Source::Grave(last.0, last.1), g.entry.flags)))
+    // Never noted as lost: the merge stands still instead.
+    Err(ApplyError::Missing("the end of a message's moves"))
 }
 
 fn arrive(
@@ -353,13 +386,13 @@ fn arrive(
     let found = match content {
         Content::Record(lsn) => shipped(on, lsn, date)?,
         Content::Of(base) => {
-            find(on, it.ours, base, source.flatten().as_ref())?.map(|(source, _)| source)
+            find(on, it.ours, base, source.flatten().as_ref())?.map(|found| found.source)
         }
     };
     let Some(found) = found else {
         let what = format!("account {}: message {}/{}", it.ours, place.0, place.1);
         on.note(what, "its source is not there", String::new(), Lsn(0));
-        return Ok(());
+        return left(on, it, place);
     };
     let to = it.open_mailbox(on, place.0)?;
     let uid = it.uid(on, place, to)?;
@@ -396,15 +429,15 @@ fn meet(
 ) -> Result<(), ApplyError> {
     let nothing = Ops::default();
     let (our_ops, our_move) = ours.map_or((&nothing, false), |t| (&t.ops, t.moved));
-    let our_touch = ours.is_some_and(|t| t.touched);
     let what = format!("account {}: message {}/{}", it.ours, base.0, base.1);
-    let Some((source, now)) = find(on, it.ours, base, ours)? else {
+    let Some(Found { source, flags: now, moved }) = find(on, it.ours, base, ours)? else {
         let Some(place) = theirs.place else { return Ok(()) };
         if theirs.touched {
             on.note(what, "expunge against change: cannot be restored", String::new(), Lsn(0));
         }
         return left(on, it, place);
     };
+    let (our_move, our_touch) = (our_move || moved, moved || ours.is_some_and(|t| t.touched));
     let mut flags = theirs.ops.on(&now, our_ops);
     match (&source, theirs.place) {
         (Source::Entry(mailbox, uid), None) if !our_touch => {

@@ -1,8 +1,7 @@
 //! Addresses, domains and passwords that change hands on one side or both.
 
 use super::*;
-use crate::directory::{AddDomain, CloseAccount, RemoveDomain};
-use crate::id::TenantId;
+use crate::directory::CloseAccount;
 
 const CAROL: &str = "carol@example.org";
 
@@ -131,13 +130,25 @@ fn an_alias_that_only_the_branch_moved_is_where_it_moved_it() {
     let merged = merge(&a, &b, fork, None);
     assert_eq!(owner(&merged, "alias@example.org"), Some((BOB, true)));
     assert_eq!(lost(&merged, &b, fork), Vec::<String>::new());
-    // Moved on both sides: the leader's.
+    // Moved on both sides: the later one, whoever leads.
     let carol = create(&mut a, CAROL);
     unalias(&mut a, "alias@example.org");
-    alias(&mut a, "alias@example.org", carol);
-    let merged = merge(&a, &b, fork, None);
-    assert_eq!(owner(&merged, "alias@example.org"), Some((carol, true)));
-    assert_eq!(lost(&merged, &b, fork), ["both sides: the leader's"]);
+    for (ahead, owner_is) in [(5_000, carol), (0, BOB)] {
+        let (mut a, mut b) = (a.clone(), b.clone());
+        a.now += ahead;
+        alias(&mut a, "alias@example.org", carol);
+        b.now = a.now + 1_000 - ahead;
+        unalias(&mut b, "alias@example.org");
+        alias(&mut b, "alias@example.org", BOB);
+        let (ab, ba) = (merge(&a, &b, fork, None), merge(&b, &a, fork, None));
+        assert_eq!(owner(&ab, "alias@example.org"), Some((owner_is, true)));
+        assert_eq!(differ(&content(&ab), &content(&ba)), "");
+        let rule = ["set on both sides: the later one"];
+        assert_eq!(
+            (lost(&ab, &b, fork), lost(&ba, &a, fork)),
+            (rule.map(String::from).into(), rule.map(String::from).into())
+        );
+    }
     // The leader made an account of it.
     let (mut a, _, _) = split(&Node::new());
     unalias(&mut a, "alias@example.org");
@@ -164,10 +175,69 @@ fn a_domain_that_only_the_branch_moved_is_where_it_moved_it() {
     let merged = merge(&a, &b, fork, None);
     assert_eq!(owner(&merged), Some(TenantId(4)));
     assert_eq!(lost(&merged, &b, fork), Vec::<String>::new());
+    a.now = b.now;
     give(&mut a, TenantId(6));
-    let merged = merge(&a, &b, fork, None);
-    assert_eq!(owner(&merged), Some(TenantId(6)));
-    assert_eq!(lost(&merged, &b, fork), ["both sides: the leader's"]);
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let merged = merge(a, b, fork, None);
+        assert_eq!(owner(&merged), Some(TenantId(6)), "the later one");
+        assert_eq!(lost(&merged, b, fork), ["set on both sides: the later one"]);
+    }
+    b.now = a.now;
+    give(&mut b, TenantId(4));
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        assert_eq!(owner(&merge(a, b, fork, None)), Some(TenantId(4)), "the later one");
+    }
+}
+
+#[test]
+fn at_one_time_the_last_by_alphabet_has_it_and_records_without_a_time_are_earlier() {
+    let mut base = Node::new();
+    let carol = create(&mut base, CAROL);
+    unalias(&mut base, "alias@example.org");
+    let both = |a: &Node, b: &Node| {
+        let fork = base.last();
+        let (ab, ba) = (merge(a, b, fork, None), merge(b, a, fork, None));
+        assert_eq!(differ(&content(&ab), &content(&ba)), "");
+        owner(&ab, "alias@example.org").unwrap().0
+    };
+    let (mut a, mut b, _) = split(&base);
+    alias(&mut a, "alias@example.org", carol);
+    alias(&mut b, "alias@example.org", BOB);
+    assert_eq!(both(&a, &b), carol);
+    // As releases wrote it that did not say when: the fourth kind of change, from 0.
+    let old = |node: &mut Node, account: AccountId| {
+        let change = codec::encode(&(4_u32, "alias@example.org", Some(account)));
+        let at = Position { lsn: node.last().next(), epoch: node.epoch };
+        DirectoryRules.apply(&mut node.keys, at, &change).unwrap();
+        node.log.push((at.lsn, Kind::DIRECTORY, change));
+    };
+    let (mut a, _, _) = split(&base);
+    old(&mut a, carol);
+    assert_eq!(both(&a, &b), BOB);
+    let (_, mut b, _) = split(&base);
+    old(&mut b, BOB);
+    assert_eq!(both(&a, &b), carol);
+}
+
+#[test]
+fn an_account_of_both_sides_has_the_attributes_of_the_later_and_beats_an_alias() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    b.run(&CreateAccount { address: CAROL.into(), name: "Carol".into() }).unwrap();
+    a.now = b.now;
+    a.run(&CreateAccount { address: CAROL.into(), name: "Caroline".into() }).unwrap();
+    unalias(&mut a, "alias@example.org");
+    alias(&mut a, "alias@example.org", BOB);
+    unalias(&mut b, "alias@example.org");
+    create(&mut b, "alias@example.org");
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let merged = merge(a, b, fork, None);
+        let (carol, _) = owner(&merged, CAROL).unwrap();
+        let carol = directory::account(&merged.keys, carol).unwrap().unwrap();
+        assert_eq!(carol.name, "Caroline");
+        assert!(!owner(&merged, "alias@example.org").unwrap().1);
+        check_uids(a, &merged).unwrap();
+        check_uids(b, &merged).unwrap();
+    }
 }
 
 #[test]

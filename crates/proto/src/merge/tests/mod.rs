@@ -4,8 +4,8 @@
 use super::*;
 use crate::carry::{self, Import, ImportRules};
 use crate::directory::{
-    self, AddAlias, AddAppPassword, CreateAccount, CreateTenant, DirectoryRules, RemoveAlias,
-    RevokeCredential, Secret, SetPassword,
+    self, AddAlias, AddAppPassword, AddDomain, CreateAccount, CreateTenant, DirectoryRules,
+    RemoveAlias, RemoveDomain, RevokeCredential, Secret, SetPassword,
 };
 use crate::id::{AccountId, MailboxId, TenantId, Uid};
 use crate::keys::{BodyAddress, BodyPart, BodyRef, MemKeys};
@@ -22,9 +22,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod addresses;
 mod kept;
+mod meanwhile;
 
 const ADA: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
+const DOMAIN: &str = "moved.example";
 const ALL: (Uid, Uid) = (Uid(0), Uid(u32::MAX));
 
 fn kinds() -> Kinds {
@@ -49,6 +51,8 @@ struct Node {
     /// What is there now, and every UIDNEXT that a client saw last.
     here: BTreeSet<(AccountId, MailboxId, Uid)>,
     next: BTreeMap<(AccountId, MailboxId), Uid>,
+    /// How often each message was put somewhere, less how often it was expunged.
+    owed: BTreeMap<[u8; 32], i64>,
 }
 
 impl Node {
@@ -62,11 +66,16 @@ impl Node {
             seen: BTreeMap::new(),
             here: BTreeSet::new(),
             next: BTreeMap::new(),
+            owed: BTreeMap::new(),
         }
     }
 
     fn new() -> Self {
         let mut node = Self::empty();
+        for (id, name) in [(2, "x"), (4, "y")] {
+            node.run(&CreateTenant { id: TenantId(id), name: name.into() }).unwrap();
+        }
+        node.run(&AddDomain { tenant: TenantId(2), domain: DOMAIN.into() }).unwrap();
         for name in ["ada", "bob"] {
             let new = CreateAccount { address: format!("{name}@example.org"), name: name.into() };
             node.run(&new).unwrap();
@@ -190,6 +199,7 @@ impl Node {
         };
         // The account may have been closed: its mailboxes are still there.
         self.run(&deliver).unwrap();
+        self.owe(deliver.body.hash, 1);
     }
 }
 
@@ -207,7 +217,8 @@ enum Do {
     Password(u8),
     App(u8),
     Revoke(u8),
-    Alias(bool),
+    Alias(u8),
+    Domain(u8),
     Settle(u8, bool),
     Account,
 }
@@ -228,7 +239,8 @@ fn does() -> impl Strategy<Value = Vec<Do>> {
         1 => (0u8..4).prop_map(Do::Password),
         1 => (0u8..4).prop_map(Do::App),
         1 => (0u8..4).prop_map(Do::Revoke),
-        1 => any::<bool>().prop_map(Do::Alias),
+        1 => (0u8..4).prop_map(Do::Alias),
+        1 => (0u8..3).prop_map(Do::Domain),
         2 => (0u8..3, any::<bool>()).prop_map(|(i, x)| Do::Settle(i, x)),
         1 => Just(Do::Account),
     ];
@@ -246,6 +258,15 @@ impl Node {
         all.get(usize::from(n)).map(|e| e.uid)
     }
 
+    fn owe(&mut self, hash: [u8; 32], count: i64) {
+        *self.owed.entry(hash).or_default() += count;
+    }
+
+    fn hash_of(&self, m: u8, uid: Uid) -> [u8; 32] {
+        let entry = mailbox::entry(&self.keys, ADA, box_of(m), uid).unwrap().unwrap();
+        mailbox::email(&self.keys, ADA, entry.email).unwrap().unwrap().hash
+    }
+
     /// Does it if it can be done; `salt` tells the sides' own things apart.
     fn act(&mut self, does: &Do, salt: u32) {
         let next = salt + u32::try_from(self.log.len()).unwrap() * 10;
@@ -255,10 +276,12 @@ impl Node {
             Do::Append(m) => {
                 let (body, summary) = (self.body(next), Summary::default());
                 let (mailbox, flags) = (box_of(m), Flags::system(Flags::SEEN));
-                let date = Some(UnixMs(5));
+                let (date, hash) = (Some(UnixMs(5)), body.hash);
                 let new =
                     Append { account: ADA, mailbox, body, summary, flags, internal_date: date };
-                let _gone = self.run(&new);
+                if self.run(&new).is_ok() {
+                    self.owe(hash, 1);
+                }
             }
             Do::Flags(m, u, op, bits) => {
                 let Some(uid) = self.nth(m, u) else { return };
@@ -273,7 +296,10 @@ impl Node {
             Do::Copy(m, u, to, remove) => {
                 let Some(uid) = self.nth(m, u) else { return };
                 let (from, to, uids) = (box_of(m), box_of(to), vec![uid]);
-                let _gone = self.run(&Copy { account: ADA, from, uids, to, remove });
+                let hash = self.hash_of(m, uid);
+                if self.run(&Copy { account: ADA, from, uids, to, remove }).is_ok() && !remove {
+                    self.owe(hash, 1);
+                }
             }
             Do::Expunge(m, u) => {
                 let Some(uid) = self.nth(m, u) else { return };
@@ -281,6 +307,7 @@ impl Node {
                 let flags = Flags::system(Flags::DELETED);
                 let set = SetFlags { account: ADA, mailbox, uids: uids.clone(), op, flags };
                 self.run(&set).unwrap();
+                self.owe(self.hash_of(m, uids[0]), -1);
                 self.run(&Expunge { account: ADA, mailbox, uids }).unwrap();
             }
             Do::Create(n) => {
@@ -321,13 +348,25 @@ impl Node {
                 let id = u32::from(n);
                 let _not = self.run(&RevokeCredential { account: ADA, id });
             }
-            Do::Alias(add) => {
-                let address = "alias@example.org".to_owned();
-                let _not = if add {
-                    self.run(&AddAlias { address, account: ADA })
-                } else {
-                    self.run(&RemoveAlias { address })
+            Do::Alias(to) => {
+                let address = || "alias@example.org".to_owned();
+                let _not = self.run(&RemoveAlias { address: address() });
+                let _not = match to {
+                    1 => self.run(&AddAlias { address: address(), account: ADA }).err(),
+                    2 => self.run(&AddAlias { address: address(), account: BOB }).err(),
+                    3 => {
+                        let name = format!("alias {salt}");
+                        self.run(&CreateAccount { address: address(), name }).err()
+                    }
+                    _ => None,
                 };
+            }
+            Do::Domain(to) => {
+                let _not = self.run(&RemoveDomain { domain: DOMAIN.into() });
+                if to > 0 {
+                    let tenant = TenantId(u32::from(to) * 2);
+                    let _not = self.run(&AddDomain { tenant, domain: DOMAIN.into() });
+                }
             }
             Do::Settle(n, x) => {
                 let items = queue::items(&self.keys, 10).unwrap();
@@ -337,7 +376,8 @@ impl Node {
                 self.run(&Settle { id, done, next, reason, over: true }).unwrap();
             }
             Do::Account => {
-                let new = CreateAccount { address: "new@example.org".into(), name: "new".into() };
+                let name = format!("new {salt}");
+                let new = CreateAccount { address: "new@example.org".into(), name };
                 if let Ok(id) = self.run(&new) {
                     self.deliver(id, salt, false, false);
                 }
@@ -349,14 +389,19 @@ impl Node {
 
 /// Ships the branch's records and merges them; `stop_at`: the leader crashes after so many commands.
 fn merge(leader: &Node, branch: &Node, fork: Lsn, stop_at: Option<usize>) -> Node {
-    merge_while(leader, branch, (fork, stop_at), |_| {})
+    merge_by(leader, branch, (fork, stop_at, usize::MAX), |_| {})
 }
 
-/// The same; before each step of it the leader's clients do something.
-fn merge_while(
+/// The same, task by task; before each the leader's clients do something.
+fn merge_while(leader: &Node, branch: &Node, fork: Lsn, meanwhile: impl FnMut(&mut Node)) -> Node {
+    merge_by(leader, branch, (fork, None, 1), meanwhile)
+}
+
+/// At most `most` tasks are done by one step.
+fn merge_by(
     leader: &Node,
     branch: &Node,
-    (fork, stop_at): (Lsn, Option<usize>),
+    (fork, stop_at, most): (Lsn, Option<usize>, usize),
     mut meanwhile: impl FnMut(&mut Node),
 ) -> Node {
     let mut node = leader.clone();
@@ -404,8 +449,9 @@ fn merge_while(
         let tasks: Arc<[Vec<u8>]> = planner.plan(&Known::new(&node.keys, id)).unwrap().into();
         loop {
             meanwhile(&mut node);
-            let (tasks, kinds) = (Arc::clone(&tasks), kinds());
-            let count = tasks.len();
+            let done = progress(&node.keys, id).unwrap().unwrap().task as usize;
+            let (count, upto) = (tasks.len(), tasks.len().min(done.saturating_add(most)));
+            let (tasks, kinds): (Arc<[_]>, _) = (tasks[..upto].into(), kinds());
             if node.run(&Step { branch: id, stage, tasks, kinds, node: NodeId(1) }).unwrap()
                 == count
             {
@@ -433,7 +479,8 @@ struct Content {
     subscribed: BTreeSet<String>,
     queue: Vec<(Vec<String>, UnixMs)>,
     credentials: BTreeSet<(String, String)>,
-    addresses: BTreeSet<(String, bool)>,
+    /// Accounts with their attributes, aliases and domains with what they belong to.
+    addresses: BTreeSet<(String, String)>,
 }
 
 fn secret(secret: &Secret) -> String {
@@ -465,10 +512,16 @@ fn content(node: &Node) -> Content {
             credentials.insert((account.address.clone(), secret(&c.secret)));
         }
         let open = directory::address(keys, &account.address).unwrap().is_some();
-        addresses.insert((account.address.clone(), open));
+        let said = format!("{} {:?} {open}", account.name, account.created);
+        addresses.insert((account.address.clone(), said));
     }
-    for (alias, _) in directory::aliases(keys).unwrap() {
-        addresses.insert((alias, true));
+    for (alias, account) in directory::aliases(keys).unwrap() {
+        let account = directory::account(keys, account).unwrap().unwrap();
+        addresses.insert((alias, account.address));
+    }
+    if let Some(owner) = directory::domain_owner(keys, DOMAIN).unwrap() {
+        let owner = directory::tenant(keys, owner).unwrap();
+        addresses.insert((DOMAIN.to_owned(), owner.unwrap().name));
     }
     for all in messages.values_mut() {
         all.sort();
@@ -644,7 +697,7 @@ proptest! {
         left.iter().for_each(|d| a.act(d, 1_001));
         right.iter().for_each(|d| b.act(d, 1_002));
         let mut n = 5_000;
-        let merged = merge_while(&a, &b, (fork, None), |node| {
+        let merged = merge_while(&a, &b, fork, |node| {
             n += 1;
             node.deliver(ADA, n, false, false);
         });
@@ -666,7 +719,7 @@ fn a_branchs_uids_are_kept_unless_mail_arrived_above_them() {
     };
     assert_eq!(uids(&merge(&a, &b, fork, None)), uids(&b));
     let (mut n, mut came, highest) = (300, Uid(0), uids(&b).last().copied().unwrap());
-    let merged = merge_while(&a, &b, (fork, None), |node| {
+    let merged = merge_while(&a, &b, fork, |node| {
         n += 1;
         node.deliver(ADA, n, false, false);
         let last = uids(node).last().copied().unwrap();
