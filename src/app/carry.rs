@@ -1,13 +1,11 @@
 //! The export or import of a tenant that an operator asked for: one at a time, beside all else.
 
 use super::failure;
-use crate::base::secret::Secret;
 use crate::base::task;
-use crate::directory::{CarryError, CarryProgress, Directory};
-use crate::ops::request::{Carried, Failure, Outcome};
+use crate::directory::{Arrival, CarryError, CarryProgress, Directory};
+use crate::ops::request::{Carried, Export, Failure, Import, Outcome};
 use crate::store::PrimaryLease;
 use crate::store::disk::RealDisk;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use understudy_proto::directory::Tenant;
 
@@ -23,12 +21,11 @@ impl Jobs {
         &self,
         directory: &Directory,
         tenant: Tenant,
-        file: &Path,
-        passphrase: &Secret<String>,
+        export: &Export,
     ) -> Outcome<Carried> {
         let (progress, came) = self.begin()?;
-        let (directory, file) = (directory.clone(), file.to_owned());
-        let passphrase = passphrase.clone();
+        let directory = directory.clone();
+        let (file, passphrase) = (export.file.clone(), export.passphrase.clone());
         drop(task::spawn("tenant-export", async move {
             let write = move || {
                 let disk = Arc::new(RealDisk);
@@ -48,27 +45,19 @@ impl Jobs {
         &self,
         directory: &Directory,
         lease: PrimaryLease,
-        file: &Path,
-        passphrase: &Secret<String>,
-        name: Option<&str>,
+        import: &Import,
     ) -> Outcome<Carried> {
         let (progress, came) = self.begin()?;
-        let (directory, file) = (directory.clone(), file.to_owned());
-        let (passphrase, name) = (passphrase.clone(), name.map(str::to_owned));
+        let directory = directory.clone();
+        let (file, passphrase) = (import.file.clone(), import.passphrase.clone());
+        let (name, without_domains) = (import.name.clone(), import.without_domains);
         drop(task::spawn("tenant-import", async move {
             let disk = Arc::new(RealDisk);
-            let import = directory.import_tenant(
-                &lease,
-                disk,
-                &file,
-                passphrase,
-                name.as_deref(),
-                &progress,
-            );
-            let said = match import.await {
-                Ok(tenant) => Ok(format!("imported as tenant {} ({})", tenant.name, tenant.id)),
-                Err(e) => Err(refused(&e)),
-            };
+            let arrival = Arrival { name, without_domains };
+            let import =
+                directory.import_tenant(&lease, disk, &file, passphrase, &arrival, &progress);
+            let said = import.await.map(|tenant| imported(&tenant, &arrival));
+            let said = said.map_err(|e| refused(&e));
             *came.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
         }));
         self.progress()
@@ -102,6 +91,15 @@ impl Jobs {
         *job = Some(new.clone());
         Ok(new)
     }
+}
+
+fn imported(tenant: &Tenant, arrival: &Arrival) -> String {
+    let said = format!("imported as tenant {} ({})", tenant.name, tenant.id);
+    if !arrival.without_domains {
+        return said;
+    }
+    let suffix = Arrival::suffix(tenant.id);
+    format!("{said}, beside whoever has its domains: all its addresses end in .{suffix}")
 }
 
 fn refused(e: &CarryError) -> Failure {

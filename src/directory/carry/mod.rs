@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use understudy_proto::carry::Row;
+use understudy_proto::id::TenantId;
 
 /// Rows of one item, in bytes: well below what one change may hold.
 const ROWS_LEN: usize = 160 * 1024;
@@ -51,6 +52,30 @@ enum Item {
         rows: u64,
         bodies: u64,
     },
+}
+
+/// What a tenant that arrives becomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Another name than the file's.
+    pub name: Option<String>,
+    /// Its domains are another tenant's here: its own end in [`Arrival::suffix`] instead, so that
+    /// nothing that is meant for the other reaches it, and its people sign in by the longer address.
+    pub without_domains: bool,
+}
+
+impl Arrival {
+    /// What the domains of `tenant` end in if it has none of the file's. Nobody can own such a domain
+    /// (RFC 6761 6.4), and no other tenant here is given it.
+    #[must_use]
+    pub fn suffix(tenant: TenantId) -> String {
+        format!("tenant{tenant}.invalid")
+    }
+
+    /// Which import it is: another arrival of the same file does not go on with it.
+    fn identity(&self, file: [u8; 16]) -> [u8; 16] {
+        if self.without_domains { file.map(|byte| !byte) } else { file }
+    }
 }
 
 /// Why a tenant does not travel.
@@ -86,7 +111,10 @@ pub enum CarryError {
         at: u64,
     },
     /// Names that are given already.
-    #[error("here already: {0}; remove it, or import under another name (--as)")]
+    #[error(
+        "here already: {0}; give the tenant another name (--as), and if the domains are another \
+         tenant's, import it without them (--without-domains)"
+    )]
     Taken(String),
     /// The directory or the store.
     #[error(transparent)]

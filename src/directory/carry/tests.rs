@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::base::secret::Secret;
-use crate::directory::{Directory, DirectoryError, Login};
+use crate::base::source::Source;
+use crate::directory::{Directory, DirectoryError, Login, Resolved};
 use crate::mail::{Envelope, Mail};
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{LeaseControl, PrimaryLease, Store, StoreOptions};
@@ -31,18 +32,32 @@ struct Node {
 impl Node {
     async fn new(node: u8) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut options = StoreOptions::new(dir.path(), NodeId(node));
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        Self::open(Arc::new(RealDisk), &data, NodeId(node), Epoch(1), dir).await
+    }
+
+    /// A node on the data in `data`, which reigns alone. `dir`: for the files that are carried.
+    async fn open(
+        disk: Arc<dyn Disk>,
+        data: &Path,
+        node: NodeId,
+        epoch: Epoch,
+        dir: TempDir,
+    ) -> Self {
+        let mut options = StoreOptions::new(data, node);
         options.segment_len = 1 << 20;
+        options.fatal = Arc::new(|_why| ());
         let registry = Registry::default()
             .with(DirectoryRules)
             .with(MailboxRules)
             .with(QueueRules)
             .with(ImportRules);
-        let store = Store::open(Arc::new(RealDisk), options, registry).unwrap();
-        store.log().begin_epoch(Epoch(1)).await.unwrap();
+        let store = Store::open(disk, options, registry).unwrap();
+        store.log().begin_epoch(epoch).await.unwrap();
         store.log().commit_alone(true);
         store.keyring().mark_replicated(u64::MAX);
-        let (lease, control) = PrimaryLease::mint(Epoch(1));
+        let (lease, control) = PrimaryLease::mint(epoch);
         let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
         Self { dir, store, directory, mail, lease, _control: control }
     }
@@ -67,10 +82,19 @@ impl Node {
     }
 
     async fn import(&self, path: &Path, name: Option<&str>) -> Result<TenantId, CarryError> {
+        let arrival = Arrival { name: name.map(str::to_owned), without_domains: false };
+        self.import_from(Arc::new(RealDisk), path, &arrival).await
+    }
+
+    async fn import_from(
+        &self,
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        arrival: &Arrival,
+    ) -> Result<TenantId, CarryError> {
         let progress = CarryProgress::default();
-        let disk = Arc::new(RealDisk);
         let import =
-            self.directory.import_tenant(&self.lease, disk, path, secret(), name, &progress);
+            self.directory.import_tenant(&self.lease, disk, path, secret(), arrival, &progress);
         import.await.map(|tenant| tenant.id)
     }
 
@@ -217,4 +241,90 @@ async fn what_does_not_fit_is_refused_and_changes_nothing() {
     control.revoke();
     let refused = new.directory.create_tenant(&lease, "late").await;
     assert!(matches!(refused, Err(DirectoryError::NotWritten(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_branch_had_is_recovered_as_its_runbook_says() {
+    // On both sides a tenant of the same name, filled differently; one of the two serves.
+    let (branch, id) = acme().await;
+    let (directory, lease) = (&branch.directory, &branch.lease);
+    let phone = directory.add_app_password(lease, "b@acme.example", "tablet").await.unwrap().plain;
+    let pair = Node::new(1).await;
+    let serving = pair.directory.create_tenant(&pair.lease, "acme").await.unwrap();
+    pair.directory.add_domain(&pair.lease, serving, "acme.example").await.unwrap();
+    let ours = pair.directory.create_account(&pair.lease, "b@acme.example", "B").await.unwrap();
+    let own = pair.directory.add_app_password(&pair.lease, "b@acme.example", "own").await.unwrap();
+    // Export on the branch, import here under another name: the name alone does not help.
+    let path = branch.dir.path().join("acme.tenant");
+    branch.export("acme", &path).await.unwrap();
+    let before = branch.content(id);
+    let name = Some("acme of the branch");
+    let refused = pair.import(&path, name).await.unwrap_err().to_string();
+    assert!(refused.contains("--without-domains"), "{refused}");
+    let arrival = Arrival { name: name.map(str::to_owned), without_domains: true };
+    let disk = || Arc::new(RealDisk);
+    let arrived = pair.import_from(disk(), &path, &arrival).await.unwrap();
+    // All of it is there, with longer addresses.
+    let suffix = Arrival::suffix(arrived);
+    let longer = |(key, (value, body)): (Vec<u8>, (Vec<u8>, Vec<u8>))| {
+        let (key, value) = carry::renamed(&suffix, (key, value)).unwrap();
+        (key, (value, body))
+    };
+    assert!(pair.content(arrived) == before.into_iter().map(longer).collect());
+    assert_eq!(suffix, format!("tenant{arrived}.invalid"));
+    let here = |name: &str| pair.directory.resolve(name).unwrap();
+    let account =
+        Resolved::Account { tenant: arrived, account: understudy_proto::id::AccountId(2) };
+    assert_eq!(here(&format!("b@acme.example.{suffix}")), account);
+    // Mail and sign-in of the tenant that serves are its own still.
+    let serves = Resolved::Account { tenant: serving, account: ours.account };
+    assert_eq!(here("b@acme.example"), serves);
+    assert_eq!(here("a@acme.example"), Resolved::UnknownAccount);
+    assert_eq!(here("info@acme.test"), Resolved::NotLocal);
+    let login = async |name: &str, plain: &Secret<String>| {
+        let source = Source::of(std::net::Ipv4Addr::LOCALHOST.into());
+        let came = pair.directory.authenticate(name, plain, source).await.unwrap();
+        came.map(|(login, _)| login.tenant)
+    };
+    assert_eq!(login("b@acme.example", &own.plain).await, Some(serving));
+    assert_eq!(login("b@acme.example", &phone).await, None);
+    let long = format!("b@acme.example.{suffix}");
+    assert_eq!(login(&long, &phone).await, Some(arrived));
+    assert_eq!(login(&long, &own.plain).await, None);
+    // The operator can look, too.
+    let new = Secret::new("a new password".to_owned());
+    pair.directory.set_password(&pair.lease, &long, new.clone()).await.unwrap();
+    assert_eq!(login(&long, &new).await, Some(arrived));
+    assert!(matches!(
+        pair.import_from(disk(), &path, &arrival).await,
+        Err(CarryError::Taken(what)) if what == "tenant acme of the branch"
+    ));
+    moved_away_as_the_runbook_says(branch, id).await;
+}
+
+/// What the page names is moved, no more: the node stays in its pair, begins anew, and what was moved
+/// can be opened.
+async fn moved_away_as_the_runbook_says(branch: Node, id: TenantId) {
+    let before = branch.content(id);
+    branch.store.close();
+    // All that holds the store goes, and the folder stays.
+    let Node { dir, store, directory, mail, .. } = branch;
+    drop((store, directory, mail));
+    let data = dir.path().join("data");
+    std::fs::create_dir(data.join("pair")).unwrap();
+    std::fs::write(data.join("pair/identity.json"), "{}").unwrap();
+    let page = include_str!("../../../docs/runbook/branched.md");
+    let (_, commands) = page.split_once("cd /var/lib/understudy\n").unwrap();
+    let (commands, _) = commands.split_once("systemctl start").unwrap();
+    let shell =
+        std::process::Command::new("sh").args(["-ec", commands]).current_dir(&data).status();
+    assert!(shell.unwrap().success(), "{commands}");
+    assert!(data.join("pair/identity.json").exists());
+    let empty = tempfile::tempdir().unwrap();
+    let anew = Node::open(Arc::new(RealDisk), &data, NodeId(0), Epoch(2), empty).await;
+    assert!(anew.directory.tenants().unwrap().is_empty());
+    assert_eq!(anew.store.log().last().lsn.0, 1, "the beginning of its reign and nothing else");
+    let kept = data.join("branches/by-hand");
+    let kept = Node::open(Arc::new(RealDisk), &kept, NodeId(0), Epoch(2), dir).await;
+    assert!(kept.content(id) == before);
 }
