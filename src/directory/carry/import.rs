@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use understudy_proto::carry::{self, Import, Row, Step};
 use understudy_proto::codec::DecodeError;
-use understudy_proto::directory::{self, CreateTenant, Tenant};
+use understudy_proto::directory::{self, CreateTenant, DirectoryRefusal, Tenant};
 use understudy_proto::id::{TenantId, UploadId};
 
 /// Ids that are tried for a tenant before it is given up: those in between hold imports that were
@@ -57,7 +57,17 @@ impl Directory {
             .map_err(DirectoryError::from)?
             .map_or(0, |at| at.next);
         filling.fill(&mut source, progress).await?;
-        self.give_domains(lease, id, &name, &domains).await?;
+        // It took its time: what was free then may be given away now.
+        let meanwhile = |e| match e {
+            CarryError::Taken(what)
+            | CarryError::Directory(DirectoryError::Refused(DirectoryRefusal::Exists(what))) => {
+                CarryError::TakenMeanwhile(what)
+            }
+            CarryError::Directory(DirectoryError::NotWritten(why)) => CarryError::Interrupted(why),
+            e => e,
+        };
+        self.refuse_what_is_here(id, &name, &domains).map_err(meanwhile)?;
+        self.give_domains(lease, id, &name, &domains).await.map_err(meanwhile)?;
         filling.step(Step::Finish).await?;
         self.find_tenant(&id.to_string()).map_err(Into::into)
     }
@@ -121,9 +131,10 @@ impl Directory {
             let command = CreateTenant { id, name: name.to_owned() };
             self.write(lease, TenantId::SYSTEM, command).await?;
         }
-        let here = self.domains()?;
         for domain in domains {
-            if here.iter().all(|(known, _)| known != domain) {
+            let system = self.store.read(TenantId::SYSTEM)?;
+            let owner = directory::domain_owner(&system, domain).map_err(DirectoryError::from)?;
+            if owner != Some(id) {
                 self.add_domain(lease, id, domain).await?;
             }
         }

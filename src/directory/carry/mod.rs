@@ -116,17 +116,26 @@ pub enum CarryError {
          tenant's, import it without them (--without-domains)"
     )]
     Taken(String),
+    /// Names that were given away while the import ran.
+    #[error(
+        "while the import ran, another tenant took {0}; all else is here: free it, then give the same \
+         file again to go on"
+    )]
+    TakenMeanwhile(String),
     /// The directory or the store.
     #[error(transparent)]
     Directory(#[from] super::DirectoryError),
     /// A change was not taken.
-    #[error("the import stopped: {0}; give the same file again to go on")]
+    #[error("the work stopped: {0}; an import goes on when the same file is given again")]
     Interrupted(String),
 }
 
 impl From<StoreError> for CarryError {
     fn from(e: StoreError) -> Self {
-        Self::Directory(e.into())
+        match e {
+            StoreError::NotPrimary | StoreError::Stopped => Self::Interrupted(e.to_string()),
+            e => Self::Directory(e.into()),
+        }
     }
 }
 

@@ -5,11 +5,14 @@ use crate::base::secret::Secret;
 use crate::base::source::Source;
 use crate::directory::{Directory, DirectoryError, Login, Resolved};
 use crate::mail::{Envelope, Mail};
-use crate::store::disk::{Disk, RealDisk};
+use crate::store::disk::{Cut, Disk, DiskFile, Lock, Open, RealDisk, SimDisk};
 use crate::store::{LeaseControl, PrimaryLease, Store, StoreOptions};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 use understudy_proto::carry::{self, ImportRules, KEY_IMPORT};
 use understudy_proto::codec;
@@ -26,7 +29,7 @@ struct Node {
     directory: Directory,
     mail: Mail,
     lease: PrimaryLease,
-    _control: LeaseControl,
+    control: Arc<LeaseControl>,
 }
 
 impl Node {
@@ -59,7 +62,7 @@ impl Node {
         store.keyring().mark_replicated(u64::MAX);
         let (lease, control) = PrimaryLease::mint(epoch);
         let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
-        Self { dir, store, directory, mail, lease, _control: control }
+        Self { dir, store, directory, mail, lease, control: Arc::new(control) }
     }
 
     async fn send(&self, login: &Login, to: &[&Login], remote: &[&str], text: &str) {
@@ -197,28 +200,239 @@ async fn a_tenant_arrives_as_it_left() {
     assert!(taken.contains("domain acme.example, domain acme.test"), "{taken}");
 }
 
+/// What the hook does, told how many reads came before.
+type Hook = dyn Fn(u64) -> io::Result<()> + Send + Sync;
+
+/// Where the file lies: something happens while it is read, always at the same place. After the head,
+/// each chunk is two reads.
+#[derive(Clone)]
+struct Hooked {
+    hook: Arc<Hook>,
+    reads: Arc<AtomicU64>,
+    file: Option<Arc<dyn DiskFile>>,
+}
+
+impl Hooked {
+    fn disk(hook: impl Fn(u64) -> io::Result<()> + Send + Sync + 'static) -> Arc<dyn Disk> {
+        Arc::new(Self { hook: Arc::new(hook), reads: Arc::default(), file: None })
+    }
+
+    /// Nothing can be read once so many chunks were.
+    fn stop_after(chunks: u64) -> Arc<dyn Disk> {
+        Self::disk(move |reads| if reads < 1 + 2 * chunks { Ok(()) } else { no() })
+    }
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+fn no<T>() -> io::Result<T> {
+    Err(io::Error::other("the hook says so"))
+}
+
+impl DiskFile for Hooked {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        (self.hook)(self.reads.fetch_add(1, Ordering::SeqCst))?;
+        self.file.as_ref().map_or_else(no, |file| file.read_at(offset, out))
+    }
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        no()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.as_ref().map_or_else(no, |file| file.len())
+    }
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        no()
+    }
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        no()
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        no()
+    }
+}
+
+impl Disk for Hooked {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let file = Some(RealDisk.open(path, how)?);
+        Ok(Arc::new(Self { file, ..self.clone() }))
+    }
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn is_dir(&self, _: &Path) -> io::Result<bool> {
+        no()
+    }
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+        no()
+    }
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn free(&self, _: &Path) -> io::Result<u64> {
+        no()
+    }
+    fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        no()
+    }
+}
+
+impl Node {
+    /// The one tenant that is being filled, and the step that comes next; nothing else shows of it.
+    fn under_way(&self) -> Option<(TenantId, u64)> {
+        assert!(self.directory.tenants().unwrap().is_empty());
+        assert!(self.directory.domains().unwrap().is_empty());
+        let ids = self.store.keyring().tenants();
+        assert!(ids.len() <= 2, "one after the other was begun: {ids:?}");
+        let id = ids.into_iter().find(|id| *id != TenantId::SYSTEM)?;
+        let at = carry::progress(&self.store.read(id).unwrap()).unwrap()?;
+        Some((id, at.next))
+    }
+}
+
+/// An import that always stops a chunk later than before has come further each time, or as far.
+fn came_further(steps: &[(TenantId, u64)]) {
+    assert!(steps.len() >= 3, "{steps:?}");
+    assert!(steps.is_sorted_by(|a, b| a.0 == b.0 && a.1 <= b.1), "{steps:?}");
+    assert!(steps[0].1 > 0 && steps[0].1 < steps[steps.len() - 1].1, "{steps:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_that_was_interrupted_goes_on() {
     let (old, id) = acme().await;
     let path = old.dir.path().join("acme.tenant");
     old.export("acme", &path).await.unwrap();
     let new = Node::new(0).await;
-    // It stops at whatever it has come to when its future is dropped.
-    let mut rounds = 0;
+    let arrival = Arrival { name: Some("moved".to_owned()), without_domains: false };
+    let mut steps = Vec::new();
+    let mut chunks = 0;
     let arrived = loop {
-        rounds += 1;
-        let most = std::time::Duration::from_millis(100 + 150 * rounds);
-        match tokio::time::timeout(most, new.import(&path, Some("moved"))).await {
-            Ok(arrived) => break arrived.unwrap(),
-            Err(_) => {
-                let here = new.directory.tenants().unwrap();
-                assert!(here.is_empty() || new.directory.domains().unwrap().len() <= 2);
-            }
+        match new.import_from(Hooked::stop_after(chunks), &path, &arrival).await {
+            Ok(arrived) => break arrived,
+            Err(CarryError::Io { .. }) => steps.extend(new.under_way()),
+            Err(e) => panic!("{e}"),
         }
+        chunks += 1;
     };
-    assert!(new.content(arrived) == old.content(id), "after {rounds} attempts");
+    came_further(&steps);
+    assert!(new.content(arrived) == old.content(id), "after {chunks} attempts");
     assert_eq!(new.directory.find_tenant("moved").unwrap().id, arrived);
     assert_eq!(new.store.keyring().tenants(), [TenantId::SYSTEM, arrived]);
+    assert_eq!(new.directory.domains().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_goes_on_after_the_power_was_cut() {
+    let (old, id) = acme().await;
+    let path = old.dir.path().join("acme.tenant");
+    old.export("acme", &path).await.unwrap();
+    let data = Path::new("/data");
+    let mut sim = SimDisk::empty(data);
+    let mut steps = Vec::new();
+    let cuts = [Cut::Lost, Cut::Torn(3), Cut::Lost, Cut::Torn(5), Cut::Kept];
+    let open = async |sim: &SimDisk, life: u64| {
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        Node::open(disk, data, NodeId(0), Epoch(life), tempfile::tempdir().unwrap()).await
+    };
+    for (life, cut) in (1..).zip(cuts) {
+        let node = open(&sim, life).await;
+        // After so many chunks the power goes, in the middle of whatever is being written then.
+        let (power, chunks) = (sim.clone(), life.min(3));
+        let disk = Hooked::disk(move |reads| {
+            if reads == 1 + 2 * chunks {
+                power.cut_after(Some(life));
+            }
+            Ok(())
+        });
+        let died = node.import_from(disk, &path, &Arrival::default()).await;
+        assert!(died.is_err() && sim.is_dead(), "{died:?}");
+        let image = sim.cut(cut);
+        drop(node);
+        sim = SimDisk::new(&image);
+        let node = open(&sim, life + 100).await;
+        steps.extend(node.under_way());
+        let image = sim.cut(Cut::Lost);
+        drop(node);
+        sim = SimDisk::new(&image);
+    }
+    came_further(&steps);
+    let node = open(&sim, 200).await;
+    let arrived = node.import(&path, None).await.unwrap();
+    assert_eq!(arrived, steps[0].0);
+    assert!(node.content(arrived) == old.content(id));
+    assert_eq!(node.directory.domains().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_goes_on_after_the_role_was_away() {
+    let (old, id) = acme().await;
+    let path = old.dir.path().join("acme.tenant");
+    old.export("acme", &path).await.unwrap();
+    let mut new = Node::new(0).await;
+    let control = Arc::clone(&new.control);
+    let disk = Hooked::disk(move |reads| {
+        if reads == 5 {
+            control.revoke();
+        }
+        Ok(())
+    });
+    let stopped = new.import_from(disk, &path, &Arrival::default()).await.unwrap_err();
+    assert!(matches!(stopped, CarryError::Interrupted(_)), "{stopped:?}");
+    let said = stopped.to_string();
+    assert!(said.contains("not primary") && said.contains("the same file"), "{said}");
+    let (begun, next) = new.under_way().unwrap();
+    assert!(next > 0);
+    // Without the role nothing goes on; with it, the rest does.
+    assert!(new.import(&path, None).await.is_err());
+    assert_eq!(new.under_way(), Some((begun, next)));
+    new.store.log().begin_epoch(Epoch(2)).await.unwrap();
+    let (lease, control) = PrimaryLease::mint(Epoch(2));
+    (new.lease, new.control) = (lease, Arc::new(control));
+    assert_eq!(new.import(&path, None).await.unwrap(), begun);
+    assert!(new.content(begun) == old.content(id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_that_was_given_away_meanwhile_is_said() {
+    let (old, id) = acme().await;
+    let path = old.dir.path().join("acme.tenant");
+    old.export("acme", &path).await.unwrap();
+    let new = Node::new(0).await;
+    let other = new.directory.create_tenant(&new.lease, "other").await.unwrap();
+    let (directory, lease) = (new.directory.clone(), new.lease.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let disk = Hooked::disk(move |reads| {
+        if reads == 5 {
+            runtime.block_on(directory.add_domain(&lease, other, "acme.test")).unwrap();
+        }
+        Ok(())
+    });
+    let said = new.import_from(disk, &path, &Arrival::default()).await.unwrap_err();
+    assert!(
+        matches!(&said, CarryError::TakenMeanwhile(what) if what == "domain acme.test"),
+        "{said}"
+    );
+    // Nothing leads to it yet; what it was given away to has it still.
+    assert_eq!(new.directory.domains().unwrap(), [("acme.test".to_owned(), other)]);
+    assert_eq!(new.directory.tenants().unwrap().len(), 1);
+    assert!(matches!(new.import(&path, None).await, Err(CarryError::Taken(_))));
+    new.directory.remove_domain(&new.lease, "acme.test").await.unwrap();
+    let arrived = new.import(&path, None).await.unwrap();
+    assert_eq!(new.store.keyring().tenants(), [TenantId::SYSTEM, other, arrived]);
+    assert!(new.content(arrived) == old.content(id));
+    assert_eq!(new.directory.domains().unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
