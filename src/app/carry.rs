@@ -32,7 +32,7 @@ impl Jobs {
                 directory.export_tenant(disk, &tenant, &file, &passphrase, &progress)
             };
             let said = match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(len)) => Ok(format!("exported, {len} bytes")),
+                Ok(Ok(came)) => Ok(format!("exported as of record {}, {} bytes", came.lsn, came.len)),
                 Ok(Err(e)) => Err(refused(&e)),
                 Err(e) => Err(failure("the export ended", &e)),
             };

@@ -16,7 +16,7 @@ mod standing;
 use crate::store::{Store, StoreError, WriteError};
 pub use administer::NewAppPassword;
 pub use authenticate::Login;
-pub use carry::{Arrival, CarryError, CarryProgress};
+pub use carry::{Arrival, CarryError, CarryProgress, Exported};
 pub use recent::{Known, Recent};
 pub use standing::Standing;
 use understudy_proto::directory::{self, AddressError, DirectoryRefusal};

@@ -13,6 +13,8 @@ mod import;
 #[cfg(test)]
 mod tests;
 
+pub use export::Exported;
+
 use crate::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -125,6 +127,9 @@ pub enum CarryError {
     /// The directory or the store.
     #[error(transparent)]
     Directory(#[from] super::DirectoryError),
+    /// No moment was found between two rounds of changes.
+    #[error("changes are being applied without a pause; try again when there are fewer")]
+    NoInstant,
     /// A change was not taken.
     #[error("the work stopped: {0}; an import goes on when the same file is given again")]
     Interrupted(String),

@@ -1,8 +1,10 @@
 //! A tenant from one store into another, and what stands in its way.
 
+use super::export::Instant;
 use super::*;
 use crate::base::secret::Secret;
 use crate::base::source::Source;
+use crate::base::task;
 use crate::directory::{Directory, DirectoryError, Login, Resolved};
 use crate::mail::{Envelope, Mail};
 use crate::store::disk::{Cut, Disk, DiskFile, Lock, Open, RealDisk, SimDisk};
@@ -12,15 +14,16 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tempfile::TempDir;
 use understudy_proto::carry::{self, ImportRules, KEY_IMPORT};
 use understudy_proto::codec;
 use understudy_proto::directory::DirectoryRules;
-use understudy_proto::id::{Epoch, NodeId, TenantId};
+use understudy_proto::id::{Epoch, Lsn, NodeId, TenantId};
 use understudy_proto::keys::{BodyAddress, Keys};
 use understudy_proto::mailbox::{Email, MailboxRules};
 use understudy_proto::queue::{Item as Queued, QueueRules};
+use understudy_proto::record::Kind;
 use understudy_proto::rule::Registry;
 
 struct Node {
@@ -101,7 +104,7 @@ impl Node {
         import.await.map(|tenant| tenant.id)
     }
 
-    async fn export(&self, name: &str, path: &Path) -> Result<u64, CarryError> {
+    async fn export(&self, name: &str, path: &Path) -> Result<Exported, CarryError> {
         let tenant = self.directory.find_tenant(name).unwrap();
         let (directory, path) = (self.directory.clone(), path.to_owned());
         let write = move || {
@@ -433,6 +436,54 @@ async fn a_domain_that_was_given_away_meanwhile_is_said() {
     assert_eq!(new.store.keyring().tenants(), [TenantId::SYSTEM, other, arrived]);
     assert!(new.content(arrived) == old.content(id));
     assert_eq!(new.directory.domains().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_is_of_one_record() {
+    let node = Node::new(0).await;
+    let id = node.directory.create_tenant(&node.lease, "acme").await.unwrap();
+    node.directory.add_domain(&node.lease, id, "acme.example").await.unwrap();
+    // Accounts and domains come and come.
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for writer in 0..4 {
+        let (directory, lease, stop) = (node.directory.clone(), node.lease.clone(), stop.clone());
+        writers.push(task::spawn("tests::accounts", async move {
+            for n in 0_u32.. {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let address = format!("p{n}.{writer}@acme.example");
+                directory.create_account(&lease, &address, "P").await.unwrap();
+                if writer == 0 {
+                    directory.add_domain(&lease, id, &format!("d{n}.example")).await.unwrap();
+                }
+            }
+        }));
+    }
+    let directory = node.directory.clone();
+    let looks = tokio::task::spawn_blocking(move || {
+        let look = |_| {
+            let Instant { lsn, domains, view } = directory.instant(id).unwrap();
+            (lsn, understudy_proto::directory::accounts(&view).unwrap().len(), domains.len())
+        };
+        (0..150).map(look).collect::<Vec<_>>()
+    });
+    let looks = looks.await.unwrap();
+    stop.store(true, Ordering::SeqCst);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    // The log says what there was at each record: one tenant, else one change for each.
+    assert!(looks[0].0 < looks[149].0);
+    for (lsn, accounts, domains) in looks {
+        let (mut of_tenant, mut of_system) = (0, 0);
+        let count = |tenant: TenantId, _: &[u8]| {
+            *if tenant == id { &mut of_tenant } else { &mut of_system } += 1;
+        };
+        node.store.changes(Kind::DIRECTORY, Lsn(0), lsn, count).unwrap();
+        assert_eq!((accounts, domains), (of_tenant, of_system - 1), "at record {lsn}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
