@@ -2,8 +2,9 @@
 
 use super::failure;
 use crate::base::task;
-use crate::directory::{Arrival, CarryError, CarryProgress, Directory};
+use crate::directory::{Arrival, CarryError, CarryProgress, Directory, Exported};
 use crate::ops::request::{Carried, Export, Failure, Import, Outcome};
+use crate::ops::status::{Role, State};
 use crate::store::PrimaryLease;
 use crate::store::disk::RealDisk;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ impl Jobs {
         directory: &Directory,
         tenant: Tenant,
         export: &Export,
+        from: Place,
     ) -> Outcome<Carried> {
         let (progress, came) = self.begin()?;
         let directory = directory.clone();
@@ -32,7 +34,7 @@ impl Jobs {
                 directory.export_tenant(disk, &tenant, &file, &passphrase, &progress)
             };
             let said = match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(came)) => Ok(format!("exported as of record {}, {} bytes", came.lsn, came.len)),
+                Ok(Ok(came)) => Ok(exported(came, from)),
                 Ok(Err(e)) => Err(refused(&e)),
                 Err(e) => Err(failure("the export ended", &e)),
             };
@@ -93,6 +95,36 @@ impl Jobs {
     }
 }
 
+/// Where an export was asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) role: Role,
+    pub(super) state: State,
+    /// It is primary, and nobody else can be.
+    pub(super) leads: bool,
+}
+
+fn exported(came: Exported, from: Place) -> String {
+    let Exported { len, lsn } = came;
+    let role = match from.role {
+        Role::Primary => "primary",
+        Role::Standby => "standby",
+        Role::None => "without a role",
+    };
+    let state = from.state;
+    let said = format!(
+        "exported as of record {lsn}, {len} bytes; this appliance was {role}, state {state}"
+    );
+    if from.leads {
+        return said;
+    }
+    format!(
+        "{said}\nWARNING: this appliance could not be sure to be the primary. What was acknowledged \
+         elsewhere after record {lsn} is not in the file. For a backup or a move, export on the \
+         primary: `understudy status` says who it is."
+    )
+}
+
 fn imported(tenant: &Tenant, arrival: &Arrival) -> String {
     let said = format!("imported as tenant {} ({})", tenant.name, tenant.id);
     if !arrival.without_domains {
@@ -105,4 +137,31 @@ fn imported(tenant: &Tenant, arrival: &Arrival) -> String {
 fn refused(e: &CarryError) -> Failure {
     log::warn!(err:% = e, runbook = "tenant-move"; "a tenant was not carried");
     Failure::new(e.to_string(), "docs/runbook/tenant-move.md says how a tenant is moved.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use understudy_proto::id::Lsn;
+
+    #[test]
+    fn an_export_says_where_it_was_made_and_warns_elsewhere_than_on_the_primary() {
+        let came = Exported { len: 1_234, lsn: Lsn(56) };
+        let said = |role, state, leads| exported(came, Place { role, state, leads });
+        let good = said(Role::Primary, State::Pair, true);
+        assert_eq!(
+            good,
+            "exported as of record 56, 1234 bytes; this appliance was primary, state PAIR"
+        );
+        for (role, state, words) in [
+            (Role::Standby, State::Joining, "was standby, state JOINING"),
+            (Role::None, State::Branched, "was without a role, state BRANCHED"),
+            // Its lease has run out: the other one may serve by now.
+            (Role::Primary, State::Pair, "was primary, state PAIR"),
+        ] {
+            let said = said(role, state, false);
+            assert!(said.contains(words) && said.contains("WARNING"), "{said}");
+            assert!(said.contains("after record 56"), "{said}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What operators ask over the control socket, done with the real rooms.
 
-use super::carry::Jobs;
+use super::carry::{Jobs, Place};
 use super::{Rooms, address, failure, report};
 use crate::base::clock;
 use crate::base::secret::Secret;
@@ -95,7 +95,11 @@ impl Operator for Desk {
 
     async fn tenant_export(&self, export: &Export) -> Outcome<Carried> {
         let tenant = self.0.directory.find_tenant(&export.tenant).map_err(refused)?;
-        self.1.export(&self.0.directory, tenant, export)
+        let pair = self.0.pair.status().borrow().clone();
+        let lease = self.0.pair.lease();
+        let leads = lease.is_some_and(|lease| lease.fresh(clock::mono()));
+        let (role, state) = (report::role(pair.pair.role), report::state(&pair));
+        self.1.export(&self.0.directory, tenant, export, Place { role, state, leads })
     }
 
     async fn tenant_import(&self, import: &Import) -> Outcome<Carried> {
