@@ -1,13 +1,12 @@
 //! The export or import of a tenant that an operator asked for: one at a time, beside all else.
 
 use super::failure;
-use crate::base::secret::Secret;
 use crate::base::task;
-use crate::directory::{CarryError, CarryProgress, Directory};
-use crate::ops::request::{Carried, Failure, Outcome};
+use crate::directory::{Arrival, CarryError, CarryProgress, Directory, Exported};
+use crate::ops::request::{Carried, Export, Failure, Import, Outcome};
+use crate::ops::status::{Role, State};
 use crate::store::PrimaryLease;
 use crate::store::disk::RealDisk;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use understudy_proto::directory::Tenant;
 
@@ -23,19 +22,19 @@ impl Jobs {
         &self,
         directory: &Directory,
         tenant: Tenant,
-        file: &Path,
-        passphrase: &Secret<String>,
+        export: &Export,
+        from: Place,
     ) -> Outcome<Carried> {
         let (progress, came) = self.begin()?;
-        let (directory, file) = (directory.clone(), file.to_owned());
-        let passphrase = passphrase.clone();
+        let directory = directory.clone();
+        let (file, passphrase) = (export.file.clone(), export.passphrase.clone());
         drop(task::spawn("tenant-export", async move {
             let write = move || {
                 let disk = Arc::new(RealDisk);
                 directory.export_tenant(disk, &tenant, &file, &passphrase, &progress)
             };
             let said = match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(len)) => Ok(format!("exported, {len} bytes")),
+                Ok(Ok(came)) => Ok(exported(came, from)),
                 Ok(Err(e)) => Err(refused(&e)),
                 Err(e) => Err(failure("the export ended", &e)),
             };
@@ -48,27 +47,19 @@ impl Jobs {
         &self,
         directory: &Directory,
         lease: PrimaryLease,
-        file: &Path,
-        passphrase: &Secret<String>,
-        name: Option<&str>,
+        import: &Import,
     ) -> Outcome<Carried> {
         let (progress, came) = self.begin()?;
-        let (directory, file) = (directory.clone(), file.to_owned());
-        let (passphrase, name) = (passphrase.clone(), name.map(str::to_owned));
+        let directory = directory.clone();
+        let (file, passphrase) = (import.file.clone(), import.passphrase.clone());
+        let (name, without_domains) = (import.name.clone(), import.without_domains);
         drop(task::spawn("tenant-import", async move {
             let disk = Arc::new(RealDisk);
-            let import = directory.import_tenant(
-                &lease,
-                disk,
-                &file,
-                passphrase,
-                name.as_deref(),
-                &progress,
-            );
-            let said = match import.await {
-                Ok(tenant) => Ok(format!("imported as tenant {} ({})", tenant.name, tenant.id)),
-                Err(e) => Err(refused(&e)),
-            };
+            let arrival = Arrival { name, without_domains };
+            let import =
+                directory.import_tenant(&lease, disk, &file, passphrase, &arrival, &progress);
+            let said = import.await.map(|tenant| imported(&tenant, &arrival));
+            let said = said.map_err(|e| refused(&e));
             *came.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
         }));
         self.progress()
@@ -104,7 +95,73 @@ impl Jobs {
     }
 }
 
+/// Where an export was asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) role: Role,
+    pub(super) state: State,
+    /// It is primary, and nobody else can be.
+    pub(super) leads: bool,
+}
+
+fn exported(came: Exported, from: Place) -> String {
+    let Exported { len, lsn } = came;
+    let role = match from.role {
+        Role::Primary => "primary",
+        Role::Standby => "standby",
+        Role::None => "without a role",
+    };
+    let state = from.state;
+    let said = format!(
+        "exported as of record {lsn}, {len} bytes; this appliance was {role}, state {state}"
+    );
+    if from.leads {
+        return said;
+    }
+    format!(
+        "{said}\nWARNING: this appliance could not be sure to be the primary. What was acknowledged \
+         elsewhere after record {lsn} is not in the file. For a backup or a move, export on the \
+         primary: `understudy status` says who it is."
+    )
+}
+
+fn imported(tenant: &Tenant, arrival: &Arrival) -> String {
+    let said = format!("imported as tenant {} ({})", tenant.name, tenant.id);
+    if !arrival.without_domains {
+        return said;
+    }
+    let suffix = Arrival::suffix(tenant.id);
+    format!("{said}, beside whoever has its domains: all its addresses end in .{suffix}")
+}
+
 fn refused(e: &CarryError) -> Failure {
     log::warn!(err:% = e, runbook = "tenant-move"; "a tenant was not carried");
     Failure::new(e.to_string(), "docs/runbook/tenant-move.md says how a tenant is moved.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use understudy_proto::id::Lsn;
+
+    #[test]
+    fn an_export_says_where_it_was_made_and_warns_elsewhere_than_on_the_primary() {
+        let came = Exported { len: 1_234, lsn: Lsn(56) };
+        let said = |role, state, leads| exported(came, Place { role, state, leads });
+        let good = said(Role::Primary, State::Pair, true);
+        assert_eq!(
+            good,
+            "exported as of record 56, 1234 bytes; this appliance was primary, state PAIR"
+        );
+        for (role, state, words) in [
+            (Role::Standby, State::Joining, "was standby, state JOINING"),
+            (Role::None, State::Branched, "was without a role, state BRANCHED"),
+            // Its lease has run out: the other one may serve by now.
+            (Role::Primary, State::Pair, "was primary, state PAIR"),
+        ] {
+            let said = said(role, state, false);
+            assert!(said.contains(words) && said.contains("WARNING"), "{said}");
+            assert!(said.contains("after record 56"), "{said}");
+        }
+    }
 }

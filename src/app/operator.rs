@@ -1,20 +1,20 @@
 //! What operators ask over the control socket, done with the real rooms.
 
-use super::carry::Jobs;
+use super::carry::{Jobs, Place};
 use super::{Rooms, address, failure, report};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::DirectoryError;
 use crate::ops::request::{
     AccountEntry, AddressEntry, AliasEntry, BranchEntry, Carried, CredentialEntry, DomainEntry,
-    Failure, LostEntry, MadePassword, Operator, Outcome, QueueEntry, TenantEntry, Token,
+    Export, Failure, Import, LostEntry, MadePassword, Operator, Outcome, QueueEntry, TenantEntry,
+    Token,
 };
 use crate::ops::status::StatusReport;
 use crate::pair::formation;
 use crate::store::PrimaryLease;
 use crate::vrrp::Vrrp;
 use std::collections::BTreeMap;
-use std::path::Path;
 use understudy_proto::directory::{PASSWORD, Tenant};
 use understudy_proto::id::TenantId;
 use understudy_proto::merge;
@@ -93,23 +93,17 @@ impl Operator for Desk {
         Ok(entries)
     }
 
-    async fn tenant_export(
-        &self,
-        tenant: &str,
-        file: &Path,
-        passphrase: &Secret<String>,
-    ) -> Outcome<Carried> {
-        let tenant = self.0.directory.find_tenant(tenant).map_err(refused)?;
-        self.1.export(&self.0.directory, tenant, file, passphrase)
+    async fn tenant_export(&self, export: &Export) -> Outcome<Carried> {
+        let tenant = self.0.directory.find_tenant(&export.tenant).map_err(refused)?;
+        let pair = self.0.pair.status().borrow().clone();
+        let lease = self.0.pair.lease();
+        let leads = lease.is_some_and(|lease| lease.fresh(clock::mono()));
+        let (role, state) = (report::role(pair.pair.role), report::state(&pair));
+        self.1.export(&self.0.directory, tenant, export, Place { role, state, leads })
     }
 
-    async fn tenant_import(
-        &self,
-        file: &Path,
-        passphrase: &Secret<String>,
-        name: Option<&str>,
-    ) -> Outcome<Carried> {
-        self.1.import(&self.0.directory, self.lease()?, file, passphrase, name)
+    async fn tenant_import(&self, import: &Import) -> Outcome<Carried> {
+        self.1.import(&self.0.directory, self.lease()?, import)
     }
 
     async fn tenant_progress(&self) -> Outcome<Carried> {

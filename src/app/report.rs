@@ -72,7 +72,7 @@ pub(super) fn report(rooms: &Rooms) -> StatusReport {
     }
 }
 
-fn state(pair: &PairStatus) -> State {
+pub(super) fn state(pair: &PairStatus) -> State {
     match pair.pair.state {
         _ if pair.standalone => State::Standalone,
         machine::State::Pair => State::Pair,
@@ -83,7 +83,7 @@ fn state(pair: &PairStatus) -> State {
     }
 }
 
-fn role(role: machine::Role) -> Role {
+pub(super) fn role(role: machine::Role) -> Role {
     match role {
         machine::Role::Primary => Role::Primary,
         machine::Role::Standby => Role::Standby,

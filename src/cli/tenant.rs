@@ -37,6 +37,10 @@ pub(super) enum Command {
         /// Another name than the tenant had.
         #[arg(long = "as")]
         name: Option<String>,
+        /// Beside the tenant that has its domains: a@b.example becomes a@b.example.tenantID.invalid,
+        /// for sign-in too. No mail for its domains reaches it.
+        #[arg(long)]
+        without_domains: bool,
     },
 }
 
@@ -51,9 +55,10 @@ pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
             let (file, passphrase) = (whole(&file)?, passphrase(passphrase_file.as_deref())?);
             follow(config, &Request::TenantExport(Export { tenant: name, file, passphrase }))
         }
-        Command::Import { file, passphrase_file, name } => {
+        Command::Import { file, passphrase_file, name, without_domains } => {
             let (file, passphrase) = (whole(&file)?, passphrase(passphrase_file.as_deref())?);
-            follow(config, &Request::TenantImport(Import { file, passphrase, name }))
+            let import = Import { file, passphrase, name, without_domains };
+            follow(config, &Request::TenantImport(import))
         }
     }
 }

@@ -16,7 +16,7 @@ mod standing;
 use crate::store::{Store, StoreError, WriteError};
 pub use administer::NewAppPassword;
 pub use authenticate::Login;
-pub use carry::{CarryError, CarryProgress};
+pub use carry::{Arrival, CarryError, CarryProgress, Exported};
 pub use recent::{Known, RENEW_EVERY, Recent};
 pub use standing::Standing;
 use understudy_proto::directory::{self, AddressError, DirectoryRefusal};

@@ -13,7 +13,7 @@ use crate::base::secret::{Secret, serialize_exposed};
 use crate::ops::status::StatusReport;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What an operator asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,6 +107,9 @@ pub struct Import {
     pub passphrase: Secret<String>,
     /// Another name than the file's.
     pub name: Option<String>,
+    /// Its domains are another tenant's here: it gets none of them.
+    #[serde(default)]
+    pub without_domains: bool,
 }
 
 /// Restricts a list.
@@ -493,19 +496,9 @@ pub trait Operator: Send + Sync + 'static {
     /// All tenants.
     fn tenant_list(&self) -> impl Future<Output = Outcome<Vec<TenantEntry>>> + Send;
     /// Begins to write a tenant into a file.
-    fn tenant_export(
-        &self,
-        tenant: &str,
-        file: &Path,
-        passphrase: &Secret<String>,
-    ) -> impl Future<Output = Outcome<Carried>> + Send;
+    fn tenant_export(&self, export: &Export) -> impl Future<Output = Outcome<Carried>> + Send;
     /// Begins to make a tenant from a file.
-    fn tenant_import(
-        &self,
-        file: &Path,
-        passphrase: &Secret<String>,
-        name: Option<&str>,
-    ) -> impl Future<Output = Outcome<Carried>> + Send;
+    fn tenant_import(&self, import: &Import) -> impl Future<Output = Outcome<Carried>> + Send;
     /// How far the last export or import is, or why it failed.
     fn tenant_progress(&self) -> impl Future<Output = Outcome<Carried>> + Send;
     /// Adds a domain to a tenant.
@@ -587,12 +580,8 @@ async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
         Request::Status => o.status().await.map(|s| Answer::Status(Box::new(s))),
         Request::TenantCreate(r) => o.tenant_create(&r.name).await.map(done),
         Request::TenantList => o.tenant_list().await.map(Answer::Tenants),
-        Request::TenantExport(r) => {
-            o.tenant_export(&r.tenant, &r.file, &r.passphrase).await.map(Answer::Carried)
-        }
-        Request::TenantImport(r) => {
-            o.tenant_import(&r.file, &r.passphrase, r.name.as_deref()).await.map(Answer::Carried)
-        }
+        Request::TenantExport(r) => o.tenant_export(r).await.map(Answer::Carried),
+        Request::TenantImport(r) => o.tenant_import(r).await.map(Answer::Carried),
         Request::TenantProgress => o.tenant_progress().await.map(Answer::Carried),
         Request::DomainAdd(r) => o.domain_add(&r.tenant, &r.domain).await.map(done),
         Request::DomainList(r) => o.domain_list(r.tenant.as_deref()).await.map(Answer::Domains),

@@ -243,6 +243,21 @@ impl Store {
         ReadView::new(inner.view(&slot)?)
     }
 
+    /// Snapshots of the tenant's rows and of the system's as the same record left them, and that
+    /// record. `None`: changes are being applied just now, ask again. Blocks.
+    pub fn read_with_system(
+        &self,
+        tenant: TenantId,
+    ) -> Result<Option<(ReadView, ReadView, Lsn)>, StoreError> {
+        let inner = self.inner();
+        if tenant == TenantId::SYSTEM {
+            return Err(StoreError::UnknownTenant(tenant));
+        }
+        let (slot, system) = (inner.known_slot(tenant)?, inner.known_slot(TenantId::SYSTEM)?);
+        let (view, system) = (inner.view(&slot)?, inner.view(&system)?);
+        ReadView::of_one_record(&view, &system, || inner.log.applied())
+    }
+
     /// Waits until the tenant's change `lsn` is visible to [`Store::read`].
     pub async fn applied(&self, tenant: TenantId, lsn: Lsn) -> Result<(), StoreError> {
         let inner = self.inner();

@@ -1,15 +1,16 @@
 //! A file into a tenant: step by step, each a change of its own.
 
 use super::file::Reader;
-use super::{BODIES_PER_STEP, BODY_ROWS_MAX, CarryError, CarryProgress, Item};
+use super::{Arrival, BODIES_PER_STEP, BODY_ROWS_MAX, CarryError, CarryProgress, Item};
 use crate::base::secret::Secret;
 use crate::directory::{Directory, DirectoryError};
 use crate::store::disk::Disk;
 use crate::store::{PrimaryLease, WriteError};
 use std::path::Path;
 use std::sync::Arc;
-use understudy_proto::carry::{self, Import, Step};
-use understudy_proto::directory::{self, CreateTenant, Tenant};
+use understudy_proto::carry::{self, Import, Row, Step};
+use understudy_proto::codec::DecodeError;
+use understudy_proto::directory::{self, CreateTenant, DirectoryRefusal, Tenant};
 use understudy_proto::id::{TenantId, UploadId};
 
 /// Ids that are tried for a tenant before it is given up: those in between hold imports that were
@@ -17,15 +18,15 @@ use understudy_proto::id::{TenantId, UploadId};
 const IDS_MAX: usize = 1_000;
 
 impl Directory {
-    /// Fills a new tenant from the file at `path` and gives it its domains. `name`: another name than
-    /// the file's. Given the same file again, it goes on where it was interrupted.
+    /// Fills a new tenant from the file at `path` and gives it its domains. Given the same file again,
+    /// and the same of [`Arrival::without_domains`], it goes on where it was interrupted.
     pub async fn import_tenant(
         &self,
         lease: &PrimaryLease,
         disk: Arc<dyn Disk>,
         path: &Path,
         passphrase: Secret<String>,
-        name: Option<&str>,
+        arrival: &Arrival,
         progress: &CarryProgress,
     ) -> Result<Tenant, CarryError> {
         let owned = path.to_owned();
@@ -37,21 +38,36 @@ impl Directory {
         let Some(Item::Head { name: theirs, domains, .. }) = source.next(progress).await? else {
             return Err(CarryError::Format);
         };
-        let name = name.unwrap_or(&theirs).to_owned();
-        let file = source.id();
+        let name = arrival.name.clone().unwrap_or(theirs);
+        let file = arrival.identity(source.id());
         let id = match self.import_under_way(file)? {
             Some(id) => id,
             None => self.fresh_tenant()?,
         };
+        let suffix = arrival.without_domains.then(|| Arrival::suffix(id));
+        let domains = match &suffix {
+            Some(suffix) => renamed(&domains, suffix)?,
+            None => domains,
+        };
         self.refuse_what_is_here(id, &name, &domains)?;
         let version = self.store.keyring().add(id)?;
         self.replicated(lease, version).await?;
-        let mut filling = Filling { directory: self, lease, id, file, number: 0, next: 0 };
+        let mut filling = Filling { directory: self, lease, id, file, suffix, number: 0, next: 0 };
         filling.next = carry::progress(&self.store.read(id)?)
             .map_err(DirectoryError::from)?
             .map_or(0, |at| at.next);
         filling.fill(&mut source, progress).await?;
-        self.give_domains(lease, id, &name, &domains).await?;
+        // It took its time: what was free then may be given away now.
+        let meanwhile = |e| match e {
+            CarryError::Taken(what)
+            | CarryError::Directory(DirectoryError::Refused(DirectoryRefusal::Exists(what))) => {
+                CarryError::TakenMeanwhile(what)
+            }
+            CarryError::Directory(DirectoryError::NotWritten(why)) => CarryError::Interrupted(why),
+            e => e,
+        };
+        self.refuse_what_is_here(id, &name, &domains).map_err(meanwhile)?;
+        self.give_domains(lease, id, &name, &domains).await.map_err(meanwhile)?;
         filling.step(Step::Finish).await?;
         self.find_tenant(&id.to_string()).map_err(Into::into)
     }
@@ -115,14 +131,22 @@ impl Directory {
             let command = CreateTenant { id, name: name.to_owned() };
             self.write(lease, TenantId::SYSTEM, command).await?;
         }
-        let here = self.domains()?;
         for domain in domains {
-            if here.iter().all(|(known, _)| known != domain) {
+            let system = self.store.read(TenantId::SYSTEM)?;
+            let owner = directory::domain_owner(&system, domain).map_err(DirectoryError::from)?;
+            if owner != Some(id) {
                 self.add_domain(lease, id, domain).await?;
             }
         }
         Ok(())
     }
+}
+
+/// The domains, each with `.suffix` at its end.
+fn renamed(domains: &[String], suffix: &str) -> Result<Vec<String>, CarryError> {
+    let longer = |domain: &String| directory::canonical_domain(&format!("{domain}.{suffix}"));
+    let domains: Result<_, _> = domains.iter().map(longer).collect();
+    domains.map_err(|e: directory::AddressError| CarryError::Directory(e.into()))
 }
 
 /// The file, read in threads that may block.
@@ -151,6 +175,8 @@ struct Filling<'a> {
     lease: &'a PrimaryLease,
     id: TenantId,
     file: [u8; 16],
+    /// What its domains end in if they are not the file's.
+    suffix: Option<String>,
     /// The step at hand; the file gives the same steps each time.
     number: u64,
     /// The first that was not taken before.
@@ -173,6 +199,7 @@ impl Filling<'_> {
                     if piece.iter().any(|(key, _)| carry::is_forged(key)) {
                         return Err(CarryError::Format);
                     }
+                    let piece = self.renamed(piece)?;
                     self.step(Step::Rows(piece)).await?;
                 }
                 Item::Body { rows, size } => {
@@ -199,6 +226,13 @@ impl Filling<'_> {
                 Item::Head { .. } | Item::Part(_) => return Err(CarryError::Format),
             }
         }
+    }
+
+    fn renamed(&self, rows: Vec<Row>) -> Result<Vec<Row>, CarryError> {
+        let Some(suffix) = &self.suffix else { return Ok(rows) };
+        let renamed: Result<_, DecodeError> =
+            rows.into_iter().map(|row| carry::renamed(suffix, row)).collect();
+        renamed.map_err(|_damaged| CarryError::Format)
     }
 
     /// Uploads a body whose parts follow, unless the step that it belongs to was taken before.

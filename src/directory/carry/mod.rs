@@ -13,12 +13,15 @@ mod import;
 #[cfg(test)]
 mod tests;
 
+pub use export::Exported;
+
 use crate::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use understudy_proto::carry::Row;
+use understudy_proto::id::TenantId;
 
 /// Rows of one item, in bytes: well below what one change may hold.
 const ROWS_LEN: usize = 160 * 1024;
@@ -51,6 +54,30 @@ enum Item {
         rows: u64,
         bodies: u64,
     },
+}
+
+/// What a tenant that arrives becomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Another name than the file's.
+    pub name: Option<String>,
+    /// Its domains are another tenant's here: its own end in [`Arrival::suffix`] instead, so that
+    /// nothing that is meant for the other reaches it, and its people sign in by the longer address.
+    pub without_domains: bool,
+}
+
+impl Arrival {
+    /// What the domains of `tenant` end in if it has none of the file's. Nobody can own such a domain
+    /// (RFC 6761 6.4), and no other tenant here is given it.
+    #[must_use]
+    pub fn suffix(tenant: TenantId) -> String {
+        format!("tenant{tenant}.invalid")
+    }
+
+    /// Which import it is: another arrival of the same file does not go on with it.
+    fn identity(&self, file: [u8; 16]) -> [u8; 16] {
+        if self.without_domains { file.map(|byte| !byte) } else { file }
+    }
 }
 
 /// Why a tenant does not travel.
@@ -86,19 +113,34 @@ pub enum CarryError {
         at: u64,
     },
     /// Names that are given already.
-    #[error("here already: {0}; remove it, or import under another name (--as)")]
+    #[error(
+        "here already: {0}; give the tenant another name (--as), and if the domains are another \
+         tenant's, import it without them (--without-domains)"
+    )]
     Taken(String),
+    /// Names that were given away while the import ran.
+    #[error(
+        "while the import ran, another tenant took {0}; all else is here: free it, then give the same \
+         file again to go on"
+    )]
+    TakenMeanwhile(String),
     /// The directory or the store.
     #[error(transparent)]
     Directory(#[from] super::DirectoryError),
+    /// No moment was found between two rounds of changes.
+    #[error("changes are being applied without a pause; try again when there are fewer")]
+    NoInstant,
     /// A change was not taken.
-    #[error("the import stopped: {0}; give the same file again to go on")]
+    #[error("the work stopped: {0}; an import goes on when the same file is given again")]
     Interrupted(String),
 }
 
 impl From<StoreError> for CarryError {
     fn from(e: StoreError) -> Self {
-        Self::Directory(e.into())
+        match e {
+            StoreError::NotPrimary | StoreError::Stopped => Self::Interrupted(e.to_string()),
+            e => Self::Directory(e.into()),
+        }
     }
 }
 

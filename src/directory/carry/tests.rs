@@ -1,22 +1,29 @@
 //! A tenant from one store into another, and what stands in its way.
 
+use super::export::Instant;
 use super::*;
 use crate::base::secret::Secret;
-use crate::directory::{Directory, DirectoryError, Login};
+use crate::base::source::Source;
+use crate::base::task;
+use crate::directory::{Directory, DirectoryError, Login, Resolved};
 use crate::mail::{Envelope, Mail};
-use crate::store::disk::{Disk, RealDisk};
+use crate::store::disk::{Cut, Disk, DiskFile, Lock, Open, RealDisk, SimDisk};
 use crate::store::{LeaseControl, PrimaryLease, Store, StoreOptions};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tempfile::TempDir;
 use understudy_proto::carry::{self, ImportRules, KEY_IMPORT};
 use understudy_proto::codec;
 use understudy_proto::directory::DirectoryRules;
-use understudy_proto::id::{Epoch, NodeId, TenantId};
+use understudy_proto::id::{Epoch, Lsn, NodeId, TenantId};
 use understudy_proto::keys::{BodyAddress, Keys};
 use understudy_proto::mailbox::{Email, MailboxRules};
 use understudy_proto::queue::{Item as Queued, QueueRules};
+use understudy_proto::record::Kind;
 use understudy_proto::rule::Registry;
 
 struct Node {
@@ -25,26 +32,40 @@ struct Node {
     directory: Directory,
     mail: Mail,
     lease: PrimaryLease,
-    _control: LeaseControl,
+    control: Arc<LeaseControl>,
 }
 
 impl Node {
     async fn new(node: u8) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut options = StoreOptions::new(dir.path(), NodeId(node));
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        Self::open(Arc::new(RealDisk), &data, NodeId(node), Epoch(1), dir).await
+    }
+
+    /// A node on the data in `data`, which reigns alone. `dir`: for the files that are carried.
+    async fn open(
+        disk: Arc<dyn Disk>,
+        data: &Path,
+        node: NodeId,
+        epoch: Epoch,
+        dir: TempDir,
+    ) -> Self {
+        let mut options = StoreOptions::new(data, node);
         options.segment_len = 1 << 20;
+        options.fatal = Arc::new(|_why| ());
         let registry = Registry::default()
             .with(DirectoryRules)
             .with(MailboxRules)
             .with(QueueRules)
             .with(ImportRules);
-        let store = Store::open(Arc::new(RealDisk), options, registry).unwrap();
-        store.log().begin_epoch(Epoch(1)).await.unwrap();
+        let store = Store::open(disk, options, registry).unwrap();
+        store.log().begin_epoch(epoch).await.unwrap();
         store.log().commit_alone(true);
         store.keyring().mark_replicated(u64::MAX);
-        let (lease, control) = PrimaryLease::mint(Epoch(1));
+        let (lease, control) = PrimaryLease::mint(epoch);
         let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
-        Self { dir, store, directory, mail, lease, _control: control }
+        Self { dir, store, directory, mail, lease, control: Arc::new(control) }
     }
 
     async fn send(&self, login: &Login, to: &[&Login], remote: &[&str], text: &str) {
@@ -67,14 +88,23 @@ impl Node {
     }
 
     async fn import(&self, path: &Path, name: Option<&str>) -> Result<TenantId, CarryError> {
+        let arrival = Arrival { name: name.map(str::to_owned), without_domains: false };
+        self.import_from(Arc::new(RealDisk), path, &arrival).await
+    }
+
+    async fn import_from(
+        &self,
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        arrival: &Arrival,
+    ) -> Result<TenantId, CarryError> {
         let progress = CarryProgress::default();
-        let disk = Arc::new(RealDisk);
         let import =
-            self.directory.import_tenant(&self.lease, disk, path, secret(), name, &progress);
+            self.directory.import_tenant(&self.lease, disk, path, secret(), arrival, &progress);
         import.await.map(|tenant| tenant.id)
     }
 
-    async fn export(&self, name: &str, path: &Path) -> Result<u64, CarryError> {
+    async fn export(&self, name: &str, path: &Path) -> Result<Exported, CarryError> {
         let tenant = self.directory.find_tenant(name).unwrap();
         let (directory, path) = (self.directory.clone(), path.to_owned());
         let write = move || {
@@ -173,28 +203,287 @@ async fn a_tenant_arrives_as_it_left() {
     assert!(taken.contains("domain acme.example, domain acme.test"), "{taken}");
 }
 
+/// What the hook does, told how many reads came before.
+type Hook = dyn Fn(u64) -> io::Result<()> + Send + Sync;
+
+/// Where the file lies: something happens while it is read, always at the same place. After the head,
+/// each chunk is two reads.
+#[derive(Clone)]
+struct Hooked {
+    hook: Arc<Hook>,
+    reads: Arc<AtomicU64>,
+    file: Option<Arc<dyn DiskFile>>,
+}
+
+impl Hooked {
+    fn disk(hook: impl Fn(u64) -> io::Result<()> + Send + Sync + 'static) -> Arc<dyn Disk> {
+        Arc::new(Self { hook: Arc::new(hook), reads: Arc::default(), file: None })
+    }
+
+    /// Nothing can be read once so many chunks were.
+    fn stop_after(chunks: u64) -> Arc<dyn Disk> {
+        Self::disk(move |reads| if reads < 1 + 2 * chunks { Ok(()) } else { no() })
+    }
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+fn no<T>() -> io::Result<T> {
+    Err(io::Error::other("the hook says so"))
+}
+
+impl DiskFile for Hooked {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        (self.hook)(self.reads.fetch_add(1, Ordering::SeqCst))?;
+        self.file.as_ref().map_or_else(no, |file| file.read_at(offset, out))
+    }
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        no()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.as_ref().map_or_else(no, |file| file.len())
+    }
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        no()
+    }
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        no()
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        no()
+    }
+}
+
+impl Disk for Hooked {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let file = Some(RealDisk.open(path, how)?);
+        Ok(Arc::new(Self { file, ..self.clone() }))
+    }
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn is_dir(&self, _: &Path) -> io::Result<bool> {
+        no()
+    }
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+        no()
+    }
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        no()
+    }
+    fn free(&self, _: &Path) -> io::Result<u64> {
+        no()
+    }
+    fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        no()
+    }
+}
+
+impl Node {
+    /// The one tenant that is being filled, and the step that comes next; nothing else shows of it.
+    fn under_way(&self) -> Option<(TenantId, u64)> {
+        assert!(self.directory.tenants().unwrap().is_empty());
+        assert!(self.directory.domains().unwrap().is_empty());
+        let ids = self.store.keyring().tenants();
+        assert!(ids.len() <= 2, "one after the other was begun: {ids:?}");
+        let id = ids.into_iter().find(|id| *id != TenantId::SYSTEM)?;
+        let at = carry::progress(&self.store.read(id).unwrap()).unwrap()?;
+        Some((id, at.next))
+    }
+}
+
+/// An import that always stops a chunk later than before has come further each time, or as far.
+fn came_further(steps: &[(TenantId, u64)]) {
+    assert!(steps.len() >= 3, "{steps:?}");
+    assert!(steps.is_sorted_by(|a, b| a.0 == b.0 && a.1 <= b.1), "{steps:?}");
+    assert!(steps[0].1 > 0 && steps[0].1 < steps[steps.len() - 1].1, "{steps:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_that_was_interrupted_goes_on() {
     let (old, id) = acme().await;
     let path = old.dir.path().join("acme.tenant");
     old.export("acme", &path).await.unwrap();
     let new = Node::new(0).await;
-    // It stops at whatever it has come to when its future is dropped.
-    let mut rounds = 0;
+    let arrival = Arrival { name: Some("moved".to_owned()), without_domains: false };
+    let mut steps = Vec::new();
+    let mut chunks = 0;
     let arrived = loop {
-        rounds += 1;
-        let most = std::time::Duration::from_millis(100 + 150 * rounds);
-        match tokio::time::timeout(most, new.import(&path, Some("moved"))).await {
-            Ok(arrived) => break arrived.unwrap(),
-            Err(_) => {
-                let here = new.directory.tenants().unwrap();
-                assert!(here.is_empty() || new.directory.domains().unwrap().len() <= 2);
-            }
+        match new.import_from(Hooked::stop_after(chunks), &path, &arrival).await {
+            Ok(arrived) => break arrived,
+            Err(CarryError::Io { .. }) => steps.extend(new.under_way()),
+            Err(e) => panic!("{e}"),
         }
+        chunks += 1;
     };
-    assert!(new.content(arrived) == old.content(id), "after {rounds} attempts");
+    came_further(&steps);
+    assert!(new.content(arrived) == old.content(id), "after {chunks} attempts");
     assert_eq!(new.directory.find_tenant("moved").unwrap().id, arrived);
     assert_eq!(new.store.keyring().tenants(), [TenantId::SYSTEM, arrived]);
+    assert_eq!(new.directory.domains().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_goes_on_after_the_power_was_cut() {
+    let (old, id) = acme().await;
+    let path = old.dir.path().join("acme.tenant");
+    old.export("acme", &path).await.unwrap();
+    let data = Path::new("/data");
+    let mut sim = SimDisk::empty(data);
+    let mut steps = Vec::new();
+    let cuts = [Cut::Lost, Cut::Torn(3), Cut::Lost, Cut::Torn(5), Cut::Kept];
+    let open = async |sim: &SimDisk, life: u64| {
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        Node::open(disk, data, NodeId(0), Epoch(life), tempfile::tempdir().unwrap()).await
+    };
+    for (life, cut) in (1..).zip(cuts) {
+        let node = open(&sim, life).await;
+        // After so many chunks the power goes, in the middle of whatever is being written then.
+        let (power, chunks) = (sim.clone(), life.min(3));
+        let disk = Hooked::disk(move |reads| {
+            if reads == 1 + 2 * chunks {
+                power.cut_after(Some(life));
+            }
+            Ok(())
+        });
+        let died = node.import_from(disk, &path, &Arrival::default()).await;
+        assert!(died.is_err() && sim.is_dead(), "{died:?}");
+        let image = sim.cut(cut);
+        drop(node);
+        sim = SimDisk::new(&image);
+        let node = open(&sim, life + 100).await;
+        steps.extend(node.under_way());
+        let image = sim.cut(Cut::Lost);
+        drop(node);
+        sim = SimDisk::new(&image);
+    }
+    came_further(&steps);
+    let node = open(&sim, 200).await;
+    let arrived = node.import(&path, None).await.unwrap();
+    assert_eq!(arrived, steps[0].0);
+    assert!(node.content(arrived) == old.content(id));
+    assert_eq!(node.directory.domains().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_goes_on_after_the_role_was_away() {
+    let (old, id) = acme().await;
+    let path = old.dir.path().join("acme.tenant");
+    old.export("acme", &path).await.unwrap();
+    let mut new = Node::new(0).await;
+    let control = Arc::clone(&new.control);
+    let disk = Hooked::disk(move |reads| {
+        if reads == 5 {
+            control.revoke();
+        }
+        Ok(())
+    });
+    let stopped = new.import_from(disk, &path, &Arrival::default()).await.unwrap_err();
+    assert!(matches!(stopped, CarryError::Interrupted(_)), "{stopped:?}");
+    let said = stopped.to_string();
+    assert!(said.contains("not primary") && said.contains("the same file"), "{said}");
+    let (begun, next) = new.under_way().unwrap();
+    assert!(next > 0);
+    // Without the role nothing goes on; with it, the rest does.
+    assert!(new.import(&path, None).await.is_err());
+    assert_eq!(new.under_way(), Some((begun, next)));
+    new.store.log().begin_epoch(Epoch(2)).await.unwrap();
+    let (lease, control) = PrimaryLease::mint(Epoch(2));
+    (new.lease, new.control) = (lease, Arc::new(control));
+    assert_eq!(new.import(&path, None).await.unwrap(), begun);
+    assert!(new.content(begun) == old.content(id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_that_was_given_away_meanwhile_is_said() {
+    let (old, id) = acme().await;
+    let path = old.dir.path().join("acme.tenant");
+    old.export("acme", &path).await.unwrap();
+    let new = Node::new(0).await;
+    let other = new.directory.create_tenant(&new.lease, "other").await.unwrap();
+    let (directory, lease) = (new.directory.clone(), new.lease.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let disk = Hooked::disk(move |reads| {
+        if reads == 5 {
+            runtime.block_on(directory.add_domain(&lease, other, "acme.test")).unwrap();
+        }
+        Ok(())
+    });
+    let said = new.import_from(disk, &path, &Arrival::default()).await.unwrap_err();
+    assert!(
+        matches!(&said, CarryError::TakenMeanwhile(what) if what == "domain acme.test"),
+        "{said}"
+    );
+    // Nothing leads to it yet; what it was given away to has it still.
+    assert_eq!(new.directory.domains().unwrap(), [("acme.test".to_owned(), other)]);
+    assert_eq!(new.directory.tenants().unwrap().len(), 1);
+    assert!(matches!(new.import(&path, None).await, Err(CarryError::Taken(_))));
+    new.directory.remove_domain(&new.lease, "acme.test").await.unwrap();
+    let arrived = new.import(&path, None).await.unwrap();
+    assert_eq!(new.store.keyring().tenants(), [TenantId::SYSTEM, other, arrived]);
+    assert!(new.content(arrived) == old.content(id));
+    assert_eq!(new.directory.domains().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_is_of_one_record() {
+    let node = Node::new(0).await;
+    let id = node.directory.create_tenant(&node.lease, "acme").await.unwrap();
+    node.directory.add_domain(&node.lease, id, "acme.example").await.unwrap();
+    // Accounts and domains come and come.
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for writer in 0..4 {
+        let (directory, lease, stop) = (node.directory.clone(), node.lease.clone(), stop.clone());
+        writers.push(task::spawn("tests::accounts", async move {
+            for n in 0_u32.. {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let address = format!("p{n}.{writer}@acme.example");
+                directory.create_account(&lease, &address, "P").await.unwrap();
+                if writer == 0 {
+                    directory.add_domain(&lease, id, &format!("d{n}.example")).await.unwrap();
+                }
+            }
+        }));
+    }
+    let directory = node.directory.clone();
+    let looks = tokio::task::spawn_blocking(move || {
+        let look = |_| {
+            let Instant { lsn, domains, view } = directory.instant(id).unwrap();
+            (lsn, understudy_proto::directory::accounts(&view).unwrap().len(), domains.len())
+        };
+        (0..150).map(look).collect::<Vec<_>>()
+    });
+    let looks = looks.await.unwrap();
+    stop.store(true, Ordering::SeqCst);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    // The log says what there was at each record: one tenant, else one change for each.
+    assert!(looks[0].0 < looks[149].0);
+    for (lsn, accounts, domains) in looks {
+        let (mut of_tenant, mut of_system) = (0, 0);
+        let count = |tenant: TenantId, _: &[u8]| {
+            *if tenant == id { &mut of_tenant } else { &mut of_system } += 1;
+        };
+        node.store.changes(Kind::DIRECTORY, Lsn(0), lsn, count).unwrap();
+        assert_eq!((accounts, domains), (of_tenant, of_system - 1), "at record {lsn}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,4 +506,90 @@ async fn what_does_not_fit_is_refused_and_changes_nothing() {
     control.revoke();
     let refused = new.directory.create_tenant(&lease, "late").await;
     assert!(matches!(refused, Err(DirectoryError::NotWritten(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_branch_had_is_recovered_as_its_runbook_says() {
+    // On both sides a tenant of the same name, filled differently; one of the two serves.
+    let (branch, id) = acme().await;
+    let (directory, lease) = (&branch.directory, &branch.lease);
+    let phone = directory.add_app_password(lease, "b@acme.example", "tablet").await.unwrap().plain;
+    let pair = Node::new(1).await;
+    let serving = pair.directory.create_tenant(&pair.lease, "acme").await.unwrap();
+    pair.directory.add_domain(&pair.lease, serving, "acme.example").await.unwrap();
+    let ours = pair.directory.create_account(&pair.lease, "b@acme.example", "B").await.unwrap();
+    let own = pair.directory.add_app_password(&pair.lease, "b@acme.example", "own").await.unwrap();
+    // Export on the branch, import here under another name: the name alone does not help.
+    let path = branch.dir.path().join("acme.tenant");
+    branch.export("acme", &path).await.unwrap();
+    let before = branch.content(id);
+    let name = Some("acme of the branch");
+    let refused = pair.import(&path, name).await.unwrap_err().to_string();
+    assert!(refused.contains("--without-domains"), "{refused}");
+    let arrival = Arrival { name: name.map(str::to_owned), without_domains: true };
+    let disk = || Arc::new(RealDisk);
+    let arrived = pair.import_from(disk(), &path, &arrival).await.unwrap();
+    // All of it is there, with longer addresses.
+    let suffix = Arrival::suffix(arrived);
+    let longer = |(key, (value, body)): (Vec<u8>, (Vec<u8>, Vec<u8>))| {
+        let (key, value) = carry::renamed(&suffix, (key, value)).unwrap();
+        (key, (value, body))
+    };
+    assert!(pair.content(arrived) == before.into_iter().map(longer).collect());
+    assert_eq!(suffix, format!("tenant{arrived}.invalid"));
+    let here = |name: &str| pair.directory.resolve(name).unwrap();
+    let account =
+        Resolved::Account { tenant: arrived, account: understudy_proto::id::AccountId(2) };
+    assert_eq!(here(&format!("b@acme.example.{suffix}")), account);
+    // Mail and sign-in of the tenant that serves are its own still.
+    let serves = Resolved::Account { tenant: serving, account: ours.account };
+    assert_eq!(here("b@acme.example"), serves);
+    assert_eq!(here("a@acme.example"), Resolved::UnknownAccount);
+    assert_eq!(here("info@acme.test"), Resolved::NotLocal);
+    let login = async |name: &str, plain: &Secret<String>| {
+        let source = Source::of(std::net::Ipv4Addr::LOCALHOST.into());
+        let came = pair.directory.authenticate(name, plain, source).await.unwrap();
+        came.map(|(login, _)| login.tenant)
+    };
+    assert_eq!(login("b@acme.example", &own.plain).await, Some(serving));
+    assert_eq!(login("b@acme.example", &phone).await, None);
+    let long = format!("b@acme.example.{suffix}");
+    assert_eq!(login(&long, &phone).await, Some(arrived));
+    assert_eq!(login(&long, &own.plain).await, None);
+    // The operator can look, too.
+    let new = Secret::new("a new password".to_owned());
+    pair.directory.set_password(&pair.lease, &long, new.clone()).await.unwrap();
+    assert_eq!(login(&long, &new).await, Some(arrived));
+    assert!(matches!(
+        pair.import_from(disk(), &path, &arrival).await,
+        Err(CarryError::Taken(what)) if what == "tenant acme of the branch"
+    ));
+    moved_away_as_the_runbook_says(branch, id).await;
+}
+
+/// What the page names is moved, no more: the node stays in its pair, begins anew, and what was moved
+/// can be opened.
+async fn moved_away_as_the_runbook_says(branch: Node, id: TenantId) {
+    let before = branch.content(id);
+    branch.store.close();
+    // All that holds the store goes, and the folder stays.
+    let Node { dir, store, directory, mail, .. } = branch;
+    drop((store, directory, mail));
+    let data = dir.path().join("data");
+    std::fs::create_dir(data.join("pair")).unwrap();
+    std::fs::write(data.join("pair/identity.json"), "{}").unwrap();
+    let page = include_str!("../../../docs/runbook/branched.md");
+    let (_, commands) = page.split_once("cd /var/lib/understudy\n").unwrap();
+    let (commands, _) = commands.split_once("systemctl start").unwrap();
+    let shell =
+        std::process::Command::new("sh").args(["-ec", commands]).current_dir(&data).status();
+    assert!(shell.unwrap().success(), "{commands}");
+    assert!(data.join("pair/identity.json").exists());
+    let empty = tempfile::tempdir().unwrap();
+    let anew = Node::open(Arc::new(RealDisk), &data, NodeId(0), Epoch(2), empty).await;
+    assert!(anew.directory.tenants().unwrap().is_empty());
+    assert_eq!(anew.store.log().last().lsn.0, 1, "the beginning of its reign and nothing else");
+    let kept = data.join("branches/by-hand");
+    let kept = Node::open(Arc::new(RealDisk), &kept, NodeId(0), Epoch(2), dir).await;
+    assert!(kept.content(id) == before);
 }

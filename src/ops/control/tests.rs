@@ -31,15 +31,10 @@ impl Operator for Recorder {
     async fn tenant_list(&self) -> Outcome<Vec<TenantEntry>> {
         Ok(vec![TenantEntry { id: 1, name: "acme".into(), domains: 0, accounts: 0 }])
     }
-    async fn tenant_export(&self, _: &str, _: &Path, _: &Secret<String>) -> Outcome<Carried> {
+    async fn tenant_export(&self, _: &Export) -> Outcome<Carried> {
         no()
     }
-    async fn tenant_import(
-        &self,
-        _: &Path,
-        _: &Secret<String>,
-        _: Option<&str>,
-    ) -> Outcome<Carried> {
+    async fn tenant_import(&self, _: &Import) -> Outcome<Carried> {
         no()
     }
     async fn tenant_progress(&self) -> Outcome<Carried> {

@@ -2,13 +2,19 @@
 
 use super::View;
 use super::upload::Uploads;
-use crate::store::error::StoreError;
+use crate::store::error::{StoreError, lock};
 use crate::store::seal::Cipher;
 use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, Table};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use understudy_proto::id::UploadId;
+use std::time::Duration;
+use understudy_proto::id::{Lsn, UploadId};
 use understudy_proto::keys::{BodyAddress, Keys, KeysError, KeysMut, Visit};
+
+/// How often, and how far apart, it is looked whether the viewer's round is over while it is kept from
+/// writing: two milliseconds in all.
+const ROUND_LOOKS: usize = 10;
+const ROUND_LOOK: Duration = Duration::from_micros(200);
 
 /// One committed state of a tenant's rows. It does not change while it lives; it keeps pages of the
 /// index from being reused, so it should not live long.
@@ -25,6 +31,34 @@ impl ReadView {
         let table = tx.open_table(super::ROWS).map_err(|e| bad(&e))?;
         let cipher = view.keyring.cipher(view.tenant)?;
         Ok(Self { table, cipher, view })
+    }
+
+    /// Two views as the same record left them, and that record. `applied`: up to where all views have
+    /// applied. `None` where the viewer has written the one and not yet the other.
+    pub(in crate::store) fn of_one_record(
+        one: &Arc<View>,
+        other: &Arc<View>,
+        applied: impl Fn() -> Lsn,
+    ) -> Result<Option<(Self, Self, Lsn)>, StoreError> {
+        // The viewer holds a view's state for as long as it writes: nothing moves in either. It never
+        // holds two.
+        let (of_one, of_other) = (lock(&one.state), lock(&other.state));
+        let newest = of_one.applied.max(of_other.applied);
+        let mut looks = 0;
+        let all = loop {
+            let all = applied();
+            if all >= newest {
+                break all;
+            }
+            if looks == ROUND_LOOKS {
+                return Ok(None);
+            }
+            looks += 1;
+            // It may only have to say so yet.
+            std::thread::sleep(ROUND_LOOK);
+        };
+        let views = (Self::new(Arc::clone(one))?, Self::new(Arc::clone(other))?);
+        Ok(Some((views.0, views.1, all)))
     }
 }
 

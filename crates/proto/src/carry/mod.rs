@@ -10,6 +10,7 @@
 mod merge;
 
 use crate::codec::{self, DecodeError};
+use crate::directory::Account;
 use crate::id::UploadId;
 use crate::keys::{BodyAddress, Keys, KeysMut};
 use crate::mailbox::{Email, RowError};
@@ -121,6 +122,24 @@ pub fn split(key: &[u8], value: &[u8]) -> Result<Option<(Vec<u8>, BodyAddress)>,
             Ok(Some((codec::encode(&item), body)))
         }
         _ => Ok(None),
+    }
+}
+
+/// A row as a tenant has it whose domains are other ones, by `.suffix` at their end: accounts and
+/// addresses bear the longer names, all else stays.
+pub fn renamed(suffix: &str, (mut key, value): Row) -> Result<Row, DecodeError> {
+    match key.first() {
+        Some(b'a') => {
+            let account: Account = codec::decode("an account", &value)?;
+            let address = format!("{}.{suffix}", account.address);
+            Ok((key, codec::encode(&Account { address, ..account })))
+        }
+        Some(b'x') => {
+            key.push(b'.');
+            key.extend_from_slice(suffix.as_bytes());
+            Ok((key, value))
+        }
+        _ => Ok((key, value)),
     }
 }
 
