@@ -463,11 +463,17 @@ async fn an_export_is_of_one_record() {
     }
     let directory = node.directory.clone();
     let looks = tokio::task::spawn_blocking(move || {
-        let look = |_| {
+        let mut looks = Vec::new();
+        loop {
             let Instant { lsn, domains, view } = directory.instant(id).unwrap();
-            (lsn, understudy_proto::directory::accounts(&view).unwrap().len(), domains.len())
-        };
-        (0..150).map(look).collect::<Vec<_>>()
+            let accounts = understudy_proto::directory::accounts(&view).unwrap().len();
+            looks.push((lsn, accounts, domains.len()));
+            looks.dedup();
+            if accounts >= 60 {
+                return looks;
+            }
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
     });
     let looks = looks.await.unwrap();
     stop.store(true, Ordering::SeqCst);
@@ -475,7 +481,7 @@ async fn an_export_is_of_one_record() {
         writer.await.unwrap();
     }
     // The log says what there was at each record: one tenant, else one change for each.
-    assert!(looks[0].0 < looks[149].0);
+    assert!(looks.len() >= 3, "{looks:?}");
     for (lsn, accounts, domains) in looks {
         let (mut of_tenant, mut of_system) = (0, 0);
         let count = |tenant: TenantId, _: &[u8]| {
