@@ -226,7 +226,7 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 31] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 32] {
         [
             ("acknowledged", &mut self.acked),
             ("takeovers", &mut self.takeovers),
