@@ -128,7 +128,7 @@ async fn history(seed: u64, kinds: fn() -> Kinds) -> Seen {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut told = vec![format!("seed {seed}")];
     whole(&nodes, &mut dice, &told).await;
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         told.push("the log is trimmed".to_owned());
         outgrow_the_log(&nodes).await;
         // Whatever else happens: it goes on, or begins anew.
