@@ -66,10 +66,11 @@ async fn connections(door: TcpListener, target: SocketAddr, is_cut: watch::Recei
 
 async fn connection(mut from: TcpStream, target: SocketAddr, mut is_cut: watch::Receiver<bool>) {
     let Ok(mut to) = TcpStream::connect(target).await else { return };
+    for stream in [&from, &to] {
+        stream.set_nodelay(true).unwrap_or_default(); // It may have been closed already.
+    }
     let mut begins = is_cut.clone();
-    let both = from.set_nodelay(true).and_then(|()| to.set_nodelay(true));
     let ended = async {
-        both.unwrap_or_default();
         copy_bidirectional(&mut from, &mut to).await.unwrap_or_default();
     };
     tokio::select! {
