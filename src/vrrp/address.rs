@@ -98,6 +98,13 @@ pub enum AddressError {
     Answer(String),
 }
 
+impl AddressError {
+    /// An address whose interface is gone is removed.
+    pub(super) fn or_gone(self) -> Result<(), Self> {
+        if matches!(self, Self::NoInterface(_)) { Ok(()) } else { Err(self) }
+    }
+}
+
 /// A netlink socket that changes addresses.
 #[derive(Debug)]
 pub(super) struct Addresses {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) orders: Mutex<Orders>,
     pub(super) wake: EventFd,
     pub(super) status: Mutex<Vec<GroupStatus>>,
+    /// At the end: an address may still be here that was to be removed.
+    pub(super) left: AtomicBool,
 }
 
 /// What the thread is told; the latest word of each kind.
@@ -150,6 +153,9 @@ impl Driver {
                 for group in &mut self.groups {
                     group.clear(&mut self.tools);
                 }
+                let now = clock::mono();
+                let left = self.groups.iter().any(|group| group.has_left_address(now));
+                self.shared.left.store(left, Ordering::SeqCst);
                 return;
             }
             self.wait();

@@ -12,6 +12,7 @@ use super::{GroupConfig, GroupStatus, PeerGroup, Stand, VrrpError, VrrpEvent, ch
 use crate::base::{self, clock, privilege, task};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
@@ -52,6 +53,7 @@ impl Engine {
             orders: Mutex::new(Orders::default()),
             wake,
             status: Mutex::new(Vec::new()),
+            left: AtomicBool::new(false),
         });
         let driver = Driver::new(
             configs.clone(),
@@ -106,6 +108,11 @@ impl Engine {
         if thread.join().is_err() {
             log::error!(runbook = "process-abort"; "the vrrp thread ended with a panic");
         }
+    }
+
+    /// After the end: whether an address could not be removed, so that only its lifetime ends it.
+    pub(super) fn left_address(&self) -> bool {
+        self.shared.left.load(Ordering::SeqCst)
     }
 
     /// The same in good order: newcomers are sent on until the new Active has announced itself.

@@ -4,7 +4,7 @@
 //! the interface is looked at every [`CHECK_EVERY`], and an unfit one is a fault until it is fit.
 //! Deliberately absent: protocol rules, which are `understudy_proto::vrrp`'s.
 
-use super::address::AddressError;
+use super::address::{AddressError, Addresses};
 use super::announce::Announcer;
 use super::driver::{ClaimOrder, Tools};
 use super::group::{GroupKind, Problem, Unicast};
@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use understudy_proto::time::{Mono, UnixMs};
 use understudy_proto::vrrp::{
-    Claim, Config, Conflict, Event, Instance, Origin, Output, Priority, Stand, State, TTL,
+    ADDRESS_LIFETIME, Claim, Config, Conflict, Event, Instance, Origin, Output, Priority, Stand,
+    State, TTL,
 };
 
 /// How often an interface is looked at: the longest that a lost carrier goes unnoticed.
@@ -69,6 +70,8 @@ pub(super) struct Router {
     refusal: Option<String>,
     /// Of the log's lines: about others, and about ourselves.
     quotas: [Quota; 2],
+    /// When an address could not be removed, if that was so the last time.
+    left_at: Option<Mono>,
 }
 
 /// What is open on a fit interface.
@@ -133,6 +136,7 @@ impl Router {
             last_transition: None,
             order: 0,
             refusal: None,
+            left_at: None,
             quotas: [Quota::new(LINES_OF_OTHERS_MAX, now), Quota::new(LINES_MAX, now)],
             config,
         }
@@ -334,6 +338,12 @@ impl Router {
         self.drop_virtual_link(tools);
     }
 
+    /// Whether an address may still be here that is not to be: it could not be removed, and the
+    /// kernel, which counts in seconds, has not ended it yet either.
+    pub(super) fn has_left_address(&self, now: Mono) -> bool {
+        self.left_at.is_some_and(|at| now.since(at) <= 2 * ADDRESS_LIFETIME)
+    }
+
     fn drop_virtual_link(&mut self, tools: &mut Tools) {
         if let Some(link) = self.virtual_link.take() {
             link.remove(&mut tools.netlink, &mut tools.settings);
@@ -445,18 +455,33 @@ impl Router {
     fn remove_addresses(&mut self, tools: &mut Tools) {
         let Some(index) = self.index else { return };
         let index = self.virtual_link.as_ref().map_or(index, |link| link.port.index);
+        let mut left = false;
         for address in &self.config.addresses {
-            match tools.netlink.remove(index, *address) {
-                Ok(()) | Err(AddressError::NoInterface(_)) => {}
+            let again = |netlink: &mut Addresses, error| {
+                // A socket that is out of step is no reason to keep an address.
+                let Ok(fresh) = Addresses::open() else { return Err(error) };
+                *netlink = fresh;
+                netlink.remove(index, *address)
+            };
+            let removed = match tools.netlink.remove(index, *address) {
+                Ok(()) | Err(AddressError::NoInterface(_)) => continue,
+                Err(error) => again(&mut tools.netlink, error),
+            };
+            if let Err(error) = removed.or_else(AddressError::or_gone) {
                 // Its lifetime ends it.
-                Err(error) => warn!(err:% = error; "floating address was not removed"),
+                left = true;
+                error!(address:% = address, err:% = error, runbook = "address-left";
+                    "floating address was not removed");
             }
         }
         if let Some(link) = &mut self.virtual_link
             && let Err(error) = link.raise(&mut tools.netlink, false)
         {
-            warn!(err:% = error; "interface of a virtual MAC was not taken down");
+            left = true;
+            error!(err:% = error, runbook = "address-left";
+                "interface of a virtual MAC was not taken down");
         }
+        self.left_at = left.then(clock::mono);
     }
 
     fn send(&mut self, advert: &[u8], to: IpAddr, now: Mono) {

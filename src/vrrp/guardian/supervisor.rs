@@ -96,6 +96,7 @@ pub fn supervise(
         said: Mono::default(),
         looked: Mono::default(),
         closed: None,
+        left: false,
     };
     let status = supervisor.guard();
     if let Some(path) = pid_file
@@ -162,6 +163,8 @@ struct Supervisor {
     looked: Mono,
     /// When the main process closed its end.
     closed: Option<Mono>,
+    /// An address may still be here although its groups have ended.
+    left: bool,
 }
 
 /// The groups of one `Start`.
@@ -250,7 +253,7 @@ impl Supervisor {
                         self.kill(Signal::SIGKILL);
                     }
                     self.closed = Some(clock::mono());
-                    self.engine = None; // Removes the addresses and sends priority 0.
+                    self.end();
                 }
             }
         }
@@ -285,7 +288,7 @@ impl Supervisor {
                 if let Some(engine) = engine {
                     engine.stop_in_order();
                 }
-                self.engine = None;
+                self.end();
                 self.say(&Report::Stopped { run });
             }
             (
@@ -299,8 +302,16 @@ impl Supervisor {
         }
     }
 
+    /// Removes the addresses and sends priority 0.
+    fn end(&mut self) {
+        if let Some(Running { engine, .. }) = self.engine.take() {
+            engine.stop();
+            self.left = engine.left_address();
+        }
+    }
+
     fn start(&mut self, run: u64, configs: Vec<GroupConfig>) {
-        self.engine = None; // Of the image before an exec.
+        self.end(); // Of the image before an exec.
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         match Engine::start(configs, sender, Some(&self.run_dir)) {
             Ok(engine) => {
@@ -357,8 +368,11 @@ impl Supervisor {
                 self.obey(order);
             }
         }
-        self.engine = None; // Removes the addresses and sends priority 0.
-        if let Some(goodbye) = &self.goodbye {
+        self.end();
+        if self.left {
+            // A goodbye says that the addresses are gone: it would be a lie.
+            error!(runbook = "address-left"; "no goodbye: an address may still be here");
+        } else if let Some(goodbye) = &self.goodbye {
             farewell::send(goodbye);
         }
         if status.success() {
