@@ -8,7 +8,9 @@ use super::capture::{Advert, Capture, verify};
 use super::link::{INTERFACE, Link, OWN_V6};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -18,6 +20,7 @@ use understudy::vrrp::{
     Authentication, GroupConfig, Interval, Priority, Stand, Track, Unicast, Version, Vrrp,
 };
 use understudy_proto::time::Mono;
+use understudy_proto::vrrp;
 
 pub(super) const A: usize = 0;
 pub(super) const B: usize = 1;
@@ -300,6 +303,55 @@ fn we_hear_keepalived_and_its_end() {
     ours.told("MasterDown", LONG);
     assert!(!link.has(A, VIP), "nobody told us to take over");
     assert_eq!(ours.errors(), "0");
+}
+
+/// One advert of B for the address of [`Setup::v4`], as anybody on the link can send it.
+pub(super) fn send_advert(link: &Link, priority: u8) {
+    let sent = link.inside(B, move || {
+        let (source, group) = (Ipv4Addr::new(10, 99, 0, 2), vrrp::GROUP_V4);
+        let advert = vrrp::Advert {
+            version: Version::V3,
+            vrid: 51,
+            priority,
+            interval: Interval::from_duration(INTERVAL).unwrap(),
+            addresses: vec![VIP.parse().unwrap()],
+            authentication: Authentication::None,
+        };
+        let form = vrrp::Checksum::WithPseudoHeader;
+        let bytes = vrrp::encode(&advert, source.into(), group.into(), form);
+        let protocol = Protocol::from(i32::from(vrrp::PROTOCOL));
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol)).unwrap();
+        socket.set_multicast_ttl_v4(255).unwrap();
+        socket.bind(&SocketAddrV4::new(source, 0).into()).unwrap();
+        socket.send_to(&bytes, &SocketAddrV4::new(group, 0).into()).unwrap();
+    });
+    sent.join().unwrap();
+}
+
+/// RFC 9568 6.4.3, and what a switch needs besides: whoever heard the other must hear us again.
+#[test]
+fn a_lower_rank_is_answered_and_the_address_announced_again() {
+    let link = link();
+    let setup = Setup::v4();
+    let mut ours = Ours::start(&link, A, std::slice::from_ref(&setup.ours));
+    ours.tell("holder");
+    link.wait(A, VIP, true, LONG);
+    // Past the first burst and the pause between two, well before the burst's repetition.
+    std::thread::sleep(Duration::from_millis(1_500));
+    let before = Capture::start(&link, B);
+    std::thread::sleep(Duration::from_millis(300));
+    let before = before.stop();
+    let mac = before.adverts().find(Advert::is_ours).unwrap().mac;
+    let vip = VIP.parse().unwrap();
+    assert_eq!(before.announced(vip, mac), 0, "in between nothing is announced");
+
+    let after = Capture::start(&link, B);
+    send_advert(&link, 100);
+    ours.told("HeardActive { source: 10.99.0.2, priority: 100 }", LONG);
+    std::thread::sleep(Duration::from_millis(300));
+    let after = after.stop();
+    assert!(after.announced(vip, mac) >= 5, "{}", after.announced(vip, mac));
+    assert!(link.has(A, VIP));
 }
 
 #[test]

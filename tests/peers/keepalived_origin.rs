@@ -1,6 +1,7 @@
 //! An origin's address: its own machine runs keepalived, or nothing at all, and we stand in for it.
 
-use super::keepalived::{A, B, Keepalived, LONG, Ours, Setup, VIP, VIP_V6, link};
+use super::keepalived::{A, B, Keepalived, LONG, Ours, Setup, VIP, VIP_V6, link, send_advert};
+use std::time::Duration;
 use understudy::vrrp::{GroupKind, Priority, Takeover};
 
 fn origin(mut setup: Setup, takeover: Takeover) -> Setup {
@@ -54,6 +55,24 @@ fn confirm_asks_and_waits_for_the_operator() {
     let _peer = Keepalived::start(&link, B, 200, &setup);
     link.wait(B, VIP, true, LONG);
     link.wait(A, VIP, false, LONG);
+}
+
+/// The origin lives and speaks no VRRP; somebody sends one advert of our own rank and falls silent.
+#[test]
+fn a_forged_advert_claims_nothing() {
+    for takeover in [Takeover::Never, Takeover::Confirm] {
+        let setup = origin(Setup::v4(), takeover);
+        let link = link();
+        link.give(B, &format!("{VIP}/24"));
+        let mut ours = Ours::start(&link, A, std::slice::from_ref(&setup.ours));
+        ours.tell("holder");
+        ours.told("Claim(Idle)", LONG);
+        // Master_Down and more, twice.
+        std::thread::sleep(Duration::from_secs(1));
+        send_advert(&link, 50);
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!link.has(A, VIP), "{takeover:?}");
+    }
 }
 
 /// An origin that speaks no VRRP: what answers is refused, by ARP and by neighbour discovery.
