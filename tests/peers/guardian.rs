@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, execv};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::ffi::CString;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 use tempfile::TempDir;
-use understudy::base::clock::mono;
+use understudy::base::{clock::mono, task};
 use understudy::pair::formation::PairIdentity;
 use understudy::vrrp::guardian::{self, Connection, Guardian};
 use understudy::vrrp::{FloatingAddress, GroupConfig, Interval, Priority, Stand, Vrrp};
@@ -49,6 +49,30 @@ fn a_killed_main_process_loses_its_address_at_once_and_the_link_is_told() {
     );
     assert_eq!(ours.ended(), Some(128 + 9), "the status is the main process's");
     assert!(!ours.pid_file().exists());
+}
+
+/// Journald stands still: nobody reads what the guardian writes, and it does its work all the same.
+#[test]
+fn a_log_that_nobody_reads_is_not_waited_for() {
+    let link = Link::new(HOSTS);
+    let wire = Wire::listen(&link);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let log = writer.try_clone().unwrap();
+    let mut ours = Ours::start_in(tempfile::tempdir().unwrap(), &link, "", log.into());
+    wire.hear(200);
+    // Ends with the reader.
+    task::thread("filler", move || while writer.write_all(&[b'x'; 1_024]).is_ok() {});
+    std::thread::sleep(Duration::from_millis(300));
+    kill(ours.main(), Signal::SIGKILL).unwrap();
+    wire.hear(0);
+    link.wait(A, VIP, false, SLACK);
+    let end = mono().after(LONG);
+    while ours.child.try_wait().unwrap().is_none() {
+        assert!(mono() < end, "the guardian waits for a reader of its log");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(ours.ended(), Some(128 + 9));
+    drop(reader);
 }
 
 #[test]
@@ -343,6 +367,11 @@ impl Ours {
     /// `more` ends the configuration; with a `[pair]` in it, the pair is made first.
     fn start_with(link: &Link, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        Self::start_in(dir, link, more, log.into())
+    }
+
+    fn start_in(dir: TempDir, link: &Link, more: &str, log: Stdio) -> Self {
         let config = dir.path().join("understudy.toml");
         let text = format!(
             "data_dir = \"{data}\"\nhostname = \"mx.here.example\"\n\
@@ -354,7 +383,6 @@ impl Ours {
             data = dir.path().join("data").display(),
         );
         std::fs::write(&config, text).unwrap();
-        let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let program = env!("CARGO_BIN_EXE_understudy");
         if more.contains("[pair]") {
             let mut init = link.command(A, program);
