@@ -459,7 +459,8 @@ impl Router {
         for address in &self.config.addresses {
             let again = |netlink: &mut Addresses, error| {
                 // A socket that is out of step is no reason to keep an address.
-                *netlink = Addresses::open().map_err(|_no_socket| error)?;
+                let Ok(fresh) = Addresses::open() else { return Err(error) };
+                *netlink = fresh;
                 netlink.remove(index, *address)
             };
             let removed = match tools.netlink.remove(index, *address) {
