@@ -394,6 +394,7 @@ pub(super) enum After {
 
 /// The part that a node plays.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one of them")]
 pub(super) enum Phase {
     Recovering,
     Primary(Primary),
