@@ -14,7 +14,7 @@ use crate::spread::{Spread, figures, millis};
 use crate::stage;
 use crate::steady::{self, Steady};
 use crate::timeline::{Timeline, Tone, print};
-use crate::volley::Volley;
+use crate::volley::{Volley, Volleys};
 use crate::workdir::Workdir;
 use crate::{Options, Result, fail, now, pause, smtp, wait_for};
 use nix::sys::signal::Signal;
@@ -39,6 +39,8 @@ const AFTER: Duration = Duration::from_millis(300);
 const FROZEN_MAX: Duration = Duration::from_secs(10);
 /// How long a thawed primary is asked.
 const HAUNT: Duration = Duration::from_secs(1);
+/// How long a primary may take to learn that it is alone.
+const ALONE: Duration = Duration::from_secs(1);
 
 /// What was measured of one kind of fault.
 #[derive(Debug, Default)]
@@ -59,6 +61,17 @@ struct Stains {
     theirs: Option<u32>,
     /// Connections that came through with the kernel's second packet.
     late: u32,
+}
+
+impl Case {
+    /// What became of a client's connections.
+    fn stain(&mut self, result: Volleys) {
+        let Some(stains) = &mut self.stains else { return };
+        stains.late = stains.late.saturating_add(result.late);
+        for (why, n) in result.failures {
+            *stains.ours.entry(why).or_default() += n;
+        }
+    }
 }
 
 /// Measures and prints.
@@ -93,7 +106,7 @@ fn verdict(cases: &[Case]) -> ExitCode {
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// One kind of fault, without a witness and without keepalived.
+/// One kind of fault, without keepalived.
 fn run_one(
     options: &Options,
     only: &str,
@@ -101,21 +114,20 @@ fn run_one(
     rounds: usize,
     tale: &Timeline,
 ) -> Result<ExitCode> {
-    let Some(kind) = KINDS.iter().find(|(name, ..)| name.contains(only)) else {
-        return fail("--only: power, crash, handover or frozen");
+    let witnessed = WITNESSED.iter().map(|kind| (kind, true));
+    let all = KINDS.iter().map(|kind| (kind, false)).chain(witnessed);
+    let Some((kind, witness)) = all.into_iter().find(|((name, ..), _)| name.contains(only)) else {
+        return fail("--only: power, crash, handover, frozen, standby or thawed, with");
     };
-    let calm = Setup::calm(STABILITY_MS);
-    let case = stage::with_pair(options, work, "alone", &calm, tale, |pair| {
-        let mut case = new_case(*kind);
-        measure_case(pair, &mut case, rounds, tale)?;
-        Ok(case)
+    let calm = Setup { witness, ..Setup::calm(STABILITY_MS) };
+    let cases = stage::with_pair(options, work, "alone", &calm, tale, |pair| {
+        of_kinds(&[*kind], pair, rounds, tale)
     })?;
-    let clean = verdict(std::slice::from_ref(&case));
-    report(&[case], None);
-    Ok(clean)
+    report(&cases, None);
+    Ok(verdict(&cases))
 }
 
-fn new_case((name, target, stains): (&'static str, Option<f64>, Option<&'static str>)) -> Case {
+fn new_case((name, target, stains): Kind) -> Case {
     let stains = stains.map(|what| Stains { what, ..Stains::default() });
     Case { name, target, stains, ..Case::default() }
 }
@@ -129,22 +141,24 @@ fn measure_ours(
 ) -> Result<(Vec<Case>, Steady)> {
     let calm = Setup::calm(STABILITY_MS);
     let mut cases = stage::with_pair(options, work, "alone", &calm, tale, |pair| {
-        let mut cases = Vec::new();
-        for kind in KINDS {
-            let mut case = new_case(kind);
-            measure_case(pair, &mut case, rounds, tale)?;
-            cases.push(case);
-        }
-        Ok(cases)
+        of_kinds(&KINDS, pair, rounds, tale)
     })?;
     let witness = Setup { witness: true, ..calm };
     let with_witness = stage::with_pair(options, work, "witness", &witness, tale, |pair| {
-        let mut case = Case { name: WITNESS, target: Some(150.0), ..Case::default() };
-        measure_case(pair, &mut case, rounds, tale)?;
-        Ok(case)
+        of_kinds(&WITNESSED, pair, rounds, tale)
     });
-    cases.insert(0, with_witness?);
+    cases.splice(..0, with_witness?);
     Ok((cases, steady::of_own_pair(options, work, tale)?))
+}
+
+fn of_kinds(kinds: &[Kind], pair: &mut Pair, rounds: usize, tale: &Timeline) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for kind in kinds {
+        let mut case = new_case(*kind);
+        measure_case(pair, &mut case, rounds, tale)?;
+        cases.push(case);
+    }
+    Ok(cases)
 }
 
 fn measure_case(pair: &mut Pair, case: &mut Case, rounds: usize, tale: &Timeline) -> Result<()> {
@@ -157,6 +171,7 @@ fn measure_case(pair: &mut Pair, case: &mut Case, rounds: usize, tale: &Timeline
             POWER | WITNESS => power_loss(pair, primary)?,
             CRASH => main_crash(pair, primary)?,
             HANDOVER => hand_over(pair, primary, case)?,
+            STANDBY => standby_loss(pair, primary.peer(), case)?,
             _ => frozen(pair, primary, case)?,
         };
         tale.say(Tone::Plain, format!("{primary}, primary: {:.0} ms", millis(took)));
@@ -166,13 +181,25 @@ fn measure_case(pair: &mut Pair, case: &mut Case, rounds: usize, tale: &Timeline
 }
 
 const WITNESS: &str = "power loss, with witness";
+const STANDBY: &str = "standby lost, with witness";
+const THAW_WITNESS: &str = "frozen, thawed, with witness";
 const POWER: &str = "power loss, no witness";
 const CRASH: &str = "process crash";
 const HANDOVER: &str = "planned handover";
 const THAW: &str = "frozen, taken over, thawed";
 
-/// What is measured without a witness: the longest silence that is wanted, and what must be nothing.
-const KINDS: [(&str, Option<f64>, Option<&str>); 4] = [
+/// A case: its name, the longest silence that is wanted, and what must be nothing.
+type Kind = (&'static str, Option<f64>, Option<&'static str>);
+
+/// What is measured with a witness.
+const WITNESSED: [Kind; 3] = [
+    (WITNESS, Some(150.0), None),
+    (STANDBY, None, Some("failed connections")),
+    (THAW_WITNESS, None, Some("answers")),
+];
+
+/// What is measured without.
+const KINDS: [Kind; 4] = [
     (POWER, Some(400.0), None),
     (CRASH, Some(50.0), None),
     (HANDOVER, Some(20.0), Some("failed connections")),
@@ -190,6 +217,22 @@ fn power_loss(pair: &mut Pair, lost: Host) -> Result<Duration> {
     net::mend_all(lost)?;
     pair.of_mut(lost).start()?;
     Ok(took)
+}
+
+/// The same of the standby: who clients talk to stays, and learns that it is alone.
+fn standby_loss(pair: &mut Pair, lost: Host, case: &mut Case) -> Result<Duration> {
+    let volley = Volley::start()?;
+    pause(AFTER)?;
+    let pids = pair.of(lost).pids()?;
+    let at = now();
+    net::cut_off(lost)?;
+    pair.of_mut(lost).kill_these(&pids)?;
+    pause(ALONE)?;
+    let gap = volley.gap(at);
+    case.stain(volley.finish()?);
+    net::mend_all(lost)?;
+    pair.of_mut(lost).start()?;
+    Ok(gap)
 }
 
 /// SIGKILL of the main process; its host and its links live.
@@ -213,13 +256,7 @@ fn hand_over(pair: &mut Pair, from: Host, case: &mut Case) -> Result<Duration> {
     pair.wait_primary(from.peer())?;
     pause(AFTER)?;
     let gap = volley.gap(at);
-    let result = volley.finish()?;
-    if let Some(stains) = &mut case.stains {
-        stains.late = stains.late.saturating_add(result.late);
-        for (why, n) in result.failures {
-            *stains.ours.entry(why).or_default() += n;
-        }
-    }
+    case.stain(volley.finish()?);
     Ok(gap)
 }
 
@@ -262,7 +299,7 @@ fn measure_theirs(
     cases: &mut [Case],
     tale: &Timeline,
 ) -> Result<()> {
-    for case in cases.iter_mut().filter(|c| c.name != WITNESS) {
+    for case in cases.iter_mut() {
         let loss = match case.name {
             POWER => Loss::Power,
             CRASH => Loss::Crash,
