@@ -35,6 +35,9 @@ use understudy_proto::time::Mono;
 const PULSE_EVERY: Duration = Duration::from_millis(20);
 /// How long one pulse lets the addresses stay where no lease limits them.
 const PULSE_LEAST: Duration = vrrp::PULSE_MAX;
+/// Heartbeats between the end of a lease and the witness's word that this node leads alone: one until
+/// the standby's silence counts, and two for the word itself.
+const WORD_HEARTBEATS: u32 = 3;
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -894,10 +897,10 @@ impl Driver {
         self.waits = waits;
     }
 
-    /// Invariant 8: the addresses stay only while this node can serve, and with a witness no longer
-    /// than its lease and a heartbeat, see [`pulse_end`]. Without one a primary whose lease has run out keeps its adverts for as long as
-    /// it runs: they tell a standby that hears nothing else that it must not take over. Nothing is
-    /// read or acknowledged there meanwhile.
+    /// Invariant 8: the addresses stay only while this node can serve, and with a witness hardly longer
+    /// than its lease, see [`pulse_end`]. Without one a primary whose lease has run out keeps its adverts
+    /// for as long as it runs: they tell a standby that hears nothing else that it must not take over.
+    /// Nothing is read or acknowledged there meanwhile.
     fn pulse(&mut self, now: Mono) {
         let arbitrated = self.machine.status().witness.in_force;
         let can = self.control.is_some()
@@ -1268,11 +1271,12 @@ impl Driver {
 /// Whether it leads and waits for nobody. In PAIR or JOINING a primary whose standby and witness are
 /// both gone for good waits: only an operator can tell it so.
 /// Until when a pulse of `now` lets the addresses stay, where a witness is in force with this lease.
-/// The lease is renewed with every heartbeat; one that comes late must not make the addresses go and
-/// come. A frozen primary has none any more when its standby, which waits for longer than the lease
-/// and a tenth, gets the witness's word.
+/// The lease is renewed with every heartbeat; and whose standby vanishes has the witness's word before
+/// the addresses go, and keeps them. A frozen primary has lost them by about the time when its standby,
+/// which needs the same word, comes.
 fn pulse_end(lease: Option<Mono>, heartbeat: Duration, now: Mono) -> Mono {
-    lease.map_or_else(|| now.after(PULSE_LEAST), |until| until.after(heartbeat))
+    let word = heartbeat.saturating_mul(WORD_HEARTBEATS);
+    lease.map_or_else(|| now.after(PULSE_LEAST), |until| until.after(word))
 }
 
 fn leads_alone(status: &understudy_proto::pair::Status) -> bool {
@@ -1410,13 +1414,13 @@ async fn sleep_until(deadline: Option<Mono>) {
 mod tests {
     use super::*;
 
-    /// However often it is said, with a witness a pulse ends with the lease and one heartbeat.
+    /// However often it is said, with a witness a pulse ends with the lease and the time for its word.
     #[test]
     fn a_pulse_ends_with_the_lease_where_a_witness_decides() {
         let ms = |ms: u64| Mono(ms * 1_000);
         let heartbeat = Duration::from_millis(25);
         for now in [1_000, 1_050, 1_074] {
-            assert_eq!(pulse_end(Some(ms(1_075)), heartbeat, ms(now)), ms(1_100));
+            assert_eq!(pulse_end(Some(ms(1_075)), heartbeat, ms(now)), ms(1_150));
         }
         assert_eq!(pulse_end(Some(Mono(u64::MAX)), heartbeat, ms(1)), Mono(u64::MAX), "alone");
         assert_eq!(pulse_end(None, heartbeat, ms(1_000)), ms(1_200));

@@ -582,7 +582,8 @@ impl Machine {
             Phase::Standby(s) => s.deadlines(self),
             Phase::Branched { .. } => [None; 4],
         };
-        let court = [self.court.deadline(self.now), Some(self.promised), self.watch_at];
+        let unheard = self.heard.beacon.map(|at| at.after(self.timers.silence));
+        let court = [self.court.deadline(self.now), Some(self.promised), self.watch_at, unheard];
         deadlines
             .into_iter()
             .chain(court)

@@ -404,13 +404,16 @@ impl Machine {
     /// PAIR or JOINING without answers: record SOLO first, then go on.
     ///
     /// The session ends first, and a whole `ack_timeout` passes after that: by then a standby that
-    /// lives knows itself stale, so it does not take over from a primary that acknowledged alone.
+    /// lives knows itself stale, so it does not take over from a primary that acknowledged alone. With a
+    /// witness the swap decides, and the first sign is enough, as for a standby: no beacon on any path.
+    /// The lease has run out by then, and nobody is served until the word is there.
     fn leave_when_lost(&mut self) {
         let (now, limit) = (self.now, self.timers.ack_timeout);
         #[cfg(test)]
         let limit = if self.broken(Mutant::SoloUnwarned) { limit.mul_f32(0.1) } else { limit };
         let arbitrated = self.is_arbitrated();
-        // With a witness the swap decides: nothing is waited for once the peer is silent everywhere.
+        let session = self.session.as_ref().map(|s| s.since);
+        let heard = session.is_some() && self.heard.beacon.is_some();
         let quiet = self.heard.beacon.is_none_or(|at| now.since(at) >= self.timers.silence);
         let alone_after = match (arbitrated, quiet) {
             (true, true) => Duration::ZERO,
@@ -418,7 +421,6 @@ impl Machine {
             (false, _) => limit,
         };
         let recorded_both = self.needs_lease();
-        let session = self.session.as_ref().map(|s| s.since);
         let Some(p) = self.primary() else { return };
         if (p.mode == Mode::Solo && !recorded_both) || p.leaving || p.handing.is_some() {
             return;
@@ -426,7 +428,8 @@ impl Machine {
         let due = |since: Option<Mono>| since.is_some_and(|at| now.since(at) >= limit);
         // It answers on the session, but its beacons do not arrive: nobody could be served.
         let mute = p.follower.as_ref().filter(|f| f.admitted).map(|f| p.granted.max(f.since));
-        let silent = due(p.waiting_since(session)) || (recorded_both && due(mute));
+        let unheard = arbitrated && recorded_both && heard && quiet;
+        let silent = due(p.waiting_since(session)) || (recorded_both && due(mute)) || unheard;
         if !recorded_both && (p.follower.is_none() || silent) {
             // Nothing was promised to the peer yet: the register still says SOLO.
             p.mode = Mode::Solo;
