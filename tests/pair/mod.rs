@@ -2,7 +2,7 @@
 //! journal, and `understudy status` in both languages.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -155,12 +155,8 @@ impl Drop for Appliance {
 
 /// An address whose port is free for TCP and UDP.
 fn free() -> SocketAddr {
-    loop {
-        let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        if UdpSocket::bind(at).is_ok() {
-            return at;
-        }
-    }
+    let [port] = crate::smtp::appliance::free_ports();
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// A formed pair that runs, in PAIR.

@@ -4,9 +4,10 @@ use super::wire::{Lines, tls};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use understudy::base::clock::mono;
@@ -169,9 +170,18 @@ fn command(dir: &Path) -> Command {
     command
 }
 
-/// Ports that were free a moment ago.
+/// Ports that are free and are given out once: below those that the kernel gives to connections, so
+/// that nobody takes one while its server is down.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let open = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let listeners: Vec<_> = (0..N).map(|_| open()).collect();
-    std::array::from_fn(|n| listeners[n].local_addr().unwrap().port())
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    std::array::from_fn(|_| {
+        loop {
+            let port = NEXT.fetch_add(1, Ordering::Relaxed);
+            assert!(port < 32_000, "no more ports");
+            let at = (Ipv4Addr::LOCALHOST, port);
+            if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+                return port;
+            }
+        }
+    })
 }

@@ -35,9 +35,9 @@ use understudy_proto::time::Mono;
 const PULSE_EVERY: Duration = Duration::from_millis(20);
 /// How long one pulse lets the addresses stay where no lease limits them.
 const PULSE_LEAST: Duration = vrrp::PULSE_MAX;
-/// Heartbeats between the end of a lease and the witness's word that this node leads alone: one until
-/// the standby's silence counts, and two for the word itself.
-const WORD_HEARTBEATS: u32 = 3;
+/// Heartbeats between the end of a lease and the witness's word that this node leads alone: two until
+/// the standby's silence is noticed, and three for the word itself.
+const WORD_HEARTBEATS: u32 = 5;
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -1420,7 +1420,7 @@ mod tests {
         let ms = |ms: u64| Mono(ms * 1_000);
         let heartbeat = Duration::from_millis(25);
         for now in [1_000, 1_050, 1_074] {
-            assert_eq!(pulse_end(Some(ms(1_075)), heartbeat, ms(now)), ms(1_150));
+            assert_eq!(pulse_end(Some(ms(1_075)), heartbeat, ms(now)), ms(1_200));
         }
         assert_eq!(pulse_end(Some(Mono(u64::MAX)), heartbeat, ms(1)), Mono(u64::MAX), "alone");
         assert_eq!(pulse_end(None, heartbeat, ms(1_000)), ms(1_200));

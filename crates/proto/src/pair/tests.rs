@@ -35,6 +35,8 @@ struct Story {
     /// Frames of these kinds are lost, and the session with them.
     lose: fn(&Frame) -> bool,
     timers: Timers,
+    /// Whose beacons get lost.
+    mute: Option<usize>,
     /// What the witness holds, while there is one.
     witness: Option<Option<WitnessRegister>>,
 }
@@ -70,6 +72,7 @@ impl Story {
             service: true,
             lose: |_| false,
             timers: Timers::default(),
+            mute: None,
             witness: None,
         }
     }
@@ -231,7 +234,9 @@ impl Story {
                 let node = NodeId(u8::try_from(n).unwrap());
                 let (pair, sequence, boot) = ([0; 16], self.now, [0; 8]);
                 let beacon = Beacon { pair, node, says, sequence, boot };
-                self.feed(1 - n, Input::Beacon(beacon));
+                if self.mute != Some(n) {
+                    self.feed(1 - n, Input::Beacon(beacon));
+                }
             }
         }
         if self.now.is_multiple_of(100 * MS) {
@@ -636,6 +641,25 @@ fn with_witness() -> Story {
     assert_eq!(story.states(), [State::Pair, State::Pair]);
     assert!(story.sides.iter().all(|s| s.register.arbitration == Arbitration::Witness));
     story
+}
+
+/// The session is only found dead after 250 ms; the lease, and soon the addresses, go before.
+#[test]
+fn with_a_witness_beacons_that_cease_are_enough_to_go_on_alone() {
+    let mut story = with_witness();
+    story.mute = Some(1);
+    story.run(130);
+    assert!(story.noted(0, "the standby does not answer"));
+    assert_eq!(story.sides[0].register.insync, Insync::Only(NodeId(0)));
+    assert!(story.sides[0].lease && story.roles()[0] == Role::Primary);
+    story.mute = None;
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    // Without one, silence on the session counts.
+    let mut story = Story::pair();
+    story.mute = Some(1);
+    story.run(500);
+    assert_eq!(story.states()[0], State::Pair);
 }
 
 #[test]
