@@ -159,7 +159,9 @@ pub(crate) struct Deck {
 impl Deck {
     /// An empty one: it is filled when it is drawn from.
     pub(crate) fn new(extras: Extras) -> Self {
-        Self { cards: Vec::new(), extras }
+        // Whoever asks for splits has one first.
+        let first = extras.split.then_some(Fault::Split);
+        Self { cards: first.into_iter().collect(), extras }
     }
 
     /// The next fault.
