@@ -48,7 +48,7 @@ const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
 /// far client's round trips, so that one who says nothing holds up nobody for long.
 const DOORSTEP_MIN: Duration = Duration::from_millis(2);
 const DOORSTEP_MAX: Duration = Duration::from_millis(100);
-/// How long doors stay closed on a node that has no part afterwards: nobody's knock is kept longer.
+/// How long doors stay closed on a node that does not lead afterwards: nobody's knock is kept longer.
 const DOORS_MAX: Duration = Duration::from_secs(3);
 /// Pause between two looks at the doorstep.
 const DOORSTEP_LOOK: Duration = Duration::from_millis(1);
@@ -849,7 +849,6 @@ impl Driver {
             if before == stand {
                 return;
             }
-            self.open_doors(); // The addresses are another's.
             // What was not heard before says nothing: Master_Down_Timer runs anew.
             for group in self.groups.iter_mut().filter(|group| !group.origin) {
                 group.down = false;
@@ -871,7 +870,7 @@ impl Driver {
         let now = clock::mono();
         self.watch_progress(now);
         self.pulse(now);
-        // Whoever has no part yet answers at its own addresses, too; nobody's knock is kept any more.
+        // Whoever does not lead answers at its own addresses, too; nobody's knock is kept any more.
         if self.doors_closed.is_some_and(|at| now.since(at) > DOORS_MAX) {
             self.open_doors();
         }
@@ -1124,7 +1123,7 @@ impl Driver {
         if let Some(control) = &self.control {
             control.give_notice(false);
         }
-        if self.control.is_some() || self.stand == VrrpStand::Standby {
+        if self.control.is_some() {
             self.open_doors();
         }
     }
@@ -1167,7 +1166,9 @@ impl Driver {
         }
     }
 
-    /// The doors are open to who may serve, and to a standby: it says at once that it does not.
+    /// For who may serve, or after [`DOORS_MAX`]: then a standby says at once that it does not. (Not as
+    /// soon as it is one: the addresses may still be here for a moment, and whoever was answered then
+    /// would hear nothing any more.)
     fn open_doors(&mut self) {
         if self.leaving.is_none() && self.doors_closed.take().is_some() {
             self.options.doors.close(false);
