@@ -563,24 +563,24 @@ impl Resolver<'_> {
     }
 
     fn pair(&mut self, file: &file::Pair) -> Pair {
+        // Within their bounds, or the file is refused.
+        let heartbeats = |n| u32::try_from(n).unwrap_or(u32::MAX);
         let pair = Pair {
             listen: self.paths("listen", &file.listen),
             peer: self.paths("peer", &file.peer),
             heartbeat: self.ms("heartbeat_ms", file.heartbeat_ms, 5..=10_000),
-            heartbeats_missed_max: u32::try_from(self.number(
+            heartbeats_missed_max: heartbeats(self.number(
                 "heartbeats_missed_max",
                 file.heartbeats_missed_max,
                 1..=100,
                 "",
-            ))
-            .unwrap_or(1),
-            session_silence_heartbeats: u32::try_from(self.number(
+            )),
+            session_silence_heartbeats: heartbeats(self.number(
                 "session_silence_heartbeats",
                 file.session_silence_heartbeats,
                 4..=200,
                 "",
-            ))
-            .unwrap_or(4),
+            )),
             lease: self.ms("lease_ms", file.lease_ms, 10..=60_000),
             ack_timeout: self.ms("ack_timeout_ms", file.ack_timeout_ms, 50..=60_000),
             stability: self.ms("stability_ms", file.stability_ms, 0..=3_600_000),

@@ -276,8 +276,8 @@ impl Vrrp {
 
     /// The addresses are about to move to the peer: from when this returns, who asks for a connection
     /// is remembered, and sent to the new Active once that announces itself, if no listener of this
-    /// machine has answered. To be called before they stop to. Ends by itself after some seconds, or as Holder. Blocks for a
-    /// millisecond or two; what does not work costs such clients a second.
+    /// machine has answered. To be called before they stop to. Ends by itself after some seconds, or
+    /// as Holder. Blocks for a millisecond or two; what does not work costs such clients a second.
     pub fn hold_newcomers(&self) {
         match &self.backend {
             Backend::Here(engine) => engine.hold_newcomers(),
