@@ -22,7 +22,7 @@ use crate::cli::{Formed, PairFacts, Part, Program};
 use crate::config::{self, Config};
 use crate::directory::Directory;
 use crate::mail::Mail;
-use crate::net::{Deaf, Doors};
+use crate::net::{Deaf, Doorstep};
 use crate::ops::request::Failure;
 use crate::ops::{control, health};
 use crate::pair::formation::{self, PairIdentity, Token};
@@ -196,7 +196,7 @@ struct Rooms {
     mail: Mail,
     board: Arc<health::Board>,
     /// Of the services' listeners.
-    doors: Doors,
+    doorstep: Doorstep,
     /// The services' listeners that cannot accept.
     deaf: Deaf,
 }
@@ -234,7 +234,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let vrrp = start_vrrp(&config, guardian.clone())?;
     let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
     let (listening, listening_out) = watch::channel(false);
-    let (side, doors) = (Side::new(), Doors::default());
+    let (side, doorstep) = (Side::new(), Doorstep::default());
     // Beats on the services' runtime, not on the pair's: it says whether *they* live.
     let vital = Vital::default();
     drop(task::spawn_critical("vital", vital.clone().beat()));
@@ -247,7 +247,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         vrrp: vrrp.clone(),
         guardian,
         listening: listening_out,
-        doors: doors.clone(),
+        doorstep: doorstep.clone(),
         fatal: StoreOptions::new(&config.data_dir, node).fatal,
         promoted: {
             let mail = mail.clone();
@@ -270,7 +270,8 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let config = Arc::new(config);
     let board = Arc::new(health::Board::default());
     let deaf = Deaf::default();
-    let rooms = Rooms { started, config, store, vrrp, pair, directory, mail, board, doors, deaf };
+    let rooms =
+        Rooms { started, config, store, vrrp, pair, directory, mail, board, doorstep, deaf };
 
     let services = services::start(&rooms, &side)?;
     listening.send_replace(true);

@@ -109,7 +109,7 @@ fn listen(rooms: &Rooms, port: Option<u16>) -> Result<Vec<net::Listener>, Failur
     let Some(port) = port else { return Ok(Vec::new()) };
     let listeners = net::listen(&rooms.config.listen.addresses, port)
         .map_err(|e| failure("a service cannot listen", &e))?;
-    Ok(listeners.into_iter().map(|listener| listener.behind(&rooms.doors)).collect())
+    Ok(listeners.into_iter().map(|listener| listener.behind(&rooms.doorstep)).collect())
 }
 
 fn certificate(rooms: &Rooms) -> Result<Service, Failure> {

@@ -5,7 +5,7 @@
 //! 7). What is held back waits and leaves when the pass is renewed; when it is withdrawn the write
 //! fails. Deliberately absent: reading (nothing leaves by it) and closing (it says nothing).
 
-use super::door::Greeting;
+use super::doorstep::Greeting;
 use super::gate::{Leave, Pass};
 use std::fmt;
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! Sockets that listen, also on addresses that this machine does not hold yet.
 
-use super::door::{Doors, Greeting};
+use super::doorstep::{Doorstep, Greeting};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +35,7 @@ pub struct ListenError {
 #[derive(Debug)]
 pub struct Listener {
     inner: Arc<TcpListener>,
-    doors: Doors,
+    doorstep: Doorstep,
     address: SocketAddr,
 }
 
@@ -79,7 +79,7 @@ fn open(address: SocketAddr) -> io::Result<Listener> {
     socket.listen(BACKLOG)?;
     let inner = Arc::new(TcpListener::from_std(socket.into())?);
     let address = inner.local_addr()?;
-    Ok(Listener { inner, doors: Doors::default(), address })
+    Ok(Listener { inner, doorstep: Doorstep::default(), address })
 }
 
 /// Opens a socket for datagrams at `address`, which need not be held by this machine yet.
@@ -110,23 +110,23 @@ impl Listener {
         self.address
     }
 
-    /// Lets `doors` close it.
+    /// Puts it behind `doorstep`.
     #[must_use]
-    pub fn behind(self, doors: &Doors) -> Self {
-        doors.add(&self.inner);
-        Self { doors: doors.clone(), ..self }
+    pub fn behind(self, doorstep: &Doorstep) -> Self {
+        doorstep.add(&self.inner);
+        Self { doorstep: doorstep.clone(), ..self }
     }
 
-    /// See [`Doors::greeting`].
+    /// See [`Doorstep::greeting`].
     #[cfg(test)]
     pub(super) fn greeting(&self) -> Greeting {
-        self.doors.greeting()
+        self.doorstep.greeting()
     }
 
     /// The next connection, counted as ungreeted from before it is taken out of the kernel's queue.
     pub(super) async fn accept_counted(&self) -> io::Result<(TcpStream, SocketAddr, Greeting)> {
         std::future::poll_fn(|cx| {
-            let greeting = self.doors.greeting();
+            let greeting = self.doorstep.greeting();
             self.inner.poll_accept(cx).map(|taken| taken.map(|(tcp, peer)| (tcp, peer, greeting)))
         })
         .await

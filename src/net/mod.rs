@@ -5,7 +5,7 @@
 //! a panic ends its session only. Absent on purpose: protocols, certificates (`tls`), and the lease
 //! itself (`store` declares it, `pair` mints it): [`Gate`] is all that this room knows of it.
 
-mod door;
+mod doorstep;
 mod gate;
 mod handshake;
 pub mod held;
@@ -14,7 +14,7 @@ mod serve;
 pub mod session;
 pub mod table;
 
-pub use door::Doors;
+pub use doorstep::Doorstep;
 pub use gate::{Gate, Leave, Notice, Open, Pass, Stop, StopControl, stop};
 pub use listen::{BACKLOG, ListenError, Listener, datagram, listen, listen_at};
 pub use serve::{Deaf, Limits, Session, Sessions, serve};

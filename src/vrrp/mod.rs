@@ -14,6 +14,7 @@
 
 mod address;
 mod announce;
+mod door;
 mod driver;
 mod engine;
 mod group;
@@ -41,8 +42,9 @@ use engine::Engine;
 use guardian::{Connection, Guardian};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use understudy_proto::time::{Mono, UnixMs};
 
@@ -274,14 +276,26 @@ impl Vrrp {
         }
     }
 
-    /// The addresses are about to move to the peer: from when this returns, who asks for a connection
-    /// is remembered, and sent to the new Active once that announces itself, if no listener of this
-    /// machine has answered. To be called before they stop to. Ends by itself after some seconds, or
-    /// as Holder. Blocks for a millisecond or two; what does not work costs such clients a second.
-    pub fn hold_newcomers(&self) {
+    /// The addresses are about to move to the peer: from when this returns, `listeners` answer no
+    /// SYN. Who asks for a connection is remembered, and sent to the new Active once that announces
+    /// itself, if none of them has answered; that ends by itself after some seconds, or as Holder.
+    /// The door stays closed until [`Vrrp::welcome_newcomers`]. Blocks for a millisecond or two, 50 at
+    /// most; what does not work is logged, and costs such clients a second.
+    pub fn hold_newcomers(&self, listeners: &[Arc<TcpListener>]) {
         match &self.backend {
-            Backend::Here(engine) => engine.hold_newcomers(),
-            Backend::There(guardian) => guardian.hold_newcomers(),
+            Backend::Here(engine) => {
+                engine.hold_newcomers();
+                door::set_or_say(listeners, true);
+            }
+            Backend::There(guardian) => guardian.hold_newcomers(listeners),
+        }
+    }
+
+    /// Opens the door of `listeners` again. Does not wait.
+    pub fn welcome_newcomers(&self, listeners: &[Arc<TcpListener>]) {
+        match &self.backend {
+            Backend::Here(_) => door::set_or_say(listeners, false),
+            Backend::There(guardian) => guardian.set_door(listeners, false),
         }
     }
 

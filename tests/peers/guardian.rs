@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 use tempfile::TempDir;
 use understudy::base::{clock::mono, task};
+use understudy::net::{Doorstep, listen};
 use understudy::pair::formation::PairIdentity;
 use understudy::vrrp::guardian::{self, Connection, Guardian};
 use understudy::vrrp::{FloatingAddress, GroupConfig, Interval, Priority, Stand, Vrrp};
@@ -331,6 +332,46 @@ fn who_was_answered_during_a_handover_is_not_sent_on() {
     end(&mut new);
 }
 
+/// The main process has given up the rights that some kernels want for this; its guardian has them.
+#[test]
+fn a_door_that_is_closed_answers_nobody_until_it_is_opened() {
+    let link = Link::new(HOSTS);
+    let dir = tempfile::tempdir().unwrap();
+    let (close, closed) = (dir.path().join("close"), dir.path().join("close.done"));
+    let mut ours = start_stage(&link, A, "closes", &close);
+    link.wait(A, VIP, true, LONG);
+    let (knock, knocks) = sync_channel(0);
+    let (answer, answers) = sync_channel(0);
+    let client = link.at_switch("10.99.0.9/24", move || {
+        let at: SocketAddr = format!("{VIP}:25").parse().unwrap();
+        while let Ok(limit) = knocks.recv_timeout(LONG) {
+            let found = TcpStream::connect_timeout(&at, limit).map(drop).map_err(|e| e.kind());
+            answer.send(found).unwrap();
+        }
+    });
+    let knock_for = |limit| {
+        knock.send(limit).unwrap();
+        answers.recv_timeout(LONG).unwrap()
+    };
+    assert_eq!(knock_for(LONG / 2), Ok(()));
+    std::fs::write(&close, "").unwrap();
+    wait_for(&closed);
+    assert_eq!(knock_for(Duration::from_millis(300)), Err(ErrorKind::TimedOut));
+    std::fs::remove_file(&close).unwrap();
+    assert_eq!(knock_for(LONG / 2), Ok(()));
+    drop(knock);
+    client.join().unwrap();
+    end(&mut ours);
+}
+
+fn wait_for(file: &Path) {
+    let end = mono().after(LONG);
+    while !file.exists() {
+        assert!(mono() < end, "{} does not come", file.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// On host B, at an address that is not there yet.
 fn listen_ahead(link: &Link) {
     let (listening, listens) = sync_channel(0);
@@ -549,6 +590,9 @@ fn our_main(guardian: Guardian) {
     if stage != "comes" {
         vrrp.stand(holder);
     }
+    if stage == "closes" {
+        return our_door(&vrrp, (floating.address, 25).into(), Path::new(&go));
+    }
     let (mut moved, mut greeted) = (false, Vec::new());
     let end = mono().after(LONG);
     let exec_at = mono().after(Duration::from_secs(1));
@@ -560,7 +604,7 @@ fn our_main(guardian: Guardian) {
             if stage == "comes" {
                 vrrp.stand(holder);
             } else {
-                vrrp.hold_newcomers();
+                vrrp.hold_newcomers(&[]);
                 if stage == "greets" {
                     let listener = TcpListener::bind((floating.address, 25)).unwrap();
                     greeted.push((listener.accept().unwrap(), listener));
@@ -578,6 +622,30 @@ fn our_main(guardian: Guardian) {
                 .collect::<Vec<_>>();
             let Err(e) = execv(&words[0], &words);
             panic!("exec: {e}");
+        }
+    }
+}
+
+/// The door of a listener is closed for as long as the file `close` is there.
+fn our_door(vrrp: &Vrrp, at: SocketAddr, close: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _entered = runtime.enter();
+    let listener = listen(&[at.ip()], at.port()).unwrap().remove(0);
+    let doorstep = Doorstep::default();
+    let _listener = listener.behind(&doorstep);
+    let end = mono().after(LONG);
+    let mut closed = false;
+    while mono() < end {
+        vrrp.serving_pulse(Mono(u64::MAX));
+        std::thread::sleep(Duration::from_millis(20));
+        if closed != close.exists() {
+            closed = !closed;
+            if closed {
+                vrrp.hold_newcomers(&doorstep.listeners());
+                std::fs::write(close.with_extension("done"), "").unwrap();
+            } else {
+                vrrp.welcome_newcomers(&doorstep.listeners());
+            }
         }
     }
 }

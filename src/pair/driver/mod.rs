@@ -30,7 +30,7 @@ use super::vital::Vital;
 use super::witness::{Client, ClientOptions, WitnessStatus};
 use crate::base::{clock, task};
 use crate::config;
-use crate::net::{Doors, Gate, Leave, Notice, Pass};
+use crate::net::{Doorstep, Gate, Leave, Notice, Pass};
 use crate::store::disk::Disk;
 use crate::store::{FatalHook, PrimaryLease, Store};
 use crate::tls::Pin;
@@ -70,8 +70,8 @@ pub struct Options {
     pub guardian: Option<Guardian>,
     /// Whether the service listeners are up: the addresses are held only while they are.
     pub listening: watch::Receiver<bool>,
-    /// The doors of those listeners, closed while the lead is handed over.
-    pub doors: Doors,
+    /// Those listeners, whose door is closed while the lead is handed over.
+    pub doorstep: Doorstep,
     /// Called when the pair must stop: the register cannot be made durable.
     pub fatal: FatalHook,
     /// Called at each promotion, before the lease, with the last record that is promoted.

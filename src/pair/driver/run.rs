@@ -48,8 +48,9 @@ const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
 /// far client's round trips, so that one who says nothing holds up nobody for long.
 const DOORSTEP_MIN: Duration = Duration::from_millis(2);
 const DOORSTEP_MAX: Duration = Duration::from_millis(100);
-/// How long doors stay closed on a node that does not lead afterwards: nobody's knock is kept longer.
-const DOORS_MAX: Duration = Duration::from_secs(3);
+/// How long the door stays closed on a node that does not lead afterwards: nobody's knock is kept
+/// longer.
+const DOOR_MAX: Duration = Duration::from_secs(3);
 /// Pause between two looks at the doorstep.
 const DOORSTEP_LOOK: Duration = Duration::from_millis(1);
 /// Records behind the tail from which on reading goes to a thread: it may have to ask the disk.
@@ -60,6 +61,8 @@ const READ_PAUSE: Duration = Duration::from_millis(5);
 const COMMAND_GRACE: Duration = Duration::from_secs(2);
 /// Most time that sessions have for their goodbye before the lease is revoked in good order.
 const FAREWELL_MAX: Duration = Duration::from_millis(5);
+/// The same where nobody waits for the lead, nor for the addresses.
+const FAREWELL_ALONE_MAX: Duration = Duration::from_secs(1);
 /// Most time for the last frames to leave at an orderly stop.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 /// A loss of the session longer ago than this did not bring a promotion about.
@@ -98,8 +101,8 @@ pub(super) struct Driver {
     done_out: mpsc::Receiver<Done>,
     commands: mpsc::Receiver<(Command, Reply)>,
     asked: Option<(Command, Reply, Mono)>,
-    /// Since when the listeners' doors are closed.
-    doors_closed: Option<Mono>,
+    /// Since when the listeners' door is closed.
+    door_closed: Option<Mono>,
     registers: watch::Sender<Option<(u64, Register)>>,
     /// The newest register that is on its way to the disk, and since when any has been.
     writing: Option<(u64, Mono)>,
@@ -241,7 +244,7 @@ impl Driver {
             done_out,
             commands,
             asked: None,
-            doors_closed: None,
+            door_closed: None,
             registers,
             writing: None,
             control: None,
@@ -346,7 +349,7 @@ impl Driver {
             link.say(self.machine.beacon(clock::mono()));
         }
         if self.control.is_some() {
-            self.open_doors(); // The machine did not follow.
+            self.open_door(); // The machine did not follow.
         }
         self.answer_command();
         self.publish(false);
@@ -394,7 +397,7 @@ impl Driver {
                 if !self.log.is_stopped() {
                     let (lease, control) = PrimaryLease::mint(epoch);
                     control.extend(self.lease_until);
-                    self.open_doors();
+                    self.open_door();
                     self.control = Some(control);
                     self.lease.send_replace(Some(lease));
                     self.pulse(clock::mono());
@@ -601,7 +604,7 @@ impl Driver {
                 }
                 self.feed(input);
             }
-            Done::DoorsClosed => self.bid_farewell(),
+            Done::DoorClosed => self.bid_farewell(),
             Done::Log(input) => {
                 if matches!(input, Input::AppendFailed) {
                     self.refuse_log();
@@ -871,8 +874,8 @@ impl Driver {
         self.watch_progress(now);
         self.pulse(now);
         // Whoever does not lead answers at its own addresses, too; nobody's knock is kept any more.
-        if self.doors_closed.is_some_and(|at| now.since(at) > DOORS_MAX) {
-            self.open_doors();
+        if self.door_closed.is_some_and(|at| now.since(at) > DOOR_MAX) {
+            self.open_door();
         }
         self.hear_adverts();
         self.ask_again(now);
@@ -1072,27 +1075,25 @@ impl Driver {
             Some(_) => {}
             None if ends && leads => {
                 self.leaving = Some(Leaving { word, until: None });
-                self.close_doors();
+                self.close_door();
             }
             None => self.feed(Input::Operator(word)),
         }
     }
 
     /// Where the addresses move, newcomers are held: the guardian remembers who knocks.
-    fn close_doors(&mut self) {
-        let moves = self.machine.status().state == State::Pair;
-        let Some(vrrp) = self.options.vrrp.clone().filter(|_| moves) else {
+    fn close_door(&mut self) {
+        let Some(vrrp) = self.options.vrrp.clone().filter(|_| self.is_in_pair()) else {
             return self.bid_farewell();
         };
-        self.doors_closed = Some(clock::mono());
-        let (doors, done) = (self.options.doors.clone(), self.done.clone());
+        self.door_closed = Some(clock::mono());
+        let (doorstep, done) = (self.options.doorstep.clone(), self.done.clone());
         self.helper(async move {
             let closed = tokio::task::spawn_blocking(move || {
-                vrrp.hold_newcomers();
-                doors.close(true);
+                vrrp.hold_newcomers(&doorstep.listeners());
                 let since = clock::mono();
                 std::thread::sleep(DOORSTEP_MIN);
-                while !doors.is_quiet() && clock::mono().since(since) < DOORSTEP_MAX {
+                while !doorstep.is_quiet() && clock::mono().since(since) < DOORSTEP_MAX {
                     std::thread::sleep(DOORSTEP_LOOK);
                 }
             });
@@ -1100,15 +1101,16 @@ impl Driver {
                 log::warn!(err:% = e; "newcomers are not held during the handover");
             }
             // The driver is gone only when the process ends.
-            done.send(Done::DoorsClosed).await.unwrap_or_default();
+            done.send(Done::DoorClosed).await.unwrap_or_default();
         });
     }
 
     /// Sessions hear of the end before the machine does: what they say then leaves while readers may
     /// be answered, and before the addresses go.
     fn bid_farewell(&mut self) {
+        let limit = if self.is_in_pair() { FAREWELL_MAX } else { FAREWELL_ALONE_MAX };
         let Some(leaving) = &mut self.leaving else { return };
-        leaving.until = Some(clock::mono().after(FAREWELL_MAX));
+        leaving.until = Some(clock::mono().after(limit));
         if let Some(control) = &self.control {
             control.give_notice(true);
         }
@@ -1124,7 +1126,7 @@ impl Driver {
             control.give_notice(false);
         }
         if self.control.is_some() {
-            self.open_doors();
+            self.open_door();
         }
     }
 
@@ -1166,12 +1168,19 @@ impl Driver {
         }
     }
 
-    /// For who may serve, or after [`DOORS_MAX`]: then a standby says at once that it does not. (Not as
+    fn is_in_pair(&self) -> bool {
+        self.machine.status().state == State::Pair
+    }
+
+    /// For who may serve, or after [`DOOR_MAX`]: then a standby says at once that it does not. (Not as
     /// soon as it is one: the addresses may still be here for a moment, and whoever was answered then
     /// would hear nothing any more.)
-    fn open_doors(&mut self) {
-        if self.leaving.is_none() && self.doors_closed.take().is_some() {
-            self.options.doors.close(false);
+    fn open_door(&mut self) {
+        if self.leaving.is_none()
+            && self.door_closed.take().is_some()
+            && let Some(vrrp) = &self.options.vrrp
+        {
+            vrrp.welcome_newcomers(&self.options.doorstep.listeners());
         }
     }
 

@@ -34,8 +34,8 @@ pub(super) enum Done {
     Unreadable(StoreError),
     /// The peer's keyring of that version was taken in, or refused.
     Keyring(u64, Result<(), StoreError>),
-    /// The doors are closed, and whoever was on the doorstep is in.
-    DoorsClosed,
+    /// The door is closed, and whoever was on the doorstep is in.
+    DoorClosed,
     /// How much room the disk has.
     Room(Room),
     /// The process must end: why.

@@ -1,20 +1,29 @@
 //! The socket between the main process and its guardian: whole messages, in order.
 //!
-//! Invariants: nothing raises SIGPIPE; only [`Channel::send`] and [`Channel::receive`] wait. Sending
-//! from several threads is safe: a message is one packet. Deliberately absent: reconnecting. The
-//! socket lives as long as both processes; an `exec` of the main process keeps it.
+//! Invariants: nothing raises SIGPIPE; only [`Channel::send`] waits. Sending from several threads is
+//! safe: a message is one packet, and the descriptors of sockets come along with it. Deliberately
+//! absent: reconnecting. The socket lives as long as both processes; an `exec` of the main process
+//! keeps it.
 
 use super::message::{MESSAGE_LEN_MAX, MessageError, decode, encode};
+use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Pause before a message is sent again that did not go.
 const RETRY: Duration = Duration::from_millis(1);
+
+/// Descriptors that come with one message, at most; the kernel takes 253.
+pub(super) const DESCRIPTORS_MAX: usize = 64;
 
 /// One end.
 #[derive(Debug)]
@@ -47,7 +56,7 @@ impl Channel {
     pub(super) fn send(&self, message: &impl Serialize) -> Result<(), ChannelError> {
         let bytes = encode(message)?;
         loop {
-            match self.push(&bytes) {
+            match self.push(&bytes, &[]) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {
                     // Out of memory the socket is writable all the time: no busy loop.
@@ -65,12 +74,24 @@ impl Channel {
 
     /// Sends if the other process has room for it; `false` if not.
     pub(super) fn try_send(&self, message: &impl Serialize) -> Result<bool, ChannelError> {
-        self.push(&encode(message)?)
+        self.try_send_with(message, &[])
     }
 
-    fn push(&self, bytes: &[u8]) -> Result<bool, ChannelError> {
+    /// The same with copies of `descriptors`, at most [`DESCRIPTORS_MAX`].
+    pub(super) fn try_send_with(
+        &self,
+        message: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<bool, ChannelError> {
+        self.push(&encode(message)?, descriptors)
+    }
+
+    fn push(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<bool, ChannelError> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        match send(self.0.as_raw_fd(), bytes, flags) {
+        let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let along = [ControlMessage::ScmRights(&raw)];
+        let along = if raw.is_empty() { &[][..] } else { &along };
+        match sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(bytes)], along, flags, None) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => Ok(false),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ChannelError::Closed),
@@ -83,13 +104,41 @@ impl Channel {
         &self,
         buffer: &mut Buffer,
     ) -> Result<Option<T>, ChannelError> {
-        match recv(self.0.as_raw_fd(), &mut buffer.0, MsgFlags::MSG_DONTWAIT) {
+        Ok(self.receive_with(buffer)?.map(|(message, _)| message))
+    }
+
+    /// The same with the descriptors that came along; without any where the kernel could not give
+    /// us all of them.
+    #[expect(unsafe_code, reason = "nix gives received descriptors as numbers")]
+    pub(super) fn receive_with<T: DeserializeOwned>(
+        &self,
+        buffer: &mut Buffer,
+    ) -> Result<Option<(T, Vec<OwnedFd>)>, ChannelError> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let mut pieces = [IoSliceMut::new(&mut buffer.message)];
+        let along = Some(&mut buffer.descriptors[..]);
+        let (len, descriptors) = match recvmsg::<()>(self.0.as_raw_fd(), &mut pieces, along, flags)
+        {
+            Ok(received) => {
+                let mut descriptors = Vec::new();
+                for control in received.cmsgs().into_iter().flatten() {
+                    if let ControlMessageOwned::ScmRights(raw) = control {
+                        // SAFETY: the kernel has just made them for us, and nobody else knows them.
+                        let owned = raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+                        descriptors.extend(owned);
+                    }
+                }
+                (received.bytes, descriptors)
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+            Err(Errno::ECONNRESET) => return Err(ChannelError::Closed),
+            Err(errno) => return Err(ChannelError::Socket(errno)),
+        };
+        match buffer.message.get(..len).unwrap_or_default() {
             // No message is empty: this is the end.
-            Ok(0) | Err(Errno::ECONNRESET) => Err(ChannelError::Closed),
+            [] => Err(ChannelError::Closed),
             // A longer packet is cut by the kernel to one byte more than is allowed.
-            Ok(len) => Ok(Some(decode(buffer.0.get(..len).unwrap_or_default())?)),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-            Err(errno) => Err(ChannelError::Socket(errno)),
+            bytes => Ok(Some((decode(bytes)?, descriptors))),
         }
     }
 }
@@ -100,12 +149,18 @@ impl AsFd for Channel {
     }
 }
 
-/// Room for one message and the byte that tells that it is too long.
-pub(super) struct Buffer(Box<[u8]>);
+/// Room for one message and the byte that tells that it is too long, and for what comes along.
+pub(super) struct Buffer {
+    message: Box<[u8]>,
+    descriptors: Vec<u8>,
+}
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self(vec![0; MESSAGE_LEN_MAX + 1].into_boxed_slice())
+        Self {
+            message: vec![0; MESSAGE_LEN_MAX + 1].into_boxed_slice(),
+            descriptors: cmsg_space!([RawFd; DESCRIPTORS_MAX]),
+        }
     }
 }
 
@@ -113,6 +168,7 @@ impl Default for Buffer {
 mod tests {
     use super::super::message::{Order, Report};
     use super::*;
+    use std::io::{Read, Write};
     use understudy_proto::time::Mono;
 
     fn both() -> (Channel, Channel) {
@@ -157,12 +213,37 @@ mod tests {
     fn an_empty_or_overlong_packet_is_no_message() {
         let (one, other) = both();
         let mut buffer = Buffer::default();
-        one.push(&vec![0; MESSAGE_LEN_MAX + 1_000]).unwrap();
+        one.push(&vec![0; MESSAGE_LEN_MAX + 1_000], &[]).unwrap();
         assert!(matches!(
             other.receive::<Order>(&mut buffer),
             Err(ChannelError::Message(MessageError::Length(_)))
         ));
-        one.push(&[0xff; 40]).unwrap();
+        one.push(&[0xff; 40], &[]).unwrap();
         assert!(matches!(other.receive::<Order>(&mut buffer), Err(ChannelError::Message(_))));
+    }
+
+    #[test]
+    fn descriptors_come_along_with_their_message() {
+        let (one, other) = both();
+        let mut buffer = Buffer::default();
+        let pipes: Vec<_> = (0..DESCRIPTORS_MAX).map(|_| std::io::pipe().unwrap()).collect();
+        let writers: Vec<_> = pipes.iter().map(|(_, writer)| writer.as_fd()).collect();
+        one.send(&Order::HoldNewcomers).unwrap();
+        assert!(one.try_send_with(&Order::Pulse { until: Mono(7) }, &writers).unwrap());
+        one.send(&Order::HoldNewcomers).unwrap();
+        let none = other.receive_with::<Order>(&mut buffer).unwrap().unwrap();
+        assert!(none.1.is_empty());
+        let (order, descriptors) = other.receive_with::<Order>(&mut buffer).unwrap().unwrap();
+        assert_eq!(order, Order::Pulse { until: Mono(7) });
+        assert_eq!(descriptors.len(), DESCRIPTORS_MAX);
+        for (fd, (mut reader, writer)) in descriptors.into_iter().zip(pipes) {
+            drop(writer);
+            std::fs::File::from(fd).write_all(b"x").unwrap();
+            let mut read = Vec::new();
+            // Ends: what came along was closed with the file, and nobody else has it.
+            reader.read_to_end(&mut read).unwrap();
+            assert_eq!(read, b"x");
+        }
+        assert_eq!(other.receive(&mut buffer).unwrap(), Some(Order::HoldNewcomers));
     }
 }

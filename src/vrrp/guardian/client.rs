@@ -5,10 +5,11 @@
 //! thread "guardian". Without a guardian that speaks, this process ends: nobody else would take the
 //! addresses away from it. Deliberately absent: any decision.
 
-use super::channel::{Buffer, Channel, ChannelError};
+use super::channel::{Buffer, Channel, ChannelError, DESCRIPTORS_MAX};
 use super::message::{Connection, Goodbye, Order, PATHS_MAX, Report, TICKLE_CHUNK};
 use super::{CONNECTIONS_MAX, GOODBYE_LEN_MAX};
 use crate::base::{clock, metric, privilege, secret, task};
+use crate::vrrp::door;
 use crate::vrrp::driver::Outbox;
 use crate::vrrp::driver::{CLAIMS_MAX, ClaimOrder};
 use crate::vrrp::{
@@ -27,6 +28,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use understudy_proto::time::Mono;
 
@@ -73,8 +75,17 @@ struct Outgoing {
     /// The oldest go first where there are too many.
     claims: VecDeque<ClaimOrder>,
     tickles: VecDeque<Connection>,
-    hold: Option<u64>,
+    hold: bool,
+    doors: VecDeque<Door>,
     stop: Option<u64>,
+}
+
+/// Of some of the listeners.
+#[derive(Debug)]
+struct Door {
+    number: u64,
+    closed: bool,
+    listeners: Vec<Arc<TcpListener>>,
 }
 
 /// What has come.
@@ -83,7 +94,8 @@ struct Incoming {
     /// Which groups count; 0 before the first.
     run: u64,
     started: Option<Result<(), String>>,
-    holding: bool,
+    /// The number of the last word about the door, and how many of its parts are not done.
+    door: (u64, usize),
     stopped: bool,
     status: Vec<GroupStatus>,
     outbox: Option<Outbox>,
@@ -217,16 +229,24 @@ impl Guardian {
         });
     }
 
-    pub(in crate::vrrp) fn hold_newcomers(&self) {
-        let run = {
-            let mut incoming = lock(&self.0.incoming);
-            incoming.holding = false;
-            incoming.run
-        };
-        self.order(|outgoing| outgoing.hold = Some(run));
-        if self.wait(HOLD_WAIT, |incoming| incoming.holding.then_some(())).is_none() {
-            warn!("the guardian does not say that newcomers are remembered");
+    /// See [`crate::vrrp::Vrrp::hold_newcomers`]. Returns when the door is closed, or after a moment.
+    pub(in crate::vrrp) fn hold_newcomers(&self, listeners: &[Arc<TcpListener>]) {
+        self.order(|outgoing| outgoing.hold = true);
+        self.set_door(listeners, true);
+        if self.wait(HOLD_WAIT, |incoming| (incoming.door.1 == 0).then_some(())).is_none() {
+            warn!("the guardian does not say that the door is closed");
         }
+    }
+
+    /// Closes or opens the door of `listeners`, in the order of these calls.
+    pub(in crate::vrrp) fn set_door(&self, listeners: &[Arc<TcpListener>], closed: bool) {
+        let number = u64::from_ne_bytes(secret::random());
+        let parts = listeners.chunks(DESCRIPTORS_MAX);
+        lock(&self.0.incoming).door = (number, parts.len());
+        self.order(|outgoing| {
+            outgoing.doors =
+                parts.map(|part| Door { number, closed, listeners: part.to_vec() }).collect();
+        });
     }
 
     pub(in crate::vrrp) fn stop(&self) {
@@ -285,11 +305,12 @@ impl Shared {
 
     /// Sends what the socket takes; true when nothing is left.
     fn flush(&self, outgoing: &mut Outgoing) -> bool {
-        while let Some(order) = outgoing.next() {
-            match self.channel.try_send(&order) {
+        while let Some((order, listeners)) = outgoing.next() {
+            let descriptors: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+            match self.channel.try_send_with(&order, &descriptors) {
                 Ok(true) => {}
                 Ok(false) => {
-                    outgoing.put_back(order);
+                    outgoing.put_back(order, listeners);
                     return false;
                 }
                 // The thread hears of it, too, and does what there is to do.
@@ -373,12 +394,23 @@ impl Outgoing {
             && self.pulse.is_none()
             && self.claims.is_empty()
             && self.tickles.is_empty()
-            && self.hold.is_none()
+            && !self.hold
+            && self.doors.is_empty()
             && self.stop.is_none()
     }
 
-    /// What is to be said first.
-    fn next(&mut self) -> Option<Order> {
+    /// What is to be said first, and what goes along.
+    fn next(&mut self) -> Option<(Order, Vec<Arc<TcpListener>>)> {
+        if let Some(order) = self.next_alone() {
+            return Some((order, Vec::new()));
+        }
+        if let Some(Door { number, closed, listeners }) = self.doors.pop_front() {
+            return Some((Order::Door { number, closed, listeners: listeners.len() }, listeners));
+        }
+        self.stop.take().map(|run| (Order::Stop { run }, Vec::new()))
+    }
+
+    fn next_alone(&mut self) -> Option<Order> {
         if let Some(start) = self.start.take() {
             return Some(start);
         }
@@ -402,14 +434,11 @@ impl Outgoing {
             let chunk = self.tickles.len().min(TICKLE_CHUNK);
             return Some(Order::Tickle(self.tickles.drain(..chunk).collect()));
         }
-        if let Some(run) = self.hold.take() {
-            return Some(Order::HoldNewcomers { run });
-        }
-        self.stop.take().map(|run| Order::Stop { run })
+        std::mem::take(&mut self.hold).then_some(Order::HoldNewcomers)
     }
 
     /// It could not be said yet, and nothing else was put in between.
-    fn put_back(&mut self, order: Order) {
+    fn put_back(&mut self, order: Order, listeners: Vec<Arc<TcpListener>>) {
         match order {
             Order::Start { .. } => self.start = Some(order),
             Order::Goodbye(goodbye) => self.goodbye = Some(goodbye),
@@ -422,7 +451,10 @@ impl Outgoing {
                     self.tickles.push_front(connection);
                 }
             }
-            Order::HoldNewcomers { run } => self.hold = Some(run),
+            Order::HoldNewcomers => self.hold = true,
+            Order::Door { number, closed, .. } => {
+                self.doors.push_front(Door { number, closed, listeners });
+            }
             Order::Stop { run } => self.stop = Some(run),
         }
     }
@@ -434,7 +466,14 @@ impl Incoming {
         match report {
             Report::Started { run } if run == self.run => self.started = Some(Ok(())),
             Report::Refused { run, reason } if run == self.run => self.started = Some(Err(reason)),
-            Report::Holding { run } if run == self.run => self.holding = true,
+            Report::Door { number, refused } => {
+                if let Some(reason) = refused {
+                    door::stuck(&reason);
+                }
+                if number == self.door.0 {
+                    self.door.1 = self.door.1.saturating_sub(1);
+                }
+            }
             Report::Stopped { run } if run == self.run => self.stopped = true,
             Report::Event { run, event } if run == self.run => {
                 if let Some(outbox) = &mut self.outbox {
@@ -452,7 +491,6 @@ impl Incoming {
             }
             Report::Started { .. }
             | Report::Refused { .. }
-            | Report::Holding { .. }
             | Report::Stopped { .. }
             | Report::Event { .. }
             | Report::Status { .. }

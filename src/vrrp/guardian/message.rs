@@ -60,7 +60,9 @@ pub(super) enum Order {
     /// Connections to be woken once their addresses are here.
     Tickle(Vec<Connection>),
     /// See [`crate::vrrp::Vrrp::hold_newcomers`].
-    HoldNewcomers { run: u64 },
+    HoldNewcomers,
+    /// Close or open the door of these many listeners, whose descriptors come along.
+    Door { number: u64, closed: bool, listeners: usize },
     /// Remove the addresses, send priority 0.
     Stop { run: u64 },
 }
@@ -76,8 +78,8 @@ pub(super) enum Report {
     Event { run: u64, event: VrrpEvent },
     /// How things are.
     Status { run: u64, groups: Vec<GroupStatus> },
-    /// Newcomers of that run are remembered, as far as that is possible.
-    Holding { run: u64 },
+    /// What the door order of that number came to.
+    Door { number: u64, refused: Option<String> },
     /// The addresses of that run are gone.
     Stopped { run: u64 },
     /// The guardian lives.
@@ -171,7 +173,7 @@ mod tests {
             Report::Refused { run: 7, reason: "no".to_owned() },
             Report::Event { run: 7, event },
             Report::Status { run: 7, groups: vec![status(2)] },
-            Report::Holding { run: 7 },
+            Report::Door { number: 7, refused: Some("x".repeat(200)) },
             Report::Stopped { run: 7 },
             Report::Alive,
         ] {

@@ -12,6 +12,7 @@ use super::farewell;
 use super::message::{GOODBYE_LEN_MAX, Goodbye, Order, PATHS_MAX, Report};
 use super::tickle::Tickler;
 use crate::base::{clock, privilege, task};
+use crate::vrrp::door;
 use crate::vrrp::engine::{Engine, in_time};
 use crate::vrrp::{EVENTS_MAX, GroupConfig, GroupStatus, VrrpEvent};
 use log::{debug, error, info, warn};
@@ -24,7 +25,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -243,8 +244,8 @@ impl Supervisor {
             if self.closed.is_some() {
                 break;
             }
-            match self.channel.receive(&mut self.buffer) {
-                Ok(Some(order)) => self.obey(order),
+            match self.channel.receive_with(&mut self.buffer) {
+                Ok(Some((order, descriptors))) => self.obey(order, &descriptors),
                 Ok(None) => break,
                 Err(error) => {
                     // It has ended, or what speaks is not our program any more.
@@ -262,7 +263,7 @@ impl Supervisor {
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    fn obey(&mut self, order: Order, descriptors: &[OwnedFd]) {
         let engine = self.engine.as_ref().map(|running| &running.engine);
         match (order, engine) {
             (Order::Start { run, configs }, _) => self.start(run, configs),
@@ -278,11 +279,15 @@ impl Supervisor {
                     goodbye.datagram.len() <= GOODBYE_LEN_MAX && goodbye.paths.len() <= PATHS_MAX;
                 self.goodbye = fits.then_some(goodbye);
             }
-            (Order::HoldNewcomers { run }, engine) => {
-                if let Some(engine) = engine {
-                    engine.hold_newcomers();
-                }
-                self.say(&Report::Holding { run });
+            (Order::HoldNewcomers, Some(engine)) => engine.hold_newcomers(),
+            (Order::Door { number, closed, listeners }, _) => {
+                let done = if descriptors.len() == listeners {
+                    door::set(descriptors, closed)
+                } else {
+                    Err(Errno::EMFILE.into())
+                };
+                let refused = done.err().map(|e| e.to_string());
+                self.say(&Report::Door { number, refused });
             }
             (Order::Stop { run }, engine) => {
                 if let Some(engine) = engine {
@@ -296,7 +301,8 @@ impl Supervisor {
                 | Order::Pulse { .. }
                 | Order::Claim(_)
                 | Order::Peer(_)
-                | Order::Tickle(_),
+                | Order::Tickle(_)
+                | Order::HoldNewcomers,
                 None,
             ) => {}
         }
@@ -365,7 +371,7 @@ impl Supervisor {
         // Its last words may still be in the socket: a goodbye counts.
         while let Ok(Some(order)) = self.channel.receive(&mut self.buffer) {
             if let Order::Goodbye(_) = order {
-                self.obey(order);
+                self.obey(order, &[]);
             }
         }
         self.end();

@@ -9,7 +9,7 @@ mod storm;
 
 use super::*;
 use crate::base::limit::Limit;
-use crate::net::{self, Doors};
+use crate::net::{self, Doorstep};
 use crate::pair::branch::upkeep_round;
 use crate::pair::formation;
 use crate::pair::side::{MESSAGE_LEN_MAX, SideError, SideEvent, Topic};
@@ -220,7 +220,7 @@ impl Appliance {
             vrrp: None,
             guardian: None,
             listening: listening_out,
-            doors: Doors::default(),
+            doorstep: Doorstep::default(),
             fatal,
             promoted: Arc::new(|_last| ()),
             side: side.clone(),
