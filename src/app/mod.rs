@@ -71,6 +71,8 @@ impl Program for Appliance {
         let (services, pair) = (runtime("services", WORKERS)?, pair_runtime()?);
         let result = services.block_on(run(config, guardian, pair.handle()));
         pair.shutdown_background();
+        // The last lines of the pair's threads, which do not wait for it themselves.
+        log::logger().flush();
         result.map(|()| ExitCode::SUCCESS)
     }
 

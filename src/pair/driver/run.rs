@@ -35,9 +35,8 @@ use understudy_proto::time::Mono;
 const PULSE_EVERY: Duration = Duration::from_millis(20);
 /// How long one pulse lets the addresses stay where no lease limits them.
 const PULSE_LEAST: Duration = vrrp::PULSE_MAX;
-/// Heartbeats between the end of a lease and the witness's word that this node leads alone: two until
-/// the standby's silence is noticed, and three for the word itself.
-const WORD_HEARTBEATS: u32 = 5;
+/// Heartbeats between a standby's silence and the witness's word that this node leads alone.
+const WORD_HEARTBEATS: u32 = 4;
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -52,11 +51,9 @@ const DOORSTEP_MAX: Duration = Duration::from_millis(100);
 /// longer.
 const DOOR_MAX: Duration = Duration::from_secs(3);
 /// Pause before the door is opened again that did not open.
-const WELCOME_AGAIN: Duration = Duration::from_secs(1);
+const DOOR_AGAIN: Duration = Duration::from_secs(1);
 /// Pause between two looks at the doorstep.
 const DOORSTEP_LOOK: Duration = Duration::from_millis(1);
-/// Records behind the tail from which on reading goes to a thread: it may have to ask the disk.
-const READ_INLINE_RECORDS: u64 = 4_096;
 /// Pause before the log is read again where it had nothing.
 const READ_PAUSE: Duration = Duration::from_millis(5);
 /// Most time for an operator's word beyond the machine's own limit.
@@ -524,8 +521,7 @@ impl Driver {
     }
 
     fn read(&mut self, from: Lsn, max: usize) {
-        let behind = self.log.last().lsn.0.saturating_sub(from.0);
-        if behind <= READ_INLINE_RECORDS {
+        if self.log.has_in_memory(from) {
             match read(&self.log, from, max) {
                 Ok(input) if !is_empty(&input) => {
                     self.problems.remove("log");
@@ -882,7 +878,7 @@ impl Driver {
         if self.door_closed.is_some_and(|at| now.since(at) > DOOR_MAX) {
             self.open_door();
         }
-        self.welcome_again(now);
+        self.let_newcomers_in_again(now);
         self.hear_adverts();
         self.ask_again(now);
         self.forget_refusals(now);
@@ -905,8 +901,8 @@ impl Driver {
         self.waits = waits;
     }
 
-    /// Invariant 8: the addresses stay only while this node can serve, and with a witness hardly longer
-    /// than its lease, see [`pulse_end`]. Without one a primary whose lease has run out keeps its adverts
+    /// Invariant 8: the addresses stay only while this node can serve, and with a witness not much
+    /// longer than its lease, see [`pulse_end`]. Without one a primary whose lease has run out keeps its adverts
     /// for as long as it runs: they tell a standby that hears nothing else that it must not take over.
     /// Nothing is read or acknowledged there meanwhile.
     fn pulse(&mut self, now: Mono) {
@@ -922,7 +918,9 @@ impl Driver {
             self.pulsed = now;
             if let Some(vrrp) = &self.options.vrrp {
                 let lease = arbitrated.then_some(self.lease_until);
-                vrrp.serving_pulse(pulse_end(lease, self.tick, now));
+                let noticed = self.timers.silence.saturating_sub(self.timers.lease);
+                let word = noticed + self.tick.saturating_mul(WORD_HEARTBEATS);
+                vrrp.serving_pulse(pulse_end(lease, word, now));
             }
         }
     }
@@ -1184,11 +1182,11 @@ impl Driver {
     /// would hear nothing any more.)
     fn open_door(&mut self) {
         if self.leaving.is_none() && self.door_closed.take().is_some() {
-            self.welcome();
+            self.let_newcomers_in();
         }
     }
 
-    fn welcome(&mut self) {
+    fn let_newcomers_in(&mut self) {
         if let Some(vrrp) = &self.options.vrrp {
             vrrp.welcome_newcomers(&self.options.doorstep.listeners());
             self.door_opens = Some(clock::mono());
@@ -1196,14 +1194,14 @@ impl Driver {
     }
 
     /// Nobody is served behind a door that stays closed: the word is said until it has come true.
-    fn welcome_again(&mut self, now: Mono) {
-        if !self.door_opens.is_some_and(|at| now.since(at) >= WELCOME_AGAIN) {
+    fn let_newcomers_in_again(&mut self, now: Mono) {
+        if !self.door_opens.is_some_and(|at| now.since(at) >= DOOR_AGAIN) {
             return;
         }
         if self.options.vrrp.as_ref().is_none_or(|vrrp| vrrp.door_is_set()) {
             self.door_opens = None;
         } else {
-            self.welcome();
+            self.let_newcomers_in();
         }
     }
 
@@ -1301,17 +1299,16 @@ impl Driver {
     }
 }
 
-/// Whether it leads and waits for nobody. In PAIR or JOINING a primary whose standby and witness are
-/// both gone for good waits: only an operator can tell it so.
 /// Until when a pulse of `now` lets the addresses stay, where a witness is in force with this lease.
-/// The lease is renewed with every heartbeat; and whose standby vanishes has the witness's word before
-/// the addresses go, and keeps them. A frozen primary has lost them by about the time when its standby,
-/// which needs the same word, comes.
-fn pulse_end(lease: Option<Mono>, heartbeat: Duration, now: Mono) -> Mono {
-    let word = heartbeat.saturating_mul(WORD_HEARTBEATS);
+/// The lease is renewed with every heartbeat; and whose standby vanishes has the witness's word `word`
+/// after the lease's end, before the addresses go, and keeps them. A frozen primary loses them some
+/// 80 ms after its standby, which needs the same word, has come (docs/design/vrrp.md).
+fn pulse_end(lease: Option<Mono>, word: Duration, now: Mono) -> Mono {
     lease.map_or_else(|| now.after(PULSE_LEAST), |until| until.after(word))
 }
 
+/// Whether it leads and waits for nobody. In PAIR or JOINING a primary whose standby and witness are
+/// both gone for good waits: only an operator can tell it so.
 fn leads_alone(status: &understudy_proto::pair::Status) -> bool {
     status.role == Role::Primary && !matches!(status.state, State::Pair | State::Joining)
 }
@@ -1451,11 +1448,11 @@ mod tests {
     #[test]
     fn a_pulse_ends_with_the_lease_where_a_witness_decides() {
         let ms = |ms: u64| Mono(ms * 1_000);
-        let heartbeat = Duration::from_millis(25);
+        let word = Duration::from_millis(125);
         for now in [1_000, 1_050, 1_074] {
-            assert_eq!(pulse_end(Some(ms(1_075)), heartbeat, ms(now)), ms(1_200));
+            assert_eq!(pulse_end(Some(ms(1_075)), word, ms(now)), ms(1_200));
         }
-        assert_eq!(pulse_end(Some(Mono(u64::MAX)), heartbeat, ms(1)), Mono(u64::MAX), "alone");
-        assert_eq!(pulse_end(None, heartbeat, ms(1_000)), ms(1_200));
+        assert_eq!(pulse_end(Some(Mono(u64::MAX)), word, ms(1)), Mono(u64::MAX), "alone");
+        assert_eq!(pulse_end(None, word, ms(1_000)), ms(1_200));
     }
 }
