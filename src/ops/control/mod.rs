@@ -82,10 +82,12 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 impl Control {
     /// Answers requests for as long as it is polled.
     pub async fn serve<O: Operator>(self, operator: Arc<O>) {
+        let mut deaf = false;
         loop {
             let place = CONNECTIONS.enter().await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
+                    deaf = false;
                     let operator = operator.clone();
                     // The handle is not needed: the connection ends by itself within its limits.
                     drop(task::spawn("control", async move {
@@ -96,7 +98,10 @@ impl Control {
                     }));
                 }
                 Err(e) => {
-                    warn!(err:% = e; "control socket cannot accept");
+                    // Said once, whenever it begins.
+                    if !std::mem::replace(&mut deaf, true) {
+                        warn!(err:% = e, runbook = "listener-down"; "control socket cannot accept");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -479,7 +479,7 @@ impl Driver {
         let frame = Frame::Keyring { version, keys: keyring.export() };
         session.keyring_sent = version;
         if let Err(e) = session.queue.send(&frame) {
-            log::warn!(err:% = e; "the keyring cannot be sent to the peer");
+            log::warn!(err:% = e, runbook = "pair-keyring"; "the keyring cannot be sent to the peer");
             self.lose_session("the keyring could not be sent");
         }
     }
