@@ -146,7 +146,7 @@ async fn reply_to<O: Operator>(line: &[u8], uid: u32, operator: &O) -> Reply {
             return refuse(&what, "Use the command line of the same version: understudy --version");
         }
     };
-    let reply = answer(operator, &request).await;
+    let reply = answer(operator, &request, uid).await;
     let (cmd, ok) = (request.name(), matches!(reply, Reply::Ok(_)));
     if request.only_reads() {
         debug!(cmd, ok, uid; "operator asked");

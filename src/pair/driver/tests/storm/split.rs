@@ -73,7 +73,7 @@ async fn live_apart(nodes: &Nodes, book: &Book, dice: &mut Dice, told: &mut Vec<
                     return;
                 }
                 told.push("forced".to_owned());
-                process.pair.force_solo().await.unwrap_or_default(); // Refused where it leads by now.
+                process.pair.force_solo(OPERATOR).await.unwrap_or_default(); // Refused where it leads by now.
             }
             drop(nodes);
             tokio::time::sleep(Duration::from_millis(10)).await;
