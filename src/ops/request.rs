@@ -41,7 +41,7 @@ pub enum Request {
     AccountCreate(Named),
     /// Accounts, of one tenant or all.
     AccountList(OfTenant),
-    /// Removes an account with its mail.
+    /// Closes an account; its mail is kept.
     AccountRemove(Named),
     /// Another address of an account.
     AliasAdd(AliasAdd),
