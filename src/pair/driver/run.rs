@@ -51,6 +51,8 @@ const DOORSTEP_MAX: Duration = Duration::from_millis(100);
 /// How long the door stays closed on a node that does not lead afterwards: nobody's knock is kept
 /// longer.
 const DOOR_MAX: Duration = Duration::from_secs(3);
+/// Pause before the door is opened again that did not open.
+const WELCOME_AGAIN: Duration = Duration::from_secs(1);
 /// Pause between two looks at the doorstep.
 const DOORSTEP_LOOK: Duration = Duration::from_millis(1);
 /// Records behind the tail from which on reading goes to a thread: it may have to ask the disk.
@@ -106,6 +108,8 @@ pub(super) struct Driver {
     followed: Option<Command>,
     /// Since when the listeners' door is closed.
     door_closed: Option<Mono>,
+    /// When it was last to be opened, until it is known to be.
+    door_opens: Option<Mono>,
     registers: watch::Sender<Option<(u64, Register)>>,
     /// The newest register that is on its way to the disk, and since when any has been.
     writing: Option<(u64, Mono)>,
@@ -249,6 +253,7 @@ impl Driver {
             asked: None,
             followed: None,
             door_closed: None,
+            door_opens: None,
             registers,
             writing: None,
             control: None,
@@ -881,6 +886,7 @@ impl Driver {
         if self.door_closed.is_some_and(|at| now.since(at) > DOOR_MAX) {
             self.open_door();
         }
+        self.welcome_again(now);
         self.hear_adverts();
         self.ask_again(now);
         self.forget_refusals(now);
@@ -1116,6 +1122,7 @@ impl Driver {
             return self.bid_farewell();
         };
         self.door_closed = Some(clock::mono());
+        self.door_opens = None;
         let (doorstep, done) = (self.options.doorstep.clone(), self.done.clone());
         self.helper(async move {
             let closed = tokio::task::spawn_blocking(move || {
@@ -1209,11 +1216,27 @@ impl Driver {
     /// soon as it is one: the addresses may still be here for a moment, and whoever was answered then
     /// would hear nothing any more.)
     fn open_door(&mut self) {
-        if self.leaving.is_none()
-            && self.door_closed.take().is_some()
-            && let Some(vrrp) = &self.options.vrrp
-        {
+        if self.leaving.is_none() && self.door_closed.take().is_some() {
+            self.welcome();
+        }
+    }
+
+    fn welcome(&mut self) {
+        if let Some(vrrp) = &self.options.vrrp {
             vrrp.welcome_newcomers(&self.options.doorstep.listeners());
+            self.door_opens = Some(clock::mono());
+        }
+    }
+
+    /// Nobody is served behind a door that stays closed: the word is said until it has come true.
+    fn welcome_again(&mut self, now: Mono) {
+        if !self.door_opens.is_some_and(|at| now.since(at) >= WELCOME_AGAIN) {
+            return;
+        }
+        if self.options.vrrp.as_ref().is_none_or(|vrrp| vrrp.door_is_set()) {
+            self.door_opens = None;
+        } else {
+            self.welcome();
         }
     }
 
