@@ -213,11 +213,12 @@ fn make_room_for_files() {
     let wanted = sessions + OTHER_FILES;
     match privilege::open_files(wanted) {
         Ok(have) if have < wanted => log::warn!(
-            count = have;
+            count = have, runbook = "listener-down";
             "fewer files may be open than all sessions need: raise LimitNOFILE to 65536"
         ),
         Ok(_) => {}
-        Err(e) => log::warn!(err:% = e; "the limit of open files is not known"),
+        Err(e) => log::warn!(err:% = e, runbook = "listener-down";
+            "the limit of open files is not known"),
     }
 }
 

@@ -515,7 +515,7 @@ impl Router {
             _ => {
                 let [_, own] = &mut self.quotas;
                 if own.allows() {
-                    warn!(err:% = error; "advert was not sent");
+                    warn!(err:% = error, runbook = "address-missing"; "advert was not sent");
                 }
             }
         }
@@ -529,7 +529,8 @@ impl Router {
                     self.send_errors = self.send_errors.saturating_add(1);
                     let [_, own] = &mut self.quotas;
                     if own.allows() {
-                        warn!(err:% = error; "announcement of an address was not sent");
+                        warn!(err:% = error, runbook = "address-missing";
+                            "announcement of an address was not sent");
                     }
                     return;
                 }

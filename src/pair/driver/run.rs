@@ -100,6 +100,9 @@ pub(super) struct Driver {
     done_out: mpsc::Receiver<Done>,
     commands: mpsc::Receiver<(Command, Reply)>,
     asked: Option<(Command, Reply, Mono)>,
+    /// The last word that was followed, until the change that it asked for is noted: a forced start
+    /// may come about after its time was over.
+    followed: Option<Command>,
     /// Since when the listeners' door is closed.
     door_closed: Option<Mono>,
     /// When it was last to be opened, until it is known to be.
@@ -245,6 +248,7 @@ impl Driver {
             done_out,
             commands,
             asked: None,
+            followed: None,
             door_closed: None,
             door_opens: None,
             registers,
@@ -481,7 +485,7 @@ impl Driver {
         let frame = Frame::Keyring { version, keys: keyring.export() };
         session.keyring_sent = version;
         if let Err(e) = session.queue.send(&frame) {
-            log::warn!(err:% = e; "the keyring cannot be sent to the peer");
+            log::warn!(err:% = e, runbook = "pair-keyring"; "the keyring cannot be sent to the peer");
             self.lose_session("the keyring could not be sent");
         }
     }
@@ -999,6 +1003,7 @@ impl Driver {
     fn note(&mut self, note: &Note) {
         let now = clock::mono();
         let took = self.lost_at.map(|at| now.since(at)).filter(|age| *age <= CAUSE_AGE_MAX);
+        let asked_by = self.asked_by(note);
         let entry = Entry {
             at: clock::now_ms(),
             node: self.machine.status().node,
@@ -1009,6 +1014,7 @@ impl Driver {
             epoch: note.epoch,
             reason: note.reason.to_owned(),
             took_ms: took.and_then(|age| u64::try_from(age.as_millis()).ok()),
+            asked_by,
         };
         let (from, to, role) = (note.from, note.to, note.role);
         let (epoch, reason) = (note.epoch, note.reason);
@@ -1023,6 +1029,9 @@ impl Driver {
         } else {
             log::info!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason; "the pair has changed");
         }
+        if let Some(uid) = asked_by {
+            log::warn!(uid, epoch:% = epoch, reason; "the pair has changed by an operator's word");
+        }
         self.journal.send_modify(|entries| {
             let mut new = entries.as_ref().clone();
             new.push(entry);
@@ -1031,34 +1040,54 @@ impl Driver {
         });
     }
 
+    /// The user whose word brought about what is noted.
+    fn asked_by(&mut self, note: &Note) -> Option<u32> {
+        let uid = match self.followed? {
+            Command::ForceSolo { uid } if note.is_forced() => uid,
+            Command::Handover { uid }
+                if (self.role, note.role) == (Role::Primary, Role::Standby) =>
+            {
+                uid
+            }
+            _ => return None,
+        };
+        self.followed = None;
+        Some(uid)
+    }
+
     fn command(&mut self, command: Command, reply: Reply) {
         let status = self.machine.status();
         let now = clock::mono();
         let refusal = match command {
             Command::Stop => None,
             _ if self.asked.is_some() => Some(CommandError::Busy),
-            Command::Handover if status.role != Role::Primary => Some(CommandError::NotPrimary),
-            Command::Handover if !self.timers.has_peer => Some(CommandError::NoPeer),
-            Command::Handover if status.state != State::Pair || !status.linked => {
+            Command::Handover { .. } if status.role != Role::Primary => {
+                Some(CommandError::NotPrimary)
+            }
+            Command::Handover { .. } if !self.timers.has_peer => Some(CommandError::NoPeer),
+            Command::Handover { .. } if status.state != State::Pair || !status.linked => {
                 Some(CommandError::NoStandby(format!("{:?}", status.state).to_uppercase()))
             }
-            Command::Handover if self.machine.peer_is_less_fit() => Some(CommandError::PeerUnfit),
-            Command::ForceSolo if leads_alone(&status) => Some(CommandError::AlreadyPrimary),
-            Command::ForceSolo if status.linked || self.peer_is_heard(now) => {
+            Command::Handover { .. } if self.machine.peer_is_less_fit() => {
+                Some(CommandError::PeerUnfit)
+            }
+            Command::ForceSolo { .. } if leads_alone(&status) => Some(CommandError::AlreadyPrimary),
+            Command::ForceSolo { .. } if status.linked || self.peer_is_heard(now) => {
                 Some(CommandError::PeerIsThere)
             }
-            Command::ForceSolo if !self.claim.take(Claimed::Forced) => {
+            Command::ForceSolo { .. } if !self.claim.take(Claimed::Forced) => {
                 Some(CommandError::CopyInPlace)
             }
-            Command::Handover | Command::ForceSolo => None,
+            Command::Handover { .. } | Command::ForceSolo { .. } => None,
         };
         if let Some(refusal) = refusal {
             return tell(reply, Err(refusal));
         }
         log::info!(command:? = command; "an operator speaks");
+        self.followed = Some(command);
         match command {
-            Command::Handover => self.take_leave(Operator::Handover),
-            Command::ForceSolo => self.feed(Input::Operator(Operator::ForceSolo)),
+            Command::Handover { .. } => self.take_leave(Operator::Handover),
+            Command::ForceSolo { .. } => self.feed(Input::Operator(Operator::ForceSolo)),
             Command::Stop => self.take_leave(Operator::Stop),
         }
         let deadline = now.after(self.timers.handover + COMMAND_GRACE);
@@ -1145,8 +1174,8 @@ impl Driver {
         let Some((command, _, deadline)) = &self.asked else { return };
         let status = self.machine.status();
         let through = match command {
-            Command::Handover => status.role == Role::Standby,
-            Command::ForceSolo => leads_alone(&status) && self.control.is_some(),
+            Command::Handover { .. } => status.role == Role::Standby,
+            Command::ForceSolo { .. } => leads_alone(&status) && self.control.is_some(),
             Command::Stop => return,
         };
         let over = clock::mono() >= *deadline;
@@ -1155,8 +1184,12 @@ impl Driver {
         {
             self.claim.leave(Claimed::Forced);
             let failed = match command {
-                Command::ForceSolo => CommandError::NotLeading,
-                Command::Handover | Command::Stop => CommandError::NotTaken,
+                Command::ForceSolo { .. } => CommandError::NotLeading,
+                Command::Handover { .. } | Command::Stop => {
+                    // A later one is somebody else's.
+                    self.followed = None;
+                    CommandError::NotTaken
+                }
             };
             tell(reply, if through { Ok(()) } else { Err(failed) });
         }
@@ -1165,7 +1198,7 @@ impl Driver {
     /// A standby that was just admitted may not have said so yet: then the machine does nothing.
     fn ask_again(&mut self, now: Mono) {
         let limit = self.timers.handover;
-        if let Some((Command::Handover, _, deadline)) = &self.asked
+        if let Some((Command::Handover { .. }, _, deadline)) = &self.asked
             && now.after(limit) < *deadline
             && self.control.is_some()
         {
@@ -1266,7 +1299,7 @@ impl Driver {
             heard: *heard,
             session: over == Some(peer.ip()),
         });
-        let last = self.journal.borrow().iter().rev().find(|e| e.is_promotion()).cloned();
+        let last = self.journal.borrow().iter().rev().find(|e| e.is_move_here()).cloned();
         let status = PairStatus {
             pair,
             standalone: self.options.pair.is_none(),

@@ -191,7 +191,7 @@ impl Timers {
 }
 
 /// Why a node leads that an operator has told to.
-const FORCED: &str = "an operator said so";
+pub(super) const FORCED: &str = "an operator said so";
 
 /// Most bytes of records in one frame.
 pub(super) const RECORDS_LEN_MAX: usize = 1024 * 1024;

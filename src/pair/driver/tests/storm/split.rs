@@ -69,7 +69,7 @@ async fn live_apart(nodes: &Nodes, book: &Book, told: &mut Vec<String>) {
             };
             if let Some(process) = nodes.iter().filter_map(|n| n.process.as_ref()).find(waits) {
                 told.push("forced".to_owned());
-                process.pair.force_solo().await.unwrap_or_default(); // Refused where it leads by now.
+                process.pair.force_solo(OPERATOR).await.unwrap_or_default(); // Refused where it leads by now.
             }
             drop(nodes);
             tokio::time::sleep(Duration::from_millis(10)).await;
