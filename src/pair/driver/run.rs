@@ -1228,7 +1228,7 @@ impl Driver {
 
     /// Nobody is served behind a door that stays closed: the word is said until it has come true.
     fn let_newcomers_in_again(&mut self, now: Mono) {
-        if !self.door_opens.is_some_and(|at| now.since(at) >= DOOR_AGAIN) {
+        if self.door_opens.is_none_or(|at| now.since(at) < DOOR_AGAIN) {
             return;
         }
         if self.options.vrrp.as_ref().is_none_or(|vrrp| vrrp.door_is_set()) {

@@ -291,7 +291,7 @@ impl Log {
     #[must_use]
     pub fn has_in_memory(&self, lsn: Lsn) -> bool {
         let state = lock(&self.0.state);
-        let oldest = state.recent.front().map_or(state.tail.lsn.next(), |b| b.first);
+        let oldest = state.recent.front().map_or_else(|| state.tail.lsn.next(), |b| b.first);
         lsn >= oldest
     }
 
