@@ -418,8 +418,9 @@ impl Machine {
         let limit = if self.broken(Mutant::SoloUnwarned) { limit.mul_f32(0.1) } else { limit };
         let arbitrated = self.is_arbitrated();
         let session = self.session.as_ref().map(|s| s.since);
-        let unheard = self.timed && self.silence_tells();
-        let quiet = self.heard.beacon.is_none_or(|at| now.since(at) >= self.timers.silence);
+        let quiet = self.timed && self.silence_tells();
+        let unheard = session.is_some() && quiet;
+        let quiet = quiet || self.heard.beacon.is_none();
         let alone_after = match (arbitrated, quiet) {
             (true, true) => Duration::ZERO,
             (true, false) => self.timers.solo_after,

@@ -385,7 +385,7 @@ impl Machine {
                     && last.is_none_or(|age| age >= silence / 2);
                 ended || last.is_some_and(|age| age >= silence)
             }
-            Phase::Primary(p) if self.session.is_some() && self.needs_lease() && !p.leaving => {
+            Phase::Primary(p) if self.needs_lease() && !p.leaving => {
                 since(self.heard.beacon).is_some_and(|age| age >= silence)
             }
             _ => false,
