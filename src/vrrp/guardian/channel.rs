@@ -6,17 +6,20 @@
 //! keeps it.
 
 use super::message::{MESSAGE_LEN_MAX, MessageError, decode, encode};
-use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rustix::cmsg_space;
+use rustix::io::Errno as Fault;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Pause before a message is sent again that did not go.
@@ -24,6 +27,9 @@ const RETRY: Duration = Duration::from_millis(1);
 
 /// Descriptors that come with one message, at most; the kernel takes 253.
 pub(super) const DESCRIPTORS_MAX: usize = 64;
+
+/// Bytes that they take along the message.
+const SPACE: usize = cmsg_space!(ScmRights(DESCRIPTORS_MAX));
 
 /// One end.
 #[derive(Debug)]
@@ -35,7 +41,7 @@ pub(super) enum ChannelError {
     #[error("the other process has ended")]
     Closed,
     #[error("the socket to the other process does not work: {0}")]
-    Socket(#[source] Errno),
+    Socket(#[source] io::Error),
     #[error(transparent)]
     Message(#[from] MessageError),
 }
@@ -64,7 +70,7 @@ impl Channel {
                     let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
                     match poll(&mut fds, nix::poll::PollTimeout::NONE) {
                         Ok(_) | Err(Errno::EINTR) => {}
-                        Err(errno) => return Err(ChannelError::Socket(errno)),
+                        Err(errno) => return Err(ChannelError::Socket(errno.into())),
                     }
                 }
                 Err(error) => return Err(error),
@@ -87,15 +93,17 @@ impl Channel {
     }
 
     fn push(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<bool, ChannelError> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let along = [ControlMessage::ScmRights(&raw)];
-        let along = if raw.is_empty() { &[][..] } else { &along };
-        match sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(bytes)], along, flags, None) {
+        let mut space = [MaybeUninit::uninit(); SPACE];
+        let mut along = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() && !along.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(ChannelError::Socket(Fault::TOOMANYREFS.into()));
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match sendmsg(&self.0, &[IoSlice::new(bytes)], &mut along, flags) {
             Ok(_) => Ok(true),
-            Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => Ok(false),
-            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ChannelError::Closed),
-            Err(errno) => Err(ChannelError::Socket(errno)),
+            Err(Fault::AGAIN | Fault::INTR | Fault::NOBUFS) => Ok(false),
+            Err(Fault::PIPE | Fault::CONNRESET) => Err(ChannelError::Closed),
+            Err(errno) => Err(ChannelError::Socket(errno.into())),
         }
     }
 
@@ -107,34 +115,29 @@ impl Channel {
         Ok(self.receive_with(buffer)?.map(|(message, _)| message))
     }
 
-    /// The same with the descriptors that came along; without any where the kernel could not give
-    /// us all of them, which is so only where this process has no room for more.
-    #[expect(unsafe_code, reason = "nix gives received descriptors as numbers")]
+    /// The same with the descriptors that came along; without some where this process has no room for
+    /// more.
     pub(super) fn receive_with<T: DeserializeOwned>(
         &self,
         buffer: &mut Buffer,
     ) -> Result<Option<(T, Vec<OwnedFd>)>, ChannelError> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let mut pieces = [IoSliceMut::new(&mut buffer.message)];
-        let along = Some(&mut buffer.descriptors[..]);
-        let (len, descriptors) = match recvmsg::<()>(self.0.as_raw_fd(), &mut pieces, along, flags)
-        {
-            Ok(received) => {
-                let mut descriptors = Vec::new();
-                for control in received.cmsgs().into_iter().flatten() {
-                    if let ControlMessageOwned::ScmRights(raw) = control {
-                        // SAFETY: the kernel has just made them for us, and nobody else knows them.
-                        let owned = raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-                        descriptors.extend(owned);
-                    }
-                }
-                (received.bytes, descriptors)
-            }
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
-            Err(Errno::ECONNRESET) => return Err(ChannelError::Closed),
-            Err(errno) => return Err(ChannelError::Socket(errno)),
+        let mut space = [MaybeUninit::uninit(); SPACE];
+        let mut along = RecvAncillaryBuffer::new(&mut space);
+        let mut pieces = [IoSliceMut::new(&mut buffer.0)];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let len = match recvmsg(&self.0, &mut pieces, &mut along, flags) {
+            Ok(received) => received.bytes,
+            Err(Fault::AGAIN | Fault::INTR) => return Ok(None),
+            Err(Fault::CONNRESET) => return Err(ChannelError::Closed),
+            Err(errno) => return Err(ChannelError::Socket(errno.into())),
         };
-        match buffer.message.get(..len).unwrap_or_default() {
+        let mut descriptors = Vec::new();
+        for message in along.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                descriptors.extend(received);
+            }
+        }
+        match buffer.0.get(..len).unwrap_or_default() {
             // No message is empty: this is the end.
             [] => Err(ChannelError::Closed),
             // A longer packet is cut by the kernel to one byte more than is allowed.
@@ -149,18 +152,12 @@ impl AsFd for Channel {
     }
 }
 
-/// Room for one message and the byte that tells that it is too long, and for what comes along.
-pub(super) struct Buffer {
-    message: Box<[u8]>,
-    descriptors: Vec<u8>,
-}
+/// Room for one message and the byte that tells that it is too long.
+pub(super) struct Buffer(Box<[u8]>);
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self {
-            message: vec![0; MESSAGE_LEN_MAX + 1].into_boxed_slice(),
-            descriptors: cmsg_space!([RawFd; DESCRIPTORS_MAX]),
-        }
+        Self(vec![0; MESSAGE_LEN_MAX + 1].into_boxed_slice())
     }
 }
 
