@@ -565,6 +565,11 @@ fn a_lost_link_is_the_fault_of_its_own_group() {
     let [first, second] = [setups[0].vip(), setups[1].vip()];
     let _peers = setups.each_ref().map(|setup| Keepalived::start(&link, B, 100, setup));
     let mut ours = Ours::start(&link, A, &setups.each_ref().map(|setup| setup.ours.clone()));
+    for vip in [&first, &second] {
+        link.wait(B, vip, true, LONG);
+    }
+    // Each is to hear the other wire's router, if it can.
+    std::thread::sleep(INTERVAL * 3);
     ours.tell("holder");
     for (vip, interface) in [(&first, INTERFACE), (&second, SECOND)] {
         link.wait(A, vip, true, LONG);
@@ -886,7 +891,10 @@ fn our_process() {
             Ok("claim") => assert!(vrrp.claim(0, false) > 0),
             Ok("force") => assert!(vrrp.claim(0, true) > 0),
             Ok("release") => assert!(vrrp.release(0) > 0),
-            Ok("errors") => println!("errors {}", vrrp.status()[0].errors.total()),
+            Ok("errors") => {
+                let errors: u64 = vrrp.status().iter().map(|group| group.errors.total()).sum();
+                println!("errors {errors}");
+            }
             Ok(word) => panic!("what is {word}?"),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
