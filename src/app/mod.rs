@@ -71,6 +71,8 @@ impl Program for Appliance {
         let (services, pair) = (runtime("services", WORKERS)?, pair_runtime()?);
         let result = services.block_on(run(config, guardian, pair.handle()));
         pair.shutdown_background();
+        // The last lines of the pair's threads, which do not wait for it themselves.
+        log::logger().flush();
         result.map(|()| ExitCode::SUCCESS)
     }
 
@@ -211,11 +213,12 @@ fn make_room_for_files() {
     let wanted = sessions + OTHER_FILES;
     match privilege::open_files(wanted) {
         Ok(have) if have < wanted => log::warn!(
-            count = have;
+            count = have, runbook = "listener-down";
             "fewer files may be open than all sessions need: raise LimitNOFILE to 65536"
         ),
         Ok(_) => {}
-        Err(e) => log::warn!(err:% = e; "the limit of open files is not known"),
+        Err(e) => log::warn!(err:% = e, runbook = "listener-down";
+            "the limit of open files is not known"),
     }
 }
 

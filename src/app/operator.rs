@@ -282,10 +282,10 @@ impl Operator for Desk {
         address::order(self.0.vrrp.as_deref(), name, Vrrp::release).await
     }
 
-    async fn handover(&self) -> Outcome<()> {
+    async fn handover(&self, uid: u32) -> Outcome<()> {
         self.0
             .pair
-            .handover()
+            .handover(uid)
             .await
             .map_err(|e| Failure::new(e.to_string(), "`understudy status` says what is missing."))
     }
@@ -304,14 +304,14 @@ impl Operator for Desk {
         Ok(Token { token: Secret::new(token.to_string()), valid_s })
     }
 
-    async fn pair_force_solo(&self) -> Outcome<()> {
-        log::warn!(runbook = "force-solo";
+    async fn pair_force_solo(&self, uid: u32) -> Outcome<()> {
+        log::warn!(uid, runbook = "force-solo";
             "an operator says that the peer is gone: this appliance is to serve alone");
-        let outcome = self.0.pair.force_solo().await;
+        let outcome = self.0.pair.force_solo(uid).await;
         match &outcome {
-            Ok(()) => log::warn!(runbook = "force-solo";
+            Ok(()) => log::warn!(uid, runbook = "force-solo";
                 "this appliance serves alone by an operator's word"),
-            Err(e) => log::warn!(err:% = e, runbook = "force-solo";
+            Err(e) => log::warn!(uid, err:% = e, runbook = "force-solo";
                 "the operator's word is not followed"),
         }
         outcome.map_err(|e| Failure::new(e.to_string(), "`understudy status` says more."))

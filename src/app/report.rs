@@ -66,6 +66,7 @@ pub(super) fn report(rooms: &Rooms) -> StatusReport {
             epoch: entry.epoch.0,
             took_ms: entry.took_ms,
             reason: entry.reason.clone(),
+            asked_by: entry.asked_by,
         }),
         waiting_for: waiting(&pair),
         problems: problems(rooms, &pair, &groups),

@@ -559,6 +559,10 @@ impl Resolver<'_> {
         if store.log_keep_bytes < store.segment_len.saturating_mul(2) {
             self.problem("log_keep_mib", "must be at least twice `segment_mib`");
         }
+        // A standby leaves with room for fewer: what warns of little room must come before.
+        if store.reserve_bytes < store.segment_len.saturating_mul(4) {
+            self.problem("reserve_mib", "must be at least four times `segment_mib`");
+        }
         store
     }
 

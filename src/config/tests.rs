@@ -65,6 +65,10 @@ fn mistakes_get_place_key_and_suggestion() {
             "hostname = \"a\"\n[[vrrp]]\ninterface = \"e\"\nvrid = 1\n  adress = []\n",
             "configuration, line 5, column 3: unknown key `adress` in [[vrrp]]; did you mean `address`?",
         ),
+        (
+            "[store]\nreserve_mib = 255",
+            "[store] `reserve_mib` must be at least four times `segment_mib`",
+        ),
         ("[lisen]\n", "line 1, column 2: unknown section `lisen`; did you mean `listen`?"),
         (
             "[smtp]\nhostname = \"a\"",

@@ -41,7 +41,7 @@ pub enum Request {
     AccountCreate(Named),
     /// Accounts, of one tenant or all.
     AccountList(OfTenant),
-    /// Removes an account with its mail.
+    /// Closes an account; its mail is kept.
     AccountRemove(Named),
     /// Another address of an account.
     AliasAdd(AliasAdd),
@@ -558,23 +558,23 @@ pub trait Operator: Send + Sync + 'static {
     fn address_release(&self, name: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// Branches and what lost when they were merged.
     fn branches(&self) -> impl Future<Output = Outcome<Vec<BranchEntry>>> + Send;
-    /// Moves the primary role to the peer; returns when it is there.
-    fn handover(&self) -> impl Future<Output = Outcome<()>> + Send;
+    /// Moves the primary role to the peer, as the user `uid` asks; returns when it is there.
+    fn handover(&self, uid: u32) -> impl Future<Output = Outcome<()>> + Send;
     /// Makes a one-time token.
     fn pair_token(&self) -> impl Future<Output = Outcome<Token>> + Send;
-    /// Takes the operator's word that the peer is gone. Called only when it was confirmed.
-    fn pair_force_solo(&self) -> impl Future<Output = Outcome<()>> + Send;
+    /// Takes the word of the user `uid` that the peer is gone. Called only when it was confirmed.
+    fn pair_force_solo(&self, uid: u32) -> impl Future<Output = Outcome<()>> + Send;
 }
 
-/// Lets `operator` do what `request` asks.
-pub async fn answer<O: Operator>(operator: &O, request: &Request) -> Reply {
-    match perform(operator, request).await {
+/// Lets `operator` do what `request` asks; `uid` is who sent it, as the kernel says.
+pub async fn answer<O: Operator>(operator: &O, request: &Request, uid: u32) -> Reply {
+    match perform(operator, request, uid).await {
         Ok(answer) => Reply::Ok(answer),
         Err(failure) => Reply::Error(failure),
     }
 }
 
-async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
+async fn perform<O: Operator>(o: &O, request: &Request, uid: u32) -> Outcome<Answer> {
     let done = |()| Answer::Done;
     match request {
         Request::Status => o.status().await.map(|s| Answer::Status(Box::new(s))),
@@ -605,13 +605,13 @@ async fn perform<O: Operator>(o: &O, request: &Request) -> Outcome<Answer> {
         Request::AddressClaim(r) => o.address_claim(&r.name, r.force).await.map(done),
         Request::AddressRelease(r) => o.address_release(&r.name).await.map(done),
         Request::Branches => o.branches().await.map(Answer::Branches),
-        Request::Handover => o.handover().await.map(done),
+        Request::Handover => o.handover(uid).await.map(done),
         Request::PairToken => o.pair_token().await.map(Answer::Token),
         Request::PairForceSolo(r) if !r.confirmed => Err(Failure::new(
             "going on alone was not confirmed",
             "Make sure that the peer does not run, then: understudy pair force-solo --confirm",
         )),
-        Request::PairForceSolo(_) => o.pair_force_solo().await.map(done),
+        Request::PairForceSolo(_) => o.pair_force_solo(uid).await.map(done),
     }
 }
 

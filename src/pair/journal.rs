@@ -36,13 +36,16 @@ pub struct Entry {
     pub reason: String,
     /// Milliseconds since the session with the peer was lost, where that began it.
     pub took_ms: Option<u64>,
+    /// The user of the system whose word it was (`handover`, `force-solo`), as the kernel said.
+    #[serde(default)]
+    pub asked_by: Option<u32>,
 }
 
 impl Entry {
-    /// Whether the primary role came to this node.
+    /// Whether the primary role came to this node, or it went on alone by an operator's word.
     #[must_use]
-    pub fn is_promotion(&self) -> bool {
-        self.role == Role::Primary && self.role_from != Role::Primary
+    pub fn is_move_here(&self) -> bool {
+        self.role == Role::Primary && (self.role_from != Role::Primary || self.asked_by.is_some())
     }
 }
 
@@ -90,6 +93,7 @@ mod tests {
             epoch: Epoch(n),
             reason: "because\nof \"it\"".to_owned(),
             took_ms: Some(n),
+            asked_by: Some(1_000),
         };
         let mut entries: Vec<Entry> = (0..150).map(entry).collect();
         keep_newest(&mut entries);
@@ -100,5 +104,18 @@ mod tests {
         let found = read(dir.path()).unwrap();
         assert_eq!(found, entries);
         assert_eq!(found.first().unwrap().at, UnixMs(50));
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_release_is_read_and_one_by_an_operators_word_is_a_move() {
+        let text = r#"{"at":1,"node":0,"from":"PAIR","to":"SOLO","role_from":"primary",
+            "role":"primary","epoch":2,"reason":"x","took_ms":null}"#;
+        let mut entry: Entry = serde_json::from_str(text).unwrap();
+        assert!(entry.asked_by.is_none() && !entry.is_move_here());
+        entry.asked_by = Some(0);
+        assert!(entry.is_move_here());
+        // Whoever hands over moves the role away.
+        entry.role = Role::Standby;
+        assert!(!entry.is_move_here());
     }
 }

@@ -299,6 +299,16 @@ impl Vrrp {
         }
     }
 
+    /// Whether every listener has followed the last of these two words. A word that got lost is to be
+    /// said again.
+    #[must_use]
+    pub fn door_is_set(&self) -> bool {
+        match &self.backend {
+            Backend::Here(_) => true,
+            Backend::There(guardian) => guardian.door_is_set(),
+        }
+    }
+
     /// What happens from now on; there is one receiver, given out once.
     #[must_use]
     pub fn events(&self) -> Option<mpsc::Receiver<VrrpEvent>> {

@@ -59,6 +59,9 @@ const ANSWERED_MAX: usize = 8_192;
 /// SYNs sent on in all: with more it is a flood, and this thread's priority is needed for adverts.
 const RELAYED_MAX: usize = 8_192;
 
+/// Pause after a round that left something unread.
+const BREATH: Duration = Duration::from_millis(1);
+
 /// Frames read in one round.
 const READ_MAX: usize = 256;
 
@@ -85,6 +88,8 @@ impl Relay {
     /// # Errors
     /// An interface is not there, or the kernel gives no packet socket.
     pub(super) fn start(groups: &[GroupConfig]) -> io::Result<Self> {
+        // First: who is answered while the rest begins was answered here, too.
+        let mut answers = Answers::open()?;
         let mut links: Vec<Link> = Vec::new();
         for group in groups.iter().filter(|g| !g.kind.is_origin() && !g.virtual_mac) {
             let addresses = group.addresses.iter().map(|a| a.address);
@@ -93,7 +98,6 @@ impl Relay {
                 None => links.push(Link::open(&group.interface, addresses.collect())?),
             }
         }
-        let mut answers = Answers::open()?;
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let shared = Arc::new(Shared { stop, moved: AtomicBool::new(false) });
         let told = shared.clone();
@@ -162,25 +166,27 @@ impl Link {
         Ok(Self { name: name.to_owned(), port, addresses, socket, moved, held, relayed: 0 })
     }
 
-    fn receive(&mut self, answers: &mut Answers) {
+    /// Takes in what has come; whether there may be more.
+    fn receive(&mut self, answers: &mut Answers) -> bool {
         let mut bytes = [0; FRAME_LEN_MAX + 1];
+        if self.held.len() + READ_MAX > HELD_MAX {
+            answers.read();
+            self.held.retain(|(_, held)| !answers.has(held));
+        }
         for _ in 0..READ_MAX {
-            let Some(len) = read(&self.socket, &mut bytes) else { break };
+            let Some(len) = read(&self.socket, &mut bytes) else { return false };
             let frame = bytes.get(..len).unwrap_or_default();
             if let Some(found) = answer(frame, self.port.mac, &self.addresses)
                 && is_of_one(found.mac)
             {
                 self.moved.insert(found.address, found.mac);
-            } else if let Some(knock) = Knock::read(frame, &self.addresses) {
-                if self.held.len() >= HELD_MAX {
-                    answers.read();
-                    self.held.retain(|(_, held)| !answers.has(held));
-                }
-                if self.held.len() < HELD_MAX {
-                    self.held.push_back((clock::mono(), knock));
-                }
+            } else if self.held.len() < HELD_MAX
+                && let Some(knock) = Knock::read(frame, &self.addresses)
+            {
+                self.held.push_back((clock::mono(), knock));
             }
         }
+        true
     }
 
     /// Those whose address has moved. Whoever has waited too long has knocked again.
@@ -230,7 +236,7 @@ impl Answers {
 
     fn read(&mut self) {
         let mut bytes = [0; FRAME_LEN_MAX + 1];
-        while self.ends.len() < ANSWERED_MAX
+        while !self.is_full()
             && let Some(len) = read(&self.socket, &mut bytes)
         {
             let packet = bytes.get(..len).unwrap_or_default();
@@ -245,7 +251,11 @@ impl Answers {
     }
 
     fn has(&self, knock: &Knock) -> bool {
-        self.ends.len() >= ANSWERED_MAX || self.ends.contains(&(knock.from, knock.to))
+        self.is_full() || self.ends.contains(&(knock.from, knock.to))
+    }
+
+    fn is_full(&self) -> bool {
+        self.ends.len() >= ANSWERED_MAX
     }
 }
 
@@ -283,8 +293,9 @@ fn work(links: &mut [Link], answers: &mut Answers, shared: &Shared) {
         if shared.stop.read().is_ok() {
             break;
         }
+        let mut more = false;
         for link in &mut *links {
-            link.receive(answers);
+            more |= link.receive(answers);
         }
         // After the SYNs: an answer leaves before anything else is done with its SYN.
         answers.read();
@@ -294,8 +305,12 @@ fn work(links: &mut [Link], answers: &mut Answers, shared: &Shared) {
         if links.iter().all(Link::is_moved) {
             shared.moved.store(true, Ordering::Release);
         }
-        if relayed(links) >= RELAYED_MAX {
+        // With so many answers nothing is sent on any more.
+        if relayed(links) >= RELAYED_MAX || answers.is_full() {
             break;
+        }
+        if more {
+            std::thread::sleep(BREATH); // A flood: others of this priority have work, too.
         }
     }
     let count = relayed(links);

@@ -41,6 +41,10 @@ const LINES_OF_OTHERS_MAX: u32 = 20;
 /// Lines of the log in a minute about ourselves.
 const LINES_MAX: u32 = 60;
 
+/// Lines of the log in a minute about the claim of an origin's address: no stranger uses them up with
+/// something else.
+const LINES_OF_CLAIMS_MAX: u32 = 20;
+
 /// Times that an origin changes its stand in one go, far beyond what its rules can make.
 const STANDS_MAX: usize = 8;
 
@@ -69,7 +73,7 @@ pub(super) struct Router {
     order: u64,
     refusal: Option<String>,
     /// Of the log's lines: about others, and about ourselves.
-    quotas: [Quota; 2],
+    quotas: [Quota; 3],
     /// When an address could not be removed, if that was so the last time.
     left_at: Option<Mono>,
 }
@@ -137,7 +141,8 @@ impl Router {
             order: 0,
             refusal: None,
             left_at: None,
-            quotas: [Quota::new(LINES_OF_OTHERS_MAX, now), Quota::new(LINES_MAX, now)],
+            quotas: [LINES_OF_OTHERS_MAX, LINES_MAX, LINES_OF_CLAIMS_MAX]
+                .map(|max| Quota::new(max, now)),
             config,
         }
     }
@@ -399,7 +404,8 @@ impl Router {
         if after == before {
             return;
         }
-        if !self.may_write(&kind) {
+        let [_, _, claims] = &mut self.quotas;
+        if !claims.allows() {
             return;
         }
         let name = self.config.name.as_str();
@@ -514,9 +520,9 @@ impl Router {
                 self.check_at = now;
             }
             _ => {
-                let [_, own] = &mut self.quotas;
+                let [_, own, _] = &mut self.quotas;
                 if own.allows() {
-                    warn!(err:% = error; "advert was not sent");
+                    warn!(err:% = error, runbook = "address-missing"; "advert was not sent");
                 }
             }
         }
@@ -528,9 +534,10 @@ impl Router {
             for floating in &self.config.addresses {
                 if let Err(error) = open.announcer.announce(floating.address) {
                     self.send_errors = self.send_errors.saturating_add(1);
-                    let [_, own] = &mut self.quotas;
+                    let [_, own, _] = &mut self.quotas;
                     if own.allows() {
-                        warn!(err:% = error; "announcement of an address was not sent");
+                        warn!(err:% = error, runbook = "address-missing";
+                            "announcement of an address was not sent");
                     }
                     return;
                 }
@@ -541,12 +548,15 @@ impl Router {
     // ---- Telling -------------------------------------------------------------------------------
 
     fn may_write(&mut self, event: &Event) -> bool {
-        let [others, own] = &mut self.quotas;
+        let is_origin_s = self.origin.is_some();
+        let [others, own, _] = &mut self.quotas;
         match event {
             Event::HeardActive { .. }
             | Event::ActiveReleased { .. }
             | Event::Outranked { .. }
             | Event::Conflict { .. } => others.allows(),
+            // An origin that falls silent, or a stranger.
+            Event::MasterDown if is_origin_s => others.allows(),
             Event::Entered(_)
             | Event::MasterDown
             | Event::Lapsed
@@ -558,7 +568,7 @@ impl Router {
 
     fn say_left_out(&mut self, now: Mono) {
         let (interface, vrid) = (self.config.interface.as_str(), self.config.vrid);
-        let [others, own] = &mut self.quotas;
+        let [others, own, claims] = &mut self.quotas;
         if let Some(count) = others.end(now) {
             warn!(interface, vrid, count, runbook = "vrrp-foreign-router";
                 "lines about other routers were left out in the last minute");
@@ -566,6 +576,10 @@ impl Router {
         if let Some(count) = own.end(now) {
             warn!(interface, vrid, count, runbook = "address-missing";
                 "lines about this virtual router were left out in the last minute");
+        }
+        if let Some(count) = claims.end(now) {
+            warn!(interface, vrid, count, runbook = "origin-address";
+                "lines about the claim of an origin's address were left out in the last minute");
         }
     }
 
@@ -632,7 +646,8 @@ impl Router {
             let what = format!("{source} advertises our addresses with priority {priority}");
             return problem(what, "vrrp-foreign-router");
         }
-        if let Some(source) = self.origin.as_ref()?.equal() {
+        let equal = self.origin.as_ref()?.equal();
+        if let Some(source) = equal.filter(|source| self.instance.hears(*source)) {
             let what = format!("{source} advertises the origin's address with our own priority");
             return problem(what, "origin-address");
         }

@@ -84,7 +84,8 @@ impl Settings {
             fs::write(file, lines.join("\n"))
         };
         if let Err(e) = written {
-            warn!(path:% = file.display(), err:% = e; "changed settings cannot be written down");
+            warn!(path:% = file.display(), err:% = e, runbook = "address-left";
+                "changed settings cannot be written down");
         }
     }
 }
@@ -115,7 +116,8 @@ fn boot() -> String {
 fn put(path: &str, value: &str) {
     match set(path, value) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            warn!(path, err:% = e; "a setting of an interface was not put back");
+            warn!(path, err:% = e, runbook = "address-left";
+                "a setting of an interface was not put back");
         }
         _ => {}
     }

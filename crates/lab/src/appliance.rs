@@ -134,7 +134,7 @@ impl Setup {
     pub(crate) fn calm(stability_ms: u32) -> Self {
         Self {
             stability_ms,
-            store: String::new(),
+            store: "segment_mib = 16\n".to_owned(),
             pair: String::new(),
             small_disk: None,
             witness: false,

@@ -82,10 +82,12 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 impl Control {
     /// Answers requests for as long as it is polled.
     pub async fn serve<O: Operator>(self, operator: Arc<O>) {
+        let mut deaf = false;
         loop {
             let place = CONNECTIONS.enter().await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
+                    deaf = false;
                     let operator = operator.clone();
                     // The handle is not needed: the connection ends by itself within its limits.
                     drop(task::spawn("control", async move {
@@ -96,7 +98,10 @@ impl Control {
                     }));
                 }
                 Err(e) => {
-                    warn!(err:% = e; "control socket cannot accept");
+                    // Said once, whenever it begins.
+                    if !std::mem::replace(&mut deaf, true) {
+                        warn!(err:% = e, runbook = "listener-down"; "control socket cannot accept");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -141,7 +146,7 @@ async fn reply_to<O: Operator>(line: &[u8], uid: u32, operator: &O) -> Reply {
             return refuse(&what, "Use the command line of the same version: understudy --version");
         }
     };
-    let reply = answer(operator, &request).await;
+    let reply = answer(operator, &request, uid).await;
     let (cmd, ok) = (request.name(), matches!(reply, Reply::Ok(_)));
     if request.only_reads() {
         debug!(cmd, ok, uid; "operator asked");

@@ -86,7 +86,7 @@ impl Operator for Recorder {
     async fn branches(&self) -> Outcome<Vec<BranchEntry>> {
         no()
     }
-    async fn handover(&self) -> Outcome<()> {
+    async fn handover(&self, _: u32) -> Outcome<()> {
         panic!("a broken operator")
     }
     async fn pair_token(&self) -> Outcome<Token> {
@@ -101,8 +101,8 @@ impl Operator for Recorder {
     async fn address_release(&self, _: &str) -> Outcome<()> {
         no()
     }
-    async fn pair_force_solo(&self) -> Outcome<()> {
-        self.saw("solo");
+    async fn pair_force_solo(&self, uid: u32) -> Outcome<()> {
+        self.saw(format!("solo {uid}"));
         Ok(())
     }
 }
@@ -140,6 +140,11 @@ async fn requests_are_answered_and_rubbish_is_refused() {
             ask(dir.path(), rubbish).await.starts_with("{\"error\":{\"what\":\"the request is")
         );
     }
+    // Who asks is what the kernel says, and no word of the request.
+    let solo = b"{\"cmd\":\"pair-force-solo\",\"args\":{\"confirmed\":true}}\n";
+    assert_eq!(ask(dir.path(), solo).await, "{\"ok\":\"done\"}\n");
+    let own = format!("solo {}", nix::unistd::geteuid());
+    assert_eq!(operator.0.lock().unwrap().last(), Some(&own));
     let long = vec![b' '; 100_000];
     drop(ask(dir.path(), &long).await);
 
@@ -153,10 +158,10 @@ async fn requests_are_answered_and_rubbish_is_refused() {
 async fn going_on_alone_needs_a_confirmation() {
     let operator = Recorder::default();
     let ask = |confirmed| Request::PairForceSolo(ForceSolo { confirmed });
-    assert!(matches!(answer(&operator, &ask(false)).await, Reply::Error(_)));
+    assert!(matches!(answer(&operator, &ask(false), 1_000).await, Reply::Error(_)));
     assert!(operator.0.lock().unwrap().is_empty());
-    assert!(matches!(answer(&operator, &ask(true)).await, Reply::Ok(Answer::Done)));
-    assert_eq!(*operator.0.lock().unwrap(), ["solo"]);
+    assert!(matches!(answer(&operator, &ask(true), 1_000).await, Reply::Ok(Answer::Done)));
+    assert_eq!(*operator.0.lock().unwrap(), ["solo 1000"]);
 }
 
 #[tokio::test]

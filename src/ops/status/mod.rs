@@ -240,6 +240,9 @@ pub struct Move {
     pub took_ms: Option<u64>,
     /// Why, in a sentence.
     pub reason: String,
+    /// The user of the system whose word it was, if it was one's here.
+    #[serde(default)]
+    pub asked_by: Option<u32>,
 }
 
 /// Planned or not.
@@ -429,7 +432,8 @@ fn last_move(screen: &mut Screen, r: &StatusReport, w: &Words) {
     let took = m.took_ms.map(|ms| format!(", {ms} ms")).unwrap_or_default();
     let text = format!("{kind} {at} UTC, {} {}, {} {}{took}", w.to_node, m.to, w.epoch, m.epoch);
     screen.row(w.last_move, text);
-    screen.row("", format!("{}: {}", w.reason, (w.sentence)(&m.reason)));
+    let by = m.asked_by.map(|uid| format!(" (uid {uid})")).unwrap_or_default();
+    screen.row("", format!("{}: {}{by}", w.reason, (w.sentence)(&m.reason)));
 }
 
 fn trouble(screen: &mut Screen, r: &StatusReport, w: &Words) {

@@ -58,6 +58,7 @@ fn report() -> StatusReport {
             epoch: 7,
             took_ms: Some(231),
             reason: "no heartbeat on any path and master-down".into(),
+            asked_by: None,
         }),
         waiting_for: None,
         problems: vec![ProblemReport {
@@ -65,6 +66,17 @@ fn report() -> StatusReport {
             runbook: "peer-lost".into(),
         }],
     }
+}
+
+#[test]
+fn a_move_says_whose_word_it_was() {
+    let mut report = report();
+    let last = report.last_move.as_mut().unwrap();
+    (last.reason, last.asked_by) = ("an operator said so".into(), Some(1_000));
+    let english = render(&report, Language::En, false);
+    assert!(english.contains("why: an operator said so (uid 1000)\n"), "{english}");
+    let german = render(&report, Language::De, false);
+    assert!(german.contains("Grund: ein Mensch hat es gesagt (uid 1000)\n"), "{german}");
 }
 
 #[test]

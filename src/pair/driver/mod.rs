@@ -176,11 +176,11 @@ pub enum CommandError {
     Busy,
 }
 
-/// What an operator asks.
+/// What an operator asks, and which user of the system that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
-    Handover,
-    ForceSolo,
+    Handover { uid: u32 },
+    ForceSolo { uid: u32 },
     Stop,
 }
 
@@ -239,7 +239,7 @@ pub struct PairStatus {
     pub certificate_expires: Option<UnixMs>,
     /// What is wrong.
     pub problems: Vec<Problem>,
-    /// The newest promotion that the journal knows.
+    /// The newest move to this node that the journal knows.
     pub last_promotion: Option<Entry>,
     /// The third vote, where one is configured.
     pub witness: Option<WitnessStatus>,
@@ -437,21 +437,21 @@ impl Pair {
         Arc::clone(&self.0.journal.borrow())
     }
 
-    /// Moves the primary role to the peer; returns when the peer has it.
+    /// Moves the primary role to the peer, as the user `uid` asks; returns when the peer has it.
     ///
     /// # Errors
     /// See [`CommandError`].
-    pub async fn handover(&self) -> Result<(), CommandError> {
-        self.command(Command::Handover).await
+    pub async fn handover(&self, uid: u32) -> Result<(), CommandError> {
+        self.command(Command::Handover { uid }).await
     }
 
-    /// Leads with what is here, because an operator has confirmed that the peer is gone; returns
-    /// when this node leads.
+    /// Leads with what is here, because an operator (the user `uid`) has confirmed that the peer is
+    /// gone; returns when this node leads.
     ///
     /// # Errors
     /// See [`CommandError`].
-    pub async fn force_solo(&self) -> Result<(), CommandError> {
-        self.command(Command::ForceSolo).await
+    pub async fn force_solo(&self, uid: u32) -> Result<(), CommandError> {
+        self.command(Command::ForceSolo { uid }).await
     }
 
     /// Stops in good order: the peer takes over at once where it can. The lease is revoked and the

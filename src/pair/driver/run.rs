@@ -35,9 +35,8 @@ use understudy_proto::time::Mono;
 const PULSE_EVERY: Duration = Duration::from_millis(20);
 /// How long one pulse lets the addresses stay where no lease limits them.
 const PULSE_LEAST: Duration = vrrp::PULSE_MAX;
-/// Heartbeats between the end of a lease and the witness's word that this node leads alone: two until
-/// the standby's silence is noticed, and three for the word itself.
-const WORD_HEARTBEATS: u32 = 5;
+/// Heartbeats between a standby's silence and the witness's word that this node leads alone.
+const WORD_HEARTBEATS: u32 = 4;
 /// A timer that fires later than this tells that the process stood still.
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
@@ -51,10 +50,10 @@ const DOORSTEP_MAX: Duration = Duration::from_millis(100);
 /// How long the door stays closed on a node that does not lead afterwards: nobody's knock is kept
 /// longer.
 const DOOR_MAX: Duration = Duration::from_secs(3);
+/// Pause before the door is opened again that did not open.
+const DOOR_AGAIN: Duration = Duration::from_secs(1);
 /// Pause between two looks at the doorstep.
 const DOORSTEP_LOOK: Duration = Duration::from_millis(1);
-/// Records behind the tail from which on reading goes to a thread: it may have to ask the disk.
-const READ_INLINE_RECORDS: u64 = 4_096;
 /// Pause before the log is read again where it had nothing.
 const READ_PAUSE: Duration = Duration::from_millis(5);
 /// Most time for an operator's word beyond the machine's own limit.
@@ -101,8 +100,13 @@ pub(super) struct Driver {
     done_out: mpsc::Receiver<Done>,
     commands: mpsc::Receiver<(Command, Reply)>,
     asked: Option<(Command, Reply, Mono)>,
+    /// The last word that was followed, until the change that it asked for is noted: a forced start
+    /// may come about after its time was over.
+    followed: Option<Command>,
     /// Since when the listeners' door is closed.
     door_closed: Option<Mono>,
+    /// When it was last to be opened, until it is known to be.
+    door_opens: Option<Mono>,
     registers: watch::Sender<Option<(u64, Register)>>,
     /// The newest register that is on its way to the disk, and since when any has been.
     writing: Option<(u64, Mono)>,
@@ -244,7 +248,9 @@ impl Driver {
             done_out,
             commands,
             asked: None,
+            followed: None,
             door_closed: None,
+            door_opens: None,
             registers,
             writing: None,
             control: None,
@@ -479,7 +485,7 @@ impl Driver {
         let frame = Frame::Keyring { version, keys: keyring.export() };
         session.keyring_sent = version;
         if let Err(e) = session.queue.send(&frame) {
-            log::warn!(err:% = e; "the keyring cannot be sent to the peer");
+            log::warn!(err:% = e, runbook = "pair-keyring"; "the keyring cannot be sent to the peer");
             self.lose_session("the keyring could not be sent");
         }
     }
@@ -519,8 +525,7 @@ impl Driver {
     }
 
     fn read(&mut self, from: Lsn, max: usize) {
-        let behind = self.log.last().lsn.0.saturating_sub(from.0);
-        if behind <= READ_INLINE_RECORDS {
+        if self.log.has_in_memory(from) {
             match read(&self.log, from, max) {
                 Ok(input) if !is_empty(&input) => {
                     self.problems.remove("log");
@@ -877,6 +882,7 @@ impl Driver {
         if self.door_closed.is_some_and(|at| now.since(at) > DOOR_MAX) {
             self.open_door();
         }
+        self.let_newcomers_in_again(now);
         self.hear_adverts();
         self.ask_again(now);
         self.forget_refusals(now);
@@ -899,8 +905,8 @@ impl Driver {
         self.waits = waits;
     }
 
-    /// Invariant 8: the addresses stay only while this node can serve, and with a witness hardly longer
-    /// than its lease, see [`pulse_end`]. Without one a primary whose lease has run out keeps its adverts
+    /// Invariant 8: the addresses stay only while this node can serve, and with a witness not much
+    /// longer than its lease, see [`pulse_end`]. Without one a primary whose lease has run out keeps its adverts
     /// for as long as it runs: they tell a standby that hears nothing else that it must not take over.
     /// Nothing is read or acknowledged there meanwhile.
     fn pulse(&mut self, now: Mono) {
@@ -916,7 +922,9 @@ impl Driver {
             self.pulsed = now;
             if let Some(vrrp) = &self.options.vrrp {
                 let lease = arbitrated.then_some(self.lease_until);
-                vrrp.serving_pulse(pulse_end(lease, self.tick, now));
+                let noticed = self.timers.silence.saturating_sub(self.timers.lease);
+                let word = noticed + self.tick.saturating_mul(WORD_HEARTBEATS);
+                vrrp.serving_pulse(pulse_end(lease, word, now));
             }
         }
     }
@@ -995,6 +1003,7 @@ impl Driver {
     fn note(&mut self, note: &Note) {
         let now = clock::mono();
         let took = self.lost_at.map(|at| now.since(at)).filter(|age| *age <= CAUSE_AGE_MAX);
+        let asked_by = self.asked_by(note);
         let entry = Entry {
             at: clock::now_ms(),
             node: self.machine.status().node,
@@ -1005,6 +1014,7 @@ impl Driver {
             epoch: note.epoch,
             reason: note.reason.to_owned(),
             took_ms: took.and_then(|age| u64::try_from(age.as_millis()).ok()),
+            asked_by,
         };
         let (from, to, role) = (note.from, note.to, note.role);
         let (epoch, reason) = (note.epoch, note.reason);
@@ -1019,6 +1029,9 @@ impl Driver {
         } else {
             log::info!(from:? = from, to:? = to, role:? = role, epoch:% = epoch, reason; "the pair has changed");
         }
+        if let Some(uid) = asked_by {
+            log::warn!(uid, epoch:% = epoch, reason; "the pair has changed by an operator's word");
+        }
         self.journal.send_modify(|entries| {
             let mut new = entries.as_ref().clone();
             new.push(entry);
@@ -1027,34 +1040,54 @@ impl Driver {
         });
     }
 
+    /// The user whose word brought about what is noted.
+    fn asked_by(&mut self, note: &Note) -> Option<u32> {
+        let uid = match self.followed? {
+            Command::ForceSolo { uid } if note.is_forced() => uid,
+            Command::Handover { uid }
+                if (self.role, note.role) == (Role::Primary, Role::Standby) =>
+            {
+                uid
+            }
+            _ => return None,
+        };
+        self.followed = None;
+        Some(uid)
+    }
+
     fn command(&mut self, command: Command, reply: Reply) {
         let status = self.machine.status();
         let now = clock::mono();
         let refusal = match command {
             Command::Stop => None,
             _ if self.asked.is_some() => Some(CommandError::Busy),
-            Command::Handover if status.role != Role::Primary => Some(CommandError::NotPrimary),
-            Command::Handover if !self.timers.has_peer => Some(CommandError::NoPeer),
-            Command::Handover if status.state != State::Pair || !status.linked => {
+            Command::Handover { .. } if status.role != Role::Primary => {
+                Some(CommandError::NotPrimary)
+            }
+            Command::Handover { .. } if !self.timers.has_peer => Some(CommandError::NoPeer),
+            Command::Handover { .. } if status.state != State::Pair || !status.linked => {
                 Some(CommandError::NoStandby(format!("{:?}", status.state).to_uppercase()))
             }
-            Command::Handover if self.machine.peer_is_less_fit() => Some(CommandError::PeerUnfit),
-            Command::ForceSolo if leads_alone(&status) => Some(CommandError::AlreadyPrimary),
-            Command::ForceSolo if status.linked || self.peer_is_heard(now) => {
+            Command::Handover { .. } if self.machine.peer_is_less_fit() => {
+                Some(CommandError::PeerUnfit)
+            }
+            Command::ForceSolo { .. } if leads_alone(&status) => Some(CommandError::AlreadyPrimary),
+            Command::ForceSolo { .. } if status.linked || self.peer_is_heard(now) => {
                 Some(CommandError::PeerIsThere)
             }
-            Command::ForceSolo if !self.claim.take(Claimed::Forced) => {
+            Command::ForceSolo { .. } if !self.claim.take(Claimed::Forced) => {
                 Some(CommandError::CopyInPlace)
             }
-            Command::Handover | Command::ForceSolo => None,
+            Command::Handover { .. } | Command::ForceSolo { .. } => None,
         };
         if let Some(refusal) = refusal {
             return tell(reply, Err(refusal));
         }
         log::info!(command:? = command; "an operator speaks");
+        self.followed = Some(command);
         match command {
-            Command::Handover => self.take_leave(Operator::Handover),
-            Command::ForceSolo => self.feed(Input::Operator(Operator::ForceSolo)),
+            Command::Handover { .. } => self.take_leave(Operator::Handover),
+            Command::ForceSolo { .. } => self.feed(Input::Operator(Operator::ForceSolo)),
             Command::Stop => self.take_leave(Operator::Stop),
         }
         let deadline = now.after(self.timers.handover + COMMAND_GRACE);
@@ -1087,6 +1120,7 @@ impl Driver {
             return self.bid_farewell();
         };
         self.door_closed = Some(clock::mono());
+        self.door_opens = None;
         let (doorstep, done) = (self.options.doorstep.clone(), self.done.clone());
         self.helper(async move {
             let closed = tokio::task::spawn_blocking(move || {
@@ -1140,8 +1174,8 @@ impl Driver {
         let Some((command, _, deadline)) = &self.asked else { return };
         let status = self.machine.status();
         let through = match command {
-            Command::Handover => status.role == Role::Standby,
-            Command::ForceSolo => leads_alone(&status) && self.control.is_some(),
+            Command::Handover { .. } => status.role == Role::Standby,
+            Command::ForceSolo { .. } => leads_alone(&status) && self.control.is_some(),
             Command::Stop => return,
         };
         let over = clock::mono() >= *deadline;
@@ -1150,8 +1184,12 @@ impl Driver {
         {
             self.claim.leave(Claimed::Forced);
             let failed = match command {
-                Command::ForceSolo => CommandError::NotLeading,
-                Command::Handover | Command::Stop => CommandError::NotTaken,
+                Command::ForceSolo { .. } => CommandError::NotLeading,
+                Command::Handover { .. } | Command::Stop => {
+                    // A later one is somebody else's.
+                    self.followed = None;
+                    CommandError::NotTaken
+                }
             };
             tell(reply, if through { Ok(()) } else { Err(failed) });
         }
@@ -1160,7 +1198,7 @@ impl Driver {
     /// A standby that was just admitted may not have said so yet: then the machine does nothing.
     fn ask_again(&mut self, now: Mono) {
         let limit = self.timers.handover;
-        if let Some((Command::Handover, _, deadline)) = &self.asked
+        if let Some((Command::Handover { .. }, _, deadline)) = &self.asked
             && now.after(limit) < *deadline
             && self.control.is_some()
         {
@@ -1176,11 +1214,27 @@ impl Driver {
     /// soon as it is one: the addresses may still be here for a moment, and whoever was answered then
     /// would hear nothing any more.)
     fn open_door(&mut self) {
-        if self.leaving.is_none()
-            && self.door_closed.take().is_some()
-            && let Some(vrrp) = &self.options.vrrp
-        {
+        if self.leaving.is_none() && self.door_closed.take().is_some() {
+            self.let_newcomers_in();
+        }
+    }
+
+    fn let_newcomers_in(&mut self) {
+        if let Some(vrrp) = &self.options.vrrp {
             vrrp.welcome_newcomers(&self.options.doorstep.listeners());
+            self.door_opens = Some(clock::mono());
+        }
+    }
+
+    /// Nobody is served behind a door that stays closed: the word is said until it has come true.
+    fn let_newcomers_in_again(&mut self, now: Mono) {
+        if !self.door_opens.is_some_and(|at| now.since(at) >= DOOR_AGAIN) {
+            return;
+        }
+        if self.options.vrrp.as_ref().is_none_or(|vrrp| vrrp.door_is_set()) {
+            self.door_opens = None;
+        } else {
+            self.let_newcomers_in();
         }
     }
 
@@ -1245,7 +1299,7 @@ impl Driver {
             heard: *heard,
             session: over == Some(peer.ip()),
         });
-        let last = self.journal.borrow().iter().rev().find(|e| e.is_promotion()).cloned();
+        let last = self.journal.borrow().iter().rev().find(|e| e.is_move_here()).cloned();
         let status = PairStatus {
             pair,
             standalone: self.options.pair.is_none(),
@@ -1278,17 +1332,16 @@ impl Driver {
     }
 }
 
-/// Whether it leads and waits for nobody. In PAIR or JOINING a primary whose standby and witness are
-/// both gone for good waits: only an operator can tell it so.
 /// Until when a pulse of `now` lets the addresses stay, where a witness is in force with this lease.
-/// The lease is renewed with every heartbeat; and whose standby vanishes has the witness's word before
-/// the addresses go, and keeps them. A frozen primary has lost them by about the time when its standby,
-/// which needs the same word, comes.
-fn pulse_end(lease: Option<Mono>, heartbeat: Duration, now: Mono) -> Mono {
-    let word = heartbeat.saturating_mul(WORD_HEARTBEATS);
+/// The lease is renewed with every heartbeat; and whose standby vanishes has the witness's word `word`
+/// after the lease's end, before the addresses go, and keeps them. A frozen primary loses them some
+/// 80 ms after its standby, which needs the same word, has come (docs/design/vrrp.md).
+fn pulse_end(lease: Option<Mono>, word: Duration, now: Mono) -> Mono {
     lease.map_or_else(|| now.after(PULSE_LEAST), |until| until.after(word))
 }
 
+/// Whether it leads and waits for nobody. In PAIR or JOINING a primary whose standby and witness are
+/// both gone for good waits: only an operator can tell it so.
 fn leads_alone(status: &understudy_proto::pair::Status) -> bool {
     status.role == Role::Primary && !matches!(status.state, State::Pair | State::Joining)
 }
@@ -1428,11 +1481,11 @@ mod tests {
     #[test]
     fn a_pulse_ends_with_the_lease_where_a_witness_decides() {
         let ms = |ms: u64| Mono(ms * 1_000);
-        let heartbeat = Duration::from_millis(25);
+        let word = Duration::from_millis(125);
         for now in [1_000, 1_050, 1_074] {
-            assert_eq!(pulse_end(Some(ms(1_075)), heartbeat, ms(now)), ms(1_200));
+            assert_eq!(pulse_end(Some(ms(1_075)), word, ms(now)), ms(1_200));
         }
-        assert_eq!(pulse_end(Some(Mono(u64::MAX)), heartbeat, ms(1)), Mono(u64::MAX), "alone");
-        assert_eq!(pulse_end(None, heartbeat, ms(1_000)), ms(1_200));
+        assert_eq!(pulse_end(Some(Mono(u64::MAX)), word, ms(1)), Mono(u64::MAX), "alone");
+        assert_eq!(pulse_end(None, word, ms(1_000)), ms(1_200));
     }
 }

@@ -207,7 +207,7 @@ pub(super) fn room_worker(store: Store, log_room: u64, done: mpsc::Sender<Done>)
                 }
                 Ok(Err(e)) if known => {
                     known = false;
-                    log::warn!(err:% = e; "the disk's free space is not known");
+                    log::warn!(err:% = e, runbook = "own-health"; "the disk's free space is not known");
                 }
                 Ok(Err(_)) => {}
                 Err(e) => log::debug!(err:% = e; "nobody looked at the disk's free space"),

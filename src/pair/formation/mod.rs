@@ -362,7 +362,7 @@ where
                 if refusal == Refusal::Storage {
                     log::error!(peer:% = peer, err = why, count, runbook = "pair-formation"; "join cannot be stored");
                 } else {
-                    log::warn!(peer:% = peer, reason:% = refusal, err = why, count; "join refused");
+                    log::warn!(peer:% = peer, reason:% = refusal, err = why, count, runbook = "pair-formation"; "join refused");
                 }
             }
             (Answer::Refused(refusal), None)
@@ -372,7 +372,7 @@ where
     if let Err(e) = step(send(stream, &codec::encode(&answer))).await {
         if joined.is_some() {
             // The token is burnt, the pin is set: only a new token helps that node now.
-            log::warn!(peer:% = peer, err:% = e; "answer to a join not delivered, it may need a new token");
+            log::warn!(peer:% = peer, err:% = e, runbook = "pair-formation"; "answer to a join not delivered, it may need a new token");
         } else {
             log::debug!(peer:% = peer, err:% = e; "the refusal of a join not delivered");
         }

@@ -43,7 +43,10 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: Listener) {
         let (tcp, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(e) => {
-                log::warn!(err:% = e; "cannot accept at the pair's port, pausing");
+                if let Some(count) = STRANGERS.may_say(clock::mono()) {
+                    log::warn!(err:% = e, count, runbook = "listener-down";
+                        "cannot accept at the pair's port, pausing");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -255,8 +255,10 @@ impl Job {
         match tokio::task::spawn_blocking(forget).await {
             Ok(Ok(true)) => log::info!("what the full copy replaced was removed"),
             Ok(Ok(false)) => {}
-            Ok(Err(e)) => log::warn!(err:% = e; "what the full copy replaced cannot be removed"),
-            Err(e) => log::warn!(err:% = e; "what the full copy replaced was not removed"),
+            Ok(Err(e)) => log::warn!(err:% = e, runbook = "pair-full-copy";
+                "what the full copy replaced cannot be removed"),
+            Err(e) => log::warn!(err:% = e, runbook = "pair-full-copy";
+                "what the full copy replaced was not removed"),
         }
     }
 

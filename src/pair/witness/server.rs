@@ -306,7 +306,10 @@ async fn accept(shared: Arc<Shared>, listener: net::Listener) {
         let (tcp, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(e) => {
-                log::warn!(err:% = e; "cannot accept a node, pausing");
+                if let Some(count) = STRANGERS.may_say(clock::mono()) {
+                    log::warn!(err:% = e, count, runbook = "witness-refused";
+                        "cannot accept a node, pausing");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -287,6 +287,14 @@ impl Log {
         self.read_up_to(lsn, max_bytes, durable)
     }
 
+    /// Whether reading from `lsn` on asks no disk.
+    #[must_use]
+    pub fn has_in_memory(&self, lsn: Lsn) -> bool {
+        let state = lock(&self.0.state);
+        let oldest = state.recent.front().map_or(state.tail.lsn.next(), |b| b.first);
+        lsn >= oldest
+    }
+
     /// [`Log::read_from`], with `in_file`: the last record that is whole in the segments' files.
     fn read_up_to(&self, lsn: Lsn, max_bytes: usize, in_file: Lsn) -> Result<Vec<u8>, StoreError> {
         let blocks: Vec<Arc<Block>> = {

@@ -108,7 +108,7 @@ impl Channel {
     }
 
     /// The same with the descriptors that came along; without any where the kernel could not give
-    /// us all of them.
+    /// us all of them, which is so only where this process has no room for more.
     #[expect(unsafe_code, reason = "nix gives received descriptors as numbers")]
     pub(super) fn receive_with<T: DeserializeOwned>(
         &self,

@@ -88,14 +88,22 @@ struct Door {
     listeners: Vec<Arc<TcpListener>>,
 }
 
+/// The last word about the door.
+#[derive(Default)]
+struct DoorWord {
+    number: u64,
+    /// Its parts that have no answer yet.
+    waits: usize,
+    refused: bool,
+}
+
 /// What has come.
 #[derive(Default)]
 struct Incoming {
     /// Which groups count; 0 before the first.
     run: u64,
     started: Option<Result<(), String>>,
-    /// The number of the last word about the door, and how many of its parts are not done.
-    door: (u64, usize),
+    door: DoorWord,
     stopped: bool,
     status: Vec<GroupStatus>,
     outbox: Option<Outbox>,
@@ -233,7 +241,7 @@ impl Guardian {
     pub(in crate::vrrp) fn hold_newcomers(&self, listeners: &[Arc<TcpListener>]) {
         self.order(|outgoing| outgoing.hold = true);
         self.set_door(listeners, true);
-        if self.wait(HOLD_WAIT, |incoming| (incoming.door.1 == 0).then_some(())).is_none() {
+        if self.wait(HOLD_WAIT, |incoming| (incoming.door.waits == 0).then_some(())).is_none() {
             warn!("the guardian does not say that the door is closed");
         }
     }
@@ -241,12 +249,21 @@ impl Guardian {
     /// Closes or opens the door of `listeners`, in the order of these calls.
     pub(in crate::vrrp) fn set_door(&self, listeners: &[Arc<TcpListener>], closed: bool) {
         let number = u64::from_ne_bytes(secret::random());
-        let parts = listeners.chunks(DESCRIPTORS_MAX);
-        lock(&self.0.incoming).door = (number, parts.len());
+        let mut parts: Vec<_> = listeners.chunks(DESCRIPTORS_MAX).collect();
+        if parts.is_empty() {
+            parts.push(&[]); // There is an answer to wait for all the same.
+        }
+        lock(&self.0.incoming).door = DoorWord { number, waits: parts.len(), refused: false };
         self.order(|outgoing| {
-            outgoing.doors =
-                parts.map(|part| Door { number, closed, listeners: part.to_vec() }).collect();
+            let part = |part: &[_]| Door { number, closed, listeners: part.to_vec() };
+            outgoing.doors = parts.into_iter().map(part).collect();
         });
+    }
+
+    /// Whether all listeners have followed the last word.
+    pub(in crate::vrrp) fn door_is_set(&self) -> bool {
+        let incoming = lock(&self.0.incoming);
+        incoming.door.waits == 0 && !incoming.door.refused
     }
 
     pub(in crate::vrrp) fn stop(&self) {
@@ -467,11 +484,13 @@ impl Incoming {
             Report::Started { run } if run == self.run => self.started = Some(Ok(())),
             Report::Refused { run, reason } if run == self.run => self.started = Some(Err(reason)),
             Report::Door { number, refused } => {
+                let was_refused = refused.is_some();
                 if let Some(reason) = refused {
                     door::stuck(&reason);
                 }
-                if number == self.door.0 {
-                    self.door.1 = self.door.1.saturating_sub(1);
+                if number == self.door.number {
+                    self.door.waits = self.door.waits.saturating_sub(1);
+                    self.door.refused |= was_refused;
                 }
             }
             Report::Stopped { run } if run == self.run => self.stopped = true,

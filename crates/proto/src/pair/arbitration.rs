@@ -465,8 +465,9 @@ impl Machine {
         self.admit_again();
     }
 
-    /// As [`Self::go_unarbitrated`], and alone: the peer has a branch or needs a full copy and obeys
-    /// neither, and only who is alone can merge, or give a copy; or an operator wants it so.
+    /// As [`Self::go_unarbitrated`], and alone: the peer has a branch, needs a full copy or has left for
+    /// want of room, and obeys neither, and only who is alone can merge, give a copy, or go on; or an
+    /// operator wants it so.
     pub(super) fn go_alone_unarbitrated(&mut self) {
         let Some(p) = self.primary() else { return };
         p.leaving = true;
@@ -488,7 +489,7 @@ impl Machine {
     pub(super) fn limbo(&mut self, epoch: Epoch) {
         let seen = self.register.seen;
         let may = match &self.phase {
-            Phase::Standby(s) => epoch == s.epoch && s.joined && !self.wants_to_lead(),
+            Phase::Standby(s) => epoch == s.epoch && (s.joined || s.aside) && !self.wants_to_lead(),
             // It leads no more, whoever decides; or it lacks too much to be asked to join.
             Phase::Branched { .. } => true,
             Phase::Recovering => !self.is_deciding() && !self.about_to_lead(),
@@ -519,8 +520,10 @@ impl Machine {
             return self.go_unarbitrated();
         }
         let apart = (p.branch.is_some() || p.full_copy) && p.offered.is_none();
-        let apart = apart && !p.is_solo() && self.peer_hello().is_some();
-        if apart && self.is_arbitrated() && self.witness_is_gone() {
+        let apart = apart && self.peer_hello().is_some();
+        // Its disk is full: it has left, and stays on the session.
+        let aside = p.has_left() && self.session.is_some();
+        if (apart || aside) && !p.is_solo() && self.is_arbitrated() && self.witness_is_gone() {
             if self.is_in_limbo() {
                 self.go_alone_unarbitrated();
             }

@@ -7,7 +7,7 @@
 //! log has hardly room to go on asks to be left (`standby`), long before a write fails, and comes back
 //! when there is clearly more. Absent on purpose: a fault of a standby's network (`machine`).
 
-use super::machine::{Machine, Note, Timers};
+use super::machine::{FORCED, Machine, Note, Timers};
 use crate::time::Mono;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -26,6 +26,12 @@ impl Note {
     #[must_use]
     pub fn is_for_health(&self) -> bool {
         [FOR_FAULT, FOR_ROOM].contains(&self.reason)
+    }
+
+    /// Whether an operator's word made the node go on alone.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.reason == FORCED
     }
 }
 

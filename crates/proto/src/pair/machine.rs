@@ -112,6 +112,8 @@ impl Default for Timers {
     }
 }
 
+/// The next moment.
+const INSTANT: Duration = Duration::from_micros(1);
 /// In which a standby notices that it is left behind, beyond `stale_after`.
 const STALE_TIME: Duration = Duration::from_millis(100);
 /// A process that may not pause for so long sleeps all the time.
@@ -189,7 +191,7 @@ impl Timers {
 }
 
 /// Why a node leads that an operator has told to.
-const FORCED: &str = "an operator said so";
+pub(super) const FORCED: &str = "an operator said so";
 
 /// Most bytes of records in one frame.
 pub(super) const RECORDS_LEN_MAX: usize = 1024 * 1024;
@@ -453,6 +455,9 @@ pub struct Machine {
     pub(super) applied: Lsn,
     pub(super) phase: Phase,
     pub(super) session: Option<Session>,
+    /// Whether the clock brought this step about. Only then has everything that came been taken in, so
+    /// that silence means something: after a pause of this process what was said meanwhile still waits.
+    pub(super) timed: bool,
     /// When the last session ended (boot, before the first).
     pub(super) session_end: Mono,
     pub(super) heard: Heard,
@@ -488,6 +493,7 @@ impl Machine {
             applied,
             phase: Phase::Recovering,
             session: None,
+            timed: false,
             session_end: now,
             heard: Heard::default(),
             stopping: false,
@@ -520,6 +526,7 @@ impl Machine {
     pub fn handle(&mut self, now: Mono, input: Input) {
         let before = self.now;
         self.now = before.max(now);
+        self.timed = matches!(input, Input::Timeout);
         if self.timers.has_peer && now.since(before) >= self.timers.nap {
             self.slept(before);
         }
@@ -583,7 +590,10 @@ impl Machine {
             Phase::Branched { .. } => [None; 4],
         };
         let unheard = self.heard.beacon.map(|at| at.after(self.timers.silence));
-        let court = [self.court.deadline(self.now), Some(self.promised), self.watch_at, unheard];
+        // A step that the clock did not bring about leaves it to one that is.
+        let untimed = (!self.timed && self.silence_tells()).then(|| self.now.after(INSTANT));
+        let court =
+            [self.court.deadline(self.now), Some(self.promised), self.watch_at, unheard, untimed];
         deadlines
             .into_iter()
             .chain(court)

@@ -175,6 +175,11 @@ impl Primary {
         self.follower.is_some()
     }
 
+    /// The standby has said that it leaves.
+    pub(super) fn has_left(&self) -> bool {
+        self.gone
+    }
+
     /// Nothing is being decided.
     pub(super) fn is_settled(&self) -> bool {
         let busy = self.leaving || self.admitting || self.unsure;
@@ -413,8 +418,9 @@ impl Machine {
         let limit = if self.broken(Mutant::SoloUnwarned) { limit.mul_f32(0.1) } else { limit };
         let arbitrated = self.is_arbitrated();
         let session = self.session.as_ref().map(|s| s.since);
-        let heard = session.is_some() && self.heard.beacon.is_some();
-        let quiet = self.heard.beacon.is_none_or(|at| now.since(at) >= self.timers.silence);
+        let quiet = self.timed && self.silence_tells();
+        let unheard = session.is_some() && quiet;
+        let quiet = quiet || self.heard.beacon.is_none();
         let alone_after = match (arbitrated, quiet) {
             (true, true) => Duration::ZERO,
             (true, false) => self.timers.solo_after,
@@ -428,7 +434,6 @@ impl Machine {
         let due = |since: Option<Mono>| since.is_some_and(|at| now.since(at) >= limit);
         // It answers on the session, but its beacons do not arrive: nobody could be served.
         let mute = p.follower.as_ref().filter(|f| f.admitted).map(|f| p.granted.max(f.since));
-        let unheard = arbitrated && recorded_both && heard && quiet;
         let silent = due(p.waiting_since(session)) || (recorded_both && due(mute)) || unheard;
         if !recorded_both && (p.follower.is_none() || silent) {
             // Nothing was promised to the peer yet: the register still says SOLO.
@@ -439,8 +444,8 @@ impl Machine {
         if silent && !p.gone {
             p.giving_up = true;
             self.close_session(UNANSWERED);
-            return;
         }
+        let Some(p) = self.primary() else { return };
         let lost = p.lost_at.is_some_and(|at| now.since(at) >= alone_after);
         if p.gone || (p.offered.is_none() && !p.unsure && lost) {
             p.leaving = true;

@@ -29,7 +29,7 @@ pub(super) struct Standby {
     /// A tail is being set aside.
     setting_aside: bool,
     /// On this session it has asked to be left.
-    aside: bool,
+    pub(super) aside: bool,
     /// How far the primary has committed.
     told: Lsn,
 }
@@ -69,12 +69,13 @@ impl Standby {
 
     pub(super) fn deadlines(&self, machine: &Machine) -> [Option<Mono>; 4] {
         let t = &machine.timers;
-        let silent = machine.heard.leading.map(|at| at.after(t.silence));
+        let leading = machine.heard.leading;
+        let ended = machine.session_end.max(leading.unwrap_or_default()).after(t.silence / 2);
         [
             Some(self.end.after(t.stale_after)),
             Some(machine.session_end.after(t.silence)),
-            silent,
-            None,
+            leading.map(|at| at.after(t.silence)),
+            Some(ended),
         ]
     }
 }
@@ -326,7 +327,7 @@ impl Machine {
             return;
         }
         if self.is_arbitrated() {
-            if self.suspects() {
+            if self.has_reason() || self.timed && self.silence_tells() {
                 // What was said on it is over: the new reign begins with two new Hellos.
                 self.close_session("the primary is gone");
                 self.record_reign("the primary is gone", Right::Insync);
@@ -358,19 +359,37 @@ impl Machine {
     /// that ended with no beacon after it, beacons that fell silent on every path, or adverts that
     /// were heard and ceased.
     pub(super) fn suspects(&self) -> bool {
+        self.has_reason() || self.silence_tells()
+    }
+
+    /// Something was heard that tells it.
+    fn has_reason(&self) -> bool {
         let Phase::Standby(s) = &self.phase else { return false };
-        if !self.is_arbitrated() || !s.insync {
-            return false;
-        }
+        let unadvertised = self.heard.master_down && self.heard.active.is_some();
+        self.is_arbitrated() && s.insync && (self.heard.gone.is_some() || unadvertised)
+    }
+
+    /// With a witness: nothing was heard for so long that this node would act, if that is all that
+    /// came. A step that acts on it must be a `timed` one.
+    pub(super) fn silence_tells(&self) -> bool {
         let (now, silence) = (self.now, self.timers.silence);
         let since = |at: Option<Mono>| at.map(|at| now.since(at));
-        let last = since(self.heard.leading);
-        let ended = self.session.is_none()
-            && now.since(self.session_end) >= silence / 2
-            && last.is_none_or(|age| age >= silence / 2);
-        let unheard = last.is_some_and(|age| age >= silence);
-        let unadvertised = self.heard.master_down && self.heard.active.is_some();
-        self.heard.gone.is_some() || ended || unheard || unadvertised
+        if !self.is_arbitrated() {
+            return false;
+        }
+        match &self.phase {
+            Phase::Standby(s) if s.insync => {
+                let last = since(self.heard.leading);
+                let ended = self.session.is_none()
+                    && now.since(self.session_end) >= silence / 2
+                    && last.is_none_or(|age| age >= silence / 2);
+                ended || last.is_some_and(|age| age >= silence)
+            }
+            Phase::Primary(p) if self.needs_lease() && !p.leaving => {
+                since(self.heard.beacon).is_some_and(|age| age >= silence)
+            }
+            _ => false,
+        }
     }
 
     #[cfg(test)]

@@ -39,6 +39,10 @@ struct Story {
     mute: Option<usize>,
     /// What the witness holds, while there is one.
     witness: Option<Option<WitnessRegister>>,
+    /// A machine hears of the time only when it has asked to.
+    lazy: bool,
+    /// The registers' disk stands still: what it has not done yet.
+    unwritten: Option<Vec<(usize, u64)>>,
 }
 
 fn empty() -> LogState {
@@ -74,6 +78,8 @@ impl Story {
             timers: Timers::default(),
             mute: None,
             witness: None,
+            lazy: false,
+            unwritten: None,
         }
     }
 
@@ -149,7 +155,10 @@ impl Story {
             }
             Output::Persist { number, register } => {
                 side.register = register;
-                inputs.push_back(Input::Persisted(number));
+                match &mut self.unwritten {
+                    Some(unwritten) => unwritten.push((n, number)),
+                    None => inputs.push_back(Input::Persisted(number)),
+                }
             }
             Output::BeginEpoch(epoch) => {
                 let lsn = side.log.tail.next();
@@ -250,7 +259,10 @@ impl Story {
             }
         }
         for n in 0..2 {
-            self.feed(n, Input::Timeout);
+            let asked = self.sides[n].machine.poll_timeout();
+            if !self.lazy || asked.is_some_and(|at| at <= Mono(self.now)) {
+                self.feed(n, Input::Timeout);
+            }
         }
     }
 
@@ -482,8 +494,14 @@ fn a_full_standby_is_left_in_good_order_and_comes_back_with_clearly_more_room() 
         story.feed(1, disk(300 * MIB));
         story.run(2_000);
         assert_eq!(story.states(), [State::Pair, State::Pair], "the reserve is there for the log");
+        story.unwritten = Some(Vec::new());
         story.feed(1, disk(255 * MIB));
-        assert!(story.sides[1].register.stale, "before the primary hears of it");
+        story.run(30);
+        assert!(story.sides[1].register.stale);
+        assert_eq!(story.states()[0], State::Pair, "it hears of that once it is durable");
+        for (n, number) in story.unwritten.take().unwrap() {
+            story.feed(n, Input::Persisted(number));
+        }
         story.run(30);
         assert_eq!(story.states()[0], State::Solo);
         assert!(story.noted(1, "the disk is full") && !story.noted(0, "the standby does not"));
@@ -660,6 +678,60 @@ fn with_a_witness_beacons_that_cease_are_enough_to_go_on_alone() {
     story.mute = Some(1);
     story.run(500);
     assert_eq!(story.states()[0], State::Pair);
+}
+
+/// It acts when the silence is long enough, not at the next step.
+#[test]
+fn silence_is_judged_when_it_is_due() {
+    let mut story = with_witness();
+    story.lazy = true;
+    story.run(1_000);
+    story.mute = Some(1);
+    story.run(101);
+    assert!(story.noted(0, "the standby does not answer"));
+    let mut story = with_witness();
+    story.lazy = true;
+    story.run(1_000);
+    story.mute = Some(0);
+    story.run(101);
+    assert!(story.noted(1, "the primary is gone"));
+}
+
+/// A pause of the process: the disk's answer is taken before what the peer said meanwhile.
+#[test]
+fn what_came_during_a_pause_is_heard_before_silence_counts() {
+    for (n, timed) in [(0, false), (1, false), (0, true), (1, true)] {
+        let mut story = with_witness();
+        story.now += 120 * MS;
+        let durable = Input::Durable(story.sides[n].log.durable);
+        story.feed(n, if timed { Input::Timeout } else { durable });
+        assert_eq!(story.linked, !timed, "node {n}: it is the clock's to say");
+        let at = story.sides[n].machine.poll_timeout().unwrap();
+        assert!(timed || at <= Mono(story.now + MS), "and it says so at once");
+    }
+}
+
+/// The standby leaves for want of room while the witness is away: the primary goes on without both.
+#[test]
+fn a_full_standby_does_not_tie_the_primary_to_a_witness_that_is_gone() {
+    let mut story = with_witness();
+    story.witness = None;
+    story.run(1_000);
+    story.feed(1, disk(255 * MIB));
+    story.run(100);
+    story.write(3);
+    story.run(62_000);
+    assert_eq!(story.states()[0], State::Solo);
+    assert_eq!(story.sides[0].log.committed, story.sides[0].log.tail);
+    assert_eq!(story.sides[0].register.arbitration, Arbitration::None);
+    assert_eq!(story.sides[1].register.arbitration, Arbitration::Limbo);
+    // With room again it is a pair, and with the witness it obeys that.
+    story.feed(1, disk(512 * MIB));
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    story.witness = Some(None);
+    story.run(40_000);
+    assert!(story.sides.iter().all(|s| s.register.arbitration == Arbitration::Witness));
 }
 
 #[test]

@@ -40,6 +40,8 @@ use understudy_proto::rule::{
 };
 
 const KIND: Kind = Kind(900);
+/// Whose word it is where an operator speaks.
+const OPERATOR: u32 = 1_000;
 
 /// "Set this key": the smallest kind of change.
 struct Set(String);
@@ -503,7 +505,7 @@ async fn an_appliance_alone_leads_and_leads_again() {
         assert_eq!((status.pair.state, status.pair.rpo_zero), (State::Solo, false));
         assert!(status.standalone && status.insync == [NodeId(0)]);
         assert_eq!(
-            process.pair.handover().await.unwrap_err().to_string(),
+            process.pair.handover(OPERATOR).await.unwrap_err().to_string(),
             "this appliance stands alone: there is no [pair] to hand over to"
         );
         if round == 0 {
@@ -535,9 +537,9 @@ async fn what_is_written_is_on_the_standby() {
     }
     b.shows("key 49").await;
     assert!(b.pair.lease().is_none());
-    assert_eq!(b.pair.handover().await, Err(CommandError::NotPrimary));
-    assert_eq!(b.pair.force_solo().await, Err(CommandError::PeerIsThere));
-    assert_eq!(a.pair.force_solo().await, Err(CommandError::PeerIsThere));
+    assert_eq!(b.pair.handover(OPERATOR).await, Err(CommandError::NotPrimary));
+    assert_eq!(b.pair.force_solo(OPERATOR).await, Err(CommandError::PeerIsThere));
+    assert_eq!(a.pair.force_solo(OPERATOR).await, Err(CommandError::PeerIsThere));
     let status = b.pair.status().borrow().clone();
     assert_eq!((status.pair.role, status.insync.len()), (Role::Standby, 2));
     assert!(status.paths.iter().all(|p| p.heard.is_some() && p.session), "{status:?}");
@@ -625,12 +627,12 @@ async fn sessions_are_told_before_a_handover_and_waited_for_no_longer_than_they_
     let (_zero, a, _one, b) = formed().await;
     let (at, _control) = polite(&a);
     let (polite_one, stubborn) = (guest(at).await, guest(at).await);
-    soon(a.pair.handover()).await.unwrap();
+    soon(a.pair.handover(OPERATOR)).await.unwrap();
     b.serving().await;
     assert_eq!(last_word(polite_one).await, b"bye");
     assert_eq!(last_word(stubborn).await, b"");
     // The next reign's sessions are not told of the last one's end.
-    soon(b.pair.handover()).await.unwrap();
+    soon(b.pair.handover(OPERATOR)).await.unwrap();
     a.serving().await;
     a.paired().await;
     let (again, _stubborn) = (guest(at).await, guest(at).await);
@@ -643,15 +645,18 @@ async fn a_handover_moves_the_role_and_loses_nothing() {
     let (_zero, a, _one, b) = formed().await;
     let lease = a.pair.lease().unwrap();
     a.set("here").await;
-    a.pair.handover().await.unwrap();
+    a.pair.handover(OPERATOR).await.unwrap();
     b.serving().await;
+    let asked_by = |entries: Arc<Vec<Entry>>| entries.last().unwrap().asked_by;
+    assert_eq!(asked_by(a.pair.journal()), Some(OPERATOR));
+    assert!(b.pair.journal().iter().all(|e| e.asked_by.is_none()), "nobody asked there");
     assert!(!lease.valid());
     let late = a.store.write(&lease, TenantId::SYSTEM, Set("late".to_owned())).await;
     assert!(matches!(late, Err(WriteError::NotPrimary)));
     b.set("there").await;
     a.shows("there").await;
     a.paired().await;
-    b.pair.handover().await.unwrap();
+    b.pair.handover(OPERATOR).await.unwrap();
     a.serving().await;
     a.set("home").await;
     b.shows("home").await;
@@ -747,8 +752,20 @@ async fn a_survivor_is_forced_to_lead() {
     })
     .await;
     assert!(b.pair.lease().is_none());
-    b.pair.force_solo().await.unwrap();
+    b.pair.force_solo(OPERATOR).await.unwrap();
+    b.until("known whose word it was", |s| {
+        s.last_promotion.as_ref().is_some_and(|m| m.asked_by == Some(OPERATOR))
+    })
+    .await;
+    let forced = b.pair.status().borrow().last_promotion.clone().unwrap();
     b.set("forced").await;
+    // Who said so is still known when the process is gone.
+    let kept = async {
+        while !journal::read(&one.dir.path().join("pair")).unwrap().contains(&forced) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(kept).await;
     // The other one has what this one lacks: nobody discards anything.
     let a = zero.boot();
     a.until("branched", |s| s.pair.state == State::Branched).await;
@@ -769,7 +786,7 @@ async fn a_forced_start_that_does_not_come_about_says_so_in_its_own_words() {
     })
     .await;
     disk.slow_syncs(Duration::from_secs(6));
-    assert_eq!(soon(b.pair.force_solo()).await, Err(CommandError::NotLeading));
+    assert_eq!(soon(b.pair.force_solo(OPERATOR)).await, Err(CommandError::NotLeading));
     disk.slow_syncs(Duration::ZERO);
 }
 
@@ -865,7 +882,7 @@ async fn both_went_on_alone_and_everything_is_kept() {
         s.pair.waiting == understudy_proto::pair::Waiting::Operator
     })
     .await;
-    b.pair.force_solo().await.unwrap();
+    b.pair.force_solo(OPERATOR).await.unwrap();
     b.serving().await;
     let fork = b.store.log().fork();
     assert!(fork > Epoch(0), "another may go on, too");

@@ -143,7 +143,7 @@ async fn a_witness_that_was_rolled_back_is_seeded_anew() {
     b.witnessed().await;
     a.paired().await;
     let old = std::fs::read(third.file(&zero)).unwrap();
-    a.pair.handover().await.unwrap();
+    a.pair.handover(OPERATOR).await.unwrap();
     b.serving().await;
     b.paired().await;
     b.witnessed().await;

@@ -400,8 +400,8 @@ struct Reign {
     announce_at: Mono,
     announced: Mono,
     since: Mono,
-    /// When the pair's other appliance was met as a Holder, too.
-    met: Option<Mono>,
+    /// When the pair's other appliance was first and last met as a Holder, too.
+    met: Option<(Mono, Mono)>,
     /// Its clients were called here once more after it went.
     called: bool,
 }
@@ -629,6 +629,12 @@ impl Instance {
         other.map(|heard| (heard.source, heard.priority))
     }
 
+    /// Whether that router was the last one heard, and not longer ago than an Active may be silent.
+    #[must_use]
+    pub fn hears(&self, source: IpAddr) -> bool {
+        self.heard.is_some_and(|heard| heard.source == source)
+    }
+
     /// The conflict that goes on, if any.
     #[must_use]
     pub fn conflict(&self, now: Mono) -> Option<(IpAddr, Conflict)> {
@@ -737,13 +743,15 @@ impl Instance {
         if self.peer != Some(source) || advert.priority != self.priority() {
             return false;
         }
-        let anew = self.heard.is_none_or(|heard| heard.source != source);
+        // Whoever else is heard meanwhile makes no new meeting of it.
+        let over = self.down_interval().max(MEETING_MAX);
         let Role::Active(reign) = &mut self.role else { return false };
-        if anew || reign.met.is_none() {
-            reign.met = Some(now);
-        }
+        let begun = reign.met.filter(|(_, last)| now.since(*last) < over).map(|(first, _)| first);
+        let anew = begun.is_none();
+        let first = begun.unwrap_or(now);
+        reign.met = Some((first, now));
         let later = now.since(reign.since) < MEETING_MAX;
-        let early = reign.met.is_some_and(|met| now.since(met) < MEETING_MAX);
+        let early = now.since(first) < MEETING_MAX;
         if !later && !early {
             return false;
         }

@@ -968,6 +968,24 @@ fn two_reigns_that_go_on_end_with_one() {
     }
 }
 
+/// Somebody of a lower rank is heard in between, again and again.
+#[test]
+fn a_meeting_does_not_begin_anew_with_each_third_router() {
+    let (mut one, mut two) = (holder(A, at(0)), holder(B, at(60_000)));
+    one.handle_timeout(at(60_000));
+    drain(&mut one);
+    one.set_peer(B);
+    two.set_peer(A);
+    for step in 0..25 {
+        let (from, to) = (60_000 + step * 100, 60_000 + (step + 1) * 100);
+        exchange(&mut one, &mut two, from, to);
+        for instance in [&mut one, &mut two] {
+            hear(instance, ROUTER, 90, at(to));
+        }
+    }
+    assert_eq!((one.state(), two.state()), (State::Backup, State::Active));
+}
+
 /// Of our rank, but not our peer: the higher address at once, as everybody else has it.
 #[test]
 fn a_stranger_of_our_rank_is_ranked_by_its_address() {

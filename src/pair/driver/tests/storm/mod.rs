@@ -218,7 +218,7 @@ async fn fault(nodes: &Nodes, dice: &mut Dice, what: u64) -> String {
         _ => {
             let leads = nodes.iter().find(|node| node.lease().is_some());
             if let Some(process) = leads.and_then(|node| node.process.as_ref()) {
-                process.pair.handover().await.unwrap_or_default(); // Refused where it cannot be.
+                process.pair.handover(OPERATOR).await.unwrap_or_default(); // Refused where it cannot be.
             }
         }
     }

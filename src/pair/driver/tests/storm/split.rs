@@ -56,7 +56,7 @@ async fn outgrow_the_log(nodes: &Nodes) {
 }
 
 /// Both lead, and acknowledge what the other does not have.
-async fn live_apart(nodes: &Nodes, book: &Book, dice: &mut Dice, told: &mut Vec<String>) {
+async fn live_apart(nodes: &Nodes, book: &Book, told: &mut Vec<String>) {
     let count = |n: usize| book.by[n].load(Ordering::Relaxed);
     let before = [count(0), count(1)];
     let apart = async {
@@ -68,12 +68,8 @@ async fn live_apart(nodes: &Nodes, book: &Book, dice: &mut Dice, told: &mut Vec<
                 status.borrow().pair.waiting == understudy_proto::pair::Waiting::Operator
             };
             if let Some(process) = nodes.iter().filter_map(|n| n.process.as_ref()).find(waits) {
-                if dice.below(2) == 0 {
-                    told.push("one has slept".to_owned());
-                    return;
-                }
                 told.push("forced".to_owned());
-                process.pair.force_solo().await.unwrap_or_default(); // Refused where it leads by now.
+                process.pair.force_solo(OPERATOR).await.unwrap_or_default(); // Refused where it leads by now.
             }
             drop(nodes);
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -140,7 +136,7 @@ async fn history(seed: u64, kinds: fn() -> Kinds) -> Seen {
     for _ in 0..=dice.below(2) {
         told.push("split".to_owned());
         way.cut(true);
-        live_apart(&nodes, &book, &mut dice, &mut told).await;
+        live_apart(&nodes, &book, &mut told).await;
         if dice.below(3) == 0 {
             let what = dice.below(BOTH + 2);
             told.push(fault(&nodes, &mut dice, what).await);
