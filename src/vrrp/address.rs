@@ -4,8 +4,8 @@
 //! fails within [`ANSWER_WAIT`]. Every address carries a lifetime: if this process freezes or dies,
 //! the kernel removes the address (DESIGN.md 3, invariant 8). An IPv6 address serves at once: the
 //! pair knows that nobody else has it, so no duplicate address detection (RFC 4862 5.4) delays it;
-//! and it installs no route, whose lifetime would be the address's. Deliberately absent: listing
-//! addresses, routes.
+//! and it installs no route, whose lifetime would be the address's, unless there is no other (see
+//! [`Place::Own`]). Deliberately absent: listing addresses, routes of their own.
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
@@ -105,6 +105,29 @@ impl AddressError {
     }
 }
 
+/// The interface, by its number, that addresses are put on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// One that has addresses and routes of its own.
+    Shared(u32),
+    /// One of ours that has nothing else. Of link-local addresses there is a network on each
+    /// interface (RFC 4291 2.5.6): without a route there, nobody could be answered.
+    Own(u32),
+}
+
+impl Place {
+    fn index(self) -> u32 {
+        let (Self::Shared(index) | Self::Own(index)) = self;
+        index
+    }
+
+    /// Whether the address needs the route of its prefix, which is fe80::/64 then.
+    fn routes(self, address: IpAddr) -> bool {
+        let local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        local && matches!(self, Self::Own(_))
+    }
+}
+
 /// A netlink socket that changes addresses.
 #[derive(Debug)]
 pub(super) struct Addresses {
@@ -127,7 +150,7 @@ impl Addresses {
     /// Adds `address` for `valid_for` (whole seconds, at least one), or extends its life.
     pub(super) fn hold(
         &mut self,
-        index: u32,
+        place: Place,
         address: FloatingAddress,
         valid_for: Duration,
     ) -> Result<(), AddressError> {
@@ -135,11 +158,12 @@ impl Addresses {
         let mut lifetime = CacheInfo::default();
         lifetime.ifa_valid = seconds;
         lifetime.ifa_preferred = seconds;
-        let mut message = message(index, address);
+        let mut message = message(place, address);
         message.attributes.push(AddressAttribute::CacheInfo(lifetime));
         if address.address.is_ipv6() {
             message.header.flags = AddressHeaderFlags::Nodad;
-            let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+            let mut flags = AddressFlags::Nodad;
+            flags.set(AddressFlags::Noprefixroute, !place.routes(address.address));
             message.attributes.push(AddressAttribute::Flags(flags));
         }
         let request = RouteNetlinkMessage::NewAddress(message);
@@ -152,10 +176,10 @@ impl Addresses {
     /// Removes `address`; one that is not there (any more) is removed.
     pub(super) fn remove(
         &mut self,
-        index: u32,
+        place: Place,
         address: FloatingAddress,
     ) -> Result<(), AddressError> {
-        let request = RouteNetlinkMessage::DelAddress(message(index, address));
+        let request = RouteNetlinkMessage::DelAddress(message(place, address));
         match self.ask(request, 0)? {
             None | Some(Errno::EADDRNOTAVAIL) => Ok(()),
             Some(errno) => Err(refusal(address, errno)),
@@ -197,15 +221,16 @@ impl Addresses {
     }
 }
 
-fn message(index: u32, address: FloatingAddress) -> AddressMessage {
+fn message(place: Place, address: FloatingAddress) -> AddressMessage {
     let ip = address.address;
     let mut message = AddressMessage::default();
     message.header.family = match ip {
         IpAddr::V4(_) => RouteFamily::Inet,
         IpAddr::V6(_) => RouteFamily::Inet6,
     };
-    message.header.prefix_len = address.prefix_len;
-    message.header.index = index;
+    message.header.prefix_len =
+        if place.routes(ip) { LINK_LOCAL_PREFIX } else { address.prefix_len };
+    message.header.index = place.index();
     message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
     message
 }
@@ -217,6 +242,9 @@ fn refusal(address: FloatingAddress, errno: Errno) -> AddressError {
         errno => AddressError::Refused { address, errno },
     }
 }
+
+/// RFC 4291 2.5.6.
+const LINK_LOCAL_PREFIX: u8 = 64;
 
 /// Room for an acknowledgement, which repeats the request, with an explanation.
 const ANSWER_LEN_MAX: usize = 4_096;
@@ -254,7 +282,7 @@ mod tests {
     fn an_interface_that_is_not_there_is_named_as_such() {
         let mut addresses = Addresses::open().unwrap();
         let address = "192.0.2.1/32".parse().unwrap();
-        let answer = addresses.hold(0x7fff_fff0, address, Duration::from_secs(1));
+        let answer = addresses.hold(Place::Shared(0x7fff_fff0), address, Duration::from_secs(1));
         // Who may not change addresses learns that first.
         assert!(matches!(
             answer,

@@ -4,7 +4,7 @@
 //! the interface is looked at every [`CHECK_EVERY`], and an unfit one is a fault until it is fit.
 //! Deliberately absent: protocol rules, which are `understudy_proto::vrrp`'s.
 
-use super::address::{AddressError, Addresses};
+use super::address::{AddressError, Addresses, Place};
 use super::announce::Announcer;
 use super::driver::{ClaimOrder, Tools};
 use super::group::{GroupKind, Problem, Unicast};
@@ -438,13 +438,13 @@ impl Router {
     fn hold_addresses(&mut self, tools: &mut Tools, valid_for: Duration, now: Mono) {
         // While the interface is unfit its fault says why, and the instance knows.
         let Some(open) = &mut self.open else { return self.instance.handle_fault(now) };
-        let index = match &mut self.virtual_link {
+        let place = match &mut self.virtual_link {
             Some(link) => raise(link, open, tools).map_err(|error| error.to_string()),
-            None => Ok(open.interface.index),
+            None => Ok(Place::Shared(open.interface.index)),
         };
-        let held = index.and_then(|index| {
+        let held = place.and_then(|place| {
             let mut addresses = self.config.addresses.iter();
-            let held = addresses.try_for_each(|a| tools.netlink.hold(index, *a, valid_for));
+            let held = addresses.try_for_each(|a| tools.netlink.hold(place, *a, valid_for));
             held.map_err(|error| error.to_string())
         });
         match held {
@@ -460,16 +460,17 @@ impl Router {
 
     fn remove_addresses(&mut self, tools: &mut Tools) {
         let Some(index) = self.index else { return };
-        let index = self.virtual_link.as_ref().map_or(index, |link| link.port.index);
+        let own = self.virtual_link.as_ref().map(|link| Place::Own(link.port.index));
+        let place = own.unwrap_or(Place::Shared(index));
         let mut left = false;
         for address in &self.config.addresses {
             let again = |netlink: &mut Addresses, error| {
                 // A socket that is out of step is no reason to keep an address.
                 let Ok(fresh) = Addresses::open() else { return Err(error) };
                 *netlink = fresh;
-                netlink.remove(index, *address)
+                netlink.remove(place, *address)
             };
-            let removed = match tools.netlink.remove(index, *address) {
+            let removed = match tools.netlink.remove(place, *address) {
                 Ok(()) | Err(AddressError::NoInterface(_)) => continue,
                 Err(error) => again(&mut tools.netlink, error),
             };
@@ -702,11 +703,11 @@ impl Router {
 }
 
 /// Takes the virtual interface up; a packet socket must be bound anew to one that was down.
-fn raise(link: &mut VirtualLink, open: &mut Open, tools: &mut Tools) -> Result<u32, LinkError> {
+fn raise(link: &mut VirtualLink, open: &mut Open, tools: &mut Tools) -> Result<Place, LinkError> {
     if link.raise(&mut tools.netlink, true)? {
         open.announcer = Announcer::open(&link.port).map_err(LinkError::Refused)?;
     }
-    Ok(link.port.index)
+    Ok(Place::Own(link.port.index))
 }
 
 fn words(conflict: Conflict) -> &'static str {

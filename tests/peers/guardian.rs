@@ -431,7 +431,7 @@ impl Wire {
 }
 
 /// An appliance alone on host A, with its address up. Killed when dropped.
-struct Ours {
+pub(super) struct Ours {
     child: Child,
     dir: TempDir,
 }
@@ -442,7 +442,7 @@ impl Ours {
     }
 
     /// `more` ends the configuration; with a `[pair]` in it, the pair is made first.
-    fn start_with(link: &Link, more: &str) -> Self {
+    pub(super) fn start_with(link: &Link, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         Self::start_in(dir, link, more, log.into())
@@ -478,6 +478,15 @@ impl Ours {
         let ours = Self { child, dir };
         link.wait(A, VIP, true, LONG);
         ours
+    }
+
+    /// What an operator's command ends with and says.
+    pub(super) fn says(&self, link: &Link, words: &[&str]) -> (Option<i32>, String) {
+        let mut command = link.command(A, env!("CARGO_BIN_EXE_understudy"));
+        command.args(words).arg("--config").arg(self.dir.path().join("understudy.toml"));
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
     }
 
     fn guardian(&self) -> Pid {

@@ -4,20 +4,20 @@
 //! Ours runs as a process of its own (this test binary, started again), so that it can be killed
 //! and frozen. It prints what it reports; it is told where to stand through its standard input.
 
-use super::capture::{Advert, Capture, verify};
-use super::link::{INTERFACE, Link, OWN_V6};
+use super::capture::{Advert, Capture, Frames, verify};
+use super::link::{INTERFACE, Link, OWN_V6, SECOND};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 use tempfile::TempDir;
 use understudy::base::{clock::mono, task};
 use understudy::vrrp::{
-    Authentication, GroupConfig, Interval, Priority, Stand, Track, Unicast, Version, Vrrp,
+    Authentication, Checksum, GroupConfig, Interval, Priority, Stand, Track, Unicast, Version, Vrrp,
 };
 use understudy_proto::time::Mono;
 use understudy_proto::vrrp;
@@ -33,8 +33,10 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// For whatever takes milliseconds, or a few seconds in version 2, on a machine that has other work.
 pub(super) const LONG: Duration = Duration::from_secs(30);
 
+const HOSTS: [&str; 2] = ["10.99.0.1/24", "10.99.0.2/24"];
+
 pub(super) fn link() -> Link {
-    Link::new(["10.99.0.1/24", "10.99.0.2/24"])
+    Link::new(HOSTS)
 }
 
 /// How one virtual router is configured, on both sides.
@@ -43,6 +45,8 @@ pub(super) struct Setup {
     pub(super) ours: GroupConfig,
     /// Lines of keepalived's `vrrp_instance`.
     theirs: String,
+    /// What the adverts of both carry.
+    form: Checksum,
 }
 
 impl Setup {
@@ -52,6 +56,7 @@ impl Setup {
         Self {
             ours: GroupConfig::new(INTERFACE, 51, addresses, interval),
             theirs: format!("advert_int 0.1\nvirtual_ipaddress {{\n{VIP}/24\n}}\n"),
+            form: Checksum::WithPseudoHeader,
         }
     }
 
@@ -77,7 +82,27 @@ impl Setup {
             theirs: format!(
                 "advert_int 0.1\nvirtual_ipaddress {{\n{VIP_LOCAL}/64\n{VIP_V6}/64\n}}\n"
             ),
+            form: Checksum::WithPseudoHeader,
         }
+    }
+
+    /// The same on the second wire, where it is another virtual router of the same number.
+    fn on_second(mut self) -> Self {
+        self.ours.interface = SECOND.to_owned();
+        let second = |text: &str| {
+            [("10.99.", "10.98."), ("fd99:", "fd98:"), ("fe80::99:", "fe80::98:")]
+                .iter()
+                .fold(text.to_owned(), |text, (first, second)| text.replace(first, second))
+        };
+        for floating in &mut self.ours.addresses {
+            *floating = second(&floating.to_string()).parse().unwrap();
+        }
+        self.theirs = second(&self.theirs);
+        self
+    }
+
+    fn vip(&self) -> String {
+        self.ours.addresses[0].address.to_string()
     }
 
     fn unicast(mut self, own: [&str; 2]) -> Self {
@@ -91,12 +116,12 @@ impl Setup {
     }
 }
 
-/// Takeover and give-back both ways: orders, farewells and a death; what the capture saw of us.
+/// Takeover and give-back both ways: orders, farewells and deaths; what the capture saw of us.
 fn exchange(setup: &Setup) -> Vec<Advert> {
-    let vip = setup.ours.addresses[0].address.to_string();
+    let vip = setup.vip();
     let link = link();
     let capture = Capture::start(&link, B);
-    let _peer = Keepalived::start(&link, B, 100, setup);
+    let peer = Keepalived::start(&link, B, 100, setup);
     link.wait(B, &vip, true, LONG);
 
     let mut ours = Ours::start(&link, A, std::slice::from_ref(&setup.ours));
@@ -117,6 +142,7 @@ fn exchange(setup: &Setup) -> Vec<Advert> {
 
     // A death.
     let mut ours = Ours::start(&link, A, std::slice::from_ref(&setup.ours));
+    ours.told("HeardActive", LONG);
     ours.tell("holder");
     link.wait(A, &vip, true, LONG);
     link.wait(B, &vip, false, LONG);
@@ -125,17 +151,80 @@ fn exchange(setup: &Setup) -> Vec<Advert> {
     link.wait(A, &vip, false, LONG);
 
     let frames = capture.stop();
-    let ours: Vec<Advert> = frames.adverts().filter(|advert| advert.is_ours()).collect();
+    let mut ours = checked(&frames, setup);
     assert!(ours.iter().filter(|advert| advert.priority == 200).count() >= 5);
     assert_eq!(ours.iter().filter(|advert| advert.priority == 0).count(), 1, "one farewell");
-    for advert in frames.adverts() {
-        assert_eq!((advert.vrid, advert.class), (51, 0xc0), "{advert:?}");
-        assert!(advert.ttl == 255 || !advert.is_ours(), "{advert:?}");
-        assert!(verify(&advert), "the checksum holds: {advert:?}");
-    }
     let announced = frames.announced(setup.ours.addresses[0].address, ours[0].mac);
     assert!(announced >= 5, "announced {announced} times");
+    peer.stop();
+    ours.append(&mut deaths(&link, setup));
     ours
+}
+
+/// The other's death is heard on both sides, without any word: we come back once its adverts are
+/// missing, and it takes over when ours are.
+fn deaths(link: &Link, setup: &Setup) -> Vec<Advert> {
+    let floating = setup.ours.addresses[0];
+    let vip = floating.address.to_string();
+    // Several adverts: a capture that begins with them has seen who was Active before.
+    let several = setup.ours.interval.duration() * 3;
+    let mut ours = Ours::start(link, A, std::slice::from_ref(&setup.ours));
+    let peer = Keepalived::start(link, B, 250, setup);
+    ours.told("HeardActive", LONG);
+    link.wait(B, &vip, true, LONG);
+    ours.tell("holder");
+    ours.told("Outranked", LONG);
+    link.wait(A, &vip, false, LONG);
+
+    let capture = Capture::start(link, B);
+    std::thread::sleep(several);
+    peer.kill();
+    for left in &setup.ours.addresses {
+        link.take(B, &left.to_string());
+    }
+    ours.told("Entered(Active)", LONG);
+    link.wait(A, &vip, true, LONG);
+    assert_eq!(ours.errors(), "0");
+    let frames = capture.stop();
+    assert_eq!(reigns(frames.adverts()), [(false, 250), (true, 200)], "silence, then we");
+    let mut seen = checked(&frames, setup);
+    assert!(frames.announced(floating.address, seen[0].mac) >= 2, "and announced");
+
+    let _peer = Keepalived::start(link, B, 100, setup);
+    std::thread::sleep(several * 2);
+    assert!(link.has(A, &vip) && !link.has(B, &vip), "it stands by");
+    let capture = Capture::start(link, B);
+    std::thread::sleep(several);
+    ours.kill();
+    link.wait(B, &vip, true, LONG);
+    link.wait(A, &vip, false, LONG);
+    std::thread::sleep(several);
+    let frames = capture.stop();
+    assert_eq!(reigns(frames.adverts()), [(true, 200), (false, 100)], "silence, then it");
+    seen.append(&mut checked(&frames, setup));
+    seen
+}
+
+/// Who advertised, one after the other: whether it was we, and with which priority.
+fn reigns(adverts: impl Iterator<Item = Advert>) -> Vec<(bool, u8)> {
+    let mut reigns: Vec<_> = adverts.map(|advert| (advert.is_ours, advert.priority)).collect();
+    reigns.dedup();
+    reigns
+}
+
+/// The same of virtual router 51 with this address.
+fn reigns_of(frames: &Frames, vip: &str) -> Vec<(bool, u8)> {
+    reigns(frames.adverts_of(51, vip.parse().unwrap()))
+}
+
+/// Our adverts, after what must be so of all.
+fn checked(frames: &Frames, setup: &Setup) -> Vec<Advert> {
+    for advert in frames.adverts() {
+        assert_eq!((advert.vrid, advert.class), (51, 0xc0), "{advert:?}");
+        assert!(advert.ttl == 255 || !advert.is_ours, "{advert:?}");
+        assert!(verify(&advert, setup.form), "the checksum holds: {advert:?}");
+    }
+    frames.adverts().filter(|advert| advert.is_ours).collect()
 }
 
 /// The golden packets of keepalived 2.2.7 with an interval of 10 centiseconds for 100: 0x5a less,
@@ -143,11 +232,28 @@ fn exchange(setup: &Setup) -> Vec<Advert> {
 #[test]
 fn version_3_over_ipv4() {
     for advert in exchange(&Setup::v4()) {
-        assert_eq!(advert.destination, "224.0.0.18".parse::<std::net::IpAddr>().unwrap());
+        assert_eq!(advert.destination, "224.0.0.18".parse::<IpAddr>().unwrap());
         if advert.priority == 200 {
             assert_eq!(advert.hex(), "3133c801000a11070a630064");
         }
     }
+}
+
+/// What ours begins with, keepalived would not accept: it is answered as it speaks.
+#[test]
+fn version_3_without_pseudo_header_gives_way() {
+    let mut setup = Setup::v4();
+    setup.ours.checksum = Checksum::MessageOnly;
+    exchange(&setup);
+}
+
+/// The form of keepalived before 1.3.6.
+#[test]
+fn version_3_over_ipv4_unicast_with_the_old_checksum() {
+    let mut setup = Setup::v4().unicast(OWN);
+    setup.theirs += "old_unicast_checksum\n";
+    setup.form = Checksum::WithGroupHeader;
+    exchange(&setup);
 }
 
 #[test]
@@ -162,7 +268,7 @@ fn version_3_over_ipv4_unicast() {
 #[test]
 fn version_3_over_ipv6() {
     for advert in exchange(&Setup::v6()) {
-        assert_eq!(advert.destination, "ff02::12".parse::<std::net::IpAddr>().unwrap());
+        assert_eq!(advert.destination, "ff02::12".parse::<IpAddr>().unwrap());
         assert!(advert.source.to_string().starts_with("fe80::"));
         // RFC 9568 5.2.9: the link-local address comes first.
         assert!(
@@ -196,11 +302,33 @@ fn version_2() {
 }
 
 #[test]
+fn version_2_unicast() {
+    for advert in exchange(&Setup::v2().unicast(OWN)) {
+        assert_eq!(advert.destination.to_string(), OWN[B]);
+        assert_eq!(advert.hex().get(8..12), Some("0001"), "no password, one second");
+        assert_eq!(advert.hex().get(24..), Some("0000000000000000"));
+    }
+}
+
+#[test]
+fn version_2_with_a_password() {
+    for advert in exchange(&Setup::v2().with_password()) {
+        assert_eq!(advert.destination, "224.0.0.18".parse::<IpAddr>().unwrap());
+        assert_password(&advert);
+    }
+}
+
+#[test]
 fn version_2_with_a_password_unicast() {
     for advert in exchange(&Setup::v2().with_password().unicast(OWN)) {
-        assert_eq!(advert.hex().get(8..12), Some("0101"), "password, one second");
-        assert_eq!(advert.hex().get(24..), Some("7365637265740000"));
+        assert_eq!(advert.destination.to_string(), OWN[B]);
+        assert_password(&advert);
     }
+}
+
+fn assert_password(advert: &Advert) {
+    assert_eq!(advert.hex().get(8..12), Some("0101"), "password, one second");
+    assert_eq!(advert.hex().get(24..), Some("7365637265740000"));
 }
 
 /// Each drops the other's adverts for their password, so both are Active: the one thing that is to
@@ -218,31 +346,58 @@ fn a_wrong_password_is_an_alarm() {
 
 #[test]
 fn a_virtual_mac_moves_with_the_address() {
-    let mut setup = Setup::v4();
-    setup.ours.virtual_mac = true;
-    let adverts = exchange(&setup);
-    // The farewell leaves after the addresses, from the interface's own.
-    let virtually = adverts.iter().filter(|advert| advert.priority == 200);
-    for advert in virtually {
-        assert_eq!(advert.mac, [0, 0, 0x5e, 0, 1, 51]);
+    let mac = [0, 0, 0x5e, 0, 1, 51];
+    for advert in virtually(Setup::v4(), mac, "10.99.0.1") {
         assert_eq!(advert.hex(), "3133c801000a11070a630064");
     }
+}
 
-    let link = link();
-    let mut ours = Ours::start(&link, A, &[setup.ours]);
-    ours.tell("holder");
-    link.wait(A, VIP, true, LONG);
-    // Nobody listens there: a refusal proves that packets go both ways.
-    let connect = format!("timeout 10 bash -c 'echo > /dev/tcp/{VIP}/9'");
-    assert!(link.shell(B, &connect).contains("refused"));
-    assert!(link.shell(B, "ip neigh show").contains("00:00:5e:00:01:33"));
-    ours.stop();
-    assert_eq!(link.shell(A, "ip -o link show type macvlan"), "", "nothing is left");
-    for setting in ["arp_ignore", "arp_announce"] {
-        let file = format!("cat /proc/sys/net/ipv4/conf/{INTERFACE}/{setting}");
-        assert_eq!(link.shell(A, &file).trim(), "0", "{setting} is put back");
+#[test]
+fn a_virtual_mac_moves_with_the_address_over_ipv6() {
+    for advert in virtually(Setup::v6(), [0, 0, 0x5e, 0, 2, 51], "fd99::1") {
+        assert_eq!(advert.destination, "ff02::12".parse::<IpAddr>().unwrap());
     }
 }
+
+/// Our adverts but the farewell, which leaves after the addresses, from the interface's own.
+fn virtually(mut setup: Setup, mac: [u8; 6], own: &str) -> Vec<Advert> {
+    setup.ours.virtual_mac = true;
+    let mut adverts = exchange(&setup);
+    adverts.retain(|advert| advert.priority == 200);
+    assert!(adverts.iter().all(|advert| advert.mac == mac), "{adverts:?}");
+
+    let link = link();
+    let vips: Vec<String> = setup.ours.addresses.iter().map(|a| a.address.to_string()).collect();
+    let before = link.shell(A, SETTINGS);
+    // Written without a prefix, it must be reached all the same.
+    for floating in setup.ours.addresses.iter_mut().filter(|a| a.to_string().starts_with("fe80")) {
+        floating.prefix_len = 128;
+    }
+    let mut ours = Ours::start(&link, A, &[setup.ours]);
+    ours.tell("holder");
+    for vip in &vips {
+        link.wait(A, vip, true, LONG);
+        // Nobody listens there: a refusal proves that packets go both ways.
+        let zone = if vip.starts_with("fe80") { "%e0" } else { "" };
+        let connect = format!("timeout 10 bash -c 'echo > /dev/tcp/{vip}{zone}/9'");
+        let answer = link.shell(B, &connect);
+        assert!(answer.contains("refused"), "{answer}");
+        let known = link.shell(B, &format!("ip neigh show {vip}"));
+        let expected = mac.map(|byte| format!("{byte:02x}")).join(":");
+        assert!(known.contains(&expected), "{known}");
+    }
+    // The host's own address stays where it was.
+    link.shell(B, &format!("timeout 10 bash -c 'echo > /dev/tcp/{own}/9'"));
+    let known = link.shell(B, &format!("ip neigh show {own}"));
+    assert!(known.contains("lladdr") && !known.contains("00:00:5e"), "{known}");
+    ours.stop();
+    assert_eq!(link.shell(A, "ip -o link show type macvlan"), "", "nothing is left");
+    assert_eq!(link.shell(A, SETTINGS), before, "put back");
+    adverts
+}
+
+/// What a virtual MAC changes on the interface below.
+const SETTINGS: &str = "cd /proc/sys/net/ipv4/conf/e0 && head arp_ignore arp_announce";
 
 /// IPv4 and IPv6 of one sync group; the fault is that of a tracking command of one of them.
 #[test]
@@ -306,7 +461,7 @@ fn we_hear_keepalived_and_its_end() {
 }
 
 /// One advert of B for the address of [`Setup::v4`], as anybody on the link can send it.
-pub(super) fn send_advert(link: &Link, priority: u8) {
+pub(super) fn send_advert(link: &Link, priority: u8, form: Checksum) {
     let sent = link.inside(B, move || {
         let (source, group) = (Ipv4Addr::new(10, 99, 0, 2), vrrp::GROUP_V4);
         let advert = vrrp::Advert {
@@ -317,7 +472,6 @@ pub(super) fn send_advert(link: &Link, priority: u8) {
             addresses: vec![VIP.parse().unwrap()],
             authentication: Authentication::None,
         };
-        let form = vrrp::Checksum::WithPseudoHeader;
         let bytes = vrrp::encode(&advert, source.into(), group.into(), form);
         let protocol = Protocol::from(i32::from(vrrp::PROTOCOL));
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol)).unwrap();
@@ -341,17 +495,143 @@ fn a_lower_rank_is_answered_and_the_address_announced_again() {
     let before = Capture::start(&link, B);
     std::thread::sleep(Duration::from_millis(300));
     let before = before.stop();
-    let mac = before.adverts().find(Advert::is_ours).unwrap().mac;
+    let mac = before.adverts().find(|advert| advert.is_ours).unwrap().mac;
     let vip = VIP.parse().unwrap();
     assert_eq!(before.announced(vip, mac), 0, "in between nothing is announced");
 
     let after = Capture::start(&link, B);
-    send_advert(&link, 100);
+    send_advert(&link, 100, Checksum::WithPseudoHeader);
     ours.told("HeardActive { source: 10.99.0.2, priority: 100 }", LONG);
     std::thread::sleep(Duration::from_millis(300));
     let after = after.stop();
     assert!(after.announced(vip, mac) >= 5, "{}", after.announced(vip, mac));
     assert!(link.has(A, VIP));
+}
+
+/// RFC 9568 5.2.8 without the pseudo-header, keepalived with it.
+#[test]
+fn each_form_of_checksum_is_answered_in_kind() {
+    let link = link();
+    let setup = Setup::v4();
+    let mut ours = Ours::start(&link, A, std::slice::from_ref(&setup.ours));
+    ours.tell("holder");
+    link.wait(A, VIP, true, LONG);
+    let forms = [Checksum::MessageOnly, Checksum::WithPseudoHeader, Checksum::MessageOnly];
+    for (priority, form) in (100..).zip(forms) {
+        let capture = Capture::start(&link, B);
+        send_advert(&link, priority, form);
+        ours.told(&format!("HeardActive {{ source: 10.99.0.2, priority: {priority} }}"), LONG);
+        std::thread::sleep(INTERVAL * 3);
+        let frames = capture.stop();
+        let answers: Vec<_> = frames.adverts().skip_while(|a| a.is_ours).skip(1).collect();
+        assert!(answers.len() >= 2, "{answers:?}");
+        for answer in answers {
+            assert!(answer.is_ours && answer.priority == 200, "{answer:?}");
+            assert!(verify(&answer, form), "{form:?}: {answer:?}");
+            if form == Checksum::MessageOnly {
+                assert_eq!(answer.hex(), "3133c801000afbf90a630064");
+            }
+        }
+    }
+    assert_eq!(ours.errors(), "0");
+    // The farewell, too.
+    let capture = Capture::start(&link, B);
+    ours.stop();
+    std::thread::sleep(INTERVAL * 3);
+    let last = capture.stop().adverts().last().unwrap();
+    assert!(last.priority == 0 && verify(&last, Checksum::MessageOnly), "{last:?}");
+
+    // An Active without it is heard, timed and answered in kind.
+    let mut ours = Ours::start(&link, A, &[setup.ours]);
+    ours.tell("standby");
+    ours.told("MasterDown", LONG);
+    send_advert(&link, 100, Checksum::MessageOnly);
+    ours.told("HeardActive { source: 10.99.0.2, priority: 100 }", LONG);
+    ours.told("MasterDown", LONG);
+    let capture = Capture::start(&link, B);
+    ours.tell("holder");
+    link.wait(A, VIP, true, LONG);
+    std::thread::sleep(INTERVAL * 3);
+    let frames = capture.stop();
+    assert!(frames.adverts().count() >= 2);
+    assert!(frames.adverts().all(|a| a.is_ours && verify(&a, Checksum::MessageOnly)));
+}
+
+/// Two wires, on each a virtual router of the same number.
+#[test]
+fn a_lost_link_is_the_fault_of_its_own_group() {
+    let link = Link::with_second(HOSTS);
+    let setups = [Setup::v4(), Setup::v4().on_second()];
+    let [first, second] = [setups[0].vip(), setups[1].vip()];
+    let _peers = setups.each_ref().map(|setup| Keepalived::start(&link, B, 100, setup));
+    let mut ours = Ours::start(&link, A, &setups.each_ref().map(|setup| setup.ours.clone()));
+    for vip in [&first, &second] {
+        link.wait(B, vip, true, LONG);
+    }
+    // Each is to hear the other wire's router, if it can.
+    std::thread::sleep(INTERVAL * 3);
+    ours.tell("holder");
+    for (vip, interface) in [(&first, INTERFACE), (&second, SECOND)] {
+        link.wait(A, vip, true, LONG);
+        link.wait(B, vip, false, LONG);
+        assert!(link.shell(A, &format!("ip address show dev {interface}")).contains(vip.as_str()));
+    }
+    assert_eq!(ours.errors(), "0", "neither hears the other wire");
+
+    let capture = Capture::start(&link, B);
+    std::thread::sleep(INTERVAL * 3);
+    link.plug_second(A, false);
+    ours.told("Fault of group 1", LONG);
+    link.wait(A, &second, false, LONG);
+    link.wait(B, &second, true, LONG);
+    std::thread::sleep(INTERVAL * 5);
+    assert!(link.has(A, &first) && !link.has(B, &first), "the other goes on");
+    let frames = capture.stop();
+    assert_eq!(reigns_of(&frames, &first), [(true, 200)]);
+    assert_eq!(reigns_of(&frames, &second), [(true, 200), (false, 100)]);
+
+    link.plug_second(A, true);
+    ours.told("FaultOver of group 1", LONG);
+    link.wait(A, &second, true, LONG);
+    link.wait(B, &second, false, LONG);
+    assert!(link.has(A, &first));
+}
+
+/// The same with one sync group over both wires and both families.
+#[test]
+fn a_lost_link_moves_its_whole_sync_group() {
+    let link = Link::with_second(HOSTS);
+    let mut setups = [Setup::v4(), Setup::v4().on_second(), Setup::v6().on_second()];
+    for setup in &mut setups {
+        setup.ours.sync = Some("front".to_owned());
+    }
+    let vips = setups.each_ref().map(Setup::vip);
+    let _peers = setups.each_ref().map(|setup| Keepalived::start(&link, B, 100, setup));
+    let mut ours = Ours::start(&link, A, &setups.each_ref().map(|setup| setup.ours.clone()));
+    let at = |host: usize| {
+        for vip in &vips {
+            link.wait(host, vip, true, LONG);
+            link.wait(1 - host, vip, false, LONG);
+        }
+    };
+    ours.tell("holder");
+    at(A);
+
+    let capture = Capture::start(&link, B);
+    std::thread::sleep(INTERVAL * 3);
+    link.plug_second(A, false);
+    ours.told("Held of group 0", LONG);
+    at(B);
+    std::thread::sleep(INTERVAL * 3);
+    let frames = capture.stop();
+    let released = [(true, 200), (true, 0), (false, 100)];
+    assert_eq!(reigns_of(&frames, &vips[0]), released, "given away on the wire that works");
+    for vip in &vips[1..] {
+        assert_eq!(reigns_of(&frames, vip), [(true, 200), (false, 100)]);
+    }
+
+    link.plug_second(A, true);
+    at(A);
 }
 
 #[test]
@@ -411,7 +691,7 @@ fn a_lost_carrier_withdraws_and_returns() {
 /// Debian's keepalived on one host. Stopped when dropped.
 pub(super) struct Keepalived {
     child: Child,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Keepalived {
@@ -420,9 +700,10 @@ impl Keepalived {
         let path = |name: &str| dir.path().join(name);
         let config = format!(
             "global_defs {{\n  router_id peer\n  vrrp_version 3\n}}\n\
-             vrrp_instance peer {{\nstate BACKUP\ninterface {INTERFACE}\n\
-             virtual_router_id 51\npriority {priority}\n{}}}\n",
-            setup.theirs
+             vrrp_instance peer {{\nstate BACKUP\ninterface {interface}\n\
+             virtual_router_id 51\npriority {priority}\n{theirs}}}\n",
+            interface = setup.ours.interface,
+            theirs = setup.theirs,
         );
         std::fs::write(path("keepalived.conf"), config).unwrap();
         // Pid files of its own: one that a killed keepalived left would stop the next.
@@ -440,11 +721,22 @@ impl Keepalived {
             .stderr(Stdio::null())
             .spawn()
             .expect("keepalived is installed");
-        Self { child, _dir: dir }
+        Self { child, dir }
     }
 
     pub(super) fn stop(mut self) {
         self.end();
+    }
+
+    /// Ends it as a power failure does: no farewell. Its kernel keeps the addresses.
+    pub(super) fn kill(mut self) {
+        let text = std::fs::read_to_string(self.dir.path().join("vrrp.pid")).unwrap();
+        let speaker = Pid::from_raw(text.trim().parse().unwrap());
+        // Its parent would start it again; the parent's death would let it end in good order.
+        signal(&self.child, Signal::SIGSTOP);
+        kill(speaker, Signal::SIGKILL).unwrap();
+        signal(&self.child, Signal::SIGKILL);
+        self.child.wait().unwrap();
     }
 
     fn end(&mut self) {
@@ -571,7 +863,7 @@ fn our_process() {
     let mut events = vrrp.events().unwrap();
     task::thread("our-events", move || {
         while let Some(event) = events.blocking_recv() {
-            println!("@ {} {:?}", event.at.0, event.kind);
+            println!("@ {} {:?} of group {}", event.at.0, event.kind, event.group);
         }
     });
     let (sender, words) = sync_channel(16);
@@ -599,7 +891,10 @@ fn our_process() {
             Ok("claim") => assert!(vrrp.claim(0, false) > 0),
             Ok("force") => assert!(vrrp.claim(0, true) > 0),
             Ok("release") => assert!(vrrp.release(0) > 0),
-            Ok("errors") => println!("errors {}", vrrp.status()[0].errors.total()),
+            Ok("errors") => {
+                let errors: u64 = vrrp.status().iter().map(|group| group.errors.total()).sum();
+                println!("errors {errors}");
+            }
             Ok(word) => panic!("what is {word}?"),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,

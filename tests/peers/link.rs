@@ -10,6 +10,9 @@ use understudy::base::clock::mono;
 /// The hosts' interface.
 pub(super) const INTERFACE: &str = "e0";
 
+/// Their other one, after [`Link::with_second`].
+pub(super) const SECOND: &str = "e1";
+
 /// Three namespaces: the switch, and the hosts `a` and `b` with an address of each family.
 pub(super) struct Link {
     switch: String,
@@ -30,21 +33,40 @@ impl Link {
             let dad = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad";
             ip(&["netns", "exec", namespace, "sh", "-c", dad]);
         }
-        let switch = link.switch.as_str();
-        ip(&["-n", switch, "link", "add", "br0", "type", "bridge"]);
-        ip(&["-n", switch, "link", "set", "br0", "up"]);
-        let all = link.hosts.iter().zip(PORTS).zip(addresses).zip(OWN_V6);
+        link.wire("br0", INTERFACE, PORTS, addresses, OWN_V6);
+        link
+    }
+
+    /// As [`Link::new`], and on a second wire of their own the hosts 10.98.0.1 and 10.98.0.2.
+    pub(super) fn with_second(addresses: [&str; 2]) -> Self {
+        let link = Self::new(addresses);
+        let second = ["10.98.0.1/24", "10.98.0.2/24"];
+        link.wire("br1", SECOND, SECOND_PORTS, second, ["fd98::1", "fd98::2"]);
+        link
+    }
+
+    fn wire(
+        &self,
+        bridge: &str,
+        interface: &str,
+        ports: [&str; 2],
+        addresses: [&str; 2],
+        addresses_v6: [&str; 2],
+    ) {
+        let switch = self.switch.as_str();
+        ip(&["-n", switch, "link", "add", bridge, "type", "bridge"]);
+        ip(&["-n", switch, "link", "set", bridge, "up"]);
+        let all = self.hosts.iter().zip(ports).zip(addresses).zip(addresses_v6);
         for (((host, port), address), v6) in all {
             ip(&[
-                "-n", switch, "link", "add", port, "type", "veth", "peer", INTERFACE, "netns", host,
+                "-n", switch, "link", "add", port, "type", "veth", "peer", interface, "netns", host,
             ]);
-            ip(&["-n", switch, "link", "set", port, "master", "br0", "up"]);
-            ip(&["-n", host, "link", "set", INTERFACE, "up"]);
-            ip(&["-n", host, "address", "add", address, "dev", INTERFACE]);
+            ip(&["-n", switch, "link", "set", port, "master", bridge, "up"]);
+            ip(&["-n", host, "link", "set", interface, "up"]);
+            ip(&["-n", host, "address", "add", address, "dev", interface]);
             let v6 = format!("{v6}/64");
-            ip(&["-n", host, "address", "add", &v6, "dev", INTERFACE, "nodad"]);
+            ip(&["-n", host, "address", "add", &v6, "dev", interface, "nodad"]);
         }
-        link
     }
 
     /// A command that will run on a host.
@@ -92,8 +114,17 @@ impl Link {
 
     /// Unplugs a host, or plugs it in again.
     pub(super) fn plug(&self, host: usize, plugged: bool) {
+        self.set_port(PORTS[host], plugged);
+    }
+
+    /// As [`Link::plug`], on the second wire.
+    pub(super) fn plug_second(&self, host: usize, plugged: bool) {
+        self.set_port(SECOND_PORTS[host], plugged);
+    }
+
+    fn set_port(&self, port: &str, plugged: bool) {
         let state = if plugged { "up" } else { "down" };
-        ip(&["-n", &self.switch, "link", "set", PORTS[host], state]);
+        ip(&["-n", &self.switch, "link", "set", port, state]);
     }
 
     /// Takes an address that was given by hand.
@@ -152,6 +183,7 @@ fn ip(arguments: &[&str]) -> String {
 }
 
 const PORTS: [&str; 2] = ["port-a", "port-b"];
+const SECOND_PORTS: [&str; 2] = ["second-a", "second-b"];
 
 /// The hosts' own IPv6 addresses.
 pub(super) const OWN_V6: [&str; 2] = ["fd99::1", "fd99::2"];
