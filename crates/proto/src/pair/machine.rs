@@ -606,7 +606,7 @@ impl Machine {
             state,
             // A primary whose standby does not promise to wait may have been replaced.
             rpo_zero: state == State::Pair
-                && primary.is_none_or(|p| p.has_admitted() && self.lease_is_fresh()),
+                && primary.is_none_or(|p| p.has_admitted() && self.is_waited_for()),
             role,
             epoch: primary.map_or(self.register.epoch, |p| p.epoch),
             linked: self.session.is_some(),
@@ -623,6 +623,15 @@ impl Machine {
             witness: self.witness_status(),
             peer: self.peer_health(),
         }
+    }
+
+    /// Whether the standby promises just now not to go on without this node.
+    fn is_waited_for(&self) -> bool {
+        #[cfg(test)]
+        if self.broken(Mutant::RpoUnproven) {
+            return true;
+        }
+        self.lease_is_fresh()
     }
 
     /// Whether an orderly stop is through: the process may end.
@@ -661,6 +670,10 @@ impl Machine {
 
     /// Invariant 13: a standby claims RPO 0 only while it hears its primary.
     fn visible_state(&self) -> (State, Role) {
+        #[cfg(test)]
+        if self.broken(Mutant::StandbyBoasts) {
+            return self.state();
+        }
         match (self.state(), &self.session) {
             ((State::Pair, Role::Standby), None) => (State::Recovering, Role::Standby),
             (state, _) => state,

@@ -89,12 +89,22 @@ pub(crate) enum Mutant {
     OldEars,
     /// A higher epoch that was heard while the session stood is forgotten.
     OvertakingIgnored,
+    /// The lease and the addresses come before all that was promoted is visible.
+    ServedUnapplied,
+    /// The addresses stay where they are while the lease is handed over.
+    AddressesKept,
+    /// A node with too little room leads on, however roomy its standby is.
+    FullStays,
+    /// A primary claims RPO 0 although its standby does not promise to wait.
+    RpoUnproven,
+    /// A standby claims PAIR although it does not hear its primary.
+    StandbyBoasts,
 }
 
 #[cfg(test)]
 impl Mutant {
     /// All of them.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::CommitBeforePeer,
         Self::SoloBeforeRecorded,
         Self::AdmitBeforeCopy,
@@ -117,5 +127,11 @@ impl Mutant {
         Self::NicFaultIgnored,
         Self::NeverRests,
         Self::OldEars,
+        Self::OvertakingIgnored,
+        Self::ServedUnapplied,
+        Self::AddressesKept,
+        Self::FullStays,
+        Self::RpoUnproven,
+        Self::StandbyBoasts,
     ];
 }

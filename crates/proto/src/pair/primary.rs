@@ -338,6 +338,8 @@ impl Machine {
     /// Invariant 8: the lease, then the addresses, once all that was promoted is visible here.
     fn serve_when_ready(&mut self) {
         let applied = self.applied;
+        #[cfg(test)]
+        let applied = if self.broken(Mutant::ServedUnapplied) { Lsn(u64::MAX) } else { applied };
         let Some(p) = self.primary() else { return };
         if p.leading || p.handing.is_some() || p.ready.is_none_or(|ready| applied < ready) {
             return;
@@ -754,6 +756,10 @@ impl Machine {
         let epoch = next_epoch(seen, peer);
         p.handing = Some(Handing { epoch, since: now, drained: false, sent: false });
         self.put(Output::Revoke);
+        #[cfg(test)]
+        if self.broken(Mutant::AddressesKept) {
+            return;
+        }
         self.stand(VrrpStand::Silent);
     }
 

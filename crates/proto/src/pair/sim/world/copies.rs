@@ -176,7 +176,10 @@ impl World {
 
     /// The branch's operations that are not there yet.
     fn to_take(&self, n: usize, fork: u64) -> VecDeque<u64> {
-        let here: BTreeSet<u64> = self.nodes[n].log.recs.iter().map(|r| r.op).collect();
+        let mut here: BTreeSet<u64> = self.nodes[n].log.recs.iter().map(|r| r.op).collect();
+        if self.rules.slip == Some(Slip::TakenTwice) {
+            here = BTreeSet::from([0]); // What begins an epoch is nobody's change.
+        }
         let from = usize::try_from(fork).unwrap();
         let branch = self.nodes[1 - n].log.recs.get(from..).unwrap_or_default();
         branch.iter().map(|r| r.op).filter(|op| !here.contains(op)).collect()
