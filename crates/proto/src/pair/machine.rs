@@ -668,15 +668,17 @@ impl Machine {
         }
     }
 
-    /// Invariant 13: a standby claims RPO 0 only while it hears its primary.
+    /// Invariant 13: a standby claims RPO 0 only while it hears its primary, which has asked for its
+    /// copy on this session: a peer may be there, and play no part any more.
     fn visible_state(&self) -> (State, Role) {
         #[cfg(test)]
         if self.broken(Mutant::StandbyBoasts) {
             return self.state();
         }
-        match (self.state(), &self.session) {
-            ((State::Pair, Role::Standby), None) => (State::Recovering, Role::Standby),
-            (state, _) => state,
+        let asked = matches!(&self.phase, Phase::Standby(s) if s.joined) && self.session.is_some();
+        match self.state() {
+            (State::Pair, Role::Standby) if !asked => (State::Recovering, Role::Standby),
+            state => state,
         }
     }
 

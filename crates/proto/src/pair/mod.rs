@@ -88,6 +88,11 @@ pub(crate) enum Mutant {
     /// Who hands over takes beacons that ceased long ago for a sign that the peer is gone.
     OldEars,
     /// A higher epoch that was heard while the session stood is forgotten.
+    ///
+    /// The simulator does not see it: it matters only to a standby that hears of its session's end
+    /// more than `ack_timeout` late, and there a session that stands ends in time (replication.md,
+    /// assumptions). `a_standby_that_heard_of_a_later_reign_before_its_sessions_end_does_not_lead` in
+    /// `tests` catches it.
     OvertakingIgnored,
     /// The lease and the addresses come before all that was promoted is visible.
     ServedUnapplied,
@@ -103,8 +108,8 @@ pub(crate) enum Mutant {
 
 #[cfg(test)]
 impl Mutant {
-    /// All of them.
-    pub(crate) const ALL: [Self; 28] = [
+    /// All that the simulator catches.
+    pub(crate) const ALL: [Self; 27] = [
         Self::CommitBeforePeer,
         Self::SoloBeforeRecorded,
         Self::AdmitBeforeCopy,
@@ -127,7 +132,6 @@ impl Mutant {
         Self::NicFaultIgnored,
         Self::NeverRests,
         Self::OldEars,
-        Self::OvertakingIgnored,
         Self::ServedUnapplied,
         Self::AddressesKept,
         Self::FullStays,

@@ -62,10 +62,10 @@ fn attacks(mutant: Mutant) -> &'static [u8] {
     match mutant {
         Mutant::CommitBeforePeer | Mutant::AckBeforeSync => &[1],
         Mutant::SoloBeforeRecorded => &[1, 2],
-        Mutant::SoloUnwarned | Mutant::SoloWithoutSwap => &[2, 3],
+        Mutant::SoloWithoutSwap => &[2, 3],
         Mutant::NeverStale | Mutant::PromoteUnchecked | Mutant::PromoteWithoutSwap => &[3],
         Mutant::TrustRolledBackWitness | Mutant::SwitchAlone | Mutant::LostSwapAssumed => &[3],
-        Mutant::OldEars => &[3],
+        Mutant::SoloUnwarned | Mutant::OldEars => &[3],
         Mutant::NoFencing | Mutant::OvertakingIgnored => &[4],
         Mutant::AdmitBeforeCopy | Mutant::JoiningCommitsAlone => &[5],
         Mutant::ResumeOnBoot => &[6],
@@ -78,6 +78,12 @@ fn attacks(mutant: Mutant) -> &'static [u8] {
         Mutant::RpoUnproven | Mutant::StandbyBoasts => &[13],
     }
 }
+
+/// Those that the simulator does not catch, and the tests that do (each is said to on the mutant).
+const ELSEWHERE: [(Mutant, &str); 1] = [(
+    Mutant::OvertakingIgnored,
+    "a_standby_that_heard_of_a_later_reign_before_its_sessions_end_does_not_lead",
+)];
 
 struct TakenOut {
     name: String,
@@ -114,7 +120,7 @@ fn each_invariant_is_attacked() {
 /// table that this prints.
 #[test]
 fn every_mutant_is_caught() {
-    let seeds = number("SIM_MUTANT_SEEDS", 8_000);
+    let seeds = number("SIM_MUTANT_SEEDS", 20_000);
     let only = std::env::var("SIM_MUTANT").unwrap_or_default();
     let mut survivors = Vec::new();
     let mut caught = Vec::new();
@@ -138,13 +144,17 @@ fn every_mutant_is_caught() {
     assert!(survivors.is_empty(), "not caught in {seeds} seeds: {survivors:?}");
 }
 
-/// Invariant, what was taken out, and the seed of the history that shows it.
+/// Invariant, what was taken out (a mutant of the machine, or a slip of the driver), and the seed of the history that shows it.
 fn table(caught: &[(TakenOut, u64)]) -> String {
     let mut text = "invariant | taken out | caught at seed\n".to_owned();
     for (invariant, name) in INVARIANTS {
         writeln!(text, "{invariant:>2} {name}").unwrap();
         for (one, seed) in caught.iter().filter(|(one, _)| one.attacks.contains(&invariant)) {
-            writeln!(text, "   | {:<28} | {seed}", one.name).unwrap();
+            writeln!(text, "   | {:<29} | {seed}", one.name).unwrap();
+        }
+        for (mutant, test) in ELSEWHERE.iter().filter(|(m, _)| attacks(*m).contains(&invariant)) {
+            let name = format!("{mutant:?}");
+            writeln!(text, "   | {name:<29} | not here; by pair::tests::{test}").unwrap();
         }
     }
     text

@@ -223,7 +223,7 @@ impl World {
     pub(super) fn die(&mut self, n: usize, life: u32, power: bool) {
         let node = &self.nodes[n];
         if node.alive && node.life == life && self.faults_over.is_none() {
-            let back = self.rng.range(100 * MS, 5 * SECOND);
+            let back = self.rng.range(100 * MS, 7 * SECOND);
             self.crash(n, power, back);
         }
     }
@@ -404,7 +404,7 @@ impl World {
         self.say(|| format!("record {at} of node {n} is broken"));
         self.stats.damaged += 1;
         self.oracle.replaced[n] = true;
-        if self.rng.chance(400) {
+        if self.rng.chance(600) {
             // The node that has everything falls before it is copied.
             let delay = self.rng.range(0, 300 * MS);
             self.die_after(delay, 1 - n, false);
