@@ -900,8 +900,9 @@ impl Machine {
         }
         // What it is about to begin itself the peer may have read at the witness already.
         let own = self.register.holder == self.me && self.register.epoch == epoch;
+        // In the epoch of a handover of which it has not heard, the peer leads by its own right.
         let deposed = matches!(&self.phase, Phase::Primary(p)
-            if p.epoch < epoch && p.handing_to() != Some(epoch) && !own);
+            if p.epoch < epoch && p.handed_to() != Some(epoch) && !own);
         if epoch > self.register.seen {
             self.persist(Register { seen: epoch, ..self.register }, After::Nothing);
         }

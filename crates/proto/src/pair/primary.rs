@@ -102,6 +102,8 @@ pub(super) struct Primary {
     ready: Option<Lsn>,
     /// The lease is minted.
     leading: bool,
+    /// It is to be minted again after a handover of which the standby never heard.
+    resumes: bool,
     /// The peer was there when this reign began: no stability is asked of it.
     quick: bool,
     pub(super) full_copy: bool,
@@ -128,6 +130,7 @@ impl Primary {
             admitting: false,
             ready: None,
             leading: false,
+            resumes: false,
             quick,
             full_copy: false,
             handing: None,
@@ -183,6 +186,11 @@ impl Primary {
 
     pub(super) fn handing_to(&self) -> Option<Epoch> {
         self.handing.map(|h| h.epoch)
+    }
+
+    /// The reign that the peer was told to begin.
+    pub(super) fn handed_to(&self) -> Option<Epoch> {
+        self.handing.filter(|h| h.sent).map(|h| h.epoch)
     }
 
     fn can_hand_over(&self) -> bool {
@@ -340,11 +348,17 @@ impl Machine {
         let applied = self.applied;
         #[cfg(test)]
         let applied = if self.broken(Mutant::ServedUnapplied) { Lsn(u64::MAX) } else { applied };
+        // The standby may have taken over meanwhile, with the witness's word. (By evidence it may not
+        // while it hears adverts: they begin again at once.)
+        let blind = self.is_arbitrated() && self.needs_lease() && !self.lease_is_fresh();
         let Some(p) = self.primary() else { return };
         if p.leading || p.handing.is_some() || p.ready.is_none_or(|ready| applied < ready) {
             return;
         }
-        p.leading = true;
+        if p.resumes && blind {
+            return;
+        }
+        (p.leading, p.resumes) = (true, false);
         p.lease_told = None;
         let epoch = p.epoch;
         self.put(Output::Lead(epoch));
@@ -786,7 +800,7 @@ impl Machine {
         if !h.sent && h.drained && over {
             // The peer never heard of it: go on as before. Whoever waited got no answer.
             p.handing = None;
-            p.leading = false;
+            (p.leading, p.resumes) = (false, true);
             self.unconfirmed();
             return;
         }

@@ -138,7 +138,6 @@ fn every_mutant_is_caught() {
     let table = table(&caught);
     println!("{table}");
     if let Ok(path) = std::env::var("SIM_TABLE") {
-        #[expect(clippy::disallowed_methods, reason = "for people, at the end of all tests")]
         std::fs::write(path, table).unwrap();
     }
     assert!(survivors.is_empty(), "not caught in {seeds} seeds: {survivors:?}");
