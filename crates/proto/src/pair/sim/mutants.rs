@@ -85,6 +85,10 @@ const ELSEWHERE: [(Mutant, &str); 1] = [(
     "a_standby_that_heard_of_a_later_reign_before_its_sessions_end_does_not_lead",
 )];
 
+/// Where to look first for what few histories show. (A change of what the simulator throws makes others
+/// of them; then all are looked through again.)
+const SEEN_BEFORE: [u64; 6] = [1_161, 1_314, 1_798, 2_969, 5_871, 9_687];
+
 struct TakenOut {
     name: String,
     attacks: &'static [u8],
@@ -125,7 +129,11 @@ fn every_mutant_is_caught() {
     let mut survivors = Vec::new();
     let mut caught = Vec::new();
     for one in all().into_iter().filter(|one| one.name.contains(&only)) {
-        match (1..=seeds).find_map(|seed| Some((seed, history(seed, one.rules, false).1?))) {
+        let mut order = (1..=300).chain(SEEN_BEFORE).chain(301..=seeds);
+        // What breaks a promise with the rule in place shows nothing of the rule.
+        let holds = |seed| history(seed, Rules::default(), false).1.is_none();
+        let shows = |seed| history(seed, one.rules, false).1.filter(|_| holds(seed));
+        match order.find_map(|seed| Some((seed, shows(seed)?))) {
             Some((seed, what)) => {
                 let what = what.lines().next().unwrap_or_default();
                 let what: String = what.chars().take(110).collect();
