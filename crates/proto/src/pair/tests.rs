@@ -560,7 +560,7 @@ fn a_peer_that_leads_by_its_own_right_ends_a_handover_that_it_has_not_heard_of()
     assert!(!story.sides[0].lease && !story.sides[0].sent.iter().any(told));
     let mut says = story.sides[1].machine.beacon(Mono(story.now));
     says.phase = PhaseName::Primary;
-    says.seen = super::primary::next_epoch(says.seen, NodeId(1));
+    says.seen = primary::next_epoch(says.seen, NodeId(1));
     let (pair, sequence, boot) = ([0; 16], story.now, [0; 8]);
     story.feed(0, Input::Beacon(Beacon { pair, node: NodeId(1), says, sequence, boot }));
     assert_eq!(story.roles()[0], Role::None);
