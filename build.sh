@@ -427,7 +427,8 @@ summary() {
 }
 
 run_tests() {
-    cargo test --workspace
+    SIM_TABLE=$PWD/$LOGS/mutants.txt cargo test --workspace
+    cat "$LOGS/mutants.txt" # each invariant of the pair, and what shows that the simulator checks it
 }
 
 run_demo() {

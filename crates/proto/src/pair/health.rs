@@ -165,6 +165,8 @@ impl Machine {
             return Some(FOR_FAULT);
         }
         let full = own.yields_to(peer.spare_mib) && own.fault.is_none();
+        #[cfg(test)]
+        let full = full && !self.broken(super::Mutant::FullStays);
         (full && rested(timers.room_pause)).then_some(FOR_ROOM)
     }
 

@@ -616,7 +616,7 @@ impl Machine {
             state,
             // A primary whose standby does not promise to wait may have been replaced.
             rpo_zero: state == State::Pair
-                && primary.is_none_or(|p| p.has_admitted() && self.lease_is_fresh()),
+                && primary.is_none_or(|p| p.has_admitted() && self.is_waited_for()),
             role,
             epoch: primary.map_or(self.register.epoch, |p| p.epoch),
             linked: self.session.is_some(),
@@ -633,6 +633,15 @@ impl Machine {
             witness: self.witness_status(),
             peer: self.peer_health(),
         }
+    }
+
+    /// Whether the standby promises just now not to go on without this node.
+    fn is_waited_for(&self) -> bool {
+        #[cfg(test)]
+        if self.broken(Mutant::RpoUnproven) {
+            return true;
+        }
+        self.lease_is_fresh()
     }
 
     /// Whether an orderly stop is through: the process may end.
@@ -669,11 +678,17 @@ impl Machine {
         }
     }
 
-    /// Invariant 13: a standby claims RPO 0 only while it hears its primary.
+    /// Invariant 13: a standby claims RPO 0 only while it hears its primary, which has asked for its
+    /// copy on this session: a peer may be there, and play no part any more.
     fn visible_state(&self) -> (State, Role) {
-        match (self.state(), &self.session) {
-            ((State::Pair, Role::Standby), None) => (State::Recovering, Role::Standby),
-            (state, _) => state,
+        #[cfg(test)]
+        if self.broken(Mutant::StandbyBoasts) {
+            return self.state();
+        }
+        let asked = matches!(&self.phase, Phase::Standby(s) if s.joined) && self.session.is_some();
+        match self.state() {
+            (State::Pair, Role::Standby) if !asked => (State::Recovering, Role::Standby),
+            state => state,
         }
     }
 
@@ -895,8 +910,9 @@ impl Machine {
         }
         // What it is about to begin itself the peer may have read at the witness already.
         let own = self.register.holder == self.me && self.register.epoch == epoch;
+        // In the epoch of a handover of which it has not heard, the peer leads by its own right.
         let deposed = matches!(&self.phase, Phase::Primary(p)
-            if p.epoch < epoch && p.handing_to() != Some(epoch) && !own);
+            if p.epoch < epoch && p.handed_to() != Some(epoch) && !own);
         if epoch > self.register.seen {
             self.persist(Register { seen: epoch, ..self.register }, After::Nothing);
         }

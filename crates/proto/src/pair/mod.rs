@@ -88,13 +88,28 @@ pub(crate) enum Mutant {
     /// Who hands over takes beacons that ceased long ago for a sign that the peer is gone.
     OldEars,
     /// A higher epoch that was heard while the session stood is forgotten.
+    ///
+    /// The simulator does not see it: it matters only to a standby that hears of its session's end
+    /// more than `ack_timeout` late, and there a session that stands ends in time (replication.md,
+    /// assumptions). `a_standby_that_heard_of_a_later_reign_before_its_sessions_end_does_not_lead` in
+    /// `tests` catches it.
     OvertakingIgnored,
+    /// The lease and the addresses come before all that was promoted is visible.
+    ServedUnapplied,
+    /// The addresses stay where they are while the lease is handed over.
+    AddressesKept,
+    /// A node with too little room leads on, however roomy its standby is.
+    FullStays,
+    /// A primary claims RPO 0 although its standby does not promise to wait.
+    RpoUnproven,
+    /// A standby claims PAIR although it does not hear its primary.
+    StandbyBoasts,
 }
 
 #[cfg(test)]
 impl Mutant {
-    /// All of them.
-    pub(crate) const ALL: [Self; 22] = [
+    /// All that the simulator catches.
+    pub(crate) const ALL: [Self; 27] = [
         Self::CommitBeforePeer,
         Self::SoloBeforeRecorded,
         Self::AdmitBeforeCopy,
@@ -117,5 +132,10 @@ impl Mutant {
         Self::NicFaultIgnored,
         Self::NeverRests,
         Self::OldEars,
+        Self::ServedUnapplied,
+        Self::AddressesKept,
+        Self::FullStays,
+        Self::RpoUnproven,
+        Self::StandbyBoasts,
     ];
 }

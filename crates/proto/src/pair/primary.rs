@@ -102,6 +102,8 @@ pub(super) struct Primary {
     ready: Option<Lsn>,
     /// The lease is minted.
     leading: bool,
+    /// It is to be minted again after a handover of which the standby never heard.
+    resumes: bool,
     /// The peer was there when this reign began: no stability is asked of it.
     quick: bool,
     pub(super) full_copy: bool,
@@ -128,6 +130,7 @@ impl Primary {
             admitting: false,
             ready: None,
             leading: false,
+            resumes: false,
             quick,
             full_copy: false,
             handing: None,
@@ -188,6 +191,11 @@ impl Primary {
 
     pub(super) fn handing_to(&self) -> Option<Epoch> {
         self.handing.map(|h| h.epoch)
+    }
+
+    /// The reign that the peer was told to begin.
+    pub(super) fn handed_to(&self) -> Option<Epoch> {
+        self.handing.filter(|h| h.sent).map(|h| h.epoch)
     }
 
     fn can_hand_over(&self) -> bool {
@@ -343,11 +351,19 @@ impl Machine {
     /// Invariant 8: the lease, then the addresses, once all that was promoted is visible here.
     fn serve_when_ready(&mut self) {
         let applied = self.applied;
+        #[cfg(test)]
+        let applied = if self.broken(Mutant::ServedUnapplied) { Lsn(u64::MAX) } else { applied };
+        // The standby may have taken over meanwhile, with the witness's word. (By evidence it may not
+        // while it hears adverts: they begin again at once.)
+        let blind = self.is_arbitrated() && self.needs_lease() && !self.lease_is_fresh();
         let Some(p) = self.primary() else { return };
         if p.leading || p.handing.is_some() || p.ready.is_none_or(|ready| applied < ready) {
             return;
         }
-        p.leading = true;
+        if p.resumes && blind {
+            return;
+        }
+        (p.leading, p.resumes) = (true, false);
         p.lease_told = None;
         let epoch = p.epoch;
         self.put(Output::Lead(epoch));
@@ -759,6 +775,10 @@ impl Machine {
         let epoch = next_epoch(seen, peer);
         p.handing = Some(Handing { epoch, since: now, drained: false, sent: false });
         self.put(Output::Revoke);
+        #[cfg(test)]
+        if self.broken(Mutant::AddressesKept) {
+            return;
+        }
         self.stand(VrrpStand::Silent);
     }
 
@@ -785,7 +805,7 @@ impl Machine {
         if !h.sent && h.drained && over {
             // The peer never heard of it: go on as before. Whoever waited got no answer.
             p.handing = None;
-            p.leading = false;
+            (p.leading, p.resumes) = (false, true);
             self.unconfirmed();
             return;
         }

@@ -568,6 +568,23 @@ fn two_bad_nodes_do_not_play_ping_pong() {
     }
 }
 
+/// Before the peer was told to take over, that it leads in that epoch is no answer to it.
+#[test]
+fn a_peer_that_leads_by_its_own_right_ends_a_handover_that_it_has_not_heard_of() {
+    let mut story = Story::pair();
+    story.write(1);
+    story.feed(0, Input::Operator(Operator::Handover));
+    let told = |frame: &Frame| matches!(frame, Frame::HandoverGo { .. });
+    assert!(!story.sides[0].lease && !story.sides[0].sent.iter().any(told));
+    let mut says = story.sides[1].machine.beacon(Mono(story.now));
+    says.phase = PhaseName::Primary;
+    says.seen = primary::next_epoch(says.seen, NodeId(1));
+    let (pair, sequence, boot) = ([0; 16], story.now, [0; 8]);
+    story.feed(0, Input::Beacon(Beacon { pair, node: NodeId(1), says, sequence, boot }));
+    assert_eq!(story.roles()[0], Role::None);
+    assert!(story.noted(0, "a higher epoch was seen"));
+}
+
 #[test]
 fn a_handover_whose_frames_are_lost_still_ends_in_one_primary() {
     for lose in [(|f| matches!(f, Frame::HandoverGo { .. })) as fn(&Frame) -> bool, |f| {

@@ -4,31 +4,18 @@
 //! one_seed -- --nocapture` replays one with its trace; `SIM_SEEDS` and `SIM_FROM` choose how many
 //! and from where; `SIM_SECONDS` runs for so long instead.
 
+mod mutants;
 mod node;
 mod oracle;
 mod witness;
 mod world;
 
 use super::Mutant;
+use mutants::Slip;
 use world::{Stats, World};
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(otherwise)
-}
-
-/// Rules of the driver and the store that a test may take out of their model here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slip {
-    /// A sync that failed is tried again, and believed when it then says yes.
-    SyncRetried,
-    /// A branch is told that it is taken over before that is durable and committed.
-    TakenTooEarly,
-    /// A log that is broken in the middle is cut there, and the node goes on as who it was.
-    DamageIgnored,
-}
-
-impl Slip {
-    const ALL: [Self; 3] = [Self::SyncRetried, Self::TakenTooEarly, Self::DamageIgnored];
 }
 
 /// What is taken out.
@@ -92,31 +79,10 @@ fn old_failures_stay_mended() {
     // checker took the commit for one that the standby had never had.
     assert_eq!(broken(2_055_202), None);
     assert_eq!(broken(2_060_025), None);
-}
-
-/// Each rule is needed, and the simulator sees that it is missing.
-#[test]
-fn every_mutant_is_caught() {
-    let seeds = number("SIM_MUTANT_SEEDS", 8_000);
-    let mut survivors = Vec::new();
-    let machine = Mutant::ALL.map(|m| (format!("{m:?}"), Rules { mutant: Some(m), slip: None }));
-    let driver = Slip::ALL.map(|s| (format!("{s:?}"), Rules { mutant: None, slip: Some(s) }));
-    let only = std::env::var("SIM_MUTANT").unwrap_or_default();
-    for (name, rules) in machine.into_iter().chain(driver) {
-        if !name.contains(&only) {
-            continue;
-        }
-        let caught = (1..=seeds).find_map(|seed| Some((seed, history(seed, rules, false).1?)));
-        match caught {
-            Some((seed, what)) => {
-                let what: String =
-                    what.lines().next().unwrap_or_default().chars().take(110).collect();
-                println!("{name}: caught at seed {seed}: {what}");
-            }
-            None => survivors.push(name),
-        }
-    }
-    assert!(survivors.is_empty(), "not caught in {seeds} seeds: {survivors:?}");
+    // A handover of which the standby never heard was over when the session ended; the standby had the
+    // witness's word by then, and in the very epoch of the handover. The old primary took the addresses
+    // back and led on.
+    assert_eq!(broken(16_751), None);
 }
 
 #[test]

@@ -191,6 +191,8 @@ pub(super) struct Node {
     pub(super) full: bool,
     /// or for little else (with `low`).
     pub(super) nearly: bool,
+    /// Mails that it has taken while it had no room for them.
+    pub(super) taken_when_low: u32,
     /// Behind this, the disk lacks what it said it had (`Slip::SyncRetried`).
     pub(super) only_in_memory: Option<u64>,
     pub(super) clock: Clock,
@@ -239,6 +241,7 @@ impl Node {
             low: false,
             full: false,
             nearly: false,
+            taken_when_low: 0,
             only_in_memory: None,
             clock: Clock { base: 0, start: 0, ppm: 0 },
             old: false,

@@ -8,6 +8,10 @@ use std::collections::HashMap;
 /// that was decided in it takes to happen.
 const WHOLE_FOR: u64 = 1_000_000;
 
+/// A standby may claim RPO 0 wrongly for so many microseconds: until the end of a session on which
+/// nothing comes any more is noticed (`SESSION_SILENCE`, and a look of up to 70 ms).
+const BOAST_MAX: u64 = 400_000;
+
 #[derive(Default)]
 pub(super) struct Oracle {
     /// Every acknowledged operation, with its position.
@@ -32,6 +36,10 @@ pub(super) struct Oracle {
     pub(super) replaced: [bool; 2],
     /// What was durable on each node's last disk when that broke.
     pub(super) broken: [Vec<Rec>; 2],
+    /// What the other node, or an earlier life of each, acknowledged: visible before it leads again.
+    promoted: [u64; 2],
+    /// Since when each standby claims RPO 0 although an acknowledged change is on one disk only.
+    boasts: [Option<u64>; 2],
     /// The first broken promise.
     pub(super) failure: Option<String>,
 }
@@ -95,6 +103,7 @@ impl Oracle {
         self.acked.sort_unstable_by_key(|(lsn, _)| *lsn);
         self.committed = recs.to_vec();
         (self.good, self.seen) = ([0; 2], [0; 2]);
+        (self.promoted, self.boasts) = ([0; 2], [None; 2]); // Other places, and applied long since.
         self.split = false;
         self.heals += 1;
     }
@@ -154,7 +163,18 @@ impl Oracle {
         now: u64,
     ) {
         self.acked.push((lsn, rec));
+        self.promoted[1 - n] = self.promoted[1 - n].max(lsn);
         self.read(nodes, 1 - n, now);
+    }
+
+    /// (j) Node `n` is to serve: all that it has not acknowledged itself just now is visible there.
+    pub(super) fn leads(&mut self, nodes: &[Node; 2], n: usize) {
+        let (applied, needed) = (nodes[n].applied, self.promoted[n]);
+        if !self.split && applied < needed {
+            self.fail(|| {
+                format!("node {n} serves, and shows only {applied} of {needed} acknowledged")
+            });
+        }
     }
 
     /// (h) A reader asks node `n`: everything that anyone has acknowledged before is there.
@@ -177,6 +197,8 @@ impl Oracle {
     /// What node `n` had made visible is to be made so again.
     pub(super) fn restarted(&mut self, n: usize) {
         self.seen[n] = 0;
+        let last = self.acked.iter().map(|(lsn, _)| *lsn).max();
+        self.promoted[n] = last.filter(|_| !self.split).unwrap_or_default();
     }
 
     /// (f) Nothing that is put aside was acknowledged.
@@ -204,7 +226,7 @@ impl Oracle {
     }
 
     /// (a), (g) and (i), at every step.
-    pub(super) fn check(&mut self, nodes: &[Node; 2]) {
+    pub(super) fn check(&mut self, nodes: &[Node; 2], now: u64) {
         // (i) Addresses are only where changes are taken.
         for (n, node) in nodes.iter().enumerate() {
             if node.runs() && node.face.is_active() && !node.lease {
@@ -212,6 +234,7 @@ impl Oracle {
             }
         }
         if self.split {
+            self.boasts = [None; 2];
             return;
         }
         for (n, node) in nodes.iter().enumerate() {
@@ -238,14 +261,17 @@ impl Oracle {
             let status = node.machine.status();
             // That a disk broke is known once the two talk again.
             let told = nodes[1 - n].runs() && nodes[1 - n].machine.status().linked;
-            if (told || !self.replaced[1 - n])
-                && node.alive
-                && !node.frozen
+            let wrong = (told || !self.replaced[1 - n])
+                && node.runs()
                 && status.rpo_zero
-                && status.role == crate::pair::Role::Primary
-                && self.good != [all, all]
-            {
+                && self.good != [all, all];
+            if wrong && status.role == crate::pair::Role::Primary {
                 self.fail(|| format!("node {n} says RPO 0 while an acknowledged change is on one"));
+            }
+            if !wrong {
+                self.boasts[n] = None;
+            } else if now - *self.boasts[n].get_or_insert(now) > BOAST_MAX {
+                self.fail(|| format!("standby {n} goes on saying RPO 0 while it is not so"));
             }
         }
     }

@@ -1,9 +1,12 @@
 //! What goes wrong, and when. One call of [`World::fault`] is one more fault; each heals by itself.
 
-use super::{Event, Happening, MS, SECOND, World};
+use super::{CROSS, Event, Happening, MS, OneWay, SECOND, SERVICE, World};
 use crate::id::Epoch;
 use crate::pair::sim::Slip;
 use crate::pair::{Arbitration, Frame, Input, Operator, Role, Waiting};
+
+/// So many mails fit into a disk that is below its reserve.
+const RESERVE_MAILS: u32 = 20;
 
 /// What [`Event::Mend`] puts right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +14,8 @@ pub(super) enum Broken {
     Cross,
     Service,
     Deaf(usize),
+    /// What a network loses one way.
+    OneWay(usize),
     Witness,
     Reach(usize),
     Room(usize),
@@ -18,11 +23,13 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Cross,
         Self::Service,
         Self::Deaf(0),
         Self::Deaf(1),
+        Self::OneWay(CROSS),
+        Self::OneWay(SERVICE),
         Self::Witness,
         Self::Reach(0),
         Self::Reach(1),
@@ -79,7 +86,7 @@ impl World {
         if self.plan.trims && self.rng.chance(400) {
             self.trim(n);
         }
-        let served = self.nic == [true; 2] && self.service && (self.cross || self.plan.splits);
+        let served = self.serviced() && (self.crossed() || self.plan.splits);
         if self.plan.nics && served && self.rng.chance(250) {
             self.nic_down(n);
             self.after(time, Event::Mend(Broken::Nic(n)));
@@ -124,10 +131,15 @@ impl World {
                 self.cross = false;
                 self.after(time, Event::Mend(Broken::Cross));
             }
-            48..56 if self.service && (self.cross || self.plan.splits) => {
+            48..56 if self.service && (self.crossed() || self.plan.splits) => {
                 self.say(|| "service network cut".to_owned());
                 self.service = false;
                 self.after(time, Event::Mend(Broken::Service));
+            }
+            // One of them hears the other, and is not heard, on any path.
+            56..60 if self.plan.splits && self.rng.chance(300) => {
+                self.lose_one_way(CROSS, n, time);
+                self.lose_one_way(SERVICE, n, time);
             }
             56..60 if self.plan.splits => {
                 self.say(|| "both networks cut".to_owned());
@@ -135,6 +147,12 @@ impl World {
                 self.service = false;
                 self.after(time, Event::Mend(Broken::Cross));
                 self.after(time, Event::Mend(Broken::Service));
+            }
+            60..63 if self.crossed() && (self.serviced() || self.plan.splits) => {
+                self.lose_one_way(CROSS, n, time);
+            }
+            63..65 if self.serviced() && (self.crossed() || self.plan.splits) => {
+                self.lose_one_way(SERVICE, n, time);
             }
             60..66 => {
                 self.say(|| format!("node {n} is deaf for beacons"));
@@ -144,6 +162,15 @@ impl World {
             66..72 => self.burst_until = self.now + time.min(400 * MS),
             _ => {}
         }
+    }
+
+    /// From now on that network carries nothing to node `to`.
+    fn lose_one_way(&mut self, network: usize, to: usize, time: u64) {
+        let stalls = self.rng.chance(500);
+        self.say(|| format!("network {network} loses all that is sent to node {to}"));
+        self.stats.one_ways += 1;
+        self.one_way[network] = Some(OneWay { to, stalls });
+        self.after(time, Event::Mend(Broken::OneWay(network)));
     }
 
     /// Both networks fail for longer than either node waits: without a witness, both lead.
@@ -196,7 +223,7 @@ impl World {
     pub(super) fn die(&mut self, n: usize, life: u32, power: bool) {
         let node = &self.nodes[n];
         if node.alive && node.life == life && self.faults_over.is_none() {
-            let back = self.rng.range(100 * MS, 5 * SECOND);
+            let back = self.rng.range(100 * MS, 7 * SECOND);
             self.crash(n, power, back);
         }
     }
@@ -377,7 +404,7 @@ impl World {
         self.say(|| format!("record {at} of node {n} is broken"));
         self.stats.damaged += 1;
         self.oracle.replaced[n] = true;
-        if self.rng.chance(400) {
+        if self.rng.chance(600) {
             // The node that has everything falls before it is copied.
             let delay = self.rng.range(0, 300 * MS);
             self.die_after(delay, 1 - n, false);
@@ -415,8 +442,20 @@ impl World {
         }
     }
 
+    /// Nothing that one of them says reaches the other, on any path. (Whoever is not heard may be
+    /// succeeded, and hears so only when that is recorded: on a slow disk, too late.)
     pub(super) fn is_cut(&self) -> bool {
-        !self.cross && !self.serviced()
+        !self.reaches(0) || !self.reaches(1)
+    }
+
+    /// A client's mail takes some of the room that a disk below its reserve has left (invariant 12):
+    /// that is meant for what is under way, for queues and registers.
+    pub(super) fn fill_up(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        node.taken_when_low = if node.low { node.taken_when_low + 1 } else { 0 };
+        if node.taken_when_low > RESERVE_MAILS {
+            self.oracle.fail(|| format!("node {n} has used up its reserve for new mail"));
+        }
     }
 
     pub(super) fn crash(&mut self, n: usize, power: bool, back: u64) {
@@ -461,6 +500,7 @@ impl World {
             Broken::Cross => self.cross = true,
             Broken::Service => self.service = true,
             Broken::Deaf(n) => self.deaf[n] = false,
+            Broken::OneWay(network) => self.one_way[network] = None,
             Broken::Witness => self.witness.up = true,
             Broken::Reach(n) => self.witness.reach[n] = true,
             Broken::Nic(n) => {

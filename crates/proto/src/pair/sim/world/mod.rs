@@ -10,10 +10,10 @@ pub(super) mod service;
 use self::copies::{Copying, Merging};
 use self::faults::Broken;
 use self::service::Advert;
-use super::Rules;
 use super::node::{Node, REC_LEN, Rec, Rng, index};
 use super::oracle::Oracle;
 use super::witness::Witness;
+use super::{Rules, Slip};
 use crate::id::{Epoch, Lsn};
 use crate::pair::witness::{WitnessAnswer, WitnessAsk};
 use crate::pair::{
@@ -141,6 +141,19 @@ enum Item {
     Fin,
 }
 
+/// The cross-link, and the service network, where they are numbered.
+const CROSS: usize = 0;
+const SERVICE: usize = 1;
+
+/// A network that loses all that is sent to one node, and nothing of what that node sends.
+#[derive(Clone, Copy, Debug)]
+struct OneWay {
+    to: usize,
+    /// The stream the other way ends at once, too: acknowledgements are lost, and its window is full.
+    /// Else it holds out until a side has heard nothing for too long.
+    stalls: bool,
+}
+
 struct Session {
     id: u32,
     sides: [Side; 2],
@@ -222,11 +235,13 @@ pub(super) struct Stats {
     pub(super) skewed: u64,
     pub(super) actives: u64,
     pub(super) nic_faults: u64,
+    pub(super) one_ways: u64,
+    pub(super) half_sessions: u64,
     pub(super) events: u64,
 }
 
 impl Stats {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 32] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 34] {
         [
             ("acknowledged", &mut self.acked),
             ("takeovers", &mut self.takeovers),
@@ -259,6 +274,8 @@ impl Stats {
             ("version refused", &mut self.skewed),
             ("Active", &mut self.actives),
             ("interface faults", &mut self.nic_faults),
+            ("one-way losses", &mut self.one_ways),
+            ("sessions that ended by one", &mut self.half_sessions),
             ("events", &mut self.events),
         ]
     }
@@ -296,6 +313,8 @@ pub(super) struct World {
     nic: [bool; 2],
     /// Beacons to that node are lost.
     deaf: [bool; 2],
+    /// What is lost one way on each network ([`CROSS`], [`SERVICE`]).
+    one_way: [Option<OneWay>; 2],
     /// The session's path carries nothing until then.
     burst_until: u64,
     plan: Plan,
@@ -394,6 +413,7 @@ impl World {
             service: true,
             nic: [true; 2],
             deaf: [false; 2],
+            one_way: [None; 2],
             burst_until: 0,
             plan,
             witness: Witness::new(),
@@ -432,7 +452,7 @@ impl World {
             self.now = at;
             self.stats.events += 1;
             self.happen(event);
-            self.oracle.check(&self.nodes);
+            self.oracle.check(&self.nodes, self.now);
             if self.oracle.failure.is_some() || self.done {
                 break;
             }
@@ -657,6 +677,7 @@ impl World {
                 self.nodes[n].stamp = epoch.0;
                 self.nodes[n].lease = true;
                 self.nodes[n].lease_until = 0;
+                self.oracle.leads(&self.nodes, n);
             }
             Output::Revoke => {
                 self.nodes[n].lease = false;
@@ -831,14 +852,38 @@ impl World {
 
     // --- sessions
 
+    /// Whether a new connection comes about: that takes both ways.
     fn path_up(&self, over_service: bool) -> bool {
-        if over_service { self.serviced() } else { self.cross }
+        if over_service { self.serviced() } else { self.crossed() }
+    }
+
+    /// Whether the cross-link carries what one node says to the other, both ways.
+    fn crossed(&self) -> bool {
+        self.cross && self.one_way[CROSS].is_none()
+    }
+
+    /// Whether that network carries what is sent to node `to`.
+    fn carries(&self, network: usize, to: usize) -> bool {
+        let up = if network == CROSS { self.cross } else { self.service && self.nic == [true; 2] };
+        up && self.one_way[network].is_none_or(|loss| loss.to != to)
+    }
+
+    /// Whether a datagram on every path reaches node `to`.
+    fn reaches(&self, to: usize) -> bool {
+        self.carries(CROSS, to) || self.carries(SERVICE, to)
+    }
+
+    /// Whether what is next on a session reaches node `to`. What does not arrive is sent again: a
+    /// stream loses nothing, it stands still.
+    fn streams(&self, over_service: bool, to: usize) -> bool {
+        let network = if over_service { SERVICE } else { CROSS };
+        self.carries(network, to) && self.one_way[network].is_none_or(|loss| !loss.stalls)
     }
 
     fn connect(&mut self) {
         let again = self.rng.range(20 * MS, 120 * MS);
         self.after(again, Event::Connect);
-        let over_service = !self.cross && self.plan.fallback;
+        let over_service = !self.crossed() && self.plan.fallback;
         let running = |n: &Node| n.alive && !n.frozen;
         if !self.path_up(over_service) || !self.nodes.iter().all(running) {
             return;
@@ -904,9 +949,9 @@ impl World {
 
     fn pump(&mut self, id: u32, to: usize) {
         let (now, burst) = (self.now, self.burst_until);
-        let (cross, serviced) = (self.cross, self.serviced());
+        let paths = [self.streams(false, to), self.streams(true, to)];
         let Some(s) = self.session.as_mut().filter(|s| s.id == id) else { return };
-        let up = if s.over_service { serviced } else { cross };
+        let up = paths[usize::from(s.over_service)];
         let again = if !up || s.sides[to] == Side::Pending || self.nodes[to].frozen {
             Some(now + 5 * MS)
         } else if now < burst {
@@ -953,18 +998,20 @@ impl World {
 
     fn keep_alive(&mut self, n: usize, id: u32) {
         let (now, burst) = (self.now, self.burst_until);
-        let (cross, serviced) = (self.cross, self.serviced());
+        let paths = [self.streams(false, n), self.streams(true, n)];
         let peer = &self.nodes[1 - n];
         let sends = peer.alive && !peer.frozen;
         let Some(s) = self.session.as_mut().filter(|s| s.id == id) else { return };
         if s.sides[n] != Side::Open {
             return;
         }
-        let up = if s.over_service { serviced } else { cross };
+        let up = paths[usize::from(s.over_service)];
         if sends && up && now >= burst && s.sides[1 - n] != Side::Closed {
             s.heard[n] = now;
         }
         if now - s.heard[n] > SESSION_SILENCE {
+            let network = if s.over_service { SERVICE } else { CROSS };
+            self.stats.half_sessions += u64::from(self.one_way[network].is_some());
             self.send(n, Item::Fin);
             self.shut(n);
             return;
@@ -987,7 +1034,7 @@ impl World {
         let beacon = Beacon { pair: [0; 16], node, says, sequence, boot };
         let to = 1 - n;
         let skewed = self.nodes[0].old != self.nodes[1].old;
-        if !self.nodes[to].alive || skewed || self.deaf[to] || !(self.cross || self.serviced()) {
+        if !self.nodes[to].alive || skewed || self.deaf[to] || !self.reaches(to) {
             return;
         }
         let life = self.nodes[n].life;
@@ -1047,7 +1094,7 @@ impl World {
     /// The guardian's goodbye.
     fn say_gone(&mut self, n: usize) {
         let to = 1 - n;
-        if !self.nodes[to].alive || self.deaf[to] || !(self.cross || self.serviced()) {
+        if !self.nodes[to].alive || self.deaf[to] || !self.reaches(to) {
             return;
         }
         let node = &self.nodes[n];
@@ -1081,7 +1128,9 @@ impl World {
             self.stats.reads += u64::from(self.nodes[n].serves_readers(self.now));
             self.oracle.read(&self.nodes, n, self.now);
             let node = &self.nodes[n];
-            if node.runs() && node.lease && !node.low && node.waiters.len() < 100 {
+            let refuses = node.low && self.rules.slip != Some(Slip::ReserveIgnored);
+            if node.runs() && node.lease && !refuses && node.waiters.len() < 100 {
+                self.fill_up(n);
                 self.op += 1;
                 let op = self.op;
                 self.append(n, op);

@@ -4,7 +4,7 @@
 //! its leave when that ends. What it says reaches the machine as `src/pair/driver` tells it.
 
 use super::faults::Broken;
-use super::{Event, Happening, MS, World};
+use super::{Event, Happening, MS, SERVICE, World};
 use crate::pair::{Input, Role, VrrpNews, VrrpStand};
 use crate::time::Mono;
 use crate::vrrp::{
@@ -108,7 +108,7 @@ impl World {
 
     fn send_advert(&mut self, n: usize, bytes: Vec<u8>) {
         let to = 1 - n;
-        if !self.serviced() || !self.nodes[to].alive {
+        if !self.carries(SERVICE, to) || !self.nodes[to].alive {
             return;
         }
         let advert: Advert = bytes.try_into().unwrap();
@@ -125,9 +125,9 @@ impl World {
         }
     }
 
-    /// Whether the service network carries what one node says to the other.
+    /// Whether the service network carries what one node says to the other, both ways.
     pub(super) fn serviced(&self) -> bool {
-        self.service && self.nic == [true; 2]
+        self.service && self.nic == [true; 2] && self.one_way[SERVICE].is_none()
     }
 
     pub(super) fn advert(&mut self, n: usize, advert: Advert) {
@@ -241,7 +241,7 @@ impl World {
 
     /// One after the other: the switch is worked on.
     pub(super) fn nic_next(&mut self, n: usize) {
-        let served = self.nic == [true; 2] && self.service && (self.cross || self.plan.splits);
+        let served = self.serviced() && (self.crossed() || self.plan.splits);
         if served && self.faults_over.is_none() {
             self.nic_down(n);
             self.after(1500 * MS, Event::Mend(Broken::Nic(n)));
