@@ -1,7 +1,7 @@
 //! A small world of network namespaces, made by this process and gone with it.
 //!
 //! ```text
-//!        sender .20        client .10      witness .30      ghost .40
+//!        sender .20        client .10      witness .30      ghost .40, near-a .41, near-b .42
 //!            |                |                |               |
 //!   =========+=======+========+=======+========+===============+====  br-service 10.77.0.0/24  (floating .100)
 //!                    |                |
@@ -43,6 +43,10 @@ pub(crate) enum Host {
     Witness,
     /// Somebody who asks one appliance, whoever holds the address: see [`aim`].
     Ghost,
+    /// Desks that reach one appliance of a pair that is split: see [`aim`].
+    NearA,
+    /// The other side's.
+    NearB,
 }
 
 impl Host {
@@ -55,6 +59,8 @@ impl Host {
             Self::Sender => "sender",
             Self::Witness => "witness",
             Self::Ghost => "ghost",
+            Self::NearA => "near-a",
+            Self::NearB => "near-b",
         }
     }
 
@@ -76,6 +82,8 @@ impl Host {
             Self::Sender => 20,
             Self::Witness => 30,
             Self::Ghost => 40,
+            Self::NearA => 41,
+            Self::NearB => 42,
         }
     }
 
@@ -99,11 +107,22 @@ impl fmt::Display for Host {
             Self::Sender => "the sender",
             Self::Witness => "the witness",
             Self::Ghost => "the ghost",
+            Self::NearA => "the desk near A",
+            Self::NearB => "the desk near B",
         })
     }
 }
 
-const HOSTS: [Host; 6] = [Host::A, Host::B, Host::Client, Host::Sender, Host::Witness, Host::Ghost];
+const HOSTS: [Host; 8] = [
+    Host::A,
+    Host::B,
+    Host::Client,
+    Host::Sender,
+    Host::Witness,
+    Host::Ghost,
+    Host::NearA,
+    Host::NearB,
+];
 
 /// Leaves the machine's network for one of our own and builds the world in it. As an ordinary user
 /// this needs user namespaces; as root it needs nothing. Must run before any thread is started.
@@ -210,8 +229,8 @@ pub(crate) fn split(apart: bool) -> Result<()> {
     Ok(())
 }
 
-/// From now on the ghost's packets for the floating address go to that appliance, whoever holds it.
-pub(crate) fn aim(target: Host) -> Result<()> {
+/// From now on that host's packets for the floating address go to that appliance, whoever holds it.
+pub(crate) fn aim(from: Host, target: Host) -> Result<()> {
     let mut show = command(target, Path::new("ip"));
     let output = show.args(["-brief", "link", "show", "dev", "service"]).output().context("ip")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -219,7 +238,7 @@ pub(crate) fn aim(target: Host) -> Result<()> {
         return fail(format!("no hardware address in {text:?}"));
     };
     let neighbour = format!("neigh replace {FLOATING} lladdr {mac} nud permanent dev service");
-    ip_in(Host::Ghost, &neighbour)
+    ip_in(from, &neighbour)
 }
 
 /// The processes that live in a host, ours excepted. What ends meanwhile is left out.
