@@ -38,8 +38,10 @@ pub(crate) struct Sides {
     rng: Rng,
     /// What the mailboxes show while the pair is whole.
     known: Model,
-    /// The next message of: both; the one near A; the one near B.
-    numbers: [u32; 3],
+    /// The next message that both will know.
+    next: u32,
+    /// The next of the one near A, and of the one near B.
+    apart_from: [u32; 2],
     /// What each side acknowledged, since the split.
     apart: Option<[Model; 2]>,
     acknowledged: u64,
@@ -65,7 +67,8 @@ impl Sides {
             door: door.clone(),
             rng: Rng::new(seed ^ SEED),
             known,
-            numbers: [from(0), from(1), from(2)],
+            next: from(0),
+            apart_from: [from(1), from(2)],
             apart: None,
             acknowledged: 0,
             merged: 0,
@@ -77,8 +80,7 @@ impl Sides {
     /// # Errors
     /// Nobody serves, or something is refused.
     pub(crate) fn prepare(&mut self) -> Result<()> {
-        let (door, mut known, mut number) =
-            (self.door.clone(), self.known.clone(), self.numbers[0]);
+        let (door, mut known, mut number) = (self.door.clone(), self.known.clone(), self.next);
         let (mut rng, names) = (Rng::new(self.rng.next()), Shared::of(NAME, Vec::new()));
         let thread = net::thread(Host::Client, "both", move || {
             let mut session = door.open()?;
@@ -93,7 +95,7 @@ impl Sides {
             }
             Ok((known, number))
         })?;
-        (self.known, self.numbers[0]) = net::join(thread)??;
+        (self.known, self.next) = net::join(thread)??;
         Ok(())
     }
 
@@ -105,13 +107,13 @@ impl Sides {
         let side = Model { fork: Some(self.known.shelves.clone()), ..self.known.clone() };
         let side = Model { acknowledged: 0, open: 0, refused: 0, ..side };
         let sides = [(), ()].map(|()| Shared::of(NAME, vec![side.clone()]));
+        let desks = [(Host::NearA, Host::A), (Host::NearB, Host::B)];
         let mut threads = Vec::new();
-        for (index, (desk, target)) in
-            [(Host::NearA, Host::A), (Host::NearB, Host::B)].into_iter().enumerate()
+        for (((desk, target), shared), number) in desks.into_iter().zip(&sides).zip(self.apart_from)
         {
             net::aim(desk, target)?;
-            let (door, shared) = (self.door.clone(), Arc::clone(&sides[index]));
-            let (mut rng, mut number) = (Rng::new(self.rng.next()), self.numbers[index + 1]);
+            let (door, shared) = (self.door.clone(), Arc::clone(shared));
+            let (mut rng, mut number) = (Rng::new(self.rng.next()), number);
             threads.push(net::thread(desk, "side", move || {
                 while !shared.stopping.load(Relaxed) {
                     if day(&shared, &door, 0, &mut rng, &mut number).is_err() {
@@ -132,7 +134,7 @@ impl Sides {
         for shared in &apart.sides {
             shared.stopping.store(true, Relaxed);
         }
-        for (thread, number) in apart.threads.into_iter().zip(&mut self.numbers[1..]) {
+        for (thread, number) in apart.threads.into_iter().zip(&mut self.apart_from) {
             *number = net::join(thread)?;
         }
         let models = apart.sides.map(|shared| shared.models.first().map(|m| lock(m).clone()));
@@ -295,6 +297,11 @@ fn rule(was: Option<(Shelf, u32, &Entry)>, now: [Option<(Shelf, u32, &Entry)>; 2
     }
 }
 
+/// Where a message is shown: shelf, UID, flags.
+type Spot = (Shelf, u32, BTreeSet<Flag>);
+/// What both mailboxes show, by the messages' numbers.
+type Shown = BTreeMap<u32, Vec<Spot>>;
+
 /// What is known after a merge; what is wrong with it are its complaints.
 fn merge(known: &Model, sides: &[Model; 2], seen: &[Vec<Marked>; 2]) -> Model {
     let mut after = Model {
@@ -314,7 +321,7 @@ fn merge(known: &Model, sides: &[Model; 2], seen: &[Vec<Marked>; 2]) -> Model {
             after.complain(format!("near {near}: {what}"));
         }
     }
-    let mut shown: BTreeMap<u32, Vec<(Shelf, u32, BTreeSet<Flag>)>> = BTreeMap::new();
+    let mut shown = Shown::new();
     for (shelf, items) in seen.iter().enumerate() {
         for Marked { item, flags } in items {
             let number = item.number.unwrap_or_default();
@@ -352,11 +359,7 @@ fn below(side: &Model, shelf: Shelf, uid: u32, number: u32) -> Option<u32> {
 }
 
 /// Holds what is shown against the table, message by message.
-fn judge(
-    known: &Model,
-    sides: &[Model; 2],
-    shown: &BTreeMap<u32, Vec<(Shelf, u32, BTreeSet<Flag>)>>,
-) -> Vec<String> {
+fn judge(known: &Model, sides: &[Model; 2], shown: &Shown) -> Vec<String> {
     let (was, now) = (places(&known.shelves), sides.each_ref().map(|s| places(&s.shelves)));
     let [a, b] = &now;
     let mut doubtful = BTreeSet::new();
@@ -390,7 +393,7 @@ fn judge(
     wrong
 }
 
-fn fits(must: &Must, is: &[(Shelf, u32, BTreeSet<Flag>)]) -> bool {
+fn fits(must: &Must, is: &[Spot]) -> bool {
     match (must, is) {
         (Must::Gone | Must::Doubt, []) | (Must::Doubt, [_]) => true,
         (Must::Be(shelf, flags, uid), [(at, under, with)]) => {
@@ -398,5 +401,135 @@ fn fits(must: &Must, is: &[(Shelf, u32, BTreeSet<Flag>)]) -> bool {
         }
         (Must::Survive, [(_, _, with)]) => !with.contains(&Flag::Deleted),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imap::Item;
+
+    const NUMBER: u32 = 7;
+
+    fn model(at: Option<(Shelf, u32, &[Flag])>) -> Model {
+        let mut model = Model::default();
+        if let Some((shelf, uid, flags)) = at {
+            model.apply(Op::Append(shelf, NUMBER), Some(uid));
+            for flag in flags {
+                model.apply(Op::Flag(shelf, uid, *flag, true), None);
+            }
+        }
+        model
+    }
+
+    fn shown(at: &[(Shelf, u32, &[Flag])]) -> [Vec<Marked>; 2] {
+        let mut seen = [Vec::new(), Vec::new()];
+        for (shelf, uid, flags) in at {
+            let item = Item { uid: *uid, number: Some(NUMBER) };
+            seen[*shelf].push(Marked { item, flags: flags.iter().copied().collect() });
+        }
+        seen
+    }
+
+    /// How many things are wrong, whichever side is A.
+    fn wrong(was: &Model, sides: [Model; 2], is: &[(Shelf, u32, &[Flag])]) -> usize {
+        let [a, b] = sides;
+        let one = merge(was, &[a.clone(), b.clone()], &shown(is)).complaints;
+        let other = merge(was, &[b, a], &shown(is)).complaints;
+        assert_eq!(one.is_empty(), other.is_empty());
+        one.len().min(other.len())
+    }
+
+    #[test]
+    fn what_one_side_made_is_there_once() {
+        let was = model(None);
+        let sides = || [model(Some((0, 3, &[Flag::Seen]))), model(None)];
+        assert_eq!(wrong(&was, sides(), &[(0, 3, &[Flag::Seen])]), 0);
+        assert_eq!(wrong(&was, sides(), &[(0, 9, &[Flag::Seen])]), 0);
+        assert_eq!(wrong(&was, sides(), &[]), 1);
+        assert_eq!(wrong(&was, sides(), &[(1, 3, &[Flag::Seen])]), 1);
+        assert_eq!(wrong(&was, sides(), &[(0, 3, &[])]), 1);
+        assert_eq!(wrong(&was, sides(), &[(0, 3, &[Flag::Seen]), (0, 9, &[Flag::Seen])]), 1);
+    }
+
+    #[test]
+    fn changes_of_both_sides_count() {
+        let was = model(Some((0, 1, &[])));
+        let flags = [Flag::Seen, Flag::Flagged];
+        let sides = || [model(Some((0, 1, &[Flag::Seen]))), model(Some((0, 1, &[Flag::Flagged])))];
+        assert_eq!(wrong(&was, sides(), &[(0, 1, &flags)]), 0);
+        assert_eq!(wrong(&was, sides(), &[(0, 1, &[Flag::Seen])]), 1);
+        // Nobody moved it: it keeps its UID.
+        assert_eq!(wrong(&was, sides(), &[(0, 2, &flags)]), 1);
+        let mut moved = was.clone();
+        moved.apply(Op::Move(0, 1), Some(4));
+        let sides = || [moved.clone(), model(Some((0, 1, &[Flag::Seen])))];
+        assert_eq!(wrong(&was, sides(), &[(1, 4, &[Flag::Seen])]), 0);
+        assert_eq!(wrong(&was, sides(), &[(0, 1, &[Flag::Seen])]), 1);
+        assert_eq!(wrong(&was, sides(), &[(1, 4, &[])]), 1);
+    }
+
+    #[test]
+    fn an_expunge_yields_to_more_than_a_mark() {
+        let was = model(Some((0, 1, &[])));
+        let mut gone = was.clone();
+        gone.apply(Op::Expunge(0, 1), None);
+        for left in [was.clone(), model(Some((0, 1, &[Flag::Deleted]))), gone.clone()] {
+            assert_eq!(wrong(&was, [gone.clone(), left.clone()], &[]), 0);
+            assert!(wrong(&was, [gone.clone(), left], &[(0, 1, &[])]) > 0);
+        }
+        let left = model(Some((0, 1, &[Flag::Deleted, Flag::Flagged])));
+        let sides = || [gone.clone(), left.clone()];
+        assert_eq!(wrong(&was, sides(), &[(0, 2, &[Flag::Flagged])]), 0);
+        assert_eq!(wrong(&was, sides(), &[(0, 2, &[Flag::Flagged, Flag::Deleted])]), 1);
+        assert_eq!(wrong(&was, sides(), &[]), 1);
+    }
+
+    #[test]
+    fn no_uid_names_two_messages_and_nothing_comes_below_what_was_seen() {
+        let was = model(None);
+        let mut other = Model::default();
+        other.apply(Op::Append(0, NUMBER + 1), Some(3));
+        // Both gave UID 3; one of the two went.
+        let one = model(Some((0, 3, &[])));
+        let mut gone = other.clone();
+        gone.apply(Op::Expunge(0, 3), None);
+        assert_eq!(wrong(&was, [one, gone.clone()], &[(0, 3, &[])]), 1);
+        // Below UID 3, which the other side saw.
+        let one = model(Some((0, 2, &[])));
+        assert_eq!(wrong(&was, [one.clone(), gone.clone()], &[(0, 2, &[])]), 1);
+        assert_eq!(wrong(&was, [one, gone], &[(0, 4, &[])]), 0);
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_there_once_or_not() {
+        let was = model(None);
+        let mut doubt = model(None);
+        doubt.doubts.push((Op::Append(0, NUMBER), crate::now()));
+        let sides = || [doubt.clone(), model(None)];
+        assert_eq!(wrong(&was, sides(), &[]), 0);
+        assert_eq!(wrong(&was, sides(), &[(0, 1, &[])]), 0);
+        assert_eq!(wrong(&was, sides(), &[(0, 1, &[]), (0, 2, &[])]), 1);
+    }
+
+    #[test]
+    fn a_side_does_everything_but_copy_and_puts_no_flag_back() {
+        let mut both = Model::default();
+        (1..=20).for_each(|n| both.apply(Op::Append(0, n), Some(n)));
+        let mut side = Model { fork: Some(both.shelves.clone()), ..both.clone() };
+        let (mut rng, mut uid, mut kinds) = (Rng::new(5), 100, BTreeSet::new());
+        let mut flagged = BTreeSet::new();
+        for number in 1_000..2_000 {
+            let op = side.choose(&mut rng, number);
+            kinds.insert(format!("{op:?}").split('(').next().unwrap().to_owned());
+            if let Op::Flag(shelf, uid, flag, _) = op {
+                let of = side.shelf(shelf)[&uid].number;
+                assert!(of >= 1_000 || flagged.insert((of, flag)), "{op:?}");
+            }
+            uid += 1;
+            side.apply(op, Some(uid));
+        }
+        assert_eq!(kinds.len(), 4, "{kinds:?}");
+        assert!(side.complaints.is_empty());
     }
 }
