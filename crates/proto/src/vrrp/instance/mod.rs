@@ -402,8 +402,8 @@ struct Reign {
     since: Mono,
     /// When the pair's other appliance was met as a Holder, too.
     met: Option<Mono>,
-    /// Its clients were called here once more after it went.
-    called: bool,
+    /// When clients were last called here once more, after the other one went.
+    called: Option<Mono>,
 }
 
 /// The conflict that was heard last.
@@ -755,14 +755,16 @@ impl Instance {
         true
     }
 
-    /// The peer that was met has gone: whoever asked meanwhile may have had its answer.
+    /// The peer that was met has gone: whoever asked meanwhile may have had its answer. Each time: an
+    /// Active that stays may meet it again after the next split.
     fn call_clients(&mut self, source: IpAddr, now: Mono) {
         let known = self.peer == Some(source);
         if let Role::Active(reign) = &mut self.role
             && known
             && reign.met.take().is_some()
-            && !std::mem::replace(&mut reign.called, true)
+            && reign.called.is_none_or(|called| now.since(called) >= GARP_REPEAT_MIN)
         {
+            reign.called = Some(now);
             reign.announced = now;
             self.output(Output::Announce { times: GARP_BURST });
         }
@@ -880,7 +882,7 @@ impl Instance {
             announced: now,
             since: now,
             met: None,
-            called: false,
+            called: None,
         }));
         self.advertise(now);
         self.output(Output::Announce { times: GARP_BURST });

@@ -953,6 +953,24 @@ fn the_later_reign_stays_whatever_its_address() {
     assert_eq!(announced(&early), 1, "whoever asked the old one is called");
 }
 
+/// A pair that is split again and again, and whose leader stays Active over all of it.
+#[test]
+fn clients_are_called_back_after_each_split() {
+    let mut one = holder(A, at(0));
+    one.set_peer(B);
+    let mut calls = Vec::new();
+    for split in [10_000, 20_000, 20_200, 30_000] {
+        one.handle_pulse(FOR_EVER, at(split));
+        one.handle_timeout(at(split));
+        drain(&mut one);
+        hear(&mut one, B, 200, at(split + 10));
+        calls.push(announced(&hear(&mut one, B, 0, at(split + 50))));
+        assert_eq!(one.state(), State::Active);
+    }
+    // Not twice within a second: whoever can forge its adverts must not make us flood the link.
+    assert_eq!(calls, [1, 1, 0, 1]);
+}
+
 /// Two that lead alone and meet again: no handover, so the higher address stays, a moment later.
 #[test]
 fn two_reigns_that_go_on_end_with_one() {
