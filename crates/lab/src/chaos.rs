@@ -131,6 +131,9 @@ fn play(
     for what in &wrong {
         print(&format!("  WRONG: {what}"));
     }
+    if let Some(witness) = &pair.witness {
+        print(&format!("  {}", witness.memory()?));
+    }
     let worked = report(&clerks, sides.as_ref(), (split, merged), &done);
     Ok(counted && wrong.is_empty() && worked)
 }
