@@ -755,15 +755,16 @@ impl Instance {
         true
     }
 
-    /// The peer that was met has gone: whoever asked meanwhile may have had its answer. Each time: an
-    /// Active that stays may meet it again after the next split.
+    /// The peer was Active, too, and has gone: whoever asked meanwhile may have had its answer. It says
+    /// so even where nothing else of it was heard: after a split the pair's word may reach it first.
+    /// Each time: an Active that stays may part from it again.
     fn call_clients(&mut self, source: IpAddr, now: Mono) {
         let known = self.peer == Some(source);
         if let Role::Active(reign) = &mut self.role
             && known
-            && reign.met.take().is_some()
             && reign.called.is_none_or(|called| now.since(called) >= GARP_REPEAT_MIN)
         {
+            reign.met = None;
             reign.called = Some(now);
             reign.announced = now;
             self.output(Output::Announce { times: GARP_BURST });
