@@ -191,12 +191,16 @@ pub(crate) fn mend(host: Host, net: &str) -> Result<()> {
 /// Takes both plugs of a host out at once, as a power cut does.
 pub(crate) fn cut_off(host: Host) -> Result<()> {
     let (link, service) = (port(host, "link"), port(host, "service"));
-    let both = format!("link set dev {link} nomaster\nlink set dev {service} nomaster\n");
+    batch(&format!("link set dev {link} nomaster\nlink set dev {service} nomaster\n"))
+}
+
+/// Several commands of `ip` at once.
+fn batch(commands: &str) -> Result<()> {
     let mut command = Command::new("ip");
     command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn().context("ip")?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(both.as_bytes()).context("ip")?;
+        stdin.write_all(commands.as_bytes()).context("ip")?;
     }
     let status = child.wait().context("ip")?;
     if status.success() { Ok(()) } else { fail(format!("ip -batch: {status}")) }
@@ -218,15 +222,15 @@ pub(crate) fn plug_in(host: Host, net: &str) -> Result<()> {
     ip(&format!("link set dev {} up", port(host, net)))
 }
 
-/// Lets the two appliances hear everybody but each other, or mends that.
+/// Lets the two appliances hear everybody but each other, or mends that; at once, the service network
+/// first.
 pub(crate) fn split(apart: bool) -> Result<()> {
     let isolated = if apart { "on" } else { "off" };
-    for (host, net) in
-        [(Host::A, "link"), (Host::B, "link"), (Host::A, "service"), (Host::B, "service")]
-    {
-        ip(&format!("link set dev {} type bridge_slave isolated {isolated}", port(host, net)))?;
-    }
-    Ok(())
+    let ports = [(Host::A, "service"), (Host::B, "service"), (Host::A, "link"), (Host::B, "link")];
+    let all = ports.map(|(host, net)| {
+        format!("link set dev {} type bridge_slave isolated {isolated}\n", port(host, net))
+    });
+    batch(&all.concat())
 }
 
 /// From now on that host's packets for the floating address go to that appliance, whoever holds it.
