@@ -9,10 +9,9 @@
 //! the UIDs that a clerk saw. Absent on purpose: mailboxes made or renamed, work while it is merged.
 
 use super::{
-    ADDRESS, CLERKS, Door, Entry, FULL, Flag, Marked, Model, NUMBERS, NUMBERS_FROM, Op, RECONNECT,
-    Rng, Shared, Shelf, Shelves, VERIFY_MAX, day, make, perform, read_both,
+    CLERKS, Door, Entry, FULL, Flag, Marked, Model, NUMBERS, NUMBERS_FROM, Op, RECONNECT, Rng,
+    Shared, Shelf, Shelves, VERIFY_MAX, day, make, read_both,
 };
-use crate::imap::Change;
 use crate::net::{self, Host};
 use crate::{LabError, Result, fail, lock, wait_for};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Changes that both know before a split.
-const COMMON: usize = 24;
+const COMMON: u64 = 24;
 /// Changes that a side that serves must acknowledge.
 const SERVED: u64 = 8;
 /// How long it may take to do so.
@@ -78,25 +77,37 @@ impl Sides {
     /// Files what both sides will know. The pair is whole.
     ///
     /// # Errors
-    /// Nobody serves, or something is refused.
+    /// Nobody serves.
     pub(crate) fn prepare(&mut self) -> Result<()> {
-        let (door, mut known, mut number) = (self.door.clone(), self.known.clone(), self.next);
-        let (mut rng, names) = (Rng::new(self.rng.next()), Shared::of(NAME, Vec::new()));
-        let thread = net::thread(Host::Client, "both", move || {
-            let mut session = door.open()?;
-            let mut selected = None;
-            for _ in 0..COMMON {
-                let op = known.choose(&mut rng, number);
-                number += u32::from(matches!(op, Op::Append(..)));
-                match perform(&mut session, &mut selected, |s| names.mailbox(0, s), op)? {
-                    Change::Made(uid) => known.apply(op, uid),
-                    Change::Refused(why) => return fail(format!("{ADDRESS}: {op:?}: {why}")),
+        let enough = self.known.acknowledged.saturating_add(COMMON);
+        let shared = Shared::of(NAME, vec![self.known.clone()]);
+        let at_work = self.work(&shared, Host::Client, self.next)?;
+        let filed = wait_for("both sides know the same", SERVE_MAX, || {
+            Ok(shared.models.iter().all(|m| lock(m).acknowledged >= enough))
+        });
+        shared.stopping.store(true, Relaxed);
+        self.next = net::join(at_work)?;
+        self.known = lock(shared.model(0)?).clone();
+        filed
+    }
+
+    /// A clerk at work, until it is stopped; it gives the next free number.
+    fn work(
+        &mut self,
+        shared: &Arc<Shared>,
+        desk: Host,
+        mut number: u32,
+    ) -> Result<JoinHandle<Result<u32>>> {
+        let (door, shared) = (self.door.clone(), Arc::clone(shared));
+        let mut rng = Rng::new(self.rng.next());
+        net::thread(desk, "side", move || {
+            while !shared.stopping.load(Relaxed) {
+                if day(&shared, &door, 0, &mut rng, &mut number).is_err() {
+                    std::thread::sleep(RECONNECT);
                 }
             }
-            Ok((known, number))
-        })?;
-        (self.known, self.next) = net::join(thread)??;
-        Ok(())
+            number
+        })
     }
 
     /// Both begin: from now on each reaches its own appliance, and nothing else.
@@ -112,16 +123,7 @@ impl Sides {
         for (((desk, target), shared), number) in desks.into_iter().zip(&sides).zip(self.apart_from)
         {
             net::aim(desk, target)?;
-            let (door, shared) = (self.door.clone(), Arc::clone(shared));
-            let (mut rng, mut number) = (Rng::new(self.rng.next()), number);
-            threads.push(net::thread(desk, "side", move || {
-                while !shared.stopping.load(Relaxed) {
-                    if day(&shared, &door, 0, &mut rng, &mut number).is_err() {
-                        std::thread::sleep(RECONNECT);
-                    }
-                }
-                number
-            })?);
+            threads.push(self.work(shared, desk, number)?);
         }
         Ok(Apart { sides, threads })
     }
