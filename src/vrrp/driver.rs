@@ -59,6 +59,8 @@ pub(super) struct Orders {
     pub(super) claims: VecDeque<ClaimOrder>,
     /// What the other appliance says.
     pub(super) peer: Option<Vec<PeerGroup>>,
+    /// A way to it is back.
+    pub(super) reunion: bool,
     /// Probes that ended: the group, and who answers.
     pub(super) probes: Vec<(usize, Option<String>)>,
 }
@@ -175,7 +177,7 @@ impl Driver {
         if !woken {
             return false;
         }
-        let Orders { stand, lease, stop, claims, peer, probes } = {
+        let Orders { stand, lease, stop, claims, peer, reunion, probes } = {
             let mut orders = lock(&self.shared.orders);
             let Orders { lease, stop, .. } = *orders;
             std::mem::replace(&mut *orders, Orders { lease, stop, ..Orders::default() })
@@ -191,6 +193,9 @@ impl Driver {
         for group in &mut self.groups {
             let now = clock::mono();
             group.take_orders(lease, stand, now);
+            if reunion {
+                group.take_reunion(now);
+            }
             group.perform(&mut self.tools, now);
         }
         for order in claims {

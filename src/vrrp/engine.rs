@@ -97,6 +97,10 @@ impl Engine {
         self.shared.order(|orders| orders.peer = Some(words));
     }
 
+    pub(super) fn reunite(&self) {
+        self.shared.order(|orders| orders.reunion = true);
+    }
+
     pub(super) fn status(&self) -> Vec<GroupStatus> {
         lock(&self.shared.status).clone()
     }

@@ -299,6 +299,15 @@ impl Vrrp {
         }
     }
 
+    /// A way to the other appliance is back that was lost: clients behind it may remember that one as
+    /// Active, and are called here. Does not wait.
+    pub fn reunite(&self) {
+        match &self.backend {
+            Backend::Here(engine) => engine.reunite(),
+            Backend::There(guardian) => guardian.reunite(),
+        }
+    }
+
     /// Whether every listener has followed the last of these two words. A word that got lost is to be
     /// said again.
     #[must_use]

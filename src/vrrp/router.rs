@@ -190,6 +190,11 @@ impl Router {
         }
     }
 
+    /// A way to the other appliance is back.
+    pub(super) fn take_reunion(&mut self, now: Mono) {
+        self.instance.handle_reunion(now);
+    }
+
     pub(super) fn take_claim(&mut self, order: ClaimOrder, now: Mono) {
         self.order = order.number;
         let Some(origin) = &mut self.origin else {

@@ -36,6 +36,18 @@ impl Appliance {
 
     /// `smtp` is what stands in the configuration's `[smtp]`.
     pub(crate) fn with(smtp: &str) -> Self {
+        let appliance = Self::empty(smtp);
+        appliance.tell(&["tenant", "create", "acme"], "");
+        appliance.tell(&["domain", "add", "acme", "here.example"], "");
+        for account in [BOB, ALICE] {
+            appliance.tell(&["account", "create", account], "");
+            appliance.tell(&["credential", "password", account], PASSWORD);
+        }
+        appliance
+    }
+
+    /// Without a tenant.
+    pub(crate) fn empty(smtp: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ports: [u16; 6] = free_ports();
         let config = format!(
@@ -66,12 +78,6 @@ impl Appliance {
             imaps: ports[4],
         };
         appliance.wait_for_greeting();
-        appliance.tell(&["tenant", "create", "acme"], "");
-        appliance.tell(&["domain", "add", "acme", "here.example"], "");
-        for account in [BOB, ALICE] {
-            appliance.tell(&["account", "create", account], "");
-            appliance.tell(&["credential", "password", account], PASSWORD);
-        }
         appliance
     }
 

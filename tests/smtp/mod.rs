@@ -4,6 +4,7 @@ pub(crate) mod appliance;
 pub(crate) mod wire;
 
 mod goodbye;
+mod moving;
 mod queue;
 mod receive;
 mod submit;

@@ -5,6 +5,7 @@
 //! to it is in `timeline.txt` beside the appliances' logs.
 
 use crate::appliance::{Pair, Setup};
+use crate::clerk::sides::Sides;
 use crate::clerk::{Clerks, Door};
 use crate::desk::Seen;
 use crate::fault::{self, Deck, Extras, Fault};
@@ -82,11 +83,16 @@ fn play(
     (seed, rounds, split): (u64, usize, bool),
 ) -> Result<bool> {
     let door = Door { tls: Arc::clone(&access.tls), password: access.clerk.clone() };
-    // A merge may renumber what they know to the last flag.
-    let mut clerks = if split { Clerks::none(&door) } else { Clerks::start(&door, seed)? };
+    let witness = pair.witness.is_some();
+    // A merge may renumber what they know to the last flag; a witness lets none come about.
+    let merged = split && !witness;
+    let mut clerks = if merged { Clerks::none(&door) } else { Clerks::start(&door, seed)? };
     let mut stage = Stage::open(pair, access, tale, PACE)?;
-    let extras = Extras { witness: stage.pair.witness.is_some(), split };
-    let (mut rng, mut deck, mut ledger) = (Rng::new(seed), Deck::new(extras), Ledger::new(split));
+    if split {
+        stage.sides = Some(Sides::new(&door, seed)?);
+    }
+    let extras = Extras { witness, split };
+    let (mut rng, mut deck, mut ledger) = (Rng::new(seed), Deck::new(extras), Ledger::new(merged));
     let mut done: BTreeMap<Fault, Vec<Round>> = BTreeMap::new();
     for number in 1..=rounds {
         let fault = deck.draw(&mut rng);
@@ -107,8 +113,9 @@ fn play(
     }
     summary(&done);
     tale.head("The stream ends; now everything is counted");
+    let mut sides = stage.sides.take();
     let mut books = stage.end()?;
-    if split {
+    if merged {
         // What a reader saw may have another number now: the ledger has watched that.
         books.seen = Seen::default();
     }
@@ -117,16 +124,45 @@ fn play(
     let counted = inventory::take(pair, access, tale, &books)?;
     // The other appliance leads since the count.
     clerks.verify()?;
-    let filed = clerks.filed();
-    print(&format!(
-        "  clerks: {} changes acknowledged, {} open, {} refused for now; {} looks of the auditor",
-        filed.acknowledged, filed.open, filed.refused, filed.audits
-    ));
-    let wrong = clerks.complaints();
+    let mut wrong = clerks.complaints();
+    if let Some(sides) = &mut sides {
+        wrong.extend(sides.check()?);
+    }
     for what in &wrong {
         print(&format!("  WRONG: {what}"));
     }
-    Ok(counted && wrong.is_empty() && (split || filed.acknowledged.min(filed.audits) > 0))
+    if let Some(witness) = &pair.witness {
+        print(&format!("  {}", witness.memory()?));
+    }
+    let worked = report(&clerks, sides.as_ref(), (split, merged), &done);
+    Ok(counted && wrong.is_empty() && worked)
+}
+
+/// Says what the clients did; and whether it was enough to show something.
+fn report(
+    clerks: &Clerks,
+    sides: Option<&Sides>,
+    (split, merged): (bool, bool),
+    done: &BTreeMap<Fault, Vec<Round>>,
+) -> bool {
+    let filed = clerks.filed();
+    if !merged {
+        print(&format!(
+            "  clerks: {} changes acknowledged, {} open, {} refused for now; {} looks of the auditor",
+            filed.acknowledged, filed.open, filed.refused, filed.audits
+        ));
+    }
+    let clerks_worked = merged || filed.acknowledged.min(filed.audits) > 0;
+    let Some(sides) = sides else { return clerks_worked };
+    let played: usize =
+        done.iter().filter(|(f, _)| f.parts()).map(|(_, rounds)| rounds.len()).sum();
+    let (acknowledged, less) = sides.acknowledged();
+    print(&format!(
+        "  splits: {played}; {acknowledged} IMAP changes acknowledged on a side, {less} by the side \
+         that did less"
+    ));
+    let both = if merged { less > 0 } else { less == 0 && acknowledged > 0 };
+    clerks_worked && (!split || played > 0) && both
 }
 
 /// Spreads the seeds of rounds.
@@ -143,7 +179,11 @@ fn round(
     rng: &mut Rng,
 ) -> Result<Round> {
     pause(Duration::from_millis(200 + rng.below(800)))?;
-    let (mail, changes) = (stage.accepted(), clerks.filed().acknowledged);
+    let filed = |stage: &Stage<'_>| {
+        let apart = stage.sides.as_ref().map_or(0, |sides| sides.acknowledged().0);
+        clerks.filed().acknowledged.saturating_add(apart)
+    };
+    let (mail, changes) = (stage.accepted(), filed(stage));
     let at = now();
     let mut wrong = fault::happen(stage, fault, rng)?;
     stage.pair.settle("the pair is whole again")?;
@@ -152,8 +192,11 @@ fn round(
     let silent = stage.gap(at);
     wrong.extend(ledger.check(access, &stage.records())?);
     wrong.extend(clerks.complaints());
+    if let Some(sides) = &mut stage.sides {
+        wrong.extend(sides.check()?);
+    }
     let mail = stage.accepted().saturating_sub(mail);
-    let changes = clerks.filed().acknowledged.saturating_sub(changes);
+    let changes = filed(stage).saturating_sub(changes);
     stage.event(fault.name(), at);
     stage.tale.say(Tone::Plain, format!("the books hold: {}", wrong.is_empty()));
     Ok(Round { fault, silent, whole, mail, changes, wrong })

@@ -64,6 +64,8 @@ pub(crate) enum Fault {
     WitnessAndKill,
     /// The appliances hear everybody but each other; only with `--split`.
     Split,
+    /// The same with a witness: only one may serve.
+    Deaf,
     /// A disk at its reserve.
     Reserve,
     /// A disk that is full.
@@ -110,15 +112,25 @@ impl Fault {
             Self::Witness => "SIGKILL of the witness".into(),
             Self::WitnessAndKill => "SIGKILL of the witness, then the primary".into(),
             Self::Split => "split, clients on both sides".into(),
+            Self::Deaf => "deaf pair, live clients, a witness".into(),
             Self::Reserve => "disk at its reserve".into(),
             Self::FullDisk => "disk full".into(),
         }
     }
 
-    /// Every kind once.
+    /// Whether it parts the appliances from each other and from nobody else.
+    pub(crate) fn parts(self) -> bool {
+        matches!(self, Self::Split | Self::Deaf)
+    }
+
+    /// Every kind once. Of a run with splits that is all that there is: what comes beside them is in
+    /// the other runs.
     fn all(Extras { witness, split }: Extras) -> Vec<Self> {
         use Part::{All, Main};
         use Role::{Primary, Standby};
+        if split {
+            return vec![if witness { Self::Deaf } else { Self::Split }];
+        }
         let mut all = Vec::new();
         for role in [Primary, Standby] {
             all.extend([Self::Crash(role), Self::Kill(role), Self::Power(role)]);
@@ -133,10 +145,6 @@ impl Fault {
             all.extend([Self::Isolate(Primary), Self::Isolate(Standby)]);
             all.extend([Self::Witness, Self::WitnessAndKill]);
         }
-        if split {
-            // Often, for it is what such a run is about.
-            all.extend([Self::Split; 6]);
-        }
         all
     }
 }
@@ -146,7 +154,7 @@ impl Fault {
 pub(crate) struct Extras {
     /// There is a witness.
     pub(crate) witness: bool,
-    /// The pair may be split.
+    /// The pair is split, and nothing else is done to it.
     pub(crate) split: bool,
 }
 
@@ -159,9 +167,7 @@ pub(crate) struct Deck {
 impl Deck {
     /// An empty one: it is filled when it is drawn from.
     pub(crate) fn new(extras: Extras) -> Self {
-        // Whoever asks for splits has one first.
-        let first = extras.split.then_some(Fault::Split);
-        Self { cards: first.into_iter().collect(), extras }
+        Self { cards: Vec::new(), extras }
     }
 
     /// The next fault.
@@ -270,15 +276,46 @@ pub(crate) fn happen(stage: &mut Stage<'_>, fault: Fault, rng: &mut Rng) -> Resu
             witness(stage)?.start()?;
             back_after(stage, primary, span(rng, 0, 2_000))?;
         }
-        Fault::Split => {
-            net::split(true)?;
-            pause(span(rng, 500, 6_000))?;
-            net::split(false)?;
-        }
+        Fault::Split => return apart(stage, true, span(rng, 500, 6_000)),
+        Fault::Deaf => return apart(stage, false, span(rng, 500, 6_000)),
         Fault::Reserve => squeeze(stage, RESERVE_KIB, span(rng, 1_500, 4_000))?,
         Fault::FullDisk => squeeze(stage, FULL_KIB, span(rng, 1_500, 4_000))?,
     }
     Ok(Vec::new())
+}
+
+/// Parts the two from each other, with clients on both sides, until `time` after all serve that may:
+/// `both`, or one. Who does not may answer nobody.
+fn apart(stage: &mut Stage<'_>, both: bool, time: Duration) -> Result<Vec<String>> {
+    let mut sides =
+        stage.sides.take().ok_or_else(|| LabError("nobody works on the sides".into()))?;
+    sides.prepare()?;
+    net::split(true)?;
+    let clerks = sides.part()?;
+    let served = clerks.served(both);
+    let [a, b] = clerks.acknowledged();
+    let mut wrong = Vec::new();
+    let waited = served.and_then(|()| {
+        if both {
+            return pause(time);
+        }
+        let other = if a > b { Host::B } else { Host::A };
+        let ghost = Ghost::haunt(other, false)?;
+        ghost.count();
+        let waited = pause(time);
+        wrong = haunted(ghost, other, "deaf")?;
+        waited
+    });
+    // Both end before anything is merged, so what they know is all of it.
+    let ended = sides.end(clerks);
+    net::split(false)?;
+    waited?;
+    let [a, b] = ended?;
+    stage.sides = Some(sides);
+    if !both && a.min(b) > 0 {
+        wrong.push(format!("both sides acknowledged: {a} changes near A, {b} near B"));
+    }
+    Ok(wrong)
 }
 
 fn witness<'a>(stage: &'a mut Stage<'_>) -> Result<&'a mut Witness> {
@@ -434,5 +471,15 @@ mod tests {
         assert_eq!(kinds.len(), Fault::all(EXTRAS).len());
         let names: BTreeSet<String> = kinds.iter().map(|f| f.name()).collect();
         assert_eq!(names.len(), kinds.len());
+    }
+
+    #[test]
+    fn a_run_of_splits_has_nothing_else() {
+        for witness in [false, true] {
+            let (mut deck, mut rng) = (Deck::new(Extras { witness, split: true }), Rng::new(1));
+            let drawn: Vec<Fault> = (0..5).map(|_| deck.draw(&mut rng)).collect();
+            assert_eq!(drawn, [if witness { Fault::Deaf } else { Fault::Split }; 5]);
+            assert!(drawn.iter().all(|f| f.parts()));
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Ghost {
     /// # Errors
     /// It cannot be aimed.
     pub(crate) fn haunt(target: Host, held: bool) -> Result<Self> {
-        net::aim(target)?;
+        net::aim(Host::Ghost, target)?;
         let shared = Arc::new(Shared::default());
         let mut sessions = Vec::new();
         if held {

@@ -123,12 +123,14 @@ understudy-lab takeover [--rounds N] [--only CASE] [--json] [--keep DIR]
 understudy-lab steady [--json] [--keep DIR]
     PAIR against SOLO alone
 understudy-lab chaos [--rounds N] [--seed N] [--arbitration none|witness] [--split] [--verbose] [--keep DIR]
-    faults at random moments of the stream, books after each; then everything is counted
+    faults at random moments of the stream, books after each; then everything is counted.
+    --split plays nothing but splits, with clients on both sides
 understudy-lab resync [--mib N] [--seed N] [--keep DIR]
     a standby that was away too long gets a full copy under load, and again while both are killed
-understudy-lab stampede [--clients N] [--json] [--keep DIR]
+understudy-lab stampede [--clients N] [--within SECONDS] [--json] [--keep DIR]
     IMAP clients with passwords lose their node: when is the last one back, how many hashes did it cost
-All take --binary PATH (default: beside this program).";
+All take --binary PATH (default: beside this program); with a witness also --pairs N: that many in its
+file.";
 
 /// What the command line says.
 #[derive(Debug, Default)]
@@ -145,6 +147,8 @@ pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
     pub(crate) clients: Option<usize>,
     pub(crate) mib: Option<u32>,
+    pub(crate) pairs: Option<usize>,
+    pub(crate) within: Option<u32>,
     pub(crate) binary: PathBuf,
     pub(crate) keep: Option<PathBuf>,
 }
@@ -198,6 +202,8 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--clients" => options.clients = Some(value()?.parse().context("--clients")?),
             "--seed" => options.seed = Some(value()?.parse().context("--seed")?),
             "--mib" => options.mib = Some(value()?.parse().context("--mib")?),
+            "--pairs" => options.pairs = Some(value()?.parse().context("--pairs")?),
+            "--within" => options.within = Some(value()?.parse().context("--within")?),
             "--binary" => options.binary = value()?.into(),
             "--keep" => options.keep = Some(value()?.into()),
             _ => return fail(format!("unknown argument {argument}\n{USAGE}")),

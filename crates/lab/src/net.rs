@@ -1,7 +1,7 @@
 //! A small world of network namespaces, made by this process and gone with it.
 //!
 //! ```text
-//!        sender .20        client .10      witness .30      ghost .40
+//!        sender .20        client .10      witness .30      ghost .40, near-a .41, near-b .42
 //!            |                |                |               |
 //!   =========+=======+========+=======+========+===============+====  br-service 10.77.0.0/24  (floating .100)
 //!                    |                |
@@ -23,6 +23,8 @@ use std::process::{Command, Stdio};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+/// What is mended of a split first is there so long before the rest.
+const BETWEEN_NETWORKS: Duration = Duration::from_millis(300);
 /// How long a killed process may take to end.
 const END_MAX: Duration = Duration::from_secs(5);
 /// The floating address.
@@ -43,6 +45,10 @@ pub(crate) enum Host {
     Witness,
     /// Somebody who asks one appliance, whoever holds the address: see [`aim`].
     Ghost,
+    /// Desks that reach one appliance of a pair that is split: see [`aim`].
+    NearA,
+    /// The other side's.
+    NearB,
 }
 
 impl Host {
@@ -55,6 +61,8 @@ impl Host {
             Self::Sender => "sender",
             Self::Witness => "witness",
             Self::Ghost => "ghost",
+            Self::NearA => "near-a",
+            Self::NearB => "near-b",
         }
     }
 
@@ -76,6 +84,8 @@ impl Host {
             Self::Sender => 20,
             Self::Witness => 30,
             Self::Ghost => 40,
+            Self::NearA => 41,
+            Self::NearB => 42,
         }
     }
 
@@ -99,11 +109,22 @@ impl fmt::Display for Host {
             Self::Sender => "the sender",
             Self::Witness => "the witness",
             Self::Ghost => "the ghost",
+            Self::NearA => "the desk near A",
+            Self::NearB => "the desk near B",
         })
     }
 }
 
-const HOSTS: [Host; 6] = [Host::A, Host::B, Host::Client, Host::Sender, Host::Witness, Host::Ghost];
+const HOSTS: [Host; 8] = [
+    Host::A,
+    Host::B,
+    Host::Client,
+    Host::Sender,
+    Host::Witness,
+    Host::Ghost,
+    Host::NearA,
+    Host::NearB,
+];
 
 /// Leaves the machine's network for one of our own and builds the world in it. As an ordinary user
 /// this needs user namespaces; as root it needs nothing. Must run before any thread is started.
@@ -172,12 +193,16 @@ pub(crate) fn mend(host: Host, net: &str) -> Result<()> {
 /// Takes both plugs of a host out at once, as a power cut does.
 pub(crate) fn cut_off(host: Host) -> Result<()> {
     let (link, service) = (port(host, "link"), port(host, "service"));
-    let both = format!("link set dev {link} nomaster\nlink set dev {service} nomaster\n");
+    batch(&format!("link set dev {link} nomaster\nlink set dev {service} nomaster\n"))
+}
+
+/// Several commands of `ip` at once.
+fn batch(commands: &str) -> Result<()> {
     let mut command = Command::new("ip");
     command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn().context("ip")?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(both.as_bytes()).context("ip")?;
+        stdin.write_all(commands.as_bytes()).context("ip")?;
     }
     let status = child.wait().context("ip")?;
     if status.success() { Ok(()) } else { fail(format!("ip -batch: {status}")) }
@@ -199,19 +224,24 @@ pub(crate) fn plug_in(host: Host, net: &str) -> Result<()> {
     ip(&format!("link set dev {} up", port(host, net)))
 }
 
-/// Lets the two appliances hear everybody but each other, or mends that.
+/// Lets the two appliances hear everybody but each other, or mends that: the cross-link first, so that
+/// one steps down before its clients hear the other.
 pub(crate) fn split(apart: bool) -> Result<()> {
     let isolated = if apart { "on" } else { "off" };
-    for (host, net) in
-        [(Host::A, "link"), (Host::B, "link"), (Host::A, "service"), (Host::B, "service")]
-    {
-        ip(&format!("link set dev {} type bridge_slave isolated {isolated}", port(host, net)))?;
+    for net in ["link", "service"] {
+        let both = [Host::A, Host::B].map(|host| {
+            format!("link set dev {} type bridge_slave isolated {isolated}\n", port(host, net))
+        });
+        batch(&both.concat())?;
+        if !apart {
+            std::thread::sleep(BETWEEN_NETWORKS);
+        }
     }
     Ok(())
 }
 
-/// From now on the ghost's packets for the floating address go to that appliance, whoever holds it.
-pub(crate) fn aim(target: Host) -> Result<()> {
+/// From now on that host's packets for the floating address go to that appliance, whoever holds it.
+pub(crate) fn aim(from: Host, target: Host) -> Result<()> {
     let mut show = command(target, Path::new("ip"));
     let output = show.args(["-brief", "link", "show", "dev", "service"]).output().context("ip")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -219,7 +249,7 @@ pub(crate) fn aim(target: Host) -> Result<()> {
         return fail(format!("no hardware address in {text:?}"));
     };
     let neighbour = format!("neigh replace {FLOATING} lladdr {mac} nud permanent dev service");
-    ip_in(Host::Ghost, &neighbour)
+    ip_in(from, &neighbour)
 }
 
 /// The processes that live in a host, ours excepted. What ends meanwhile is left out.

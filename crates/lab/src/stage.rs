@@ -2,6 +2,7 @@
 
 use crate::appliance::{Pair, Setup, Status};
 use crate::clerk;
+use crate::clerk::sides::Sides;
 use crate::desk::{self, Desk, Seen};
 use crate::imap;
 use crate::mime::{self, PEOPLE};
@@ -40,6 +41,8 @@ pub(crate) struct Event {
 pub(crate) struct Stage<'a> {
     pub(crate) tale: &'a Timeline,
     pub(crate) pair: &'a mut Pair,
+    /// Who works on both sides of a split, where there are splits.
+    pub(crate) sides: Option<Sides>,
     stream: Stream,
     events: Vec<Event>,
     prober: Prober,
@@ -170,7 +173,8 @@ impl<'a> Stage<'a> {
             Tone::Plain,
             format!("{SENDERS} outside mail servers send to {FLOATING}; Ada reads by IMAP"),
         );
-        Ok(Self { tale, pair, stream, events: Vec::new(), prober, desk, watch })
+        let (events, sides) = (Vec::new(), None);
+        Ok(Self { tale, pair, sides, stream, events, prober, desk, watch })
     }
 
     /// Who is primary; waits a little for exactly one.

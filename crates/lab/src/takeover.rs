@@ -158,6 +158,9 @@ fn of_kinds(kinds: &[Kind], pair: &mut Pair, rounds: usize, tale: &Timeline) -> 
         measure_case(pair, &mut case, rounds, tale)?;
         cases.push(case);
     }
+    if let Some(witness) = &pair.witness {
+        tale.say(Tone::Plain, witness.memory()?);
+    }
     Ok(cases)
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Witness {
     dir: PathBuf,
     binary: PathBuf,
     child: Option<Child>,
+    /// Pairs in its file: ours, and others that never come.
+    pairs: usize,
 }
 
 impl Witness {
@@ -26,7 +28,8 @@ impl Witness {
     pub(crate) fn init(options: &Options, dir: &Path) -> Result<(Self, String)> {
         let dir = dir.join("witness");
         fs::create_dir(&dir).context(dir.display())?;
-        let witness = Self { dir, binary: options.binary.clone(), child: None };
+        let pairs = options.pairs.unwrap_or(1).max(1);
+        let witness = Self { dir, binary: options.binary.clone(), child: None, pairs };
         let mut command = net::command(Host::Witness, &witness.binary);
         command.args(["witness", "init", "--dir"]).arg(witness.dir.join("data"));
         let output =
@@ -57,7 +60,12 @@ impl Witness {
         };
         let pair = shown.get(at..).unwrap_or_default();
         let dir = self.dir.join("data");
-        let text = format!("listen = \"0.0.0.0:{PORT}\"\ndir = \"{}\"\n\n{pair}\n", dir.display());
+        let mut text =
+            format!("listen = \"0.0.0.0:{PORT}\"\ndir = \"{}\"\n\n{pair}\n", dir.display());
+        for other in 1..self.pairs {
+            let pins = format!("\"{other:064x}\", \"{:064x}\"", other.saturating_add(1 << 20));
+            text.push_str(&format!("\n[[pair]]\nid = \"{other:032x}\"\npins = [{pins}]\n"));
+        }
         fs::write(self.config(), text).context("the witness's configuration")
     }
 
@@ -91,6 +99,23 @@ impl Witness {
         Ok(())
     }
 
+    /// What it takes of memory, in words.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) fn memory(&self) -> Result<String> {
+        let Some(child) = self.child.as_ref() else { return fail("the witness does not run") };
+        let path = format!("/proc/{}/status", child.id());
+        let status = fs::read_to_string(&path).context(path)?;
+        let of =
+            |key| mib(&status, key).ok_or_else(|| LabError(format!("no {key} of the witness")));
+        let (now, most) = (of("VmRSS:")?, of("VmHWM:")?);
+        let pairs = self.pairs;
+        Ok(format!(
+            "memory of the witness, {pairs} pairs in its file: {now:.1} MiB, {most:.1} at most"
+        ))
+    }
+
     /// Fails when it has ended by itself.
     ///
     /// # Errors
@@ -113,5 +138,25 @@ impl Drop for Witness {
         if let Err(e) = self.kill() {
             crate::timeline::error(&format!("the witness may still run: {e}"));
         }
+    }
+}
+
+/// A line of proc_pid_status(5), which counts in KiB.
+fn mib(status: &str, key: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    let kib: u32 = line.split_whitespace().next()?.parse().ok()?;
+    Some(f64::from(kib) / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read() {
+        let status = "VmHWM:\t    5120 kB\nVmRSS:\t    4608 kB\n";
+        assert_eq!(mib(status, "VmRSS:"), Some(4.5));
+        assert_eq!(mib(status, "VmHWM:"), Some(5.0));
+        assert_eq!(mib(status, "VmSwap:"), None);
     }
 }

@@ -41,6 +41,8 @@ const WORD_HEARTBEATS: u32 = 4;
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
 const STALL_GRACE: Duration = Duration::from_millis(20);
+/// A path on which nothing was heard for so long was lost.
+const PATH_LOST: Duration = Duration::from_secs(1);
 /// Least time between two timeouts of the machine: a deadline in the past must not spin.
 const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
 /// How long a handover waits for those who have begun to connect: until they are greeted, at most a
@@ -751,8 +753,13 @@ impl Driver {
     }
 
     fn beacon(&mut self, heard: Heard) {
+        let now = clock::mono();
         if let Some(slot) = self.heard.get_mut(heard.path) {
-            *slot = Some(clock::mono());
+            let back = slot.is_none_or(|at| now.since(at) >= PATH_LOST);
+            *slot = Some(now);
+            if let Some(vrrp) = self.options.vrrp.as_ref().filter(|_| back) {
+                vrrp.reunite();
+            }
         }
         self.feed(Input::Beacon(heard.beacon));
     }

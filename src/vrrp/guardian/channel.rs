@@ -223,7 +223,7 @@ mod tests {
     fn descriptors_come_along_with_their_message() {
         let (one, other) = both();
         let mut buffer = Buffer::default();
-        let pipes: Vec<_> = (0..DESCRIPTORS_MAX).map(|_| std::io::pipe().unwrap()).collect();
+        let pipes: Vec<_> = (0..DESCRIPTORS_MAX).map(|_| io::pipe().unwrap()).collect();
         let writers: Vec<_> = pipes.iter().map(|(_, writer)| writer.as_fd()).collect();
         one.send(&Order::HoldNewcomers).unwrap();
         assert!(one.try_send_with(&Order::Pulse { until: Mono(7) }, &writers).unwrap());

@@ -75,6 +75,7 @@ struct Outgoing {
     /// The oldest go first where there are too many.
     claims: VecDeque<ClaimOrder>,
     tickles: VecDeque<Connection>,
+    reunion: bool,
     hold: bool,
     doors: VecDeque<Door>,
     stop: Option<u64>,
@@ -224,6 +225,10 @@ impl Guardian {
 
     pub(in crate::vrrp) fn hear_peer(&self, words: Vec<PeerGroup>) {
         self.order(|outgoing| outgoing.peer = Some(words));
+    }
+
+    pub(in crate::vrrp) fn reunite(&self) {
+        self.order(|outgoing| outgoing.reunion = true);
     }
 
     pub(in crate::vrrp) fn status(&self) -> Vec<GroupStatus> {
@@ -411,6 +416,7 @@ impl Outgoing {
             && self.pulse.is_none()
             && self.claims.is_empty()
             && self.tickles.is_empty()
+            && !self.reunion
             && !self.hold
             && self.doors.is_empty()
             && self.stop.is_none()
@@ -451,6 +457,9 @@ impl Outgoing {
             let chunk = self.tickles.len().min(TICKLE_CHUNK);
             return Some(Order::Tickle(self.tickles.drain(..chunk).collect()));
         }
+        if std::mem::take(&mut self.reunion) {
+            return Some(Order::Reunion);
+        }
         std::mem::take(&mut self.hold).then_some(Order::HoldNewcomers)
     }
 
@@ -468,6 +477,7 @@ impl Outgoing {
                     self.tickles.push_front(connection);
                 }
             }
+            Order::Reunion => self.reunion = true,
             Order::HoldNewcomers => self.hold = true,
             Order::Door { number, closed, .. } => {
                 self.doors.push_front(Door { number, closed, listeners });

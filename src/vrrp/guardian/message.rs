@@ -59,6 +59,8 @@ pub(super) enum Order {
     Goodbye(Goodbye),
     /// Connections to be woken once their addresses are here.
     Tickle(Vec<Connection>),
+    /// See [`crate::vrrp::Vrrp::reunite`].
+    Reunion,
     /// See [`crate::vrrp::Vrrp::hold_newcomers`].
     HoldNewcomers,
     /// Close or open the door of these many listeners, whose descriptors come along.

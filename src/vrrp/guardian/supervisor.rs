@@ -279,6 +279,7 @@ impl Supervisor {
                     goodbye.datagram.len() <= GOODBYE_LEN_MAX && goodbye.paths.len() <= PATHS_MAX;
                 self.goodbye = fits.then_some(goodbye);
             }
+            (Order::Reunion, Some(engine)) => engine.reunite(),
             (Order::HoldNewcomers, Some(engine)) => engine.hold_newcomers(),
             (Order::Door { number, closed, listeners }, _) => {
                 let done = if descriptors.len() == listeners {
@@ -302,6 +303,7 @@ impl Supervisor {
                 | Order::Claim(_)
                 | Order::Peer(_)
                 | Order::Tickle(_)
+                | Order::Reunion
                 | Order::HoldNewcomers,
                 None,
             ) => {}

@@ -402,8 +402,8 @@ struct Reign {
     since: Mono,
     /// When the pair's other appliance was first and last met as a Holder, too.
     met: Option<(Mono, Mono)>,
-    /// Its clients were called here once more after it went.
-    called: bool,
+    /// When clients were last called here once more, after the other one went.
+    called: Option<Mono>,
 }
 
 /// The conflict that was heard last.
@@ -763,14 +763,25 @@ impl Instance {
         true
     }
 
-    /// The peer that was met has gone: whoever asked meanwhile may have had its answer.
+    /// The peer was Active, too, and has gone: whoever asked meanwhile may have had its answer. It says
+    /// so even where nothing else of it was heard: after a split the pair's word may reach it first.
     fn call_clients(&mut self, source: IpAddr, now: Mono) {
-        let known = self.peer == Some(source);
-        if let Role::Active(reign) = &mut self.role
-            && known
-            && reign.met.take().is_some()
-            && !std::mem::replace(&mut reign.called, true)
-        {
+        if self.peer == Some(source) {
+            self.handle_reunion(now);
+        }
+    }
+
+    /// A way to the pair's other appliance is there again that was lost: who lives behind it may
+    /// remember that one as Active. Called at once and a second later, when the other one has surely
+    /// gone; not more often, for whoever forges adverts must not make us flood the link.
+    pub fn handle_reunion(&mut self, now: Mono) {
+        let Role::Active(reign) = &mut self.role else { return };
+        let later = now.after(GARP_REPEAT_MIN);
+        let again = reign.announce_again_at.map_or(later, |at| at.min(later));
+        reign.announce_again_at = Some(again);
+        if reign.called.is_none_or(|called| now.since(called) >= GARP_REPEAT_MIN) {
+            reign.met = None;
+            reign.called = Some(now);
             reign.announced = now;
             self.output(Output::Announce { times: GARP_BURST });
         }
@@ -888,7 +899,7 @@ impl Instance {
             announced: now,
             since: now,
             met: None,
-            called: false,
+            called: None,
         }));
         self.advertise(now);
         self.output(Output::Announce { times: GARP_BURST });

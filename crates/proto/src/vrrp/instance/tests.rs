@@ -953,6 +953,45 @@ fn the_later_reign_stays_whatever_its_address() {
     assert_eq!(announced(&early), 1, "whoever asked the old one is called");
 }
 
+/// A pair that is split again and again, and whose leader stays Active over all of it.
+#[test]
+fn clients_are_called_back_after_each_split() {
+    let mut one = holder(A, at(0));
+    one.set_peer(B);
+    let mut calls = Vec::new();
+    for split in [10_000, 20_000, 20_200, 30_000] {
+        one.handle_pulse(FOR_EVER, at(split));
+        one.handle_timeout(at(split));
+        drain(&mut one);
+        // The second time it has heard of us before it could say anything.
+        if split != 20_000 {
+            hear(&mut one, B, 200, at(split + 10));
+        }
+        calls.push(announced(&hear(&mut one, B, 0, at(split + 50))));
+        assert_eq!(one.state(), State::Active);
+    }
+    // Not twice within a second: whoever can forge its adverts must not make us flood the link.
+    assert_eq!(calls, [1, 1, 0, 1]);
+}
+
+/// The way is back before the other one has gone, and its farewell may get lost.
+#[test]
+fn clients_are_called_when_a_way_to_the_peer_is_back_and_a_second_later() {
+    let mut one = holder(A, at(0));
+    one.handle_pulse(FOR_EVER, at(10_000));
+    one.handle_timeout(at(10_000));
+    drain(&mut one);
+    one.handle_reunion(at(10_000));
+    assert_eq!(announced(&drain(&mut one)), 1);
+    one.handle_reunion(at(10_010));
+    one.handle_timeout(at(10_500));
+    assert_eq!(announced(&drain(&mut one)), 0);
+    one.handle_timeout(at(11_000));
+    assert_eq!(announced(&drain(&mut one)), 1);
+    one.handle_timeout(at(13_000));
+    assert_eq!(announced(&drain(&mut one)), 0);
+}
+
 /// Two that lead alone and meet again: no handover, so the higher address stays, a moment later.
 #[test]
 fn two_reigns_that_go_on_end_with_one() {

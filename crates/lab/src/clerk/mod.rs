@@ -9,6 +9,8 @@
 //! the whole run. Absent on purpose: modification sequences (RFC 7162), which the server does not
 //! show.
 
+pub(crate) mod sides;
+
 use crate::imap::{Change, Flag, Marked, Reader};
 use crate::mime::{self, Rng};
 use crate::net::{self, Host};
@@ -80,15 +82,20 @@ struct Entry {
     touched: u64,
 }
 
+/// Both mailboxes, by UID.
+type Shelves = [BTreeMap<u32, Entry>; 2];
+
 /// What both mailboxes must show.
 #[derive(Clone, Debug, Default)]
 struct Model {
-    shelves: [BTreeMap<u32, Entry>; 2],
+    shelves: Shelves,
     /// Whom each UID ever named.
     named: [BTreeMap<u32, u32>; 2],
     /// UIDs whose messages were moved away or expunged.
     gone: [BTreeSet<u32>; 2],
     validity: [Option<u32>; 2],
+    /// What was known before a split, on one side of it.
+    fork: Option<Shelves>,
     /// Changes begun so far.
     sequence: u64,
     /// The change whose answer is awaited, and those whose answer never came.
@@ -255,6 +262,9 @@ impl Model {
 
     /// A change that fits, on messages that are not in doubt.
     fn choose(&self, rng: &mut Rng, next_number: u32) -> Op {
+        if let Some(fork) = &self.fork {
+            return self.choose_apart(fork, rng, next_number);
+        }
         let shelf = usize::try_from(rng.below(2)).unwrap_or_default();
         let entries = self.shelf(shelf);
         let doubtful =
@@ -338,10 +348,27 @@ impl Door {
     }
 }
 
-#[derive(Default)]
 struct Shared {
+    /// What the names of their mailboxes begin with.
+    name: &'static str,
     stopping: AtomicBool,
     models: Vec<Mutex<Model>>,
+}
+
+impl Shared {
+    fn of(name: &'static str, models: Vec<Model>) -> Arc<Self> {
+        let models = models.into_iter().map(Mutex::new).collect();
+        Arc::new(Self { name, stopping: AtomicBool::new(false), models })
+    }
+
+    fn mailbox(&self, clerk: u32, shelf: Shelf) -> String {
+        format!("{}-{clerk}-{shelf}", self.name)
+    }
+
+    fn model(&self, clerk: u32) -> Result<&Mutex<Model>> {
+        let index = usize::try_from(clerk).unwrap_or_default();
+        self.models.get(index).map_or_else(|| fail("no such clerk"), Ok)
+    }
 }
 
 /// What the clerks did.
@@ -367,7 +394,8 @@ pub(crate) struct Clerks {
 impl Clerks {
     /// Nobody.
     pub(crate) fn none(door: &Door) -> Self {
-        Self { shared: Arc::default(), door: door.clone(), threads: Vec::new() }
+        let shared = Shared::of("shelf", Vec::new());
+        Self { shared, door: door.clone(), threads: Vec::new() }
     }
 
     /// Makes their mailboxes and lets them begin.
@@ -375,17 +403,8 @@ impl Clerks {
     /// # Errors
     /// The mailboxes cannot be made.
     pub(crate) fn start(door: &Door, seed: u64) -> Result<Self> {
-        let made = door.clone();
-        let make = net::thread(Host::Client, "clerk", move || {
-            let mut session = made.open()?;
-            for mailbox in (0..CLERKS).flat_map(|c| [0, 1].map(|s| mailbox(c, s))) {
-                session.create(&mailbox)?;
-            }
-            Ok(())
-        })?;
-        net::join(make)??;
-        let models = (0..CLERKS).map(|_| Mutex::default()).collect();
-        let shared = Arc::new(Shared { stopping: AtomicBool::new(false), models });
+        let shared = Shared::of("shelf", (0..CLERKS).map(|_| Model::default()).collect());
+        make(door, &shared, CLERKS)?;
         let mut clerks = Self { shared, door: door.clone(), threads: Vec::new() };
         for clerk in 0..CLERKS {
             let (shared, door) = (Arc::clone(&clerks.shared), door.clone());
@@ -455,13 +474,17 @@ impl Clerks {
     }
 }
 
-fn mailbox(clerk: u32, shelf: Shelf) -> String {
-    format!("shelf-{clerk}-{shelf}")
-}
-
-fn model(shared: &Shared, clerk: u32) -> Result<&Mutex<Model>> {
-    let index = usize::try_from(clerk).unwrap_or_default();
-    shared.models.get(index).map_or_else(|| fail("no such clerk"), Ok)
+/// Makes the mailboxes.
+fn make(door: &Door, shared: &Arc<Shared>, clerks: u32) -> Result<()> {
+    let (shared, door) = (Arc::clone(shared), door.clone());
+    let thread = net::thread(Host::Client, "clerk", move || {
+        let mut session = door.open()?;
+        for mailbox in (0..clerks).flat_map(|c| [0, 1].map(|s| shared.mailbox(c, s))) {
+            session.create(&mailbox)?;
+        }
+        Ok(())
+    })?;
+    net::join(thread)?
 }
 
 fn work(shared: &Shared, door: &Door, clerk: u32, seed: u64) {
@@ -480,7 +503,7 @@ fn day(shared: &Shared, door: &Door, clerk: u32, rng: &mut Rng, number: &mut u32
     let mut session = door.open()?;
     look(&mut session, shared, clerk)?;
     let mut selected: Option<Shelf> = None;
-    let model = model(shared, clerk)?;
+    let model = shared.model(clerk)?;
     while !shared.stopping.load(Relaxed) {
         let op = {
             let mut m = lock(model);
@@ -491,7 +514,7 @@ fn day(shared: &Shared, door: &Door, clerk: u32, rng: &mut Rng, number: &mut u32
         if matches!(op, Op::Append(..)) {
             *number = number.saturating_add(1);
         }
-        let made = perform(&mut session, &mut selected, clerk, op);
+        let made = perform(&mut session, &mut selected, |shelf| shared.mailbox(clerk, shelf), op);
         let mut m = lock(model);
         match made {
             Ok(Change::Made(uid)) => {
@@ -520,35 +543,47 @@ fn day(shared: &Shared, door: &Door, clerk: u32, rng: &mut Rng, number: &mut u32
 fn perform(
     session: &mut Reader,
     selected: &mut Option<Shelf>,
-    clerk: u32,
+    mailbox: impl Fn(Shelf) -> String,
     op: Op,
 ) -> Result<Change> {
     if let Some((shelf, _)) = op.subject()
         && *selected != Some(shelf)
     {
-        session.select(&mailbox(clerk, shelf))?;
+        session.select(&mailbox(shelf))?;
         *selected = Some(shelf);
     }
     match op {
-        Op::Append(shelf, number) => session.append(&mailbox(clerk, shelf), &mime::note(number)),
+        Op::Append(shelf, number) => session.append(&mailbox(shelf), &mime::note(number)),
         Op::Flag(_, uid, flag, add) => session.store(uid, flag, add),
-        Op::Copy(shelf, uid) => session.transfer(uid, &mailbox(clerk, 1 - shelf), false),
-        Op::Move(shelf, uid) => session.transfer(uid, &mailbox(clerk, 1 - shelf), true),
+        Op::Copy(shelf, uid) => session.transfer(uid, &mailbox(1 - shelf), false),
+        Op::Move(shelf, uid) => session.transfer(uid, &mailbox(1 - shelf), true),
         Op::Expunge(_, uid) => session.expunge(uid),
     }
 }
 
 /// Reads both mailboxes and holds them against the model. Nobody changes them meanwhile.
 fn look(session: &mut Reader, shared: &Shared, clerk: u32) -> Result<()> {
-    let model = model(shared, clerk)?;
-    let mut read = |shelf: Shelf| {
-        let validity = session.select(&mailbox(clerk, shelf))?;
-        lock(model).selected(shelf, validity);
-        session.marked()
-    };
-    let seen = [read(0)?, read(1)?];
-    lock(model).reconcile(&seen);
+    let (validities, seen) = read_both(session, shared, clerk)?;
+    let mut model = lock(shared.model(clerk)?);
+    for (shelf, validity) in validities.into_iter().enumerate() {
+        model.selected(shelf, validity);
+    }
+    model.reconcile(&seen);
     Ok(())
+}
+
+/// Both mailboxes and their UIDVALIDITY.
+fn read_both(
+    session: &mut Reader,
+    shared: &Shared,
+    clerk: u32,
+) -> Result<([u32; 2], [Vec<Marked>; 2])> {
+    let mut read = |shelf: Shelf| {
+        let validity = session.select(&shared.mailbox(clerk, shelf))?;
+        Ok((validity, session.marked()?))
+    };
+    let ((first, one), (second, two)) = (read(0)?, read(1)?);
+    Ok(([first, second], [one, two]))
 }
 
 /// The auditor: a session of its own that looks at one shelf after another.
@@ -569,9 +604,9 @@ fn audit(shared: &Shared, door: &Door) {
 }
 
 fn audit_once(shared: &Shared, session: &mut Reader, clerk: u32, shelf: Shelf) -> Result<()> {
-    let model = model(shared, clerk)?;
+    let model = shared.model(clerk)?;
     let before = lock(model).clone();
-    let validity = session.select(&mailbox(clerk, shelf))?;
+    let validity = session.select(&shared.mailbox(clerk, shelf))?;
     let seen = session.marked()?;
     let mut after = lock(model);
     after.audits += 1;
