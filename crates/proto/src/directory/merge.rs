@@ -14,7 +14,7 @@ use crate::id::{AccountId, Lsn, TenantId};
 use crate::mailbox::ACCOUNTS;
 use crate::merge::{Known, Merging};
 use crate::record::Kind;
-use crate::rule::{Apply, ApplyError, Merge, Planner, Side};
+use crate::rule::{Apply, ApplyError, Merge, Planner, Position, Side};
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,14 +163,20 @@ struct Plan {
 }
 
 impl Planner for Plan {
-    fn fold(&mut self, side: Side, at: Lsn, kind: Kind, change: &[u8]) -> Result<(), DecodeError> {
+    fn fold(
+        &mut self,
+        side: Side,
+        at: Position,
+        kind: Kind,
+        change: &[u8],
+    ) -> Result<(), DecodeError> {
         if kind != DirectoryRules.kind() {
             return Ok(());
         }
         let change = codec::decode("change of the directory", change)?;
         match side {
-            Side::Ours => self.ours.fold(at, change),
-            Side::Theirs => self.theirs.fold(at, change),
+            Side::Ours => self.ours.fold(at.lsn, change),
+            Side::Theirs => self.theirs.fold(at.lsn, change),
         }
         Ok(())
     }

@@ -210,7 +210,7 @@ pub fn original(
 pub fn records(
     keys: &dyn Keys,
     branch: BranchId,
-    mut show: impl FnMut(Lsn, Kind, &[u8]) -> Result<(), codec::DecodeError>,
+    mut show: impl FnMut(Position, Kind, &[u8]) -> Result<(), codec::DecodeError>,
 ) -> Result<(), RowError> {
     let (from, to) = prefix(b'r', branch).range();
     let mut whole = Vec::new();
@@ -218,7 +218,7 @@ pub fn records(
         let taken: Taken = codec::decode("record of a branch", value)?;
         whole.extend_from_slice(&taken.bytes);
         if taken.last {
-            show(taken.lsn, taken.kind, &whole)?;
+            show(Position { lsn: taken.lsn, epoch: taken.epoch }, taken.kind, &whole)?;
             whole.clear();
         }
         Ok(())
@@ -528,7 +528,7 @@ pub fn fold_theirs(
     keys: &dyn Keys,
     branch: BranchId,
 ) -> Result<(), RowError> {
-    records(keys, branch, |lsn, kind, change| planner.fold(Side::Theirs, lsn, kind, change))
+    records(keys, branch, |at, kind, change| planner.fold(Side::Theirs, at, kind, change))
 }
 
 /// What merging asks of a moment: nothing but the time.

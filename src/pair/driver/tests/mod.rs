@@ -86,7 +86,7 @@ struct Sets {
 }
 
 impl Planner for Sets {
-    fn fold(&mut self, side: Of, _: Lsn, kind: Kind, key: &[u8]) -> Result<(), DecodeError> {
+    fn fold(&mut self, side: Of, _: Position, kind: Kind, key: &[u8]) -> Result<(), DecodeError> {
         if kind == KIND {
             let set = if side == Of::Ours { &mut self.ours } else { &mut self.theirs };
             set.insert(key.to_vec());

@@ -5,10 +5,10 @@ use super::super::rows::{Role, Touched};
 use super::trace::{AccountTrace, BoxTrace, Content, Lineage, SideTrace, Spot, Trace};
 use super::{ACCOUNTS, MAILBOXES};
 use crate::codec::{self, DecodeError};
-use crate::id::{AccountId, EmailId, Lsn, MailboxId, ModSeq, Uid};
+use crate::id::{AccountId, EmailId, MailboxId, ModSeq, Uid};
 use crate::merge::Known;
 use crate::record::Kind;
-use crate::rule::{Apply, ApplyError, Planner, Side};
+use crate::rule::{Apply, ApplyError, Planner, Position, Side};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -81,14 +81,20 @@ impl Plan {
 }
 
 impl Planner for Plan {
-    fn fold(&mut self, side: Side, at: Lsn, kind: Kind, change: &[u8]) -> Result<(), DecodeError> {
+    fn fold(
+        &mut self,
+        side: Side,
+        at: Position,
+        kind: Kind,
+        change: &[u8],
+    ) -> Result<(), DecodeError> {
         if kind != MailboxRules.kind() {
             return Ok(());
         }
         let change: Change = codec::decode("change of mailboxes", change)?;
         match side {
-            Side::Ours => self.ours.fold(at, change),
-            Side::Theirs => self.theirs.fold(at, change),
+            Side::Ours => self.ours.fold(at.lsn, change),
+            Side::Theirs => self.theirs.fold(at.lsn, change),
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod addresses;
+mod calendar;
 mod kept;
 mod meanwhile;
 
@@ -35,6 +36,7 @@ fn kinds() -> Kinds {
         Box::new(DirectoryRules),
         Box::new(MailboxRules),
         Box::new(QueueRules),
+        Box::new(calendar::CalendarRules),
     ])
 }
 
@@ -109,6 +111,7 @@ impl Node {
             Kind::MAILBOX => Box::new(MailboxRules),
             Kind::QUEUE => Box::new(QueueRules),
             Kind::IMPORT => Box::new(ImportRules),
+            calendar::KIND => Box::new(calendar::CalendarRules),
             _ => Box::new(MergeRules(kinds())),
         }
     }
@@ -443,7 +446,8 @@ fn merge_by(
         let upto = progress(&node.keys, id).unwrap().unwrap().upto;
         let mut planner = kinds().planner(stage).unwrap();
         for (lsn, kind, bytes) in node.log.iter().filter(|(lsn, ..)| *lsn > fork && *lsn <= upto) {
-            planner.fold(Side::Ours, *lsn, *kind, bytes).unwrap();
+            let at = Position { lsn: *lsn, epoch: node.epoch };
+            planner.fold(Side::Ours, at, *kind, bytes).unwrap();
         }
         fold_theirs(planner.as_mut(), &node.keys, id).unwrap();
         let tasks: Arc<[Vec<u8>]> = planner.plan(&Known::new(&node.keys, id)).unwrap().into();
