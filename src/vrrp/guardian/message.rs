@@ -162,7 +162,7 @@ mod tests {
             Order::Claim(ClaimOrder { group: 3, claim: Some(true), number: 9 }),
             Order::Goodbye(Goodbye { datagram: vec![1; 100], paths: vec![(end, six)] }),
             Order::Tickle(vec![Connection { local: end, remote: six }]),
-            Order::HoldNewcomers { run: 7 },
+            Order::HoldNewcomers,
             Order::Stop { run: 7 },
         ] {
             assert_eq!(decode::<Order>(&encode(&order).unwrap()).unwrap(), order);
