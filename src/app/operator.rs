@@ -5,6 +5,7 @@ use super::{Rooms, address, failure, report};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::DirectoryError;
+use crate::net::Gate as _;
 use crate::ops::request::{
     AccountEntry, AddressEntry, AliasEntry, BranchEntry, Carried, CredentialEntry, DomainEntry,
     Export, Failure, Import, LostEntry, MadePassword, Operator, Outcome, QueueEntry, TenantEntry,
