@@ -324,7 +324,7 @@ impl Node {
     fn stat(&self, account: AccountId, uid: &str, attendee: &str) -> PartStat {
         let row = row(&self.keys, account, uid).unwrap().filter(|row| row.removed.is_none());
         let known = row.and_then(|row| row.object.attendees.get(attendee).cloned());
-        known.unwrap_or((UnixMs(0), "NEEDS-ACTION".into()))
+        known.unwrap_or_else(|| (UnixMs(0), "NEEDS-ACTION".into()))
     }
 
     /// What is there, by the account's address.
