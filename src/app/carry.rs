@@ -23,18 +23,19 @@ impl Jobs {
         directory: &Directory,
         tenant: Tenant,
         export: &Export,
-        from: Place,
+        place: impl Fn() -> Place + Send + 'static,
     ) -> Outcome<Carried> {
         let (progress, came) = self.begin()?;
         let directory = directory.clone();
         let (file, passphrase) = (export.file.clone(), export.passphrase.clone());
+        let before = place();
         drop(task::spawn("tenant-export", async move {
             let write = move || {
                 let disk = Arc::new(RealDisk);
                 directory.export_tenant(disk, &tenant, &file, &passphrase, &progress)
             };
             let said = match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(came)) => Ok(exported(came, from)),
+                Ok(Ok(came)) => Ok(exported(came, [before, place()])),
                 Ok(Err(e)) => Err(refused(&e)),
                 Err(e) => Err(failure("the export ended", &e)),
             };
@@ -95,7 +96,7 @@ impl Jobs {
     }
 }
 
-/// Where an export was asked for.
+/// What the appliance was when an export was asked for, or was through.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) role: Role,
@@ -104,8 +105,11 @@ pub(super) struct Place {
     pub(super) leads: bool,
 }
 
-fn exported(came: Exported, from: Place) -> String {
+/// The snapshot was taken between two `looks`: it is the primary's if both say so.
+fn exported(came: Exported, looks: [Place; 2]) -> String {
     let Exported { len, lsn } = came;
+    let [before, after] = looks;
+    let from = if before.leads { after } else { before };
     let role = match from.role {
         Role::Primary => "primary",
         Role::Standby => "standby",
@@ -147,7 +151,7 @@ mod tests {
     #[test]
     fn an_export_says_where_it_was_made_and_warns_elsewhere_than_on_the_primary() {
         let came = Exported { len: 1_234, lsn: Lsn(56) };
-        let said = |role, state, leads| exported(came, Place { role, state, leads });
+        let said = |role, state, leads| exported(came, [Place { role, state, leads }; 2]);
         let good = said(Role::Primary, State::Pair, true);
         assert_eq!(
             good,
@@ -162,6 +166,13 @@ mod tests {
             let said = said(role, state, false);
             assert!(said.contains(words) && said.contains("WARNING"), "{said}");
             assert!(said.contains("after record 56"), "{said}");
+        }
+        // A handover went before the snapshot, or behind it.
+        let primary = Place { role: Role::Primary, state: State::Pair, leads: true };
+        let standby = Place { role: Role::Standby, state: State::Pair, leads: false };
+        for looks in [[primary, standby], [standby, primary]] {
+            let said = exported(came, looks);
+            assert!(said.contains("was standby") && said.contains("WARNING"), "{said}");
         }
     }
 }

@@ -5,12 +5,13 @@ use super::{Rooms, address, failure, report};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::DirectoryError;
+use crate::net::Gate as _;
 use crate::ops::request::{
     AccountEntry, AddressEntry, AliasEntry, BranchEntry, Carried, CredentialEntry, DomainEntry,
     Export, Failure, Import, LostEntry, MadePassword, Operator, Outcome, QueueEntry, TenantEntry,
     Token,
 };
-use crate::ops::status::StatusReport;
+use crate::ops::status::{State, StatusReport};
 use crate::pair::formation;
 use crate::store::PrimaryLease;
 use crate::vrrp::Vrrp;
@@ -95,11 +96,16 @@ impl Operator for Desk {
 
     async fn tenant_export(&self, export: &Export) -> Outcome<Carried> {
         let tenant = self.0.directory.find_tenant(&export.tenant).map_err(refused)?;
-        let pair = self.0.pair.status().borrow().clone();
-        let lease = self.0.pair.lease();
-        let leads = lease.is_some_and(|lease| lease.fresh(clock::mono()));
-        let (role, state) = (report::role(pair.pair.role), report::state(&pair));
-        self.1.export(&self.0.directory, tenant, export, Place { role, state, leads })
+        let (status, lease) = (self.0.pair.status(), self.0.pair.gate());
+        let place = move || {
+            let status = status.borrow().clone();
+            let fresh = lease.current().is_some_and(|lease| lease.fresh(clock::mono()));
+            // What the other branch acknowledged is not here before it is merged.
+            let whole = status.pair.branch.is_none();
+            let (role, state) = (report::role(status.pair.role), report::state(&status));
+            Place { role, state, leads: fresh && whole && state != State::Branched }
+        };
+        self.1.export(&self.0.directory, tenant, export, place)
     }
 
     async fn tenant_import(&self, import: &Import) -> Outcome<Carried> {

@@ -114,7 +114,8 @@ pub enum Side {
 /// tasks and carries these out one by one over the leader's rows.
 ///
 /// Kinds are merged in the order in which they are registered; each may rest on what those before it
-/// have noted with [`Merging::map`](crate::merge::Merging::map).
+/// have noted with [`Merging::map`](crate::merge::Merging::map). A new kind is registered last: the
+/// cursor of a merge that a release before it began counts stages over all kinds.
 pub trait Merge: Apply {
     /// The uploads that a change links: they are shipped before it.
     fn bodies(&self, _change: &[u8]) -> Result<Vec<UploadId>, DecodeError> {
@@ -135,8 +136,14 @@ pub trait Merge: Apply {
 
 /// Folds both sides' changes and says what is to be done.
 pub trait Planner: Send {
-    /// Takes in a change of any kind, in each side's order.
-    fn fold(&mut self, side: Side, at: Lsn, kind: Kind, change: &[u8]) -> Result<(), DecodeError>;
+    /// Takes in a change of any kind, in each side's order; `at` is its position in that side's log.
+    fn fold(
+        &mut self,
+        side: Side,
+        at: Position,
+        kind: Kind,
+        change: &[u8],
+    ) -> Result<(), DecodeError>;
 
     /// The tasks, in order. The same for the same folded changes and the same maps.
     fn plan(self: Box<Self>, known: &Known<'_>) -> Result<Vec<Vec<u8>>, ApplyError>;

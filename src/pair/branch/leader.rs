@@ -13,7 +13,7 @@ use understudy_proto::merge::{
     self, Begin, BranchId, Finish, Kinds, Known, Progress, Stage, Step, Take, Taken,
 };
 use understudy_proto::record::{Header, Kind};
-use understudy_proto::rule::Side as Of;
+use understudy_proto::rule::{Position, Side as Of};
 
 /// Bytes of changes that one [`Take`] holds at most, before its last piece.
 const TAKE_BYTES: usize = 96 * 1024;
@@ -362,7 +362,8 @@ fn plan(
         if let Plain::Change(change) = plain
             && bad.is_none()
         {
-            bad = planner.fold(Of::Ours, header.lsn, header.kind, &change).err();
+            let at = Position { lsn: header.lsn, epoch: header.epoch };
+            bad = planner.fold(Of::Ours, at, header.kind, &change).err();
         }
         Ok::<(), StoreError>(())
     })?;

@@ -1,4 +1,5 @@
-//! What is kept for merges goes when no merge can need it: what was expunged, once both nodes hold
+//! A reign that may have a rival leaves its gaps in UIDs at once, in every mailbox; and what is kept
+//! for merges goes when no merge can need it: what was expunged, once both nodes hold
 //! all; a branch's originals, 30 days after its merge.
 //!
 //! Those days are counted while somebody runs: a clock that is set right does not make them pass.
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use understudy_proto::directory;
 use understudy_proto::id::{Epoch, TenantId};
-use understudy_proto::mailbox::{self, ForgetGraves, UIDS_PER_CHANGE_MAX};
+use understudy_proto::mailbox::{self, ForgetGraves, LeaveGaps, UIDS_PER_CHANGE_MAX};
 use understudy_proto::merge::ForgetBranch;
 use understudy_proto::pair::{Role, State};
 
@@ -20,6 +21,8 @@ use understudy_proto::pair::{Role, State};
 const EVERY: Duration = Duration::from_secs(60);
 /// So many rounds later the time that has passed is counted.
 const COUNT_EVERY: u32 = 60;
+/// Accounts of one change that leaves gaps.
+const GAP_ACCOUNTS: usize = 100;
 /// How long a merged branch's records are kept.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -28,13 +31,30 @@ pub(in crate::pair) async fn upkeep(
     store: Store,
     (disk, data_dir): (Arc<dyn Disk>, PathBuf),
     status: watch::Receiver<PairStatus>,
-    lease: watch::Receiver<Option<PrimaryLease>>,
+    mut lease: watch::Receiver<Option<PrimaryLease>>,
 ) {
     let mut rounds = 0_u32;
+    // The fork for which gaps were left.
+    let mut gaps = Epoch(0);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Not in the rows yet: only the primary counts there.
     let mut uncounted = Duration::ZERO;
     loop {
-        tokio::time::sleep(EVERY).await;
+        let ticked = tokio::select! {
+            _ = ticks.tick() => true,
+            changed = lease.changed() => if changed.is_ok() { false } else { return },
+        };
+        let (fork, leads) = (store.log().fork(), lease.borrow_and_update().clone());
+        if let Some(lease) = leads.filter(|lease| lease.valid() && fork > gaps) {
+            match leave_gaps(&store, &lease).await {
+                Ok(()) => gaps = fork,
+                Err(e) => log::debug!(err = e; "the gaps in UIDs are left later"),
+            }
+        }
+        if !ticked {
+            continue;
+        }
         rounds = rounds.saturating_add(1);
         if rounds >= COUNT_EVERY {
             let seen = EVERY.saturating_mul(rounds);
@@ -49,6 +69,33 @@ pub(in crate::pair) async fn upkeep(
             log::debug!(err = e; "what was kept for merges stays for now");
         }
     }
+}
+
+/// Whoever comes from the rival, before anything of its branch is known here, finds UIDNEXT above all
+/// that they know.
+pub(in crate::pair) async fn leave_gaps(store: &Store, lease: &PrimaryLease) -> Result<(), String> {
+    let said = |e: &dyn std::fmt::Display| e.to_string();
+    let tenants = {
+        let view = store.read(TenantId::SYSTEM).map_err(|e| said(&e))?;
+        directory::tenants(&view).map_err(|e| said(&e))?
+    };
+    for tenant in tenants {
+        let accounts = {
+            let view = store.read(tenant.id).map_err(|e| said(&e))?;
+            directory::accounts(&view).map_err(|e| said(&e))?
+        };
+        let open: Vec<_> = accounts.into_iter().filter(|a| !a.closed).map(|a| a.id).collect();
+        for some in open.chunks(GAP_ACCOUNTS) {
+            loop {
+                let leave = LeaveGaps { accounts: some.to_vec() };
+                let written = store.write(lease, tenant.id, leave).await.map_err(|e| said(&e))?;
+                if !written.answer {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn forget_folders(disk: Arc<dyn Disk>, dir: PathBuf, seen: Duration) {

@@ -165,6 +165,7 @@ mod tests {
             Order::Goodbye(Goodbye { datagram: vec![1; 100], paths: vec![(end, six)] }),
             Order::Tickle(vec![Connection { local: end, remote: six }]),
             Order::HoldNewcomers,
+            Order::Reunion,
             Order::Door { number: 5, closed: true, listeners: 3 },
             Order::Stop { run: 7 },
         ] {

@@ -9,7 +9,7 @@ use crate::codec::{self, DecodeError};
 use crate::id::{Lsn, UploadId};
 use crate::merge::{Known, Merging, key_body};
 use crate::record::Kind;
-use crate::rule::{ApplyError, Merge, Planner, Side};
+use crate::rule::{ApplyError, Merge, Planner, Position, Side};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -61,14 +61,20 @@ impl Plan {
 }
 
 impl Planner for Plan {
-    fn fold(&mut self, side: Side, at: Lsn, kind: Kind, change: &[u8]) -> Result<(), DecodeError> {
+    fn fold(
+        &mut self,
+        side: Side,
+        at: Position,
+        kind: Kind,
+        change: &[u8],
+    ) -> Result<(), DecodeError> {
         if kind != Kind::IMPORT {
             return Ok(());
         }
         let import: Import = codec::decode("a step of an import", change)?;
         match side {
             Side::Ours => self.ours.extend((import.step == Step::Finish).then_some(import.file)),
-            Side::Theirs => self.take(at, &import),
+            Side::Theirs => self.take(at.lsn, &import),
         }
         Ok(())
     }

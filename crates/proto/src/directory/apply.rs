@@ -9,6 +9,7 @@ use crate::codec;
 use crate::id::{AccountId, TenantId};
 use crate::keys::KeysMut;
 use crate::mailbox;
+use crate::merge;
 use crate::record::Kind;
 use crate::rule::{Apply, ApplyError, Position};
 use crate::time::UnixMs;
@@ -65,13 +66,12 @@ impl Apply for DirectoryRules {
         Kind::DIRECTORY
     }
 
-    fn apply(
-        &self,
-        keys: &mut dyn KeysMut,
-        _at: Position,
-        change: &[u8],
-    ) -> Result<(), ApplyError> {
-        match codec::decode("change of the directory", change)? {
+    fn apply(&self, keys: &mut dyn KeysMut, at: Position, change: &[u8]) -> Result<(), ApplyError> {
+        let change = codec::decode("change of the directory", change)?;
+        if let Some((object, when)) = object(&change) {
+            merge::changed(keys, at, &object, when)?;
+        }
+        match change {
             Change::CreateTenant(tenant) => {
                 keys.put(KEY_LAST_TENANT, &codec::encode(&tenant.id))?;
                 keys.put(&key_tenant(tenant.id), &codec::encode(&tenant))?;
@@ -106,6 +106,19 @@ impl Apply for DirectoryRules {
         }
         Ok(())
     }
+}
+
+/// The row of which both sides may have a version, and when this change made its own.
+fn object(change: &Change) -> Option<(Vec<u8>, UnixMs)> {
+    Some(match change {
+        Change::SetDomainAt { domain, when, .. } => (key_domain(domain), *when),
+        Change::SetAliasAt { address, when, .. } => (key_address(address), *when),
+        Change::SetCredential { account, credential } => {
+            (key_credential(*account, credential.id), credential.created)
+        }
+        Change::RevokeCredential { account, id } => (key_credential(*account, *id), UnixMs(0)),
+        _ => return None,
+    })
 }
 
 fn create_account(keys: &mut dyn KeysMut, account: &Account) -> Result<(), ApplyError> {

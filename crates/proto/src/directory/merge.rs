@@ -7,14 +7,16 @@
 //! it was done there; account ids of the branch are compared with ours after translation only.
 
 use super::apply::{Change, DirectoryRules};
-use super::rows::{self, Account, Credential, PASSWORD, Tenant};
+use super::rows::{
+    self, Account, Credential, PASSWORD, Tenant, key_address, key_credential, key_domain,
+};
 use super::{CreateTenant, split_address};
 use crate::codec::{self, DecodeError};
 use crate::id::{AccountId, Lsn, TenantId};
 use crate::mailbox::ACCOUNTS;
 use crate::merge::{Known, Merging};
 use crate::record::Kind;
-use crate::rule::{Apply, ApplyError, Merge, Planner, Side};
+use crate::rule::{Apply, ApplyError, Merge, Planner, Position, Side};
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +27,10 @@ pub const TENANTS: u8 = b't';
 const LATER: &str = "set on both sides: the later one";
 const ADDED: &str = "removed on one side, set on the other: set";
 const ACCOUNT: &str = "an account and an alias of one name: the account";
+const CLOSED: &str = "a closing always wins";
+const REVOKED: &str = "a revocation always wins";
+/// Most aliases of one task: each comes to three rows.
+const ALIASES_MAX: usize = 200;
 /// Most numbers that are tried behind an address or a name.
 const SUFFIXES_MAX: u32 = 10_000;
 
@@ -118,7 +124,7 @@ enum Task {
         theirs: Last<TenantId>,
         ours: Option<Last<TenantId>>,
     },
-    /// `over`: the branch closed it, and gave its address to another account.
+    /// `over`: the branch closed it. Whoever has its address is somebody else.
     Account {
         at: Lsn,
         account: Account,
@@ -149,10 +155,15 @@ enum Task {
         theirs: Last<AccountId>,
         ours: Option<Last<AccountId>>,
     },
-    /// `ours`: the aliases and credentials that it got here since the fork.
+    /// Some of the aliases that an account got here since the fork, before it is closed.
+    Gone {
+        account: AccountId,
+        aliases: Vec<String>,
+    },
+    /// `credentials`: those that it got here since the fork.
     Close {
         account: AccountId,
-        ours: (Vec<String>, Vec<u32>),
+        credentials: Vec<u32>,
     },
 }
 
@@ -163,14 +174,20 @@ struct Plan {
 }
 
 impl Planner for Plan {
-    fn fold(&mut self, side: Side, at: Lsn, kind: Kind, change: &[u8]) -> Result<(), DecodeError> {
+    fn fold(
+        &mut self,
+        side: Side,
+        at: Position,
+        kind: Kind,
+        change: &[u8],
+    ) -> Result<(), DecodeError> {
         if kind != DirectoryRules.kind() {
             return Ok(());
         }
         let change = codec::decode("change of the directory", change)?;
         match side {
-            Side::Ours => self.ours.fold(at, change),
-            Side::Theirs => self.theirs.fold(at, change),
+            Side::Ours => self.ours.fold(at.lsn, change),
+            Side::Theirs => self.theirs.fold(at.lsn, change),
         }
         Ok(())
     }
@@ -200,19 +217,15 @@ impl Planner for Plan {
 
 /// Addresses are given again: what made room on the branch makes room here first.
 fn plan_accounts(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
-    // Both sides give the same numbers: one that came on the branch is the one of its address here.
-    let here = came_here(ours);
-    let close = |account: &AccountId| {
-        let here = match theirs.accounts.get(account) {
-            Some((_, new)) => here.get(new.address.as_str()).copied(),
-            None => Some(*account),
-        };
-        let ours = here.map(|here| ours.came_to(here)).unwrap_or_default();
-        Task::Close { account: *account, ours }
-    };
-    tasks.extend(theirs.closed.iter().filter(|id| !theirs.accounts.contains_key(id)).map(close));
-    let created: BTreeSet<&str> =
-        theirs.accounts.values().map(|(_, account)| account.address.as_str()).collect();
+    for &account in theirs.closed.iter().filter(|id| !theirs.accounts.contains_key(id)) {
+        let (aliases, credentials) = ours.came_to(account);
+        for some in aliases.chunks(ALIASES_MAX) {
+            tasks.push(Task::Gone { account, aliases: some.to_vec() });
+        }
+        tasks.push(Task::Close { account, credentials });
+    }
+    let open = theirs.accounts.iter().filter(|(id, _)| !theirs.closed.contains(id));
+    let created: BTreeSet<&str> = open.map(|(_, (_, new))| new.address.as_str()).collect();
     for (address, (at, last)) in &theirs.aliases {
         if last.1.is_none() || created.contains(address.as_str()) {
             let ours = ours.aliases.get(address).map(|(_, last)| *last);
@@ -226,10 +239,11 @@ fn plan_accounts(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
         last.insert(account.address.as_str(), *id);
     }
     for (id, (at, account)) in &theirs.accounts {
-        let over = last.get(account.address.as_str()) != Some(id);
+        let over = theirs.closed.contains(id) || last.get(account.address.as_str()) != Some(id);
         tasks.push(Task::Account { at: *at, account: account.clone(), highest, over });
         if theirs.closed.contains(id) {
-            tasks.push(close(id));
+            // It is kept apart: our side gave it nothing.
+            tasks.push(Task::Close { account: *id, credentials: Vec::new() });
         }
     }
 }
@@ -240,28 +254,30 @@ fn came_here(ours: &Trace) -> BTreeMap<&str, AccountId> {
 }
 
 fn plan_credentials(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
+    // Both sides give the same numbers: one that came on the branch is the one of its address here.
+    let came = came_here(ours);
+    let here = |account: AccountId| match theirs.accounts.get(&account) {
+        Some((_, new)) => came.get(new.address.as_str()).copied(),
+        None => Some(account),
+    };
     // Before new ones: numbers are given again.
     for &(account, id) in &theirs.revoked {
         // A password that was set anew after it was revoked counts.
         let last = theirs.credentials.get(&(account, id)).is_none_or(|(_, c)| c.is_none());
         let now = if id == PASSWORD { last } else { !ours.made.contains(&(account, id)) };
         if now {
-            let set = ours.credentials.get(&(account, id)).is_some_and(|(_, c)| c.is_some());
+            let set = here(account).and_then(|here| ours.credentials.get(&(here, id)));
+            let set = set.is_some_and(|(_, c)| c.is_some());
             tasks.push(Task::Revoke { account, id, ours: set });
         }
     }
-    let came = came_here(ours);
     for (&(account, id), (at, credential)) in &theirs.credentials {
         let (at, Some(credential)) = (*at, credential.clone()) else { continue };
         if id != PASSWORD {
             tasks.push(Task::Credential { at, account, credential });
             continue;
         }
-        let here = match theirs.accounts.get(&account) {
-            Some((_, new)) => came.get(new.address.as_str()).copied(),
-            None => Some(account),
-        };
-        let other = here.and_then(|here| ours.credentials.get(&(here, PASSWORD)));
+        let other = here(account).and_then(|here| ours.credentials.get(&(here, PASSWORD)));
         let other = other.map(|(_, c)| c.is_some());
         let (revoked, ours) = (other == Some(false), other == Some(true));
         tasks.push(Task::Password { at, account, credential, ours, revoked });
@@ -292,7 +308,11 @@ impl Merge for DirectoryRules {
             Task::Alias { at, address, theirs, ours } => {
                 merge_alias(on, at, address, (theirs, ours))
             }
-            Task::Close { account, ours } => close(on, account, &ours),
+            Task::Gone { account, aliases } => {
+                let account = here(on, account)?;
+                aliases.into_iter().try_for_each(|address| lose_alias(on, account, address))
+            }
+            Task::Close { account, credentials } => close(on, account, &credentials),
         }
     }
 }
@@ -370,6 +390,7 @@ fn merge_domain(
     if now == owner {
         return Ok(());
     }
+    let ours = on.changed(&key_domain(&domain))?.map(|when| (when, now)).or(ours);
     let what = format!("domain {domain}");
     let name = |on: &Merging<'_>, id| -> Result<String, ApplyError> {
         Ok(rows::tenant(on.keys(), id)?.map_or_else(String::new, |t| t.name))
@@ -482,7 +503,7 @@ fn add_credential(
     let account = here(on, account)?;
     if !is_open(on, account)? {
         let what = format!("account {account}: credential");
-        on.note(what, "a closing always wins", credential.label, at);
+        on.note(what, CLOSED, credential.label, at);
         return Ok(());
     }
     let held = rows::credentials(on.keys(), account)?;
@@ -502,13 +523,14 @@ fn set_password(
     let came = on.known().mapped(ACCOUNTS, &account.0.to_be_bytes())?.is_some();
     let account = here(on, account)?;
     let what = format!("account {account}: password");
-    if revoked || !is_open(on, account)? {
-        on.note(what, "a revocation always wins", "a new password".into(), at);
-        return Ok(());
-    }
     let held = rows::credentials(on.keys(), account)?;
     let now = held.into_iter().find(|c| c.id == PASSWORD);
-    if let Some(now) = now.filter(|_| ours_too || came) {
+    let changed = on.changed(&key_credential(account, PASSWORD))?.is_some();
+    if revoked || (changed && now.is_none()) || !is_open(on, account)? {
+        on.note(what, REVOKED, "a new password".into(), at);
+        return Ok(());
+    }
+    if let Some(now) = now.filter(|_| ours_too || came || changed) {
         let order = |c: &Credential| (c.created, codec::encode(&c.secret));
         let lost = "the earlier one".to_owned();
         if order(&now) >= order(&credential) {
@@ -525,8 +547,8 @@ fn revoke(on: &mut Merging<'_>, account: AccountId, id: u32, ours: bool) -> Resu
     let account = here(on, account)?;
     let held = rows::credentials(on.keys(), account)?.into_iter().find(|c| c.id == id);
     let Some(credential) = held else { return Ok(()) };
-    if ours {
-        lose_credential(on, account, credential, "a revocation always wins");
+    if ours || on.changed(&key_credential(account, id))?.is_some() {
+        lose_credential(on, account, credential, REVOKED);
     }
     make(on, &Change::RevokeCredential { account, id })
 }
@@ -536,28 +558,33 @@ fn lose_credential(on: &mut Merging<'_>, account: AccountId, credential: Credent
     on.note_ours(what, rule, lost, undo(&Change::SetCredential { account, credential }));
 }
 
+/// An account that the branch closed loses an alias that it got here.
+fn lose_alias(on: &mut Merging<'_>, account: AccountId, address: String) -> Result<(), ApplyError> {
+    let row = rows::address(on.keys(), &address)?;
+    if row.is_none_or(|row| !row.alias || row.account != account) {
+        return Ok(());
+    }
+    let lost = say(on, account)?;
+    let kept = Change::SetAlias { address: address.clone(), account: Some(account) };
+    on.note_ours(format!("alias {address}"), CLOSED, lost, undo(&kept));
+    make(on, &Change::SetAlias { address, account: None })
+}
+
 /// The branch closed an account: what it got here since goes, too.
-fn close(
-    on: &mut Merging<'_>,
-    account: AccountId,
-    ours: &(Vec<String>, Vec<u32>),
-) -> Result<(), ApplyError> {
+fn close(on: &mut Merging<'_>, account: AccountId, ours: &[u32]) -> Result<(), ApplyError> {
     let account = here(on, account)?;
     if !is_open(on, account)? {
         return Ok(());
     }
-    let rule = "a closing always wins";
-    for address in &ours.0 {
-        let row = rows::address(on.keys(), address)?;
-        if row.is_some_and(|row| row.alias && row.account == account) {
-            let lost = say(on, account)?;
-            let kept = Change::SetAlias { address: address.clone(), account: Some(account) };
-            on.note_ours(format!("alias {address}"), rule, lost, undo(&kept));
+    for (address, owner) in rows::aliases(on.keys())? {
+        if owner == account && on.changed(&key_address(&address))?.is_some() {
+            lose_alias(on, account, address)?;
         }
     }
     for credential in rows::credentials(on.keys(), account)? {
-        if ours.1.contains(&credential.id) {
-            lose_credential(on, account, credential, rule);
+        let changed = on.changed(&key_credential(account, credential.id))?.is_some();
+        if changed || ours.contains(&credential.id) {
+            lose_credential(on, account, credential, CLOSED);
         }
     }
     make(on, &Change::CloseAccount(account))
@@ -570,6 +597,8 @@ fn merge_alias(
     ((when, theirs), ours): (Last<AccountId>, Option<Last<AccountId>>),
 ) -> Result<(), ApplyError> {
     let now = rows::address(on.keys(), &address)?;
+    let alias = now.filter(|row| row.alias).map(|row| row.account);
+    let ours = on.changed(&key_address(&address))?.map(|when| (when, alias)).or(ours);
     let what = format!("alias {address}");
     let Some(theirs) = theirs else {
         return match (now.filter(|row| row.alias), ours) {
@@ -592,7 +621,7 @@ fn merge_alias(
         return Ok(());
     }
     if !is_open(on, account)? {
-        on.note(what, "a closing always wins", said, at);
+        on.note(what, CLOSED, said, at);
         return Ok(());
     }
     match (now, ours) {

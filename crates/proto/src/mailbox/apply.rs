@@ -138,6 +138,10 @@ pub(super) enum Change {
         account: AccountId,
         next: Vec<(MailboxId, Uid)>,
     },
+    /// UIDNEXT leaves the gap of a reign that may have a rival, before a message does.
+    Gap {
+        next: Vec<(AccountId, MailboxId, Uid)>,
+    },
 }
 
 /// See [`Change::Place`].
@@ -251,6 +255,15 @@ impl Apply for MailboxRules {
                 }
                 for (account, mailbox) in mailboxes {
                     keys.delete(&key_mailbox_grave(account, mailbox))?;
+                }
+                Ok(())
+            }
+            Change::Gap { next } => {
+                for (account, id, next) in next {
+                    let mut row = mailbox(keys, account, id)?;
+                    row.uid_next = row.uid_next.max(next);
+                    put_mailbox(keys, account, &row)?;
+                    keys.put(&key_jump(account, id), &codec::encode(&at.epoch))?;
                 }
                 Ok(())
             }

@@ -554,6 +554,41 @@ fn next_uid(
     Ok(next)
 }
 
+/// In a reign that may have a rival: UIDNEXT goes over the gap before a message does. Whoever comes
+/// from the rival then finds it above all that they know, and what they do not find as expunged
+/// (RFC 9051 2.3.1.1), before anything of the rival's is known here. Nothing where it is done.
+#[derive(Clone, Debug)]
+pub struct LeaveGaps {
+    /// Accounts whose mailboxes are looked through.
+    pub accounts: Vec<AccountId>,
+}
+
+impl Command for LeaveGaps {
+    const KIND: Kind = Kind::MAILBOX;
+    /// Whether there may be more to do.
+    type Answer = bool;
+    type Refusal = MailboxRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<bool> {
+        let mut next = Vec::new();
+        'all: for &account in &self.accounts {
+            for row in rows::mailboxes(keys, account)? {
+                if next.len() >= UIDS_PER_CHANGE_MAX {
+                    break 'all;
+                }
+                if moment.fork > rows::jumped(keys, account, row.id)? {
+                    next.push((account, row.id, next_uid(keys, account, &row, moment)?));
+                }
+            }
+        }
+        let more = next.len() >= UIDS_PER_CHANGE_MAX;
+        if next.is_empty() {
+            return Ok(Decision { change: None, answer: more });
+        }
+        Ok(decided(&Change::Gap { next }, more))
+    }
+}
+
 /// What expunging and deleting kept for a merge goes: no other branch can need it. Name only what
 /// is committed on every node that counts, from [`rows::graves`]; what is gone is passed over.
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ mod tests;
 
 pub use apply::MailboxRules;
 pub use commands::{
-    Append, Copy, CreateMailbox, DeleteMailbox, Deliver, Expunge, FlagsOp, ForgetGraves,
+    Append, Copy, CreateMailbox, DeleteMailbox, Deliver, Expunge, FlagsOp, ForgetGraves, LeaveGaps,
     MailboxRefusal, Recipient, RenameMailbox, SetFlags, Subscribe,
 };
 pub(crate) use merge::{ACCOUNTS, delivered, enqueue_shipped};

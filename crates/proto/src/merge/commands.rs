@@ -231,7 +231,7 @@ impl Command for ForgetBranch {
             let most = if seen == 0 { FORGET_ROWS_MAX } else { gone.len().saturating_add(1) };
             let before = gone.len();
             // The count goes last: it says that the others may.
-            for sub in *b"rumnok" {
+            for sub in *b"crumnok" {
                 let (from, to) = prefix(sub, branch).range();
                 keys.scan(&from, &to, &mut |key, _| {
                     if gone.len() >= most {

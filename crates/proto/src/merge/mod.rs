@@ -12,6 +12,7 @@
 //! | `B` `m` branch table id | what an id of the branch became |
 //! | `B` `n` branch number | [`Note`]: what lost, by which rule |
 //! | `B` `o` branch number | what lost, where no record of the branch has it: [`original`] |
+//! | `B` `c` branch object | when clients of ours changed it last, if since the merge's first stage |
 //! | `B` `k` branch | for how long all that was kept since its merge, in ms |
 //!
 //! Invariants: a branch's record is durable here before any of it is merged; a task and the cursor
@@ -151,6 +152,30 @@ fn key_original(branch: BranchId, note: u32) -> Vec<u8> {
     prefix(b'o', branch).u32(note).done()
 }
 
+fn key_changed(branch: BranchId, object: &[u8]) -> Vec<u8> {
+    prefix(b'c', branch).bytes(object).done()
+}
+
+/// A kind says that a client changed `object`, the key of one of its rows, while branches are merged:
+/// what came after a stage began is not in its plan. `at`: where that change stands; what a merge
+/// makes itself stands nowhere ([`Merging::change`]) and is no client's.
+pub(crate) fn changed(
+    keys: &mut dyn KeysMut,
+    at: Position,
+    object: &[u8],
+    when: UnixMs,
+) -> Result<(), RowError> {
+    if at.lsn == Lsn(0) {
+        return Ok(());
+    }
+    for (branch, progress) in branches(keys)? {
+        if progress.stage > 0 && progress.finished.is_none() {
+            keys.put(&key_changed(branch, object), &codec::encode(&when))?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether a change of [`Kind::BRANCH`] merged something: the other side's, so none can merge it back.
 pub fn is_step(change: &[u8]) -> Result<bool, codec::DecodeError> {
     Ok(matches!(codec::decode("change of a merge", change)?, Change::Step { .. }))
@@ -210,7 +235,7 @@ pub fn original(
 pub fn records(
     keys: &dyn Keys,
     branch: BranchId,
-    mut show: impl FnMut(Lsn, Kind, &[u8]) -> Result<(), codec::DecodeError>,
+    mut show: impl FnMut(Position, Kind, &[u8]) -> Result<(), codec::DecodeError>,
 ) -> Result<(), RowError> {
     let (from, to) = prefix(b'r', branch).range();
     let mut whole = Vec::new();
@@ -218,7 +243,7 @@ pub fn records(
         let taken: Taken = codec::decode("record of a branch", value)?;
         whole.extend_from_slice(&taken.bytes);
         if taken.last {
-            show(taken.lsn, taken.kind, &whole)?;
+            show(Position { lsn: taken.lsn, epoch: taken.epoch }, taken.kind, &whole)?;
             whole.clear();
         }
         Ok(())
@@ -315,7 +340,14 @@ impl<'a> Merging<'a> {
         Known::new(&self.rows, self.branch)
     }
 
-    /// Makes a change of `rule`'s kind.
+    /// When clients of ours changed the row `object` last, if since the merge's first stage and if
+    /// its kind says so ([`changed`]).
+    pub(crate) fn changed(&self, object: &[u8]) -> Result<Option<UnixMs>, RowError> {
+        let row = self.rows.get(&key_changed(self.branch, object))?;
+        Ok(row.map(|row| codec::decode("time of a change", &row)).transpose()?)
+    }
+
+    /// Makes a change of `rule`'s kind. It stands at no position of its own: it is nobody's own.
     pub fn change(&mut self, rule: &dyn Apply, change: Vec<u8>) -> Result<(), ApplyError> {
         let at = Position { lsn: Lsn(0), epoch: Epoch(0) };
         rule.apply(&mut self.rows, at, &change)?;
@@ -452,7 +484,7 @@ impl Apply for MergeRules {
                         Made::Change(kind, change) => {
                             let rule = self.0.get(kind);
                             let rule = rule.ok_or(ApplyError::Missing("a kind that is merged"))?;
-                            rule.apply(keys, at, &change)?;
+                            rule.apply(keys, Position { lsn: Lsn(0), ..at }, &change)?;
                         }
                         Made::Row(key, value) => keys.put(&key, &value)?,
                         Made::Note { object, rule, lost, original } => {
@@ -528,7 +560,7 @@ pub fn fold_theirs(
     keys: &dyn Keys,
     branch: BranchId,
 ) -> Result<(), RowError> {
-    records(keys, branch, |lsn, kind, change| planner.fold(Side::Theirs, lsn, kind, change))
+    records(keys, branch, |at, kind, change| planner.fold(Side::Theirs, at, kind, change))
 }
 
 /// What merging asks of a moment: nothing but the time.

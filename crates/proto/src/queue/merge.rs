@@ -2,11 +2,11 @@
 
 use super::{Item, NewItem, QueueRules, Settle, item, next_id};
 use crate::codec::{self, DecodeError};
-use crate::id::{AccountId, Lsn, QueueId};
+use crate::id::{AccountId, QueueId};
 use crate::mailbox::{ACCOUNTS, MailboxRules, delivered, enqueue_shipped};
 use crate::merge::{Known, Merging, key_body};
 use crate::record::Kind;
-use crate::rule::{ApplyError, Merge, Planner, Side};
+use crate::rule::{ApplyError, Merge, Planner, Position, Side};
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +64,13 @@ struct Plan {
 }
 
 impl Planner for Plan {
-    fn fold(&mut self, side: Side, _at: Lsn, kind: Kind, change: &[u8]) -> Result<(), DecodeError> {
+    fn fold(
+        &mut self,
+        side: Side,
+        _at: Position,
+        kind: Kind,
+        change: &[u8],
+    ) -> Result<(), DecodeError> {
         match side {
             Side::Ours => self.ours.fold(kind, change),
             Side::Theirs => self.theirs.fold(kind, change),

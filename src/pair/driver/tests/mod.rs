@@ -88,7 +88,7 @@ struct Sets {
 }
 
 impl Planner for Sets {
-    fn fold(&mut self, side: Of, _: Lsn, kind: Kind, key: &[u8]) -> Result<(), DecodeError> {
+    fn fold(&mut self, side: Of, _: Position, kind: Kind, key: &[u8]) -> Result<(), DecodeError> {
         if kind == KIND {
             let set = if side == Of::Ours { &mut self.ours } else { &mut self.theirs };
             set.insert(key.to_vec());
@@ -886,6 +886,18 @@ async fn both_went_on_alone_and_everything_is_kept() {
     b.serving().await;
     let fork = b.store.log().fork();
     assert!(fork > Epoch(0), "another may go on, too");
+    // Before any mail comes: whoever comes from the other side finds UIDNEXT above all that they know.
+    soon(async {
+        loop {
+            let view = b.store.read(ACME).unwrap();
+            let inbox = mailbox::mailbox(&view, ADA, INBOX).unwrap().unwrap();
+            if inbox.uid_next == Uid(3 + mailbox::UID_JUMP) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
     // It is known after a restart; and the later reign is the one that leads when they meet.
     b.kill().await;
     let b = one.boot();

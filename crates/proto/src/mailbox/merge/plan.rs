@@ -5,10 +5,10 @@ use super::super::rows::{Role, Touched};
 use super::trace::{AccountTrace, BoxTrace, Content, Lineage, SideTrace, Spot, Trace};
 use super::{ACCOUNTS, MAILBOXES};
 use crate::codec::{self, DecodeError};
-use crate::id::{AccountId, EmailId, Lsn, MailboxId, ModSeq, Uid};
+use crate::id::{AccountId, EmailId, MailboxId, ModSeq, Uid};
 use crate::merge::Known;
 use crate::record::Kind;
-use crate::rule::{Apply, ApplyError, Planner, Side};
+use crate::rule::{Apply, ApplyError, Planner, Position, Side};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,11 +43,20 @@ pub(super) enum Task {
     /// A message that the branch has and we have not.
     Arrive { account: AccountId, trace: Box<Trace>, source: Option<Option<Trace>> },
     /// A message that both know and the branch did something to.
-    Meet { account: AccountId, base: Spot, theirs: Box<Trace>, ours: Option<Box<Trace>> },
+    /// `upto`: an entry of ours with a higher modseq was changed after the stage began.
+    Meet {
+        account: AccountId,
+        base: Spot,
+        theirs: Box<Trace>,
+        ours: Option<Box<Trace>>,
+        upto: ModSeq,
+    },
     /// Our own message whose UID a client of the branch would not expect (ids are ours).
     Again { account: AccountId, spot: Spot },
     /// What we changed is told to clients of the branch (ids are ours).
     Touch { account: AccountId, touched: Touched },
+    /// All messages of the branch are in their places: UIDNEXT goes above what it had.
+    Next { account: AccountId, mailboxes: Vec<MailboxId> },
     /// The branch deleted a mailbox that both know.
     Delete { account: AccountId, mailbox: MailboxId },
 }
@@ -81,14 +90,20 @@ impl Plan {
 }
 
 impl Planner for Plan {
-    fn fold(&mut self, side: Side, at: Lsn, kind: Kind, change: &[u8]) -> Result<(), DecodeError> {
+    fn fold(
+        &mut self,
+        side: Side,
+        at: Position,
+        kind: Kind,
+        change: &[u8],
+    ) -> Result<(), DecodeError> {
         if kind != MailboxRules.kind() {
             return Ok(());
         }
         let change: Change = codec::decode("change of mailboxes", change)?;
         match side {
-            Side::Ours => self.ours.fold(at, change),
-            Side::Theirs => self.theirs.fold(at, change),
+            Side::Ours => self.ours.fold(at.lsn, change),
+            Side::Theirs => self.theirs.fold(at.lsn, change),
         }
         Ok(())
     }
@@ -106,13 +121,18 @@ impl Planner for Plan {
             messages(&mut tasks, *id, theirs, ours);
             again(&mut tasks, known, (*id, ours_id), theirs, ours)?;
             told(&mut tasks, ours_id, ours);
+            let given = theirs.boxes.iter().filter(|(_, row)| row.next.is_some());
+            let given: Vec<MailboxId> = given.map(|(mailbox, _)| *mailbox).collect();
+            for some in given.chunks(TOUCH_MAX) {
+                tasks.push(Task::Next { account: *id, mailboxes: some.to_vec() });
+            }
             for (mailbox, row) in &theirs.boxes {
                 if row.deleted && !theirs.is_new(*mailbox) {
                     tasks.push(Task::Delete { account: *id, mailbox: *mailbox });
                 }
             }
             // Names last: a mailbox that goes takes no name from another.
-            mailboxes(&mut tasks, *id, theirs, ours);
+            mailboxes(&mut tasks, known, (*id, theirs), ours)?;
             for (mailbox, row) in &theirs.boxes {
                 if let Some(name) = row.name.clone().filter(|_| theirs.is_new(*mailbox)) {
                     tasks.push(Task::Name { account: *id, mailbox: *mailbox, name });
@@ -180,12 +200,14 @@ fn new_boxes(ours: &AccountTrace) -> Vec<MailboxId> {
 
 fn mailboxes(
     tasks: &mut Vec<Task>,
-    account: AccountId,
-    theirs: &AccountTrace,
+    known: &Known<'_>,
+    (account, theirs): (AccountId, &AccountTrace),
     ours: &AccountTrace,
-) {
+) -> Result<(), ApplyError> {
     for (&mailbox, row) in &theirs.boxes {
-        let other = ours.boxes.get(&mailbox).filter(|_| !theirs.is_new(mailbox));
+        // Created on both sides under one name: one mailbox, of which each side said something.
+        let here = MailboxId(known.number(MAILBOXES, &key_in(account, mailbox), mailbox.0)?);
+        let other = ours.boxes.get(&here).filter(|_| ours.is_new(here) == theirs.is_new(mailbox));
         if let Some(name) = row.name.clone().filter(|_| !theirs.is_new(mailbox)) {
             let ours_name = other.and_then(|o| o.name.clone());
             let ours_new = new_boxes(ours);
@@ -201,9 +223,12 @@ fn mailboxes(
             tasks.push(Task::Subscribe { account, mailbox, subscribed, beaten });
         }
     }
+    Ok(())
 }
 
 fn messages(tasks: &mut Vec<Task>, account: AccountId, theirs: &AccountTrace, ours: &AccountTrace) {
+    // The first stage raised ours above the branch's, which is above all that both knew.
+    let upto = theirs.modseq.max(ours.modseq);
     // In order of the branch's places, so that what gets new UIDs keeps its order.
     let mut all: Vec<(&Lineage, &Trace)> = theirs.messages.iter().collect();
     // What is new first: what it is copied from may move. The rest gets its UIDs behind that.
@@ -214,11 +239,11 @@ fn messages(tasks: &mut Vec<Task>, account: AccountId, theirs: &AccountTrace, ou
         match (lineage, other) {
             (Lineage::Base(mailbox, uid), _) => {
                 let base = (*mailbox, *uid);
-                tasks.push(Task::Meet { account, base, theirs, ours: ours_box });
+                tasks.push(Task::Meet { account, base, theirs, ours: ours_box, upto });
             }
             (Lineage::Sent(..), Some(found)) => {
                 let base = found.last;
-                tasks.push(Task::Meet { account, base, theirs, ours: ours_box });
+                tasks.push(Task::Meet { account, base, theirs, ours: ours_box, upto });
             }
             _ if trace.place.is_none() => {}
             _ => {

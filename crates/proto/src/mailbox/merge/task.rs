@@ -65,9 +65,9 @@ pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyErr
             };
             arrive(on, it, *trace, source)
         }
-        Task::Meet { account, base, theirs, ours } => {
+        Task::Meet { account, base, theirs, ours, upto } => {
             let Some(it) = It::find(on, account)? else { return Ok(()) };
-            meet(on, it, base, &theirs, ours.as_deref())
+            meet(on, it, (base, upto), &theirs, ours.as_deref())
         }
         Task::Again { account, spot } => {
             let it = It { theirs: account, ours: account };
@@ -80,6 +80,22 @@ pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyErr
         Task::Touch { account, touched } => {
             let modseq = next_modseq(on, account)?;
             make(on, &Change::Touch { account, modseq, touched: vec![touched] })
+        }
+        Task::Next { account, mailboxes } => {
+            let Some(it) = It::find(on, account)? else { return Ok(()) };
+            let (account, mut next) = (it.ours, Vec::new());
+            for mailbox in mailboxes {
+                let id = it.mailbox(on, mailbox)?;
+                if let Some(row) = rows::mailbox(on.keys(), account, id)? {
+                    let above = rows::next_uid(on.keys(), account, &row)?;
+                    next.extend((above > row.uid_next).then_some((id, above)));
+                }
+            }
+            if next.is_empty() {
+                return Ok(());
+            }
+            let AccountState { modseq, email, mailbox } = state(on, account)?;
+            make(on, &Change::Raise { account, modseq, email, mailbox, next })
         }
         Task::Delete { account, mailbox } => {
             let Some(it) = It::find(on, account)? else { return Ok(()) };
@@ -152,7 +168,12 @@ impl It {
     /// this step does, they see at once.
     fn uid(self, on: &Merging<'_>, theirs: Spot, ours: MailboxId) -> Result<Uid, ApplyError> {
         let next = next_uid(on, self.ours, ours)?;
-        let seen = rows::mailbox(on.before(), self.ours, ours)?.map_or(Uid(1), |row| row.uid_next);
+        let before = match rows::mailbox(on.before(), self.ours, ours)? {
+            // What clients saw of one that they deleted and that comes back, they saw.
+            None => rows::mailbox_grave(on.before(), self.ours, ours)?,
+            found => found,
+        };
+        let seen = before.map_or(Uid(1), |row| row.uid_next);
         let same = self.mailbox(on, theirs.0)? == ours;
         let free = rows::entry(on.keys(), self.ours, ours, theirs.1)?.is_none();
         Ok(if same && theirs.1 >= seen && theirs.1 < next && free { theirs.1 } else { next })
@@ -423,7 +444,7 @@ fn shipped(
 fn meet(
     on: &mut Merging<'_>,
     it: It,
-    base: Spot,
+    (base, upto): (Spot, ModSeq),
     theirs: &Trace,
     ours: Option<&Trace>,
 ) -> Result<(), ApplyError> {
@@ -437,7 +458,14 @@ fn meet(
         }
         return left(on, it, place);
     };
-    let (our_move, our_touch) = (our_move || moved, moved || ours.is_some_and(|t| t.touched));
+    // Changed after the stage began, and not only marked as deleted, as far as can be told.
+    let meanwhile = match source {
+        Source::Entry(mailbox, uid) => rows::entry(on.keys(), it.ours, mailbox, uid)?
+            .is_some_and(|entry| entry.modseq > upto && !entry.flags.has(Flags::DELETED)),
+        _ => false,
+    };
+    let our_touch = moved || meanwhile || ours.is_some_and(|t| t.touched);
+    let our_move = our_move || moved;
     let mut flags = theirs.ops.on(&now, our_ops);
     match (&source, theirs.place) {
         (Source::Entry(mailbox, uid), None) if !our_touch => {

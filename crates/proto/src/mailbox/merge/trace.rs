@@ -232,6 +232,13 @@ impl SideTrace {
                 let account = self.account(account, ModSeq(0));
                 account.boxes.entry(mailbox).or_default().subscribed = Some(subscribed);
             }
+            // Clients saw that UIDNEXT.
+            Change::Gap { next } => {
+                for (account, id, next) in next {
+                    let row = self.account(account, ModSeq(0)).boxes.entry(id).or_default();
+                    row.next = row.next.max(Some(next));
+                }
+            }
             // What a merge did is not this side's own: it never stands outside a merge's step.
             _ => {}
         }

@@ -1,7 +1,6 @@
 //! Addresses, domains and passwords that change hands on one side or both.
 
 use super::*;
-use crate::directory::CloseAccount;
 
 const CAROL: &str = "carol@example.org";
 
@@ -282,4 +281,49 @@ fn passwords_of_one_person_under_two_numbers_are_compared() {
         let merged = merge(&a, &b, fork, None);
         assert_eq!(opens(&merged, CAROL), None, "a revocation always wins");
     }
+}
+
+#[test]
+fn an_account_that_came_and_went_on_one_side_leaves_the_other_sides_alone() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    let carol = create(&mut a, CAROL);
+    password(&mut a, carol, "carol's");
+    alias(&mut a, "rob@example.org", BOB);
+    for address in [CAROL, "rob@example.org"] {
+        let gone = create(&mut b, address);
+        b.deliver(gone, 7, false, false);
+        close(&mut b, gone);
+    }
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let merged = merge(a, b, fork, None);
+        assert_eq!(opens(&merged, CAROL).as_deref(), Some("carol's"));
+        assert_eq!(owner(&merged, "rob@example.org"), Some((BOB, true)));
+        assert!(hashes(&merged).contains_key(&a.clone().body(7).hash), "the closed one's mail");
+    }
+    // It went for an alias: of two aliases the later.
+    alias(&mut b, "rob@example.org", ADA);
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let merged = merge(a, b, fork, None);
+        assert_eq!(owner(&merged, "rob@example.org"), Some((ADA, true)));
+    }
+    assert!(
+        !lost(&merge(&a, &b, fork, None), &b, fork).iter().any(|rule| rule.contains("removed"))
+    );
+}
+
+#[test]
+fn a_revoked_password_of_an_account_of_both_sides_is_kept() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    create(&mut a, "dave@example.org");
+    let (ours, theirs) = (create(&mut a, CAROL), create(&mut b, CAROL));
+    assert_ne!(ours, theirs);
+    password(&mut a, ours, "leader's");
+    password(&mut b, theirs, "branch's");
+    b.run(&RevokeCredential { account: theirs, id: 0 }).unwrap();
+    let merged = merge(&a, &b, fork, None);
+    assert_eq!(opens(&merged, CAROL), None);
+    let id = BranchId { fork, epoch: b.epoch };
+    let all = notes(&merged.keys, id).unwrap();
+    let n = all.iter().position(|n| n.rule == "a revocation always wins").expect("noted");
+    assert!(original(&merged.keys, id, u32::try_from(n).unwrap()).unwrap().is_some());
 }

@@ -1,7 +1,6 @@
 //! What of a merge is kept, and for how long.
 
 use super::*;
-use crate::directory::CloseAccount;
 use std::time::Duration;
 
 const KEPT: Duration = Duration::from_secs(30 * 86_400);

@@ -4,23 +4,24 @@
 use super::*;
 use crate::carry::{self, Import, ImportRules};
 use crate::directory::{
-    self, AddAlias, AddAppPassword, AddDomain, CreateAccount, CreateTenant, DirectoryRules,
-    RemoveAlias, RemoveDomain, RevokeCredential, Secret, SetPassword,
+    self, AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
+    DirectoryRules, RemoveAlias, RemoveDomain, RevokeCredential, Secret, SetPassword,
 };
 use crate::id::{AccountId, MailboxId, TenantId, Uid};
 use crate::keys::{BodyAddress, BodyPart, BodyRef, MemKeys};
 use crate::mailbox::{
     self, Append, Copy, CreateMailbox, DeleteMailbox, Deliver, Entry, Expunge, Flags, FlagsOp,
-    INBOX, MailboxRules, Recipient, RenameMailbox, SetFlags, Subscribe,
+    INBOX, LeaveGaps, MailboxRules, Recipient, RenameMailbox, SetFlags, Subscribe,
 };
 use crate::message::Summary;
 use crate::queue::{self, NewItem, QueueRules, Settle};
 use crate::record::PAYLOAD_LEN_MAX;
-use crate::rule::{Command, DecideError};
+use crate::rule::{Command, DecideError, ENTRIES_PER_CHANGE_MAX};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod addresses;
+mod calendar;
 mod kept;
 mod meanwhile;
 
@@ -35,6 +36,7 @@ fn kinds() -> Kinds {
         Box::new(DirectoryRules),
         Box::new(MailboxRules),
         Box::new(QueueRules),
+        Box::new(calendar::CalendarRules),
     ])
 }
 
@@ -109,6 +111,7 @@ impl Node {
             Kind::MAILBOX => Box::new(MailboxRules),
             Kind::QUEUE => Box::new(QueueRules),
             Kind::IMPORT => Box::new(ImportRules),
+            calendar::KIND => Box::new(calendar::CalendarRules),
             _ => Box::new(MergeRules(kinds())),
         }
     }
@@ -125,6 +128,11 @@ impl Node {
             assert!(change.len() <= PAYLOAD_LEN_MAX - 1_024, "it does not fit into a record");
             let lsn = self.last().next();
             let at = Position { lsn, epoch: self.epoch };
+            if change.len() > 4_096 {
+                let mut rows = Overlay::new(&self.keys);
+                Self::rule(C::KIND).apply(&mut rows, at, &change).unwrap();
+                assert!(rows.len() <= ENTRIES_PER_CHANGE_MAX, "{} rows in one change", rows.len());
+            }
             Self::rule(C::KIND).apply(&mut self.keys, at, &change).unwrap();
             self.log.push((lsn, C::KIND, change));
             self.look();
@@ -154,6 +162,14 @@ impl Node {
                 self.next.insert((account, row.id), row.uid_next);
             }
         }
+    }
+
+    fn leave_gaps(&mut self) {
+        let accounts = vec![ADA, BOB];
+        assert!(!self.run(&LeaveGaps { accounts: accounts.clone() }).unwrap());
+        let last = self.last();
+        self.run(&LeaveGaps { accounts }).unwrap();
+        assert_eq!(self.last(), last, "once is enough");
     }
 
     fn messages(&self, account: AccountId) -> Vec<(mailbox::Mailbox, Entry, [u8; 32])> {
@@ -221,6 +237,8 @@ enum Do {
     Domain(u8),
     Settle(u8, bool),
     Account,
+    Close(u8),
+    New(u8),
 }
 
 fn does() -> impl Strategy<Value = Vec<Do>> {
@@ -243,6 +261,8 @@ fn does() -> impl Strategy<Value = Vec<Do>> {
         1 => (0u8..3).prop_map(Do::Domain),
         2 => (0u8..3, any::<bool>()).prop_map(|(i, x)| Do::Settle(i, x)),
         1 => Just(Do::Account),
+        1 => (0u8..2).prop_map(Do::Close),
+        1 => (0u8..3).prop_map(Do::New),
     ];
     prop::collection::vec(one, 0..14)
 }
@@ -382,6 +402,23 @@ impl Node {
                     self.deliver(id, salt, false, false);
                 }
             }
+            Do::Close(n) => {
+                let address = ["new@example.org", "alias@example.org"][usize::from(n)];
+                let found = directory::address(&self.keys, address).unwrap();
+                if let Some(row) = found.filter(|row| !row.alias) {
+                    self.run(&CloseAccount { account: row.account }).unwrap();
+                }
+            }
+            // A mailbox that both sides may make: it is made, subscribed, unsubscribed.
+            Do::New(n) => {
+                let name = "Both".to_owned();
+                let _twice = self.run(&CreateMailbox { account: ADA, name, role: None });
+                let all = mailbox::mailboxes(&self.keys, ADA).unwrap();
+                let Some(row) = all.iter().find(|m| m.name == "Both") else { return };
+                for subscribed in [true, false].into_iter().take(usize::from(n)) {
+                    self.run(&Subscribe { account: ADA, mailbox: row.id, subscribed }).unwrap();
+                }
+            }
             _ => {}
         }
     }
@@ -443,7 +480,8 @@ fn merge_by(
         let upto = progress(&node.keys, id).unwrap().unwrap().upto;
         let mut planner = kinds().planner(stage).unwrap();
         for (lsn, kind, bytes) in node.log.iter().filter(|(lsn, ..)| *lsn > fork && *lsn <= upto) {
-            planner.fold(Side::Ours, *lsn, *kind, bytes).unwrap();
+            let at = Position { lsn: *lsn, epoch: node.epoch };
+            planner.fold(Side::Ours, at, *kind, bytes).unwrap();
         }
         fold_theirs(planner.as_mut(), &node.keys, id).unwrap();
         let tasks: Arc<[Vec<u8>]> = planner.plan(&Known::new(&node.keys, id)).unwrap().into();
@@ -494,7 +532,11 @@ fn content(node: &Node) -> Content {
     let keys = &node.keys;
     let (mut messages, mut subscribed) = (BTreeMap::new(), BTreeSet::new());
     let (mut credentials, mut addresses) = (BTreeSet::new(), BTreeSet::new());
-    for account in directory::accounts(keys).unwrap() {
+    for mut account in directory::accounts(keys).unwrap() {
+        if account.closed {
+            // It may have lost its address to one that is open.
+            account.address = format!("closed {} {:?}", account.name, account.created);
+        }
         for row in mailbox::mailboxes(keys, account.id).unwrap() {
             messages.insert((account.address.clone(), row.name.clone()), Vec::<Message>::new());
             if row.subscribed {
@@ -587,6 +629,7 @@ fn check_uids(side: &Node, merged: &Node) -> Result<(), TestCaseError> {
                 );
                 prop_assert!(*uid < row.uid_next);
             }
+            prop_assert!(row.uid_next >= known.uid_next, "UIDNEXT went down");
             // Whoever follows the changes ends where whoever reads afresh does.
             let touched = mailbox::touched_since(&merged.keys, account, row.id, modseq).unwrap();
             let mut followed: BTreeMap<Uid, (Flags, [u8; 32])> = before
@@ -632,15 +675,32 @@ fn hashes(node: &Node) -> BTreeMap<[u8; 32], usize> {
     all
 }
 
-fn check(left: &[Do], right: &[Do]) -> Result<(), TestCaseError> {
+/// `gaps`: the promoted one came to leave them before its clients did anything.
+fn check(left: &[Do], right: &[Do], gaps: bool) -> Result<(), TestCaseError> {
     let base = Node::new();
     let fork = base.last();
     // The old primary goes on; the promoted one leaves gaps.
     let (mut a, mut b) = (base.clone(), base.clone());
     (a.epoch, b.epoch, b.fork) = (Epoch(4), Epoch(3), Epoch(3));
     b.now += 500;
+    if gaps {
+        b.leave_gaps();
+    }
     left.iter().for_each(|d| a.act(d, 1_001));
     right.iter().for_each(|d| b.act(d, 1_002));
+    // Before anything is merged clients of the old primary's find nothing below what they know.
+    if gaps {
+        for account in [ADA, BOB] {
+            for row in mailbox::mailboxes(&b.keys, account).unwrap() {
+                let known = mailbox::mailbox(&a.keys, account, row.id).unwrap();
+                let Some(known) = known.filter(|known| known.id <= box_of(3)) else { continue };
+                prop_assert!(row.uid_next >= known.uid_next, "UIDNEXT went down");
+                let entries = mailbox::entries_range(&b.keys, account, row.id, ALL).unwrap();
+                let old = |uid: Uid| base.seen.contains_key(&(account, row.id, uid));
+                prop_assert!(entries.iter().all(|e| old(e.uid) || e.uid >= known.uid_next));
+            }
+        }
+    }
     for (spot, hash) in &a.seen {
         prop_assert!(b.seen.get(spot).is_none_or(|h| h == hash), "{spot:?} names two messages");
     }
@@ -683,8 +743,10 @@ fn is_shared(hash: [u8; 32]) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
-    fn both_ways_of_merging_agree_and_lose_nothing(left in does(), right in does()) {
-        check(&left, &right)?;
+    fn both_ways_of_merging_agree_and_lose_nothing(
+        left in does(), right in does(), gaps in any::<bool>(),
+    ) {
+        check(&left, &right, gaps)?;
     }
 }
 
@@ -706,6 +768,20 @@ proptest! {
         check_uids(&b, &merged)?;
         let all = hashes(&merged);
         prop_assert!((5_001..=n).all(|n| all.keys().any(|hash| hash[..4] == n.to_be_bytes())));
+    }
+}
+
+#[test]
+fn a_mailbox_of_both_sides_is_subscribed_whoever_leads() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    a.act(&Do::New(1), 1_001);
+    b.act(&Do::New(2), 1_002);
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let merged = merge(a, b, fork, None);
+        let all = mailbox::mailboxes(&merged.keys, ADA).unwrap();
+        assert!(all.iter().any(|m| m.name == "Both" && m.subscribed));
+        let all = notes(&merged.keys, BranchId { fork, epoch: b.epoch }).unwrap();
+        assert!(all.iter().any(|note| note.lost == "its unsubscription"));
     }
 }
 

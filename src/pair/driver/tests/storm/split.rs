@@ -212,8 +212,8 @@ impl Merge for Forgetful {
 struct Fewer(Sets);
 
 impl Planner for Fewer {
-    fn fold(&mut self, side: Of, lsn: Lsn, kind: Kind, key: &[u8]) -> Result<(), DecodeError> {
-        self.0.fold(side, lsn, kind, key)
+    fn fold(&mut self, side: Of, at: Position, kind: Kind, key: &[u8]) -> Result<(), DecodeError> {
+        self.0.fold(side, at, kind, key)
     }
 
     fn plan(self: Box<Self>, known: &Known<'_>) -> Result<Vec<Vec<u8>>, ApplyError> {
