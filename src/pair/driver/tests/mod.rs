@@ -846,6 +846,16 @@ impl Process {
     }
 }
 
+/// Waits until it is so.
+async fn comes(is_so: impl Fn() -> bool) {
+    soon(async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_went_on_alone_and_everything_is_kept() {
     let new =
@@ -887,15 +897,10 @@ async fn both_went_on_alone_and_everything_is_kept() {
     let fork = b.store.log().fork();
     assert!(fork > Epoch(0), "another may go on, too");
     // Before any mail comes: whoever comes from the other side finds UIDNEXT above all that they know.
-    soon(async {
-        loop {
-            let view = b.store.read(ACME).unwrap();
-            let inbox = mailbox::mailbox(&view, ADA, INBOX).unwrap().unwrap();
-            if inbox.uid_next == Uid(3 + mailbox::UID_JUMP) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+    comes(|| {
+        let view = b.store.read(ACME).unwrap();
+        let inbox = mailbox::mailbox(&view, ADA, INBOX).unwrap().unwrap();
+        inbox.uid_next == Uid(3 + mailbox::UID_JUMP)
     })
     .await;
     // It is known after a restart; and the later reign is the one that leads when they meet.
@@ -914,16 +919,7 @@ async fn both_went_on_alone_and_everything_is_kept() {
     // The branch comes back, is killed on its way, and comes again.
     let a = zero.boot();
     a.until("branched", |s| s.pair.state == State::Branched).await;
-    soon(async {
-        loop {
-            let view = b.store.read(TenantId::SYSTEM).unwrap();
-            if !merge::branches(&view).unwrap().is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    comes(|| !merge::branches(&b.store.read(TenantId::SYSTEM).unwrap()).unwrap().is_empty()).await;
     a.kill().await;
     zero.restart.store(false, Ordering::Relaxed);
     let a = if std::fs::exists(zero.dir.path().join("retire")).unwrap() {
