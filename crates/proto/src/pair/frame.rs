@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 /// Longest frame in bytes: two MiB of records and their head. Longer ones close the session.
 pub const FRAME_LEN_MAX: usize = 2 * 1024 * 1024 + 1024;
-/// The version that this release speaks.
-pub const VERSION: u16 = 2;
+/// The version that this release speaks. It goes up with every change of a frame, and of what a record
+/// can hold: a peer that cannot read the log must not be let in.
+pub const VERSION: u16 = 3;
 /// Length of a beacon in bytes.
 pub const BEACON_LEN: usize = 92;
 const BEACON_MAGIC: &[u8; 4] = b"USB2";
