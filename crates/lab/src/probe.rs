@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const PERIOD: Duration = Duration::from_millis(10);
 /// How long a connection may take. A lost first packet is sent again only after a second: a new
 /// attempt finds out earlier.
-pub(crate) const CONNECT: Duration = Duration::from_millis(40);
+pub(crate) const CONNECT: Duration = Duration::from_millis(10);
 /// How long the banner may take on an open connection.
 pub(crate) const BANNER: Duration = Duration::from_millis(300);
 /// Most successes that are kept: an hour of them.

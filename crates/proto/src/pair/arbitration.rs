@@ -240,12 +240,17 @@ impl Machine {
 
     fn ask_for(&mut self, wanted: &Wanted) {
         let new = as_held(&self.register_for(wanted));
-        let expect = match self.court.held.flatten() {
-            Some(held) if held.epoch > self.register.epoch => {
-                self.is_entitled(wanted, &held).then_some(held.epoch)
-            }
+        let held = self.court.held.flatten().filter(|held| held.epoch > self.register.epoch);
+        // Whoever knows of a later reign than its own swaps nothing for its own: only a witness that
+        // was rolled back holds that still.
+        let overtaken = self.register.seen > self.register.epoch;
+        if overtaken && held.is_none() && matches!(wanted.after, After::LeadSolo { .. }) {
+            self.court.read_first = true;
+        }
+        let expect = match held {
+            Some(held) => self.is_entitled(wanted, &held).then_some(held.epoch),
             // What the witness holds, then, is what this node's own register says.
-            _ => self.register.insync.has(self.me).then_some(self.register.epoch),
+            None => self.register.insync.has(self.me).then_some(self.register.epoch),
         };
         if wanted.right == Right::Insync && !self.court.read_first && expect.is_none() {
             return self.withdraw_refused();

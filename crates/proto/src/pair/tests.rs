@@ -728,6 +728,27 @@ fn what_came_during_a_pause_is_heard_before_silence_counts() {
     }
 }
 
+/// It boots alone, and hears from a beacon that it was left behind just before it would lead.
+#[test]
+fn a_rolled_back_witness_gives_no_lead_to_who_knows_of_a_later_reign() {
+    let mut story = with_witness();
+    let old = story.witness;
+    story.kill(1);
+    story.run(1_000);
+    assert_eq!(story.states()[0], State::Solo);
+    story.write(3);
+    let says = story.sides[0].machine.beacon(Mono(story.now));
+    story.kill(0);
+    story.witness = old;
+    story.start(1);
+    story.run(2_900);
+    let beacon = Beacon { pair: [0; 16], node: NodeId(0), says, sequence: 1, boot: [0; 8] };
+    story.feed(1, Input::Beacon(beacon));
+    story.run(30_000);
+    assert_eq!(story.roles()[1], Role::None);
+    assert_eq!(story.witness, old, "it was asked for nothing");
+}
+
 /// The standby leaves for want of room while the witness is away: the primary goes on without both.
 #[test]
 fn a_full_standby_does_not_tie_the_primary_to_a_witness_that_is_gone() {

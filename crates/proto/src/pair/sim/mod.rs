@@ -83,6 +83,8 @@ fn old_failures_stay_mended() {
     // witness's word by then, and in the very epoch of the handover. The old primary took the addresses
     // back and led on.
     assert_eq!(broken(16_751), None);
+    // A rolled-back witness gave a node the lead that knew of a later reign, from the peer's beacon.
+    assert_eq!(broken(40_227_693), None);
 }
 
 #[test]
