@@ -124,11 +124,12 @@ pub(super) async fn order(
         return Err(unknown());
     }
     let end = clock::mono().after(ORDER_WAIT);
+    let mut all = Ok(());
     for (n, number) in numbers {
         loop {
             let status = vrrp.status().into_iter().nth(n).ok_or_else(unknown)?;
             if status.order >= number && status.claim != Claim::Probing {
-                done(&status)?;
+                all = all.and(done(&status));
                 break;
             }
             if clock::mono() >= end {
@@ -140,7 +141,7 @@ pub(super) async fn order(
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-    Ok(())
+    all
 }
 
 fn done(status: &GroupStatus) -> Outcome<()> {
@@ -148,8 +149,8 @@ fn done(status: &GroupStatus) -> Outcome<()> {
         None => Ok(()),
         Some(why) => Err(Failure::new(
             format!("`{}` was not claimed: {why}", status.name),
-            "Nothing was changed. docs/runbook/origin-address.md says what to do; \
-             --force claims an address that answers.",
+            "That group was left as it is (`understudy address list` shows the others of its name). \
+             docs/runbook/origin-address.md says what to do; --force claims an address that answers.",
         )),
     }
 }
