@@ -129,7 +129,7 @@ pub(super) async fn order(
         loop {
             let status = vrrp.status().into_iter().nth(n).ok_or_else(unknown)?;
             if status.order >= number && status.claim != Claim::Probing {
-                all = all.and(done(&status));
+                all = all.and_then(|()| done(&status));
                 break;
             }
             if clock::mono() >= end {

@@ -572,7 +572,8 @@ impl Resolver<'_> {
         let pair = Pair {
             listen: self.paths("listen", &file.listen),
             peer: self.paths("peer", &file.peer),
-            heartbeat: self.ms("heartbeat_ms", file.heartbeat_ms, 5..=10_000),
+            // The addresses are held for 200 ms at a time, from one heartbeat to the next.
+            heartbeat: self.ms("heartbeat_ms", file.heartbeat_ms, 5..=100),
             heartbeats_missed_max: heartbeats(self.number(
                 "heartbeats_missed_max",
                 file.heartbeats_missed_max,

@@ -46,7 +46,9 @@ pub(in crate::pair) async fn upkeep(
             changed = lease.changed() => if changed.is_ok() { false } else { return },
         };
         let (fork, leads) = (store.log().fork(), lease.borrow_and_update().clone());
-        if let Some(lease) = leads.filter(|lease| lease.valid() && fork > gaps) {
+        // With a witness in force nobody else goes on: what leaves a gap is the first message.
+        let alone = !status.borrow().pair.witness.in_force;
+        if let Some(lease) = leads.filter(|lease| lease.valid() && fork > gaps && alone) {
             match leave_gaps(&store, &lease).await {
                 Ok(()) => gaps = fork,
                 Err(e) => log::debug!(err = e; "the gaps in UIDs are left later"),
@@ -79,19 +81,31 @@ pub(in crate::pair) async fn leave_gaps(store: &Store, lease: &PrimaryLease) -> 
         let view = store.read(TenantId::SYSTEM).map_err(|e| said(&e))?;
         directory::tenants(&view).map_err(|e| said(&e))?
     };
+    let mut all = Ok(());
     for tenant in tenants {
-        let accounts = {
-            let view = store.read(tenant.id).map_err(|e| said(&e))?;
-            directory::accounts(&view).map_err(|e| said(&e))?
-        };
-        let open: Vec<_> = accounts.into_iter().filter(|a| !a.closed).map(|a| a.id).collect();
-        for some in open.chunks(GAP_ACCOUNTS) {
-            loop {
-                let leave = LeaveGaps { accounts: some.to_vec() };
-                let written = store.write(lease, tenant.id, leave).await.map_err(|e| said(&e))?;
-                if !written.answer {
-                    break;
-                }
+        // One that does not follow keeps the gaps from no other.
+        all = all.and(leave_gaps_of(store, lease, tenant.id).await);
+    }
+    all
+}
+
+async fn leave_gaps_of(
+    store: &Store,
+    lease: &PrimaryLease,
+    tenant: TenantId,
+) -> Result<(), String> {
+    let said = |e: &dyn std::fmt::Display| e.to_string();
+    let accounts = {
+        let view = store.read(tenant).map_err(|e| said(&e))?;
+        directory::accounts(&view).map_err(|e| said(&e))?
+    };
+    let open: Vec<_> = accounts.into_iter().filter(|a| !a.closed).map(|a| a.id).collect();
+    for some in open.chunks(GAP_ACCOUNTS) {
+        loop {
+            let leave = LeaveGaps { accounts: some.to_vec() };
+            let written = store.write(lease, tenant, leave).await.map_err(|e| said(&e))?;
+            if !written.answer {
+                break;
             }
         }
     }

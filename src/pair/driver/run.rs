@@ -43,6 +43,8 @@ const STALL: Duration = Duration::from_millis(50);
 const STALL_GRACE: Duration = Duration::from_millis(20);
 /// A path on which nothing was heard for so long was lost.
 const PATH_LOST: Duration = Duration::from_secs(1);
+/// The same in heartbeats, where these are slow.
+const PATH_LOST_HEARTBEATS: u32 = 4;
 /// Least time between two timeouts of the machine: a deadline in the past must not spin.
 const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
 /// How long a handover waits for those who have begun to connect: until they are greeted, at most a
@@ -755,7 +757,8 @@ impl Driver {
     fn beacon(&mut self, heard: Heard) {
         let now = clock::mono();
         if let Some(slot) = self.heard.get_mut(heard.path) {
-            let back = slot.is_none_or(|at| now.since(at) >= PATH_LOST);
+            let lost = PATH_LOST.max(self.tick.saturating_mul(PATH_LOST_HEARTBEATS));
+            let back = slot.is_none_or(|at| now.since(at) >= lost);
             *slot = Some(now);
             if let Some(vrrp) = self.options.vrrp.as_ref().filter(|_| back) {
                 vrrp.reunite();

@@ -282,11 +282,9 @@ impl Supervisor {
             (Order::Reunion, Some(engine)) => engine.reunite(),
             (Order::HoldNewcomers, Some(engine)) => engine.hold_newcomers(),
             (Order::Door { number, closed, listeners }, _) => {
-                let done = if descriptors.len() == listeners {
-                    door::set(descriptors, closed)
-                } else {
-                    Err(Errno::EMFILE.into())
-                };
+                let whole = descriptors.len() == listeners;
+                let all = if whole { Ok(()) } else { Err(Errno::EMFILE.into()) };
+                let done = door::set(descriptors, closed).and(all);
                 let refused = done.err().map(|e| e.to_string());
                 self.say(&Report::Door { number, refused });
             }

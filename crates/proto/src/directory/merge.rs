@@ -547,7 +547,11 @@ fn revoke(on: &mut Merging<'_>, account: AccountId, id: u32, ours: bool) -> Resu
     let account = here(on, account)?;
     let held = rows::credentials(on.keys(), account)?.into_iter().find(|c| c.id == id);
     let Some(credential) = held else { return Ok(()) };
-    if ours || on.changed(&key_credential(account, id))?.is_some() {
+    let changed = on.changed(&key_credential(account, id))?;
+    if id != PASSWORD && changed.is_some_and(|when| when > UnixMs(0)) {
+        return Ok(()); // Another one, made since under a number that is given again.
+    }
+    if ours || changed.is_some() {
         lose_credential(on, account, credential, REVOKED);
     }
     make(on, &Change::RevokeCredential { account, id })

@@ -269,8 +269,11 @@ impl Apply for MailboxRules {
             }
             Change::Reserve { account, next } => {
                 for (id, next) in next {
-                    let next =
-                        next.max(rows::next_uid(keys, account, &mailbox(keys, account, id)?)?);
+                    let row = match rows::mailbox_grave(keys, account, id)? {
+                        Some(grave) => grave,
+                        None => mailbox(keys, account, id)?,
+                    };
+                    let next = next.max(rows::next_uid(keys, account, &row)?);
                     keys.put(&key_reserved(account, id), &codec::encode(&next))?;
                 }
                 Ok(())

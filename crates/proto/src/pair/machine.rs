@@ -779,7 +779,8 @@ impl Machine {
                 After::Nothing => {}
                 After::Follow { epoch } if current => self.send(Frame::Follow { epoch }),
                 After::Admitted if current => self.send(Frame::Admitted { epoch }),
-                After::Aside if current => self.aside(),
+                // Whatever else was recorded meanwhile: it stays stale.
+                After::Aside if self.register.stale => self.aside(),
                 After::LeadSolo { reason } if current => self.lead_solo(register, reason),
                 After::Reign if current => self.reign(epoch),
                 After::Solo if current => self.solo_recorded(epoch),

@@ -436,7 +436,7 @@ impl Machine {
         let session = self.session.as_ref().map(|s| s.since);
         let quiet = self.timed && self.silence_tells();
         let unheard = session.is_some() && quiet;
-        let quiet = quiet || self.heard.beacon.is_none();
+        let quiet = quiet || (self.timed && self.heard.beacon.is_none());
         let alone_after = match (arbitrated, quiet) {
             (true, true) => Duration::ZERO,
             (true, false) => self.timers.solo_after,

@@ -110,7 +110,7 @@ impl Planner for Plan {
 
     fn plan(self: Box<Self>, known: &Known<'_>) -> Result<Vec<Vec<u8>>, ApplyError> {
         let nothing = AccountTrace::default();
-        let mut tasks = Vec::new();
+        let (mut tasks, mut last) = (Vec::new(), Vec::new());
         for (id, theirs) in &self.theirs.0 {
             let ours_id = AccountId(known.number(ACCOUNTS, &key_of(*id), id.0)?);
             let ours = self.ours.0.get(&ours_id).unwrap_or(&nothing);
@@ -124,7 +124,7 @@ impl Planner for Plan {
             let given = theirs.boxes.iter().filter(|(_, row)| row.next.is_some());
             let given: Vec<MailboxId> = given.map(|(mailbox, _)| *mailbox).collect();
             for some in given.chunks(TOUCH_MAX) {
-                tasks.push(Task::Next { account: *id, mailboxes: some.to_vec() });
+                last.push(Task::Next { account: *id, mailboxes: some.to_vec() });
             }
             for (mailbox, row) in &theirs.boxes {
                 if row.deleted && !theirs.is_new(*mailbox) {
@@ -139,7 +139,7 @@ impl Planner for Plan {
                 }
             }
         }
-        Ok(tasks.iter().map(codec::encode).collect())
+        Ok(tasks.iter().chain(&last).map(codec::encode).collect())
     }
 }
 

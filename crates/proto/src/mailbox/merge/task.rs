@@ -255,7 +255,11 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
         if used {
             id = it.open_mailbox(on, theirs)?;
         }
-        let row = rows::mailbox(on.keys(), account, id)?;
+        // One that was deleted here may come back.
+        let row = match rows::mailbox(on.keys(), account, id)? {
+            None => rows::mailbox_grave(on.keys(), account, id)?,
+            found => found,
+        };
         let Some(row) = row.filter(|_| it.mailbox(on, theirs).ok() == Some(id)) else { continue };
         if uid > row.uid_next {
             next.push((id, uid));

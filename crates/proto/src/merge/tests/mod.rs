@@ -675,6 +675,24 @@ fn hashes(node: &Node) -> BTreeMap<[u8; 32], usize> {
     all
 }
 
+/// The leader's client deletes a mailbox of which the branch told a higher UIDNEXT, and a flag that was
+/// set there brings it back.
+#[test]
+fn a_mailbox_that_comes_back_goes_on_above_what_the_branch_told() {
+    let mut base = Node::new();
+    base.act(&Do::Append(2), 1_000);
+    let fork = base.last();
+    let (mut a, mut b) = (base.clone(), base.clone());
+    (a.epoch, b.epoch, b.fork) = (Epoch(4), Epoch(3), Epoch(3));
+    b.leave_gaps();
+    b.act(&Do::Flags(2, 0, 0, Flags::FLAGGED), 1_002);
+    a.act(&Do::Delete(2), 1_001);
+    let merged = merge(&a, &b, fork, None);
+    check_uids(&b, &merged).unwrap();
+    let row = mailbox::mailbox(&merged.keys, ADA, box_of(2)).unwrap().expect("it comes back");
+    assert_eq!(row.exists, 1);
+}
+
 /// `gaps`: the promoted one came to leave them before its clients did anything.
 fn check(left: &[Do], right: &[Do], gaps: bool) -> Result<(), TestCaseError> {
     let base = Node::new();

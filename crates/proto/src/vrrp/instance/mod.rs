@@ -404,6 +404,8 @@ struct Reign {
     met: Option<(Mono, Mono)>,
     /// When clients were last called here once more, after the other one went.
     called: Option<Mono>,
+    /// When they are called again.
+    call_again_at: Option<Mono>,
 }
 
 /// The conflict that was heard last.
@@ -593,12 +595,11 @@ impl Instance {
             let reign = [reign.advert_at, reign.refresh_at, reign.announce_at, self.lease];
             next = reign.into_iter().chain(next).min();
         }
-        match &self.role {
-            Role::Active(Reign { announce_again_at: Some(at), .. }) => {
-                next.map(|next| next.min(*at))
-            }
-            _ => next,
-        }
+        let again = match &self.role {
+            Role::Active(reign) => [reign.announce_again_at, reign.call_again_at],
+            _ => [None; 2],
+        };
+        next.into_iter().chain(again.into_iter().flatten()).min()
     }
 
     /// RFC 9568 6.3.
@@ -776,9 +777,7 @@ impl Instance {
     /// gone; not more often, for whoever forges adverts must not make us flood the link.
     pub fn handle_reunion(&mut self, now: Mono) {
         let Role::Active(reign) = &mut self.role else { return };
-        let later = now.after(GARP_REPEAT_MIN);
-        let again = reign.announce_again_at.map_or(later, |at| at.min(later));
-        reign.announce_again_at = Some(again);
+        reign.call_again_at.get_or_insert_with(|| now.after(GARP_REPEAT_MIN));
         if reign.called.is_none_or(|called| now.since(called) >= GARP_REPEAT_MIN) {
             reign.met = None;
             reign.called = Some(now);
@@ -900,6 +899,7 @@ impl Instance {
             since: now,
             met: None,
             called: None,
+            call_again_at: None,
         }));
         self.advertise(now);
         self.output(Output::Announce { times: GARP_BURST });
@@ -964,7 +964,8 @@ impl Instance {
         if refresh {
             reign.refresh_at = now.after(ADDRESS_REFRESH);
         }
-        let again = take_due(&mut reign.announce_again_at, now);
+        let again =
+            take_due(&mut reign.announce_again_at, now) | take_due(&mut reign.call_again_at, now);
         let announce = reign.announce_at <= now;
         if again || announce {
             reign.announced = now;

@@ -1015,11 +1015,11 @@ fn a_meeting_does_not_begin_anew_with_each_third_router() {
     drain(&mut one);
     one.set_peer(B);
     two.set_peer(A);
-    for step in 0..25 {
-        let (from, to) = (60_000 + step * 100, 60_000 + (step + 1) * 100);
-        exchange(&mut one, &mut two, from, to);
+    let third = encode(&advert(90), ROUTER, GROUP, Checksum::WithPseudoHeader);
+    for begin in (60_000..62_500).step_by(100) {
+        exchange(&mut one, &mut two, begin, begin + 100);
         for instance in [&mut one, &mut two] {
-            hear(instance, ROUTER, 90, at(to));
+            instance.handle_input(&third, from(ROUTER), at(begin + 100));
         }
     }
     assert_eq!((one.state(), two.state()), (State::Backup, State::Active));
