@@ -44,18 +44,16 @@ impl Node {
     }
 }
 
-/// The next session that comes up.
-async fn up(link: &mut Link) -> (SessionId, Queue) {
-    loop {
-        if let Event::Up { session, queue, .. } = soon(link.events.recv()).await.unwrap() {
-            return (session, queue);
-        }
-    }
-}
-
 /// Waits until both ends use one session, proven by a frame each way, and nothing changes any more
 /// (the loser of two connections may still be on its way out when the first frames have passed).
 async fn agree(a: &mut Link, b: &mut Link) -> (SessionId, SessionId) {
+    let (at_a, at_b, _) = settle(a, b).await;
+    (at_a, at_b)
+}
+
+/// The same, with the queue of the session's first end.
+async fn settle(a: &mut Link, b: &mut Link) -> (SessionId, SessionId, Queue) {
+    let mut first = None;
     let mut now: [Option<SessionId>; 2] = [None; 2];
     let mut heard: [Option<SessionId>; 2] = [None; 2];
     let mut sessions = 0;
@@ -79,6 +77,9 @@ async fn agree(a: &mut Link, b: &mut Link) -> (SessionId, SessionId) {
                     now[at] = Some(session);
                     // It may be over already.
                     queue.send(&HERE).unwrap_or_default();
+                    if at == 0 {
+                        first = Some(queue);
+                    }
                 }
                 Event::Frame { session, frame } => {
                     assert_eq!(frame, HERE);
@@ -93,7 +94,7 @@ async fn agree(a: &mut Link, b: &mut Link) -> (SessionId, SessionId) {
     })
     .await;
     assert!(sessions <= 6, "the link flaps");
-    (now[0].unwrap(), now[1].unwrap())
+    (now[0].unwrap(), now[1].unwrap(), first.unwrap())
 }
 
 /// A formed pair, whose first link ran while the second joined.
@@ -136,9 +137,7 @@ async fn a_join_comes_in_at_the_links_port_and_the_link_comes_up() {
 async fn large_frames_arrive_whole_and_in_order() {
     let (zero, one, mut a) = pair(1).await;
     let mut b = one.start(&zero);
-    // Nothing ran yet on b's link, so both see the session's start here.
-    let (_, queue) = up(&mut a).await;
-    let (session, _) = up(&mut b).await;
+    let (_, session, queue) = settle(&mut a, &mut b).await;
     let frame = |n: u8| {
         let len = if n.is_multiple_of(3) { FRAME_LEN_MAX / 2 } else { usize::from(n) + 1 };
         Frame::Records { epoch: Epoch(1), commit: Lsn(2), bytes: vec![n; len] }
