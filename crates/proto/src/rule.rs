@@ -24,8 +24,8 @@ pub struct Moment {
     pub now: UnixMs,
     /// Fresh random bytes.
     pub random: [u8; 32],
-    /// The epoch that a promotion without a witness began, while another node may go on, too; else
-    /// zero. UIDs given from then on leave a gap ([`crate::mailbox::UID_JUMP`]).
+    /// The epoch in which this node took over alone, while another may go on, too (without a witness,
+    /// or with one that was rolled back); else zero. UIDs given from then on leave a gap ([`crate::mailbox::UID_JUMP`]).
     pub fork: Epoch,
 }
 

@@ -41,10 +41,8 @@ const WORD_HEARTBEATS: u32 = 4;
 const STALL: Duration = Duration::from_millis(50);
 /// After a standstill, what has arrived meanwhile is heard for so long before time counts.
 const STALL_GRACE: Duration = Duration::from_millis(20);
-/// A path on which nothing was heard for so long was lost.
+/// A path on which nothing was heard for so long was lost: ten of the slowest heartbeats.
 const PATH_LOST: Duration = Duration::from_secs(1);
-/// The same in heartbeats, where these are slow.
-const PATH_LOST_HEARTBEATS: u32 = 4;
 /// Least time between two timeouts of the machine: a deadline in the past must not spin.
 const TIMEOUT_PAUSE: Duration = Duration::from_millis(2);
 /// How long a handover waits for those who have begun to connect: until they are greeted, at most a
@@ -757,8 +755,7 @@ impl Driver {
     fn beacon(&mut self, heard: Heard) {
         let now = clock::mono();
         if let Some(slot) = self.heard.get_mut(heard.path) {
-            let lost = PATH_LOST.max(self.tick.saturating_mul(PATH_LOST_HEARTBEATS));
-            let back = slot.is_none_or(|at| now.since(at) >= lost);
+            let back = slot.is_none_or(|at| now.since(at) >= PATH_LOST);
             *slot = Some(now);
             if let Some(vrrp) = self.options.vrrp.as_ref().filter(|_| back) {
                 vrrp.reunite();
@@ -916,9 +913,9 @@ impl Driver {
     }
 
     /// Invariant 8: the addresses stay only while this node can serve, and with a witness not much
-    /// longer than its lease, see [`pulse_end`]. Without one a primary whose lease has run out keeps its adverts
-    /// for as long as it runs: they tell a standby that hears nothing else that it must not take over.
-    /// Nothing is read or acknowledged there meanwhile.
+    /// longer than its lease, see [`pulse_end`]. Without one a primary whose lease has run out keeps
+    /// its adverts for as long as it runs: they tell a standby that hears nothing else that it must not
+    /// take over. Nothing is read or acknowledged there meanwhile.
     fn pulse(&mut self, now: Mono) {
         let arbitrated = self.machine.status().witness.in_force;
         let can = self.control.is_some()

@@ -269,10 +269,8 @@ impl Apply for MailboxRules {
             }
             Change::Reserve { account, next } => {
                 for (id, next) in next {
-                    let row = match rows::mailbox_grave(keys, account, id)? {
-                        Some(grave) => grave,
-                        None => mailbox(keys, account, id)?,
-                    };
+                    let row = rows::mailbox_or_grave(keys, account, id)?
+                        .ok_or(ApplyError::Missing("a mailbox"))?;
                     let next = next.max(rows::next_uid(keys, account, &row)?);
                     keys.put(&key_reserved(account, id), &codec::encode(&next))?;
                 }

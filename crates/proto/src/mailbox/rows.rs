@@ -343,6 +343,18 @@ pub fn mailbox_grave(
     row(keys, "deleted mailbox", &key_mailbox_grave(account, mailbox))
 }
 
+/// The mailbox, or as it was when it was deleted: it may come back.
+pub(super) fn mailbox_or_grave(
+    keys: &dyn Keys,
+    account: AccountId,
+    id: MailboxId,
+) -> Result<Option<Mailbox>, RowError> {
+    match mailbox(keys, account, id)? {
+        None => mailbox_grave(keys, account, id),
+        found => Ok(found),
+    }
+}
+
 /// The epoch in which the mailbox's UIDs last left a gap.
 pub(super) fn jumped(
     keys: &dyn Keys,

@@ -168,11 +168,8 @@ impl It {
     /// this step does, they see at once.
     fn uid(self, on: &Merging<'_>, theirs: Spot, ours: MailboxId) -> Result<Uid, ApplyError> {
         let next = next_uid(on, self.ours, ours)?;
-        let before = match rows::mailbox(on.before(), self.ours, ours)? {
-            // What clients saw of one that they deleted and that comes back, they saw.
-            None => rows::mailbox_grave(on.before(), self.ours, ours)?,
-            found => found,
-        };
+        // What clients saw of one that they deleted and that comes back, they saw.
+        let before = rows::mailbox_or_grave(on.before(), self.ours, ours)?;
         let seen = before.map_or(Uid(1), |row| row.uid_next);
         let same = self.mailbox(on, theirs.0)? == ours;
         let free = rows::entry(on.keys(), self.ours, ours, theirs.1)?.is_none();
@@ -256,10 +253,7 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
             id = it.open_mailbox(on, theirs)?;
         }
         // One that was deleted here may come back.
-        let row = match rows::mailbox(on.keys(), account, id)? {
-            None => rows::mailbox_grave(on.keys(), account, id)?,
-            found => found,
-        };
+        let row = rows::mailbox_or_grave(on.keys(), account, id)?;
         let Some(row) = row.filter(|_| it.mailbox(on, theirs).ok() == Some(id)) else { continue };
         if uid > row.uid_next {
             next.push((id, uid));
