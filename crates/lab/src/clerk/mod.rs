@@ -260,28 +260,33 @@ impl Model {
         }
     }
 
+    /// A shelf, and a message on it that is not in doubt, if there is one.
+    fn pick(&self, rng: &mut Rng) -> (usize, Option<(u32, &Entry)>) {
+        let shelf = usize::try_from(rng.below(2)).unwrap_or_default();
+        let doubtful =
+            |uid: u32| self.doubts.iter().any(|(o, _)| o.subject() == Some((shelf, uid)));
+        let entries = self.shelf(shelf).iter().filter(|(uid, _)| !doubtful(**uid));
+        let free: Vec<(u32, &Entry)> = entries.map(|(uid, entry)| (*uid, entry)).collect();
+        let len = u64::try_from(free.len()).unwrap_or_default();
+        let at = usize::try_from(rng.below(len.max(1))).unwrap_or_default();
+        (shelf, free.get(at).copied())
+    }
+
     /// A change that fits, on messages that are not in doubt.
     fn choose(&self, rng: &mut Rng, next_number: u32) -> Op {
         if let Some(fork) = &self.fork {
             return self.choose_apart(fork, rng, next_number);
         }
-        let shelf = usize::try_from(rng.below(2)).unwrap_or_default();
-        let entries = self.shelf(shelf);
-        let doubtful =
-            |uid: u32| self.doubts.iter().any(|(o, _)| o.subject() == Some((shelf, uid)));
-        let free: Vec<(u32, &Entry)> =
-            entries.iter().filter(|(u, _)| !doubtful(**u)).map(|(u, e)| (*u, e)).collect();
-        let len = u64::try_from(free.len()).unwrap_or_default();
-        let pick = usize::try_from(rng.below(len.max(1))).unwrap_or_default();
-        let Some((uid, entry)) = free.get(pick) else { return Op::Append(shelf, next_number) };
+        let (shelf, picked) = self.pick(rng);
+        let Some((uid, entry)) = picked else { return Op::Append(shelf, next_number) };
         if entry.flags.contains(&Flag::Deleted) {
-            return Op::Expunge(shelf, *uid);
+            return Op::Expunge(shelf, uid);
         }
-        let flag = |flag: Flag| Op::Flag(shelf, *uid, flag, !entry.flags.contains(&flag));
+        let flag = |flag: Flag| Op::Flag(shelf, uid, flag, !entry.flags.contains(&flag));
         match rng.below(10) {
-            0..3 if entries.len() < FULL => Op::Append(shelf, next_number),
-            3 if self.shelf(1 - shelf).len() < FULL => Op::Copy(shelf, *uid),
-            4 | 5 => Op::Move(shelf, *uid),
+            0..3 if self.shelf(shelf).len() < FULL => Op::Append(shelf, next_number),
+            3 if self.shelf(1 - shelf).len() < FULL => Op::Copy(shelf, uid),
+            4 | 5 => Op::Move(shelf, uid),
             6 => flag(Flag::Flagged),
             7 => flag(Flag::Seen),
             8 => flag(Flag::Answered),

@@ -214,37 +214,30 @@ impl Model {
     /// A change on one side of a split, on a message that is not in doubt: none that undoes what this
     /// side did to a message of before.
     pub(super) fn choose_apart(&self, fork: &Shelves, rng: &mut Rng, next_number: u32) -> Op {
-        let shelf = usize::try_from(rng.below(2)).unwrap_or_default();
-        let entries = self.shelf(shelf);
-        let doubtful =
-            |uid: u32| self.doubts.iter().any(|(o, _)| o.subject() == Some((shelf, uid)));
-        let free: Vec<(u32, &Entry)> =
-            entries.iter().filter(|(u, _)| !doubtful(**u)).map(|(u, e)| (*u, e)).collect();
-        let len = u64::try_from(free.len()).unwrap_or_default();
-        let pick = usize::try_from(rng.below(len.max(1))).unwrap_or_default();
-        let Some((uid, entry)) = free.get(pick) else { return Op::Append(shelf, next_number) };
+        let (shelf, picked) = self.pick(rng);
+        let Some((uid, entry)) = picked else { return Op::Append(shelf, next_number) };
         let before = places(fork).get(&entry.number).copied();
         let flag = |flag: Flag| {
             let has = entry.flags.contains(&flag);
             let as_before = before.is_none_or(|(_, _, e)| e.flags.contains(&flag) == has);
-            as_before.then_some(Op::Flag(shelf, *uid, flag, !has))
+            as_before.then_some(Op::Flag(shelf, uid, flag, !has))
         };
         let deleted = entry.flags.contains(&Flag::Deleted);
         let chosen = match rng.below(10) {
             0 | 1 => None,
-            2 | 3 if before.is_none_or(|(s, ..)| s == shelf) => Some(Op::Move(shelf, *uid)),
+            2 | 3 if before.is_none_or(|(s, ..)| s == shelf) => Some(Op::Move(shelf, uid)),
             4 | 5 => flag(Flag::Flagged),
             6 => flag(Flag::Seen),
             7 => flag(Flag::Answered),
-            _ if deleted => Some(Op::Expunge(shelf, *uid)),
-            _ => Some(Op::Flag(shelf, *uid, Flag::Deleted, true)),
+            _ if deleted => Some(Op::Expunge(shelf, uid)),
+            _ => Some(Op::Flag(shelf, uid, Flag::Deleted, true)),
         };
         let full = |op: &Op| matches!(op, Op::Move(..)) && self.shelf(1 - shelf).len() >= FULL;
         match chosen.filter(|op| !full(op)) {
             Some(op) => op,
-            None if entries.len() < FULL => Op::Append(shelf, next_number),
-            None if deleted => Op::Expunge(shelf, *uid),
-            None => Op::Flag(shelf, *uid, Flag::Deleted, true),
+            None if self.shelf(shelf).len() < FULL => Op::Append(shelf, next_number),
+            None if deleted => Op::Expunge(shelf, uid),
+            None => Op::Flag(shelf, uid, Flag::Deleted, true),
         }
     }
 }
