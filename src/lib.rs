@@ -19,6 +19,8 @@ pub mod smtp;
 
 pub mod ops;
 
+pub mod appliance;
+
 pub mod cli;
 
 pub mod app;

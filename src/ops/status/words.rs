@@ -2,9 +2,11 @@
 
 use super::Role;
 use super::german::german;
+use serde::{Deserialize, Serialize};
 
 /// A language of the screen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Language {
     /// English.
     En,
