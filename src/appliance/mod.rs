@@ -11,3 +11,4 @@
 
 pub mod report;
 pub mod slot;
+pub mod update;

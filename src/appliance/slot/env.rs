@@ -18,8 +18,8 @@ pub const LEN: usize = 1024;
 const SIGNATURE: &[u8] = b"# GRUB Environment Block\n";
 /// What fills a block up.
 const PADDING: u8 = b'#';
-/// Most trial boots that a block can ask for: the loader's script counts one digit.
-pub const TRIES_MAX: u8 = 9;
+/// Most trial boots that a block can ask for: the loader's script counts no further.
+pub const TRIES_MAX: u8 = 3;
 
 /// What the loader is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Env {
     /// The slot whose trials are used up; set by the loader, cleared by the next update.
     pub failed: Option<Slot>,
     /// Lines of others, without their newline.
-    others: Vec<Vec<u8>>,
+    pub(crate) others: Vec<Vec<u8>>,
 }
 
 impl Default for Env {
@@ -58,7 +58,7 @@ impl Env {
             } else if let Some(value) = value_of(b"try") {
                 env.trial = Slot::of_letter(value);
             } else if let Some(value) = value_of(b"tries") {
-                env.tries = digit(value).unwrap_or(0);
+                env.tries = digit(value).filter(|n| *n <= TRIES_MAX).unwrap_or(0);
             } else if let Some(value) = value_of(b"failed") {
                 env.failed = Slot::of_letter(value);
             } else if line.first().is_some_and(|first| *first != PADDING) {

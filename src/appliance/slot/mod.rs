@@ -1,12 +1,16 @@
 //! The two places of the boot disk that hold a system, and what goes into them.
 //!
 //! [`env`] is how the boot loader and we agree on which one starts; [`package`] is the signed file
-//! that an update comes in.
+//! that an update comes in, [`keys`] who may sign it.
 //!
 //! Invariants: the running slot is never written; nothing unsigned reaches a slot. Deliberately
 //! absent: the loader's own files (shim, GRUB, `grub.cfg`), which no update touches.
 
+pub mod digest;
 pub mod env;
+pub mod keys;
+pub mod package;
+pub mod version;
 
 use super::report::Slot;
 
