@@ -12,3 +12,5 @@
 pub mod disk;
 pub mod report;
 pub mod site;
+pub mod slot;
+pub mod update;
