@@ -10,3 +10,4 @@
 //! Deliberately absent: shell scripts. Each step is a program that answers for its errors.
 
 pub mod report;
+pub mod screen;
