@@ -113,15 +113,20 @@ impl Board {
         self.beat.store(now.0, Ordering::Relaxed);
     }
 
+    /// Whether the runtime has shown life within [`HEARTBEAT_AGE_MAX`] before `now`.
+    #[must_use]
+    pub fn beats(&self, now: Mono) -> bool {
+        now.since(Mono(self.beat.load(Ordering::Relaxed))) <= HEARTBEAT_AGE_MAX
+    }
+
     /// Judges the facts at `now`.
     #[must_use]
     pub fn health(&self, now: Mono) -> Health {
         let facts = self.facts();
-        let age = now.since(Mono(self.beat.load(Ordering::Relaxed)));
         let primary = facts.duty == Duty::Primary;
         let standby = facts.duty == Duty::Standby;
         let checks = [
-            (age > HEARTBEAT_AGE_MAX, "the runtime is stuck", "runtime-stuck"),
+            (!self.beats(now), "the runtime is stuck", "runtime-stuck"),
             (facts.sync_failed, "a sync to disk failed", "disk-failure"),
             (facts.duty == Duty::Recovering, "who may serve is not decided yet", "recovering"),
             (primary && !facts.lease, "the lease of the primary is not held", "no-lease"),
@@ -298,6 +303,7 @@ mod tests {
         let board = Board::default();
         board.set(primary());
         board.beat(Mono(1_000_000));
+        assert!(board.beats(Mono(3_000_000)) && !board.beats(Mono(3_000_001)));
         assert!(board.health(Mono(3_000_000)).ok);
         assert_eq!(board.health(Mono(3_000_001)).reasons[0].runbook, "runtime-stuck");
     }
