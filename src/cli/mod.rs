@@ -9,6 +9,7 @@
 mod account;
 mod address;
 mod alias;
+mod appliance;
 mod branches;
 mod client;
 mod config;
@@ -23,6 +24,7 @@ mod queue;
 mod run;
 mod status;
 mod tenant;
+mod update;
 mod witness;
 
 use crate::base::secret::Secret;
@@ -142,6 +144,12 @@ enum Command {
     /// The configuration file.
     #[command(subcommand)]
     Config(config::Command),
+    /// What a flashed appliance runs, and what it is to run next.
+    #[command(subcommand)]
+    Update(update::Command),
+    /// What the units of the flashable image run.
+    #[command(subcommand, hide = true)]
+    Appliance(appliance::Command),
 }
 
 /// The whole program: parses the arguments and does what they say.
@@ -184,6 +192,8 @@ impl Args {
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
             Command::Config(command) => config::perform(&command, &path),
+            Command::Update(command) => update::perform(command),
+            Command::Appliance(command) => appliance::perform(command, &path),
         };
         done.map(|()| ExitCode::SUCCESS)
     }
