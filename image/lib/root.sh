@@ -42,7 +42,7 @@ keep_programs() {
 
 trim() {
     (
-        cd "$ROOT"
+        cd "$ROOT" || exit
         rm -rf usr/share/{doc,man,locale,info,lintian,bug,bash-completion,zsh,polkit-1,dbus-1,perl5,mdadm} \
             usr/share/{initramfs-tools,xml,gdb,apport,base-files,base-passwd,debconf,doc-base,menu,pam*} \
             usr/lib/x86_64-linux-gnu/{gconv,perl-base,krb5,engines-3,ossl-modules,security,pkgconfig,audit} \
@@ -159,6 +159,7 @@ units() {
 # The wanted modules and what they depend on, unpacked: they are packed once, with all. Their
 # signatures stay, Secure Boot asks for them.
 modules() {
+    # shellcheck disable=SC2153 # the version is of `build`
     local kernel=$EXTRACT/$KERNEL_PACKAGE wanted name path all=$WORK/modules.paths
     if ! [ -e "$kernel/usr/lib/modules/$KERNEL/modules.dep" ]; then depmod -b "$kernel/usr" "$KERNEL"; fi
     wanted=$(list "$HERE/modules" | tr '\n' ' ')
@@ -186,6 +187,7 @@ firmware() {
     local pattern path found
     while read -r pattern; do
         found=no
+        # shellcheck disable=SC2231 # the pattern is one
         for path in "$EXTRACT"/firmware-*/usr/lib/firmware/$pattern; do
             if [ -e "$path" ]; then
                 found=yes
