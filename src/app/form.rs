@@ -71,7 +71,7 @@ mod tests {
             let data = dir.path().join(name);
             let text = format!(
                 "data_dir = {data:?}\nhostname = \"mx.example.net\"\n\
-                 [pair]\nlisten = [\"127.0.0.1:1\"]\npeer = [\"127.0.0.1:1\"]\n"
+                 [pair]\nlisten = [\"127.0.0.2:1\"]\npeer = [\"127.0.0.1:1\"]\n"
             );
             config::parse(&text).unwrap()
         };
