@@ -1,7 +1,7 @@
-//! `understudy appliance`: what the units of the flashable image run. Not for people.
+//! `understudy appliance`: what the units of the flashable image and its screen run. Not for people.
 
 use super::error::CliError;
-use super::output;
+use super::{Program, boot, form, output, screen};
 use crate::appliance::update::driver;
 use crate::appliance::update::trial::Policy;
 use std::path::Path;
@@ -9,6 +9,16 @@ use std::time::Duration;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
+    /// Find the disks, take in site.toml, open the data: the first thing at each start.
+    Boot,
+    /// Open the data with the passphrase on stdin, or try once more what failed at the start.
+    Unlock,
+    /// Confirm a site.toml that was changed; it is in force from the next start on.
+    AcceptSite,
+    /// Make or join the pair of site.toml, unless this appliance is in one; returns when it is.
+    Form(form::Args),
+    /// Show the status page on a terminal, until it is told to end.
+    Screen(screen::Args),
     /// Settle what the last start left; on a slot on trial, wait until it is good or too late.
     Settle(Settle),
 }
@@ -23,15 +33,26 @@ pub(super) struct Settle {
     healthy_for: u64,
 }
 
-pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
+pub(super) fn perform(
+    program: &dyn Program,
+    command: Command,
+    config: &Path,
+) -> Result<(), CliError> {
     match command {
-        Command::Settle(args) => {
-            let policy = Policy {
-                within: Duration::from_secs(args.within),
-                healthy_for: Duration::from_secs(args.healthy_for),
-                ..Policy::default()
-            };
-            driver::settle(config, policy, &mut output::complain).map_err(CliError::from)
-        }
+        Command::Boot => boot::start(),
+        Command::Unlock => boot::unlock(),
+        Command::AcceptSite => boot::accept_site(),
+        Command::Form(args) => form::perform(program, &args, config),
+        Command::Screen(args) => screen::perform(args, config),
+        Command::Settle(args) => settle(&args, config),
     }
+}
+
+fn settle(args: &Settle, config: &Path) -> Result<(), CliError> {
+    let policy = Policy {
+        within: Duration::from_secs(args.within),
+        healthy_for: Duration::from_secs(args.healthy_for),
+        ..Policy::default()
+    };
+    driver::settle(config, policy, &mut output::complain).map_err(CliError::from)
 }

@@ -108,9 +108,9 @@ fn settings(a: &Site, b: &Site) -> Vec<(String, String, String)> {
     let (ours, theirs) = (of(a), of(b));
     let compared = |name: &str| name == "hostname" || name == "[pair.witness] pin";
     let differing = ours.into_iter().filter_map(|(name, value)| {
-        let (_, other) = theirs.iter().find(|(n, _)| *n == name)?;
-        (*other != value && !compared(&name) && floating(a) == floating(b))
-            .then(|| (name, value, other.clone()))
+        let other = theirs.iter().find(|(n, _)| *n == name).map_or("", |(_, other)| other);
+        (other != value && !compared(&name) && floating(a) == floating(b))
+            .then(|| (name, value, other.to_owned()))
     });
     differing.collect()
 }

@@ -9,7 +9,7 @@
 //! are there without a cable too: the peer may be off when this machine starts.
 
 use super::Site;
-use super::network::{Network, Nic, Port, cards, network_of};
+use super::network::{Network, Nic, Port, cards, contains, network_of};
 use super::pair::{Invite, Node};
 use crate::base::secret::{Secret, serialize_exposed};
 use crate::config::Cidr;
@@ -21,6 +21,8 @@ use std::path::PathBuf;
 pub const INVITATION_PATH: &str = "/run/understudy/invitation.toml";
 /// The configuration of the program.
 const CONFIG_PATH: &str = "/run/understudy/understudy.toml";
+/// What opens the recovery menu of the screen: a hash.
+const CODE_PATH: &str = "/run/understudy/recovery-code";
 const NETWORK_DIR: &str = "/run/systemd/network";
 /// SSH, health and metrics, web console.
 const MANAGEMENT_PORTS: &str = "{ 22, 9100, 9443 }";
@@ -167,6 +169,12 @@ impl Site {
             text: self.understudy_toml.clone(),
         });
         files.extend(self.invitation());
+        files.extend(self.recovery_code_hash.as_ref().map(|hash| SystemFile {
+            path: CODE_PATH.into(),
+            mode: 0o400,
+            owner: Owner::Root,
+            text: format!("{hash}\n"),
+        }));
         files
     }
 
@@ -245,7 +253,10 @@ impl Site {
                     text.push_str(&format!("Gateway={gateway}\n"));
                     continue;
                 }
-                let from = self.management.from.iter();
+                let is_near = |to: &Cidr| {
+                    net.addresses.iter().any(|a| a.prefix <= to.prefix && contains(*a, to.address))
+                };
+                let from = self.management.from.iter().filter(|to| !is_near(to));
                 for to in from.filter(|to| to.address.is_ipv4() == gateway.is_ipv4()) {
                     let to = format!("{}/{}", to.address, to.prefix);
                     routes.push_str(&format!("\n[Route]\nDestination={to}\nGateway={gateway}\n"));

@@ -122,7 +122,7 @@ pub(super) const SECTIONS: &[Section] = &[
         name: SETTINGS,
         optional: true,
         en: "Further settings, as `understudy config example` shows them: [smtp] is [settings.smtp] here.",
-        de: "Weitere Einstellungen, wie `understudy config example` sie zeigt: [smtp] heisst hier\n\
+        de: "Weitere Einstellungen, wie `understudy config example` sie zeigt: [smtp] heißt hier\n\
              [settings.smtp].",
         keys: &[],
     },

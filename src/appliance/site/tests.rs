@@ -246,13 +246,13 @@ fn mistakes_get_line_and_advice() {
 fn mistakes_of_a_pair_get_line_and_advice() {
     let a = pair("a", 1, 2);
     for (from, to, expected) in [
-        ("node = \"a\"", "node = \"c\"", "Zeile 22: [pair] `node` ist \"c\""),
-        ("vrid = 51", "vrid = 256", "Zeile 20: [floating] `vrid` ist 256"),
+        ("node = \"a\"", "node = \"c\"", "Zeile 23: [pair] `node` ist \"c\""),
+        ("vrid = 51", "vrid = 256", "Zeile 21: [floating] `vrid` ist 256"),
         ("vrid = 51\n", "", "[floating] `vrid` fehlt"),
         (
             "\"10.0.0.100\"",
             "\"10.0.9.100\"",
-            "Zeile 19: [floating] `address` hat 10.0.9.100, das liegt in keinem Netz",
+            "Zeile 20: [floating] `address` hat 10.0.9.100, das liegt in keinem Netz",
         ),
         ("\"10.0.0.100\"", "\"10.0.0.1\"", "das ist die eigene Adresse dieses Geräts"),
         ("\"10.0.0.100\"", "\"10.0.0.2\"", "das ist die eigene Adresse des anderen"),
@@ -265,8 +265,8 @@ fn mistakes_of_a_pair_get_line_and_advice() {
         ("secret = \"", "token = \"x\"\n#", "[pair] `token` ist keines"),
         ("secret = \"", "token = \"understudy-x\"\nsecret = \"", "[pair] hat `secret` und `token`"),
         ("secret = \"", "#", "[pair] hat kein `secret`"),
-        ("192.0.2.7:7401", "192.0.2.7", "Zeile 26: [witness] `address` ist \"192.0.2.7\""),
-        ("pin = \"ab", "pin = \"xb", "Zeile 27: [witness] `pin`"),
+        ("192.0.2.7:7401", "192.0.2.7", "Zeile 27: [witness] `address` ist \"192.0.2.7\""),
+        ("pin = \"ab", "pin = \"xb", "Zeile 28: [witness] `pin`"),
         ("52-54-00-BB-00-01", "eth0", "[crosslink] benutzt eth0, die [service] schon hat"),
         ("\"10.0.1.1/30\"", "\"10.0.0.9/30\"", "dessen Netz auch das von [service] ist"),
     ] {
