@@ -11,3 +11,4 @@
 
 pub mod disk;
 pub mod report;
+pub mod site;
