@@ -11,4 +11,7 @@
 
 pub mod disk;
 pub mod report;
+pub mod screen;
 pub mod site;
+pub mod slot;
+pub mod update;
