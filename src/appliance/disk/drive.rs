@@ -1,11 +1,12 @@
 //! Looks, plans, does, and looks again, until there is nothing to do.
 //!
-//! Invariants: at most [`STEPS_MAX`] steps; a step that failed is not tried twice at one start; each
-//! ends in a log line. Whatever happens, there is an answer.
+//! Invariants: at most [`STEPS_MAX`] steps; a step that failed is tried once more, since devices come
+//! and go while udev looks at them; each ends in a log line. Whatever happens, there is an answer.
 
 use super::inventory::{Inventory, KernelArguments, Key};
 use super::perform::{self, KeyFile, Means, StepError};
 use super::plan::{self, Ask, End, Next, Step};
+use super::run::RunError;
 use super::scan;
 use crate::appliance::report::Trouble;
 use crate::appliance::site::{DiskChoice, Encryption};
@@ -21,6 +22,8 @@ const STEPS_MAX: usize = 40;
 const QUIET: Duration = Duration::from_secs(4);
 /// How long disks are waited for at most.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long after a step failed it is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often new disks are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -77,7 +80,7 @@ fn enough(started: Mono, since: Mono, now: Mono, found: bool) -> bool {
 /// Does what the plan says, to the end.
 #[must_use]
 pub fn bring(wish: &Wish<'_>) -> Brought {
-    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    let (mut done, mut failed, mut tried) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..STEPS_MAX {
         let inventory = scan::all(wish.kernel.clone(), wish.key_file.read().is_some());
         let ask = Ask {
@@ -107,6 +110,11 @@ pub fn bring(wish: &Wish<'_>) -> Brought {
             }
             Err(e) => {
                 log::warn!(cmd = step.name(), err:% = e; "a step of the disks failed");
+                if is_passing(&e) && !tried.contains(&step) {
+                    tried.push(step);
+                    std::thread::sleep(AGAIN_AFTER);
+                    continue;
+                }
                 if !may_go_on(&step, wish.choice) {
                     let (end, trouble) = end_of(&step, &e);
                     return Brought { end, device: None, troubles: vec![trouble] };
@@ -118,6 +126,17 @@ pub fn bring(wish: &Wish<'_>) -> Brought {
     let said = format!("no end after {STEPS_MAX} steps");
     let trouble = Trouble::DataFailed { tried: "plan".to_owned(), said };
     Brought { end: End::Absent, device: None, troubles: vec![trouble] }
+}
+
+/// Whether it may work a second later.
+const fn is_passing(error: &StepError) -> bool {
+    match error {
+        StepError::Tool(RunError::Deadline { .. })
+        | StepError::Unclean(_)
+        | StepError::Passphrase
+        | StepError::WrongKey => false,
+        StepError::Tool(_) | StepError::Io { .. } | StepError::Changed(_) => true,
+    }
 }
 
 /// Whether there is another way when this one failed.

@@ -9,7 +9,9 @@ use super::inventory::{Disk, Key, OWN_DATA, UNFINISHED};
 use super::plan::{self, OPENED, Place, Step};
 use super::run::{Call, RunError};
 use super::scan;
+use crate::base::clock;
 use crate::base::secret::{self, Secret};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use std::fs::{self, File, OpenOptions};
@@ -22,6 +24,9 @@ use std::time::Duration;
 const SHORT: Duration = Duration::from_secs(30);
 /// How long a file system may take to be made, or a key to be tried.
 const LONG: Duration = Duration::from_secs(180);
+/// How long somebody else may look at a disk that is to be changed, and how often that is tried.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+const LOCK_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Bytes of a key that a machine makes for itself.
 const KEY_LEN: usize = 64;
 /// A random key needs no stretching: trying to guess it is hopeless as it is.
@@ -167,12 +172,20 @@ fn rewrite(
     Ok(())
 }
 
-/// Opens a disk for a change of its table; udev looks away while the lock is held.
+/// Opens a disk for a change of its table; udev looks away while the lock is held, and is waited for
+/// while it looks.
 fn lock(path: &Path) -> Result<Flock<File>, StepError> {
     let file = OpenOptions::new().read(true).write(true).open(path);
-    let file = file.map_err(|e| about(path.display().to_string(), e))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, e)| about(path.display().to_string(), e.into()))
+    let mut file = file.map_err(|e| about(path.display().to_string(), e))?;
+    let end = clock::mono().after(LOCK_WAIT_MAX);
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((back, Errno::EWOULDBLOCK)) if clock::mono() < end => file = back,
+            Err((_, e)) => return Err(about(path.display().to_string(), e.into())),
+        }
+        std::thread::sleep(LOCK_LOOK_EVERY);
+    }
 }
 
 fn read(file: &File, at: u64, len: usize) -> io::Result<Vec<u8>> {
@@ -388,7 +401,9 @@ fn open(device: &Path, key: Key, means: &Means<'_>) -> Result<(), StepError> {
 
 /// Makes the file system. Works on plain files, too.
 pub(super) fn file_system(device: &Path) -> Result<(), StepError> {
-    let arguments = ["-q", "-F", "-t", "ext4", "-L", OWN_DATA, "-m", "1", text(device)?];
+    // To discard a whole disk takes some of them minutes.
+    let arguments =
+        ["-q", "-F", "-t", "ext4", "-E", "nodiscard", "-L", OWN_DATA, "-m", "1", text(device)?];
     tool(MKE2FS, LONG, &arguments)?;
     synced(device)
 }

@@ -20,6 +20,9 @@ pub const FLASHED_MAX: u64 = 32 * 1024 * 1024;
 /// The smallest data partition that is worth anything, in bytes.
 pub const DATA_LEAST: u64 = 256 * 1024 * 1024;
 
+/// How often the kernel is asked to read a table again.
+const REREADS_MAX: usize = 3;
+
 /// A partition of a disk, both by their places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -293,10 +296,10 @@ fn settle_boot_disk(disk: &Disk, ask: Ask<'_>) -> Option<Next> {
     None
 }
 
-/// Lets the kernel look again, once.
+/// Lets the kernel look again, some times: udev does so too, and meanwhile there are no partitions.
 fn reread(disk: &Disk, ask: Ask<'_>) -> Next {
     let step = Step::Reread { disk: disk.name.clone() };
-    if ask.done.contains(&step) {
+    if ask.done.iter().filter(|s| **s == step).count() >= REREADS_MAX {
         let why = "the kernel sees its partitions differently".to_owned();
         return Trouble::BootDiskTable { disk: disk.name.clone(), why }.into();
     }

@@ -4,7 +4,7 @@ const SITE: &str = "name = \"mail\"\nhostname = \"mx.example.net\"\nrecovery_cod
                     [service]\ninterface = \"eth0\"\naddress = \"10.0.0.1/24\"\n";
 
 fn with_code() -> String {
-    SITE.replace("CODE", &site::new_code())
+    SITE.replace("CODE", site::new_code().expose())
 }
 
 fn found(text: &str) -> Result<Option<Vec<u8>>, String> {
