@@ -1,4 +1,4 @@
-//! `understudy appliance`: what the units of the flashable image and its screen call.
+//! `understudy appliance`: what the units of the flashable image and its screen run. Not for people.
 //!
 //! Invariants: `boot` ends with exit code 0 whatever happened, so that the machine comes up to its
 //! network and its screen; a passphrase comes by stdin only.
@@ -7,12 +7,16 @@ use super::error::CliError;
 use super::output;
 use crate::appliance::boot::{self, Unlocked};
 use crate::appliance::report::{DataOutcome, SiteOutcome};
+use crate::appliance::update::driver;
+use crate::appliance::update::trial::Policy;
 use crate::base::log as logger;
 use crate::base::secret::Secret;
 use crate::ops::request::Failure;
 use crate::ops::status::Language;
 use log::LevelFilter;
 use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
 
 /// Longest passphrase that is read, in bytes.
 const PASSPHRASE_MAX: u64 = 1024;
@@ -25,31 +29,38 @@ pub(super) enum Command {
     Unlock,
     /// Confirm a site.toml that was changed; it is in force from the next start on.
     AcceptSite,
+    /// Settle what the last start left; on a slot on trial, wait until it is good or too late.
+    Settle(Settle),
 }
 
-pub(super) fn perform(command: &Command) -> Result<(), CliError> {
+#[derive(clap::Args)]
+pub(super) struct Settle {
+    /// Seconds that a slot on trial has to become healthy; copying from the peer does not count.
+    #[arg(long, value_name = "SECONDS", default_value_t = Policy::default().within.as_secs())]
+    within: u64,
+    /// Seconds that it must be healthy in a row.
+    #[arg(long, value_name = "SECONDS", default_value_t = Policy::default().healthy_for.as_secs())]
+    healthy_for: u64,
+}
+
+pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
     match command {
-        Command::Boot => {
-            logger::init(LevelFilter::Info);
-            start()
-        }
-        Command::Unlock => {
-            logger::init(LevelFilter::Warn);
-            unlock()
-        }
-        Command::AcceptSite => {
-            boot::accept_site().map_err(|e| {
-                Failure::new(
-                    e.to_string(),
-                    "What was in force stays in force (docs/runbook/site-file.md).",
-                )
-            })?;
-            output::say("site.toml is confirmed; restart to put it in force.\n")
+        Command::Boot => start(),
+        Command::Unlock => unlock(),
+        Command::AcceptSite => accept_site(),
+        Command::Settle(args) => {
+            let policy = Policy {
+                within: Duration::from_secs(args.within),
+                healthy_for: Duration::from_secs(args.healthy_for),
+                ..Policy::default()
+            };
+            driver::settle(config, policy, &mut output::complain).map_err(CliError::from)
         }
     }
 }
 
 fn start() -> Result<(), CliError> {
+    logger::init(LevelFilter::Info);
     let report = boot::boot();
     let site = match report.site {
         SiteOutcome::Applied => "in force",
@@ -66,6 +77,7 @@ fn start() -> Result<(), CliError> {
 }
 
 fn unlock() -> Result<(), CliError> {
+    logger::init(LevelFilter::Warn);
     let mut bytes = Vec::with_capacity(usize::try_from(PASSPHRASE_MAX).unwrap_or_default());
     io::stdin()
         .lock()
@@ -85,4 +97,12 @@ fn unlock() -> Result<(), CliError> {
             Err(Failure::new(what.join("; "), todo).into())
         }
     }
+}
+
+fn accept_site() -> Result<(), CliError> {
+    boot::accept_site().map_err(|e| {
+        let stays = "What was in force stays in force (docs/runbook/site-file.md).";
+        Failure::new(e.to_string(), stays)
+    })?;
+    output::say("site.toml is confirmed; restart to put it in force.\n")
 }

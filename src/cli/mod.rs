@@ -24,6 +24,7 @@ mod queue;
 mod run;
 mod status;
 mod tenant;
+mod update;
 mod witness;
 
 use crate::base::secret::Secret;
@@ -143,7 +144,10 @@ enum Command {
     /// The configuration file.
     #[command(subcommand)]
     Config(config::Command),
-    /// What the units of the flashable image call.
+    /// What a flashed appliance runs, and what it is to run next.
+    #[command(subcommand)]
+    Update(update::Command),
+    /// What the units of the flashable image run.
     #[command(subcommand, hide = true)]
     Appliance(appliance::Command),
 }
@@ -188,7 +192,8 @@ impl Args {
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
             Command::Config(command) => config::perform(&command, &path),
-            Command::Appliance(command) => appliance::perform(&command),
+            Command::Update(command) => update::perform(command),
+            Command::Appliance(command) => appliance::perform(command, &path),
         };
         done.map(|()| ExitCode::SUCCESS)
     }
