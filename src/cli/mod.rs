@@ -9,6 +9,7 @@
 mod account;
 mod address;
 mod alias;
+mod appliance;
 mod branches;
 mod client;
 mod config;
@@ -142,6 +143,9 @@ enum Command {
     /// The configuration file.
     #[command(subcommand)]
     Config(config::Command),
+    /// What the units of the image run.
+    #[command(subcommand, hide = true)]
+    Appliance(appliance::Command),
 }
 
 /// The whole program: parses the arguments and does what they say.
@@ -184,6 +188,7 @@ impl Args {
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
             Command::Config(command) => config::perform(&command, &path),
+            Command::Appliance(command) => appliance::perform(command, &path),
         };
         done.map(|()| ExitCode::SUCCESS)
     }

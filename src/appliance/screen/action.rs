@@ -193,8 +193,13 @@ impl Action {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
         let (program, args, seconds) = match self {
             Self::Log => {
-                let args =
-                    ["--unit=understudy.service", LOG_LINES, "--no-pager", "--output=cat", "--quiet"];
+                let args = [
+                    "--unit=understudy.service",
+                    LOG_LINES,
+                    "--no-pager",
+                    "--output=cat",
+                    "--quiet",
+                ];
                 (&tools.journalctl, words(&args), 20)
             }
             Self::RestartMail => (&tools.systemctl, words(&["restart", "understudy.service"]), 120),
@@ -214,7 +219,7 @@ impl Action {
     #[must_use]
     pub fn perform(self, tools: &Tools, typed: Option<&Secret<String>>) -> Outcome {
         let (program, args, wait) = self.command(tools);
-        match run(program, &args, typed, clock::mono() + wait) {
+        match run(program, &args, typed, clock::mono().after(wait)) {
             Ok(outcome) => outcome,
             Err(e) => {
                 let text = Secret::new(format!("{}: {e}", program.display()));
@@ -319,7 +324,7 @@ mod tests {
     }
 
     fn soon(seconds: u64) -> Mono {
-        clock::mono() + Duration::from_secs(seconds)
+        clock::mono().after(Duration::from_secs(seconds))
     }
 
     #[test]

@@ -106,12 +106,13 @@ fn serving(report: &StatusReport, language: Language) -> (Level, &'static str) {
 }
 
 /// Whether there is nothing that the mail program could start with.
-fn unset(facts: &Facts) -> bool {
+pub(super) fn unset(facts: &Facts) -> bool {
     let site = facts.boot.as_ref().map(|b| b.site);
     !facts.configured && matches!(site, Some(SiteOutcome::Missing | SiteOutcome::Refused))
 }
 
-fn starting(facts: &Facts) -> bool {
+/// Whether the silence of the mail program is still that of a start.
+pub(super) fn starting(facts: &Facts) -> bool {
     facts.up_s < START_S && !matches!(facts.program, Program::Stuck)
 }
 
