@@ -1,66 +1,40 @@
-//! `understudy appliance`: what the units of the image run. Not for people.
+//! `understudy appliance`: what the units of the flashable image run. Not for people.
 
 use super::error::CliError;
-use crate::appliance::screen::action::Tools;
-use crate::appliance::screen::driver::{self, Setup, Stop};
-use crate::appliance::screen::gather::Places;
-use crate::base::{log, task};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use super::{output, screen};
+use crate::appliance::update::driver;
+use crate::appliance::update::trial::Policy;
+use std::path::Path;
+use std::time::Duration;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
+    /// Settle what the last start left; on a slot on trial, wait until it is good or too late.
+    Settle(Settle),
     /// Show the status page on a terminal, until it is told to end.
-    Screen {
-        /// The terminal's device, such as /dev/tty1.
-        #[arg(long)]
-        tty: PathBuf,
-    },
+    Screen(screen::Args),
+}
+
+#[derive(clap::Args)]
+pub(super) struct Settle {
+    /// Seconds that a slot on trial has to become healthy; copying from the peer does not count.
+    #[arg(long, value_name = "SECONDS", default_value_t = Policy::default().within.as_secs())]
+    within: u64,
+    /// Seconds that it must be healthy in a row.
+    #[arg(long, value_name = "SECONDS", default_value_t = Policy::default().healthy_for.as_secs())]
+    healthy_for: u64,
 }
 
 pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
     match command {
-        Command::Screen { tty } => screen(tty, config),
+        Command::Screen(args) => screen::perform(args, config),
+        Command::Settle(args) => {
+            let policy = Policy {
+                within: Duration::from_secs(args.within),
+                healthy_for: Duration::from_secs(args.healthy_for),
+                ..Policy::default()
+            };
+            driver::settle(config, policy, &mut output::complain).map_err(CliError::from)
+        }
     }
-}
-
-fn screen(tty: PathBuf, config: &Path) -> Result<(), CliError> {
-    log::init(::log::LevelFilter::Info);
-    let stop = Stop::default();
-    // Handlers, not a mask: what the page starts would inherit the mask.
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| failed("the signals", source))?;
-    let listen = |kind| {
-        let _inside = runtime.enter();
-        signal(kind).map_err(|source| failed("the signals", source))
-    };
-    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    // A terminal that hangs up is opened again; it ends nothing.
-    let hangup = listen(SignalKind::hangup())?;
-    let ended = stop.clone();
-    drop(task::thread("screen-signals", move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            }
-        });
-        drop(hangup);
-        ended.store(true, Ordering::Relaxed);
-    }));
-    let setup = Setup {
-        tty,
-        places: Places::of_image(config),
-        tools: Tools::of_image(config),
-        code: ["/run/understudy/recovery-code", "/data/appliance/site.toml"].map(Into::into).into(),
-    };
-    driver::run(&setup, &stop);
-    Ok(())
-}
-
-const fn failed(what: &'static str, source: io::Error) -> CliError {
-    CliError::Input { what, source }
 }

@@ -22,8 +22,10 @@ mod output;
 mod pair;
 mod queue;
 mod run;
+mod screen;
 mod status;
 mod tenant;
+mod update;
 mod witness;
 
 use crate::base::secret::Secret;
@@ -143,7 +145,10 @@ enum Command {
     /// The configuration file.
     #[command(subcommand)]
     Config(config::Command),
-    /// What the units of the image run.
+    /// What a flashed appliance runs, and what it is to run next.
+    #[command(subcommand)]
+    Update(update::Command),
+    /// What the units of the flashable image run.
     #[command(subcommand, hide = true)]
     Appliance(appliance::Command),
 }
@@ -188,6 +193,7 @@ impl Args {
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
             Command::Config(command) => config::perform(&command, &path),
+            Command::Update(command) => update::perform(command),
             Command::Appliance(command) => appliance::perform(command, &path),
         };
         done.map(|()| ExitCode::SUCCESS)

@@ -208,7 +208,7 @@ impl Action {
             // Opening takes the disk's own slow hash; checking the file system may take longer.
             Self::Unlock => (&tools.understudy, ours(&["appliance", "unlock"]), 600),
             Self::Token => (&tools.understudy, ours(&["pair", "token"]), 70),
-            Self::Rollback => (&tools.understudy, ours(&["update", "rollback"]), 120),
+            Self::Rollback => (&tools.understudy, ours(&["update", "rollback", "--restart"]), 120),
             Self::Reboot => (&tools.systemctl, words(&["reboot"]), 60),
             Self::PowerOff => (&tools.systemctl, words(&["poweroff"]), 60),
         };

@@ -14,6 +14,7 @@ use super::keys::{Key, Keys};
 use super::menu::{Around, Effect, Menu, Mode};
 use super::terminal::{Painter, SIZE_DEFAULT, Size, Terminal};
 use super::view::view;
+use crate::appliance::site::code_fits;
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::base::task;
@@ -35,8 +36,10 @@ const KEY_WAIT: Duration = Duration::from_millis(200);
 const SIZE_WAIT: Duration = Duration::from_millis(800);
 /// Everything is drawn anew so often: others write on a console, too.
 const REDRAW_EVERY: Duration = Duration::from_secs(60);
-/// Pause before a terminal that went away is opened again.
-const REOPEN_PAUSE: Duration = Duration::from_secs(2);
+/// Pause before a terminal that went away is opened again; it doubles while it stays away.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such pause: a serial port that is only a name never comes.
+const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// What a page works with.
 #[derive(Clone, Debug)]
@@ -65,19 +68,27 @@ enum Done {
 /// Errors: none that a terminal makes; it is opened again.
 pub fn run(setup: &Setup, stop: &Stop) {
     let facts: Shared = Arc::new(Mutex::new(Arc::new(gather(&setup.places))));
+    let looking = Arc::new(AtomicBool::new(false));
     let gatherer = {
-        let (facts, places, stop) = (facts.clone(), setup.places.clone(), stop.clone());
-        task::thread("screen-facts", move || renew(&facts, &places, &stop))
+        let (facts, places) = (facts.clone(), setup.places.clone());
+        let (looking, stop) = (looking.clone(), stop.clone());
+        task::thread("screen-facts", move || renew(&facts, &places, &looking, &stop))
     };
-    let mut complained = false;
+    let mut pause = REOPEN_PAUSE;
     let mut page = Page::new(setup, &facts);
     while !stop.load(Ordering::Relaxed) {
-        let ended = Terminal::open(&setup.tty).and_then(|terminal| page.show(&terminal, stop));
+        let ended = Terminal::open(&setup.tty).and_then(|terminal| {
+            pause = REOPEN_PAUSE;
+            looking.store(true, Ordering::Relaxed);
+            page.show(&terminal, stop)
+        });
+        looking.store(false, Ordering::Relaxed);
         if let Err(e) = ended {
-            if !std::mem::replace(&mut complained, true) {
+            if pause == REOPEN_PAUSE {
                 warn!(path:% = setup.tty.display(), err:% = e; "the screen's terminal is away");
             }
-            wait(REOPEN_PAUSE, stop);
+            wait(pause, stop);
+            pause = pause.saturating_mul(2).min(REOPEN_PAUSE_MAX);
         }
     }
     drop(gatherer.join());
@@ -85,11 +96,14 @@ pub fn run(setup: &Setup, stop: &Stop) {
 
 type Shared = Arc<Mutex<Arc<Facts>>>;
 
-fn renew(facts: &Shared, places: &Places, stop: &Stop) {
+/// Gathers while there is a terminal: asking the mail program is not for nothing.
+fn renew(facts: &Shared, places: &Places, looking: &AtomicBool, stop: &Stop) {
     while !stop.load(Ordering::Relaxed) {
         wait(GATHER_EVERY, stop);
-        let new = Arc::new(gather(places));
-        *facts.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        if looking.load(Ordering::Relaxed) {
+            let new = Arc::new(gather(places));
+            *facts.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        }
     }
 }
 
@@ -224,7 +238,7 @@ impl<'a> Page<'a> {
     fn check(&self, typed: Secret<String>) {
         let (files, done) = (self.setup.code.clone(), self.working.0.clone());
         drop(task::thread("screen-code", move || {
-            let right = code::hash(&files).is_some_and(|hash| code::fits(&hash, &typed));
+            let right = code::hash(&files).is_some_and(|hash| code_fits(&hash, &typed));
             // The page has gone: nobody asks any more.
             drop(done.send(Done::Checked(right)));
         }));
@@ -290,6 +304,7 @@ mod tests {
                 tty: nix::unistd::ttyname(&slave).unwrap(),
                 places: Places {
                     boot: nowhere.clone(),
+                    settled: nowhere.clone(),
                     config: nowhere.clone(),
                     data: nowhere.clone(),
                     clock: nowhere.clone(),

@@ -5,6 +5,7 @@
 
 use super::facts::{Clock, DiskUse, Facts, Interface, Program};
 use crate::appliance::report::{self, BootReport};
+use crate::appliance::update::driver::{SETTLED, Settled};
 use crate::base::clock;
 use crate::config;
 use crate::ops::control::{self, SOCKET_NAME};
@@ -33,6 +34,8 @@ const ADDRESSES_MAX: usize = 32;
 pub struct Places {
     /// What the start came to.
     pub boot: PathBuf,
+    /// What became of the slot since.
+    pub settled: PathBuf,
     /// The mail program's configuration.
     pub config: PathBuf,
     /// Where the data disk is mounted.
@@ -51,6 +54,7 @@ impl Places {
     pub fn of_image(config: &Path) -> Self {
         Self {
             boot: report::PATH.into(),
+            settled: SETTLED.into(),
             config: config.to_owned(),
             data: "/data".into(),
             clock: "/run/systemd/timesync/synchronized".into(),
@@ -80,7 +84,7 @@ pub fn gather(places: &Places) -> Facts {
         up_s: Duration::from_micros(clock::mono().0).as_secs(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname,
-        boot: boot(&places.boot),
+        boot: boot(&places.boot, &places.settled),
         configured: config.is_some(),
         program,
         interfaces: interfaces(&places.net),
@@ -97,8 +101,17 @@ fn read(path: &Path) -> Option<String> {
     Some(text)
 }
 
-fn boot(path: &Path) -> Option<BootReport> {
-    serde_json::from_str(&read(path)?).ok()
+/// What the start came to, with what has become of the slot since.
+fn boot(path: &Path, settled: &Path) -> Option<BootReport> {
+    let mut boot: BootReport = serde_json::from_str(&read(path)?).ok()?;
+    let settled = read(settled).and_then(|text| serde_json::from_str::<Settled>(&text).ok());
+    if let Some(settled) = settled {
+        boot.trial = settled.trial;
+        let new: Vec<_> =
+            settled.troubles.into_iter().filter(|t| !boot.troubles.contains(t)).collect();
+        boot.troubles.extend(new);
+    }
+    Some(boot)
 }
 
 fn ask(socket: &Path) -> Program {
@@ -193,6 +206,7 @@ mod tests {
         let nowhere = dir.path().join("nowhere");
         let places = Places {
             boot: nowhere.clone(),
+            settled: nowhere.clone(),
             config: nowhere.clone(),
             data: nowhere.clone(),
             clock: nowhere.clone(),
@@ -204,6 +218,32 @@ mod tests {
         assert!(facts.boot.is_none() && facts.disk.is_none() && !facts.configured);
         assert_eq!(facts.clock, Clock::Unset);
         assert!(facts.up_s > 0 && facts.now.0 > 0);
+    }
+
+    #[test]
+    fn a_slot_that_was_settled_is_on_trial_no_more() {
+        use crate::appliance::report::{DataOutcome, SiteOutcome, Slot, Trouble};
+        use crate::ops::status::Language;
+        let dir = tempfile::tempdir().unwrap();
+        let (path, settled) = (dir.path().join("boot.json"), dir.path().join("settle.json"));
+        let written = BootReport {
+            at: UnixMs(1),
+            language: Language::De,
+            slot: Some(Slot::B),
+            trial: true,
+            site: SiteOutcome::Applied,
+            data: DataOutcome::Absent,
+            troubles: vec![Trouble::SiteMissing],
+        };
+        std::fs::write(&path, serde_json::to_vec(&written).unwrap()).unwrap();
+        assert_eq!(boot(&path, &settled), Some(written.clone()));
+        let dead = Trouble::SlotDead(Slot::A);
+        let now = Settled { trial: false, troubles: vec![Trouble::SiteMissing, dead.clone()] };
+        std::fs::write(&settled, serde_json::to_vec(&now).unwrap()).unwrap();
+        let troubles = vec![Trouble::SiteMissing, dead];
+        assert_eq!(boot(&path, &settled), Some(BootReport { trial: false, troubles, ..written }));
+        std::fs::write(&path, "{}").unwrap();
+        assert_eq!(boot(&path, &settled), None);
     }
 
     #[test]

@@ -97,7 +97,8 @@ pub(super) fn title(facts: &Facts, language: Language) -> String {
     let slot = match slot {
         Some((slot, trial)) => {
             let trial = if trial { pick(language, " ON TRIAL", " AUF PROBE") } else { "" };
-            format!(" · Slot {}{trial}", letter(slot))
+            let word = pick(language, "slot", "Slot");
+            format!(" · {word} {}{trial}", letter(slot))
         }
         None => String::new(),
     };
@@ -326,7 +327,7 @@ fn floating(facts: &Facts, language: Language) -> Rows {
                 (Style::Bad, pick(language, "HELD BY NOBODY", "VON NIEMANDEM GEHALTEN").to_owned())
             }
         };
-        (style, format!("{:<20} {:<name$} {holder}", a.address, cut(&a.interface, name)))
+        (style, format!("{:<20} {:<name$}  {holder}", a.address, cut(&a.interface, name)))
     };
     report.addresses.iter().map(show).collect()
 }
@@ -351,7 +352,7 @@ fn network(facts: &Facts, language: Language) -> Rows {
         };
         let own = i.addresses.iter().filter(|a| !floating.contains(&a.as_str()));
         let addresses: Vec<String> = own.map(|a| role_of(a, facts, language)).collect();
-        (style, format!("{:<name$} {link:<18} {}", cut(&i.name, name), addresses.join(", ")))
+        (style, format!("{:<name$}  {link:<17} {}", cut(&i.name, name), addresses.join(", ")))
     };
     facts.interfaces.iter().map(show).collect()
 }

@@ -3,13 +3,16 @@
 
 use super::*;
 use crate::appliance::report::{BootReport, DataOutcome, SiteOutcome, Slot, Trouble};
+use crate::base::secret::Secret;
 use crate::ops::status::{
     AddressReport, Holder, Lag, PathReport, ProblemReport, Role, Sessions, State, StatusReport,
     VrrpState, WitnessReport,
 };
+use action::Outcome;
+use menu::{Around, Menu};
 use proptest::prelude::*;
 use std::path::Path;
-use understudy_proto::time::UnixMs;
+use understudy_proto::time::{Mono, UnixMs};
 
 const NOW: UnixMs = UnixMs(1_785_153_600_000);
 
@@ -178,6 +181,10 @@ fn trial() -> Facts {
     Facts { boot: Some(boot), up_s: 240, ..facts() }
 }
 
+fn site_changed() -> Facts {
+    Facts { boot: Some(BootReport { site: SiteOutcome::Changed, ..boot() }), ..facts() }
+}
+
 fn link_down() -> Facts {
     let mut facts = facts();
     facts.interfaces[1].carrier = false;
@@ -242,6 +249,7 @@ fn situations() -> Vec<(&'static str, Facts)> {
         ("not-running", not_running()),
         ("stuck", Facts { program: Program::Stuck, ..facts() }),
         ("trial", trial()),
+        ("site-changed", site_changed()),
         ("link-down", link_down()),
         ("crowded", crowded()),
     ]
@@ -337,6 +345,66 @@ fn a_full_page_keeps_what_matters_and_counts_the_rest() {
     assert_eq!(text.lines().count(), 24);
 }
 
+/// A menu in every one of its modes.
+fn menus(text: &str) -> Vec<Menu> {
+    let now = Mono(1);
+    let around = Around { locked: true, code: true };
+    let opened = || {
+        let mut menu = Menu::new(now);
+        for key in [Key::Char('r'), Key::Char('x'), Key::Enter] {
+            menu.key(key, around, now);
+        }
+        menu.checked(true, now);
+        menu
+    };
+    let pressed = |mut menu: Menu, keys: &str| {
+        for key in keys.chars() {
+            menu.key(Key::Char(key), around, now);
+        }
+        menu
+    };
+    let mut off = Menu::new(now);
+    off.key(Key::Char('r'), Around { locked: false, code: false }, now);
+    let mut wrong = pressed(Menu::new(now), "rx");
+    wrong.key(Key::Enter, around, now);
+    wrong.checked(false, now);
+    let mut menus = vec![off, pressed(Menu::new(now), "r"), wrong, opened()];
+    menus.push(pressed(Menu::new(now), "u"));
+    for digit in ["1", "2", "3", "4", "6", "7", "8", "9"] {
+        menus.push(pressed(opened(), digit));
+    }
+    menus.push(pressed(opened(), "8y"));
+    for ok in [true, false] {
+        let mut menu = pressed(opened(), "1y");
+        menu.finished(Outcome { ok, text: Secret::new(text.to_owned()) }, now);
+        menus.push(menu);
+    }
+    menus
+}
+
+#[test]
+fn the_menu_says_the_same_in_both_languages_and_fits_a_small_terminal() {
+    let text = "one\ntwo \x1b[2J\nthree";
+    for (i, menu) in menus(text).into_iter().enumerate() {
+        let show = |language| view(&facts(), &menu, language, (80, 24), Mono(1));
+        let (en, de) = (show(Language::En), show(Language::De));
+        assert_ne!(shown(&en), shown(&de), "menu {i}");
+        for screen in [en, de] {
+            assert_eq!(screen.lines.len(), 24, "menu {i}");
+            // Nothing of the menu itself is ever cut.
+            assert!(
+                screen.lines.iter().all(|l| !l.text.ends_with("...") || l.text.ends_with(" ...")),
+                "menu {i}: {}",
+                shown(&screen)
+            );
+            assert!(!shown(&screen).contains('\x1b'));
+        }
+    }
+    let last = menus(&"line\n".repeat(90)).pop().unwrap();
+    let outcome = shown(&view(&facts(), &last, Language::En, (80, 24), Mono(1)));
+    assert!(outcome.contains("NOT DONE") && outcome.contains("[any key]"), "{outcome}");
+}
+
 fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
         "\\PC{0,60}",
@@ -386,6 +454,12 @@ proptest! {
                 prop_assert!(line.text.chars().count() <= columns, "{:?}", line);
                 let safe = line.text.chars().all(|c| matches!(c, ' '..='~' | '¡'..='ÿ'));
                 prop_assert!(safe, "{:?}", line);
+            }
+            for menu in menus(&texts[6]) {
+                let screen = view(&facts, &menu, language, (columns, lines), Mono(1));
+                prop_assert_eq!(screen.lines.len(), lines);
+                let fits = screen.lines.iter().all(|l| l.text.chars().count() <= columns);
+                prop_assert!(fits, "{:?}", menu);
             }
         }
     }

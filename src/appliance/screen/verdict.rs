@@ -177,6 +177,24 @@ fn findings(facts: &Facts, language: Language) -> Vec<Finding> {
             Finding { level, what, todo, page: trouble.runbook().to_owned() }
         }));
     }
+    if facts.boot.as_ref().is_some_and(|b| b.site == SiteOutcome::Changed) {
+        found.push(Finding {
+            level: Level::Attention,
+            what: pick(
+                language,
+                "site.toml was changed; what was in force before still is",
+                "site.toml wurde geändert; noch gilt, was zuvor galt",
+            )
+            .to_owned(),
+            todo: pick(
+                language,
+                "Accept it (key r, 4), or put the former file back and restart.",
+                "Sie annehmen (Taste r, 4) oder die vorige zurücklegen und neu starten.",
+            )
+            .to_owned(),
+            page: "site-file".to_owned(),
+        });
+    }
     of_machine(&mut found, facts, language);
     found.sort_by_key(|f| std::cmp::Reverse(f.level));
     found

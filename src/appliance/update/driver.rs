@@ -278,6 +278,11 @@ fn settle_start(say: &mut dyn FnMut(&str)) -> Result<Standing, UpdateError> {
     tell(&Settled { trial, troubles: review.troubles.clone() })?;
     if let Some(mut machine) = machine {
         keep(&mut machine, None, review.env.as_ref())?;
+        if let Some(slot) = review.wipe {
+            let room =
+                machine.slot_len(slot).map_err(io_error("cannot open the slot that failed"))?;
+            install::behead(&mut machine, slot, room)?;
+        }
         keep(&mut machine, review.records.as_ref(), None)?;
     }
     Ok(review.standing)

@@ -111,8 +111,11 @@ pub fn install(
     Ok(slot)
 }
 
-/// Takes the head off a slot: the loader cannot read it any more.
-fn behead(machine: &mut dyn Machine, slot: Slot, room: u64) -> Result<(), InstallError> {
+/// Takes the head off a slot with `room` bytes: the loader cannot read it any more.
+///
+/// # Errors
+/// [`InstallError::Disk`].
+pub fn behead(machine: &mut dyn Machine, slot: Slot, room: u64) -> Result<(), InstallError> {
     let len = usize::try_from(room).unwrap_or(HEAD_LEN).min(HEAD_LEN);
     let zeros = [0; HEAD_LEN];
     let zeros = zeros.get(..len).unwrap_or_default();

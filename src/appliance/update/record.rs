@@ -157,15 +157,25 @@ impl Records {
         self.failed.iter().find(|failed| failed.blake3 == blake3)
     }
 
-    /// The trials of what is in `slot` failed. An image that was good here before stays off the list
-    /// of failures: it may be taken again.
+    /// The trials of what is in `slot` failed.
     pub fn fail(&mut self, slot: Slot, at: UnixMs, why: &str) {
-        let Some(place) = self.place_mut(slot) else { return };
-        let was = std::mem::replace(&mut place.condition, Condition::Bad);
-        let (version, blake3) = (place.image.version.clone(), place.image.blake3);
-        place.at = at;
-        if let Some(blake3) = blake3.filter(|_| was == Condition::Ready) {
-            self.forgive(blake3);
+        self.note_failure(slot, at, why);
+        if let Some(place) = self.place_mut(slot) {
+            place.condition = Condition::Bad;
+            place.at = at;
+        }
+    }
+
+    /// The image in `slot` is not to be tried again. One that was good here before may be; and what
+    /// was noted first stays.
+    pub fn note_failure(&mut self, slot: Slot, at: UnixMs, why: &str) {
+        let place = self.place(slot).filter(|place| place.condition == Condition::Ready);
+        let Some((version, Some(blake3))) =
+            place.map(|place| (place.image.version.clone(), place.image.blake3))
+        else {
+            return;
+        };
+        if self.failure(blake3).is_none() {
             self.failed.push(FailedImage { blake3, version, at, why: why.to_owned() });
             if self.failed.len() > FAILURES_MAX {
                 self.failed.remove(0);

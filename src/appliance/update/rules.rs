@@ -230,7 +230,10 @@ pub struct Review {
     pub standing: Standing,
     /// The block to be written first, where it must change.
     pub env: Option<Env>,
-    /// The records to be written then, where they must change.
+    /// The slot to be made unreadable then: it holds an image that never was good. Whatever the
+    /// loader falls back to, it is not this.
+    pub wipe: Option<Slot>,
+    /// The records to be written last, where they must change.
     pub records: Option<Records>,
     /// What an operator must know.
     pub troubles: Vec<Trouble>,
@@ -244,7 +247,8 @@ pub fn review(facts: &Facts) -> Review {
     let mut notes = Vec::new();
     let Some(slot) = facts.booted.slot else {
         let standing = Standing::NoSlot;
-        return Review { standing, env: None, records: None, troubles: Vec::new(), notes };
+        let troubles = Vec::new();
+        return Review { standing, env: None, wipe: None, records: None, troubles, notes };
     };
     let mut env = facts.env.clone().unwrap_or_else(|| {
         // The loader started slot A, or the other where there was none. What was last good counts.
@@ -262,9 +266,10 @@ pub fn review(facts: &Facts) -> Review {
     let failed = env.failed.or(facts.booted.failed).filter(|failed| *failed != slot);
     let known = Facts { env: Some(env.clone()), ..facts.clone() };
     let standing = known.standing();
-    let records = facts.records.clone().map(|records| {
-        let mut records = records;
+    let mut wipe = None;
+    let records = facts.records.clone().map(|mut records| {
         if let Some(failed) = failed.filter(|failed| was_to_be_tried(&records, *failed)) {
+            wipe = Some(failed).filter(|failed| never_was_good(&records, *failed));
             records.fail(failed, facts.now, "it was not healthy in time, or did not start");
         }
         if standing == Standing::Settled(slot) {
@@ -276,6 +281,7 @@ pub fn review(facts: &Facts) -> Review {
     Review {
         standing,
         env: Some(env).filter(|env| facts.env.as_ref() != Some(env)),
+        wipe,
         records: records.filter(|records| facts.records.as_ref() != Some(records)),
         troubles,
         notes,
@@ -289,9 +295,12 @@ fn chosen_before(facts: &Facts, slot: Slot) -> bool {
 }
 
 fn was_to_be_tried(records: &Records, slot: Slot) -> bool {
-    records
-        .place(slot)
-        .is_some_and(|place| matches!(place.condition, Condition::Ready | Condition::Good))
+    let condition = records.place(slot).map(|place| place.condition);
+    matches!(condition, Some(Condition::Ready | Condition::Good))
+}
+
+fn never_was_good(records: &Records, slot: Slot) -> bool {
+    records.place(slot).is_some_and(|place| place.condition == Condition::Ready)
 }
 
 /// What is said as long as it lasts: until the next update, or until the slot starts again.
@@ -354,7 +363,7 @@ pub fn settled(facts: &Facts, slot: Slot) -> (Env, Option<Records>) {
 #[must_use]
 pub fn late(facts: &Facts, slot: Slot, why: &str) -> Option<Records> {
     let mut records = facts.records.clone().filter(|_| facts.is_last_try())?;
-    records.fail(slot, facts.now, why);
+    records.note_failure(slot, facts.now, why);
     Some(records)
 }
 
@@ -381,7 +390,7 @@ pub fn back(facts: &Facts) -> Result<Back, Refusal> {
     let slot = match facts.standing() {
         Standing::NoSlot => return Err(Refusal::NoSlot),
         Standing::Trial(slot) => {
-            records.fail(slot, facts.now, "an operator went back");
+            records.note_failure(slot, facts.now, "an operator went back");
             let env = Env { trial: None, tries: 0, failed: Some(slot), ..env };
             return Ok(Back { records, env, to: Some(slot.other()) });
         }
