@@ -15,6 +15,7 @@ list() {
 # mirror LABEL: where this machine gets its own Debian packages from (a mirror of the name need not
 # stand in any file of ours). LABEL is that of the Release file: Debian or Debian-Security.
 mirror() {
+    # shellcheck disable=SC2016 # apt's own fields
     apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
         awk -v label="$1" '$1 == label { sub("/$", "", $2); print $2; exit }'
 }
@@ -31,7 +32,7 @@ apt_sources() {
         fi
     fi
     if [ -z "$main" ] || [ -z "$security" ]; then
-        die 'this machine knows no Debian mirror (its own apt sources name none, or `apt-get update`
+        die 'this machine knows no Debian mirror (its own apt sources name none, or apt-get update
 never ran); set UNDERSTUDY_MIRROR=http://MIRROR/debian'
     fi
     local suite
@@ -137,8 +138,8 @@ lock_check() {
 
 # Fetches what is not there yet, and checks every package against its hash, old ones too.
 fetch() {
-    local name version hash file missing=()
-    while read -r name version hash file; do
+    local name version file missing=()
+    while read -r name version _ file; do
         if ! [ -f "$APT/debs/$file" ]; then missing+=("$name=${version//%3a/:}"); fi
     done <"$WORK/packages.list"
     if [ ${#missing[@]} -gt 0 ]; then

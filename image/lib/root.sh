@@ -42,7 +42,7 @@ keep_programs() {
 
 trim() {
     (
-        cd "$ROOT"
+        cd "$ROOT" || exit
         rm -rf usr/share/{doc,man,locale,info,lintian,bug,bash-completion,zsh,polkit-1,dbus-1,perl5,mdadm} \
             usr/share/{initramfs-tools,xml,gdb,apport,base-files,base-passwd,debconf,doc-base,menu,pam*} \
             usr/lib/x86_64-linux-gnu/{gconv,perl-base,krb5,engines-3,ossl-modules,security,pkgconfig,audit} \
@@ -60,38 +60,51 @@ trim() {
     find "$ROOT" -name '*.la' -delete
 }
 
-# Programs and libraries, one a line.
-elf_files() {
-    find "$ROOT" -path "$ROOT/usr/lib/modules" -prune -o -path "$ROOT/usr/lib/firmware" -prune -o -type f -print0 |
-        xargs -0 -r file -N --mime-type |
-        sed -nE 's/^(.*): application\/x-(pie-)?(executable|sharedlib)$/\1/p'
+# What programs and libraries need, as "file name"; a line "file" alone for each.
+needed() {
+    find "$ROOT"/usr/{bin,sbin,lib,lib64} \( -path '*/modules' -o -path '*/firmware' \) -prune -o \
+        -type f \( -perm /111 -o -name '*.so*' \) -print0 |
+        { xargs -0 readelf -d 2>/dev/null || true; } | # scripts are no ELF
+        sed -nE 's/^File: (.*)/\1/p; s/.*\(NEEDED\).*\[(.*)\]/needs \1/p' |
+        awk '$1 == "needs" { print file, $2; next } { file = $0; print file }'
 }
 
-# Removes libraries that nothing needs, except those that are opened by name at run time, until none
-# is left to remove; then nothing may need what is not there.
+# Removes libraries that nothing needs, except those that are opened by name at run time; nothing may
+# need what is not there.
 libraries() {
-    local folder=$ROOT/usr/lib/x86_64-linux-gnu opened needed file name removed=1
-    opened='^(libnss_(files|dns)|libcryptsetup|libkmod|libblkid|libmount|libfdisk|libtss2-(esys|mu|rc|tcti-device)|libgcc_s|libresolv|libseccomp|libapparmor|libbpf|libzstd|liblz4|liblzma|libpcre2-8|libip4tc|ld-linux.*)\.so'
-    while [ "$removed" = 1 ]; do
-        removed=0
-        needed=$(elf_files | xargs readelf -d 2>/dev/null | sed -nE 's/.*\(NEEDED\).*\[(.*)\]/\1/p' | sort -u)
-        while read -r file; do
-            name=${file##*/}
-            if [[ $name =~ $opened ]] || grep -qxF -- "$name" <<<"$needed"; then continue; fi
-            # The name that programs ask for may be a link to this one.
-            if find "$folder" -maxdepth 1 -type l -lname "$name" -printf '%f\n' |
-                grep -qxF -f <(printf '%s\n' "$needed"); then continue; fi
-            if find "$folder" -maxdepth 1 -type l -lname "$name" -printf '%f\n' |
-                grep -qE "$opened"; then continue; fi
-            rm "$file"
-            removed=1
-        done < <(find "$folder" -maxdepth 1 -type f -name '*.so*')
-        find "$folder" -maxdepth 1 -xtype l -delete
-    done
-    while read -r name; do
-        [ -n "$(find "$ROOT/usr/lib" -name "$name" -print -quit)" ] ||
-            [ -e "$ROOT/usr/lib64/$name" ] || die "a program needs $name, which is not in the image"
-    done <<<"$needed"
+    local folder=$ROOT/usr/lib/x86_64-linux-gnu opened missing
+    opened='^(libnss_(files|dns)|libcryptsetup|libkmod|libblkid|libmount|libfdisk|libtss2-(esys|mu|rc|tcti-device)|libgcc_s|libresolv|libseccomp|libapparmor|libbpf|libzstd|liblz4|liblzma|libpcre2-8|libip4tc|ld-linux.*)[.]so'
+    {
+        find "$folder" -maxdepth 1 -type l -name '*.so*' -printf 'link %f %l\n'
+        needed
+    } | awk -v folder="$folder/" -v opened="$opened" '
+        $1 == "link" { at[$2] = $3; next }
+        NF == 1 {
+            name = $1
+            sub(".*/", "", name)
+            have[name] = $1
+            if ($1 != folder name || name ~ opened) queue[++last] = $1
+            else libraries[$1] = 1
+        }
+        NF == 2 { needs[$1] = needs[$1] " " $2 }
+        END {
+            for (i = 1; i <= last; i++) {
+                if (queue[i] in done) continue
+                done[queue[i]] = 1
+                n = split(needs[queue[i]], names, " ")
+                for (j = 1; j <= n; j++) {
+                    name = names[j]
+                    while (name in at) name = at[name]
+                    if (name in have) queue[++last] = have[name]
+                    else print "missing", names[j]
+                }
+            }
+            for (file in libraries) if (!(file in done)) print "remove", file
+        }' >"$WORK/libraries"
+    missing=$(awk '$1 == "missing" { print $2 }' "$WORK/libraries" | sort -u | paste -sd' ')
+    [ -z "$missing" ] || die "programs need $missing, which no package of the image has"
+    awk '$1 == "remove" { print $2 }' "$WORK/libraries" | xargs -r rm
+    find "$folder" -maxdepth 1 -xtype l -delete
 }
 
 certificates() {
@@ -158,15 +171,18 @@ units() {
 
 # The wanted modules and what they depend on, unpacked: they are packed once, with all. Their
 # signatures stay, Secure Boot asks for them.
+# shellcheck disable=SC2153 # KERNEL is of `build`
 modules() {
     local kernel=$EXTRACT/$KERNEL_PACKAGE wanted name path all=$WORK/modules.paths
     if ! [ -e "$kernel/usr/lib/modules/$KERNEL/modules.dep" ]; then depmod -b "$kernel/usr" "$KERNEL"; fi
-    wanted=$(list "$HERE/modules" | tr '\n' ' ')
-    : >"$all"
-    for name in $wanted; do
-        modprobe -d "$kernel/usr" -S "$KERNEL" --show-depends "$name" 2>/dev/null >>"$all" ||
-            die "image/modules: kernel $KERNEL has no module $name"
-    done
+    mapfile -t wanted < <(list "$HERE/modules" | tr -s ' ' '\n')
+    if ! modprobe -d "$kernel/usr" -S "$KERNEL" -a --show-depends "${wanted[@]}" >"$all" 2>/dev/null; then
+        for name in "${wanted[@]}"; do
+            modprobe -d "$kernel/usr" -S "$KERNEL" --show-depends "$name" >/dev/null 2>&1 ||
+                die "image/modules: kernel $KERNEL has no module $name"
+        done
+        die "image/modules: what kernel $KERNEL says about them cannot be read"
+    fi
     while read -r path; do
         name=${path#"$kernel/usr/"}
         mkdir -p "$ROOT/usr/${name%/*}"
@@ -186,6 +202,7 @@ firmware() {
     local pattern path found
     while read -r pattern; do
         found=no
+        # shellcheck disable=SC2231 # the pattern is one
         for path in "$EXTRACT"/firmware-*/usr/lib/firmware/$pattern; do
             if [ -e "$path" ]; then
                 found=yes
@@ -199,6 +216,8 @@ firmware() {
 own_files() {
     cp -r "$HERE/root/." "$ROOT/"
     install -m 755 "$BINARY" "$ROOT/usr/bin/understudy"
+    mkdir -p "$ROOT/etc/understudy"
+    cp -r "$TRUSTED" "$ROOT/etc/understudy/update-keys"
     : >"$ROOT/etc/machine-id"
     echo understudy >"$ROOT/etc/hostname"
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$ROOT/etc/hosts"

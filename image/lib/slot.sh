@@ -39,6 +39,9 @@ initrd() {
     cp "$EXTRACT/$KERNEL_PACKAGE/boot/vmlinuz-$KERNEL" "$WORK/vmlinuz"
 }
 
+# field NAME: a number out of image/data-format.
+field() { list "$HERE/data-format" | awk -v name="$1" '$1 == name { print $2 }'; }
+
 hash_of() { sha256sum "$1" | cut -d' ' -f1; }
 
 manifest() {
@@ -46,7 +49,8 @@ manifest() {
 {
   "version": "$VERSION",
   "commit": "$COMMIT",
-  "data_format": $(list "$HERE/data-format"),
+  "data_format": $(field data_format),
+  "data_format_least": $(field data_format_least),
   "kernel": "$KERNEL",
   "files": {
     "vmlinuz": { "size": $(stat -c %s "$WORK/vmlinuz"), "sha256": "$(hash_of "$WORK/vmlinuz")" },
