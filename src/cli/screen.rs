@@ -1,6 +1,7 @@
 //! `understudy appliance screen`: the status page on a terminal.
 
 use super::error::CliError;
+use crate::appliance::boot::SITE_IN_FORCE;
 use crate::appliance::screen::action::Tools;
 use crate::appliance::screen::driver::{self, Setup, Stop};
 use crate::appliance::screen::gather::Places;
@@ -46,7 +47,7 @@ pub(super) fn perform(args: Args, config: &Path) -> Result<(), CliError> {
         tty: args.tty,
         places: Places::of_image(config),
         tools: Tools::of_image(config),
-        code: ["/run/understudy/recovery-code", "/data/appliance/site.toml"].map(Into::into).into(),
+        code: vec![SITE_IN_FORCE.into(), "/data/appliance/site.toml".into()],
     };
     driver::run(&setup, &stop);
     Ok(())

@@ -485,14 +485,32 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
-/// CRC-32 of UEFI (IEEE 802.3), bit by bit: tables are small.
+/// CRC-32 of UEFI (IEEE 802.3), a byte at a time.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1))
-        })
+        let [low, ..] = crc.to_le_bytes();
+        let row = CRC_ROWS.get(usize::from(low ^ byte)).copied().unwrap_or_default();
+        (crc >> 8) ^ row
     })
 }
+
+/// What each byte does to the checksum.
+const CRC_ROWS: [u32; 256] = {
+    let mut rows = [0; 256];
+    let mut rest = rows.as_mut_slice();
+    let mut byte = 0;
+    while let Some((row, after)) = rest.split_first_mut() {
+        let (mut crc, mut bit) = (byte, 0);
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1));
+            bit += 1;
+        }
+        *row = crc;
+        byte += 1;
+        rest = after;
+    }
+    rows
+};
 
 #[cfg(test)]
 mod tests;

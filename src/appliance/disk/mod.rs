@@ -9,4 +9,10 @@
 //! within) two steps is nothing but another start. Nothing is written to a disk that is not known for
 //! sure, and nothing is formatted that does not look empty or is not our own unfinished work.
 
+pub mod drive;
 pub mod gpt;
+pub mod inventory;
+pub mod perform;
+pub mod plan;
+pub mod run;
+pub mod scan;

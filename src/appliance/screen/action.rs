@@ -122,16 +122,18 @@ impl Action {
             Self::AcceptSite => (
                 "Accept the changed site.toml",
                 "Geänderte site.toml annehmen",
-                "What site.toml says now takes force, addresses included. A mistake there can cut \
-                 this machine off the network.",
-                "Was jetzt in site.toml steht, gilt dann, auch die Adressen. Ein Fehler darin kann \
-                 diese Maschine vom Netz trennen.",
+                "What site.toml says now is in force from the next restart on (8), addresses \
+                 included. A mistake there can cut this machine off the network.",
+                "Was jetzt in site.toml steht, gilt ab dem nächsten Neustart (8), auch die Adressen. \
+                 Ein Fehler darin kann diese Maschine vom Netz trennen.",
             ),
             Self::Unlock => (
                 "Unlock the data disk",
                 "Datenplatte aufschließen",
-                "Type the passphrase of the data disk and press Enter. Nothing is shown as you type.",
-                "Die Passphrase der Datenplatte eingeben, dann Enter. Beim Tippen erscheint nichts.",
+                "Type the passphrase of the data disk and press Enter. Nothing is shown as you type. \
+                 On a new disk the first passphrase that is typed becomes its passphrase.",
+                "Die Passphrase der Datenplatte eingeben, dann Enter. Beim Tippen erscheint nichts. \
+                 Auf einer neuen Platte wird die erste, die eingegeben wird, zu ihrer Passphrase.",
             ),
             Self::Token => (
                 "Make a token for a new peer",

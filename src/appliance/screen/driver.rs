@@ -98,11 +98,16 @@ type Shared = Arc<Mutex<Arc<Facts>>>;
 
 /// Gathers while there is a terminal: asking the mail program is not for nothing.
 fn renew(facts: &Shared, places: &Places, looking: &AtomicBool, stop: &Stop) {
+    let mut answered = clock::mono();
     while !stop.load(Ordering::Relaxed) {
         wait(GATHER_EVERY, stop);
         if looking.load(Ordering::Relaxed) {
-            let new = Arc::new(gather(places));
-            *facts.lock().unwrap_or_else(PoisonError::into_inner) = new;
+            let mut new = gather(places);
+            if new.status().is_some() {
+                answered = clock::mono();
+            }
+            new.silent_s = clock::mono().since(answered).as_secs();
+            *facts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         }
     }
 }
@@ -366,7 +371,7 @@ mod tests {
         desk.wait_for("Notfallmenü");
         desk.press("l");
         desk.wait_for("recovery menu");
-        desk.press("\x03\x04\x1a\x00\u{9b}garbage q");
+        desk.press("\x03\x04\x1a\x00\u{9b}xyz q");
         desk.wait_for("recovery menu");
         desk.press("r");
         desk.wait_for("Type the recovery code");

@@ -64,7 +64,7 @@ impl Places {
     }
 }
 
-/// Everything that can be found out now.
+/// Everything that can be found out now; how long the mail program is silent is the caller's to know.
 #[must_use]
 pub fn gather(places: &Places) -> Facts {
     let now = clock::now_ms();
@@ -87,6 +87,7 @@ pub fn gather(places: &Places) -> Facts {
         boot: boot(&places.boot, &places.settled),
         configured: config.is_some(),
         program,
+        silent_s: 0,
         interfaces: interfaces(&places.net),
         management: management.map(|a| a.to_string()),
         service,

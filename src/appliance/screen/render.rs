@@ -9,7 +9,7 @@
 use super::canvas::{Canvas, FIXED_BLANK, Level, Screen, Style, cut, wrap};
 use super::facts::{Clock, Facts, Interface, Program};
 use super::pick;
-use super::verdict::{Finding, Verdict, starting, unset, verdict};
+use super::verdict::{Finding, Verdict, pausing, starting, unset, verdict};
 use crate::appliance::report::{DataOutcome, Slot};
 use crate::base::clock;
 use crate::ops::status::{AddressReport, Holder, Language, Role, State, StatusReport};
@@ -24,7 +24,7 @@ const TALL: usize = 32;
 const SENTENCE_LINES: usize = 3;
 /// Lines that what to do may take.
 const TODO_LINES: usize = 2;
-/// Lines that each list is sure of, where there is much to tell.
+// Lines that each list is sure of, where there is much to tell.
 const SURE_FLOATING: usize = 2;
 const SURE_NETWORK: usize = 2;
 const SURE_FINDINGS: usize = 3;
@@ -111,7 +111,8 @@ pub(super) fn title(facts: &Facts, language: Language) -> String {
     let since = pick(language, "up", "läuft seit");
     // A long name gives way; what follows it does not.
     let name = cut(&facts.hostname, 30);
-    format!("Understudy {} · {name}{slot} · {since} {up}", facts.version)
+    let name = if name.is_empty() { name } else { format!(" · {name}") };
+    format!("Understudy {}{name}{slot} · {since} {up}", facts.version)
 }
 
 const fn letter(slot: Slot) -> char {
@@ -184,6 +185,9 @@ fn mail_rows(facts: &Facts, language: Language) -> Rows {
 
 fn silent_rows(facts: &Facts, language: Language) -> Rows {
     let (style, mail) = match facts.program {
+        _ if pausing(facts) && !starting(facts) && !unset(facts) && !facts.locked() => {
+            (Style::Plain, pick(language, "no answer at this moment", "gerade keine Antwort"))
+        }
         Program::Stuck => (
             Style::Bad,
             pick(

@@ -100,6 +100,7 @@ fn facts() -> Facts {
             interface("eth1", "10.0.1.1/30"),
             interface("eth2", "192.168.7.12/24"),
         ],
+        silent_s: 0,
         management: Some("192.168.7.12".into()),
         service: vec!["203.0.113.12".into()],
         disk: Some(DiskUse { total: 915 << 30, free: 810 << 30 }),
@@ -111,6 +112,7 @@ fn silent(site: SiteOutcome, data: DataOutcome, troubles: Vec<Trouble>) -> Facts
     Facts {
         boot: Some(BootReport { site, data, troubles, ..boot() }),
         program: Program::Silent,
+        silent_s: 3_600,
         management: None,
         service: Vec::new(),
         ..facts()
@@ -182,7 +184,8 @@ fn trial() -> Facts {
 }
 
 fn site_changed() -> Facts {
-    Facts { boot: Some(BootReport { site: SiteOutcome::Changed, ..boot() }), ..facts() }
+    let troubles = vec![Trouble::SiteChanged];
+    Facts { boot: Some(BootReport { site: SiteOutcome::Changed, troubles, ..boot() }), ..facts() }
 }
 
 fn link_down() -> Facts {
@@ -229,8 +232,9 @@ fn crowded() -> Facts {
 fn situations() -> Vec<(&'static str, Facts)> {
     let locked =
         Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::Locked, Vec::new()) };
+    let missing = vec![Trouble::DataDiskMissing("nvme-Samsung_PM9A3_S64XNE0R".into())];
     let no_disk =
-        Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::Absent, Vec::new()) };
+        Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::Absent, missing) };
     let primary = Facts {
         program: Program::Answers(Box::new(status(State::Pair, Role::Primary))),
         ..facts()
@@ -247,7 +251,8 @@ fn situations() -> Vec<(&'static str, Facts)> {
         ("no-data-disk", no_disk),
         ("data-locked", locked),
         ("not-running", not_running()),
-        ("stuck", Facts { program: Program::Stuck, ..facts() }),
+        ("stuck", Facts { program: Program::Stuck, silent_s: 40, ..facts() }),
+        ("restarting", Facts { silent_s: 12, ..not_running() }),
         ("trial", trial()),
         ("site-changed", site_changed()),
         ("link-down", link_down()),
@@ -261,7 +266,6 @@ fn shown(screen: &Screen) -> String {
 
 #[test]
 fn the_page_reads_as_it_was_read() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/appliance/screen/golden");
     for (name, facts) in situations() {
         let mut text = String::new();
         for (language, columns, lines) in
@@ -272,14 +276,34 @@ fn the_page_reads_as_it_was_read() {
                 text += &shown(&render(&facts, language, columns, lines));
             }
         }
-        let path = golden.join(format!("{name}.txt"));
-        if std::env::var_os("BLESS").is_some() {
-            std::fs::create_dir_all(&golden).unwrap();
-            std::fs::write(&path, &text).unwrap();
-        }
-        let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(committed, text, "{name}: BLESS=1 cargo test --lib appliance::screen");
+        golden(name, &text);
     }
+}
+
+#[test]
+fn the_menu_reads_as_it_was_read() {
+    let mut text = String::new();
+    for menu in menus("Jul 27 12:00:00 store stopped path=/data\nJul 27 12:00:01 ended") {
+        for language in [Language::En, Language::De] {
+            let screen = view(&facts(), &menu, language, (80, 24), Mono(1));
+            let lines: Vec<_> = screen.lines.iter().map(|l| l.text.trim_end()).collect();
+            let full = lines.iter().filter(|l| !l.is_empty()).copied().collect::<Vec<_>>();
+            text += &format!("{}\n{:-<80}\n", full.join("\n"), "");
+        }
+    }
+    golden("menu", &text);
+}
+
+/// Compares with what is kept, or keeps it.
+fn golden(name: &str, text: &str) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/appliance/screen/golden");
+    let path = golden.join(format!("{name}.txt"));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all(&golden).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(committed, text, "{name}: BLESS=1 cargo test --lib appliance::screen");
 }
 
 /// What no language changes: numbers, addresses, names, pages, in their order line by line.
