@@ -122,16 +122,18 @@ impl Action {
             Self::AcceptSite => (
                 "Accept the changed site.toml",
                 "Geänderte site.toml annehmen",
-                "What site.toml says now takes force, addresses included. A mistake there can cut \
-                 this machine off the network.",
-                "Was jetzt in site.toml steht, gilt dann, auch die Adressen. Ein Fehler darin kann \
-                 diese Maschine vom Netz trennen.",
+                "What site.toml says now is in force from the next restart on (8), addresses \
+                 included. A mistake there can cut this machine off the network.",
+                "Was jetzt in site.toml steht, gilt ab dem nächsten Neustart (8), auch die Adressen. \
+                 Ein Fehler darin kann diese Maschine vom Netz trennen.",
             ),
             Self::Unlock => (
                 "Unlock the data disk",
                 "Datenplatte aufschließen",
-                "Type the passphrase of the data disk and press Enter. Nothing is shown as you type.",
-                "Die Passphrase der Datenplatte eingeben, dann Enter. Beim Tippen erscheint nichts.",
+                "Type the passphrase of the data disk and press Enter. Nothing is shown as you type. \
+                 On a new disk the first passphrase that is typed becomes its passphrase.",
+                "Die Passphrase der Datenplatte eingeben, dann Enter. Beim Tippen erscheint nichts. \
+                 Auf einer neuen Platte wird die erste, die eingegeben wird, zu ihrer Passphrase.",
             ),
             Self::Token => (
                 "Make a token for a new peer",
@@ -193,8 +195,13 @@ impl Action {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
         let (program, args, seconds) = match self {
             Self::Log => {
-                let args =
-                    ["--unit=understudy.service", LOG_LINES, "--no-pager", "--output=cat", "--quiet"];
+                let args = [
+                    "--unit=understudy.service",
+                    LOG_LINES,
+                    "--no-pager",
+                    "--output=cat",
+                    "--quiet",
+                ];
                 (&tools.journalctl, words(&args), 20)
             }
             Self::RestartMail => (&tools.systemctl, words(&["restart", "understudy.service"]), 120),
@@ -203,7 +210,7 @@ impl Action {
             // Opening takes the disk's own slow hash; checking the file system may take longer.
             Self::Unlock => (&tools.understudy, ours(&["appliance", "unlock"]), 600),
             Self::Token => (&tools.understudy, ours(&["pair", "token"]), 70),
-            Self::Rollback => (&tools.understudy, ours(&["update", "rollback"]), 120),
+            Self::Rollback => (&tools.understudy, ours(&["update", "rollback", "--restart"]), 120),
             Self::Reboot => (&tools.systemctl, words(&["reboot"]), 60),
             Self::PowerOff => (&tools.systemctl, words(&["poweroff"]), 60),
         };
@@ -214,7 +221,7 @@ impl Action {
     #[must_use]
     pub fn perform(self, tools: &Tools, typed: Option<&Secret<String>>) -> Outcome {
         let (program, args, wait) = self.command(tools);
-        match run(program, &args, typed, clock::mono() + wait) {
+        match run(program, &args, typed, clock::mono().after(wait)) {
             Ok(outcome) => outcome,
             Err(e) => {
                 let text = Secret::new(format!("{}: {e}", program.display()));
@@ -319,7 +326,7 @@ mod tests {
     }
 
     fn soon(seconds: u64) -> Mono {
-        clock::mono() + Duration::from_secs(seconds)
+        clock::mono().after(Duration::from_secs(seconds))
     }
 
     #[test]

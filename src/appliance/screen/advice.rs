@@ -29,6 +29,11 @@ static ADVICE: &[(&str, &str, &str)] = &[
         "Platz schaffen, ehe sie voll ist: Dann wird neue Post abgewiesen. Die Seite sagt wie.",
     ),
     (
+        "data-disk",
+        "Check the disk, its cables and its controller, then restart.",
+        "Die Platte, ihre Kabel und ihren Controller prüfen, dann neu starten.",
+    ),
+    (
         "disk-failure",
         "Turn this machine off and replace the disk; the other one keeps serving.",
         "Diese Maschine ausschalten und die Platte ersetzen; die andere bedient weiter.",

@@ -21,6 +21,8 @@ pub struct Facts {
     pub configured: bool,
     /// The mail program.
     pub program: Program,
+    /// Seconds since it last answered, or since it was first asked.
+    pub silent_s: u64,
     /// Network interfaces but the loopback, by name.
     pub interfaces: Vec<Interface>,
     /// Address of health and metrics, without a port; `None` where that is not known.

@@ -39,13 +39,13 @@ pub enum Key {
 
 /// Makes keys of bytes.
 #[derive(Default)]
-pub struct Keys {
+pub(super) struct Keys {
     begun: Vec<u8>,
 }
 
 impl Keys {
     /// Takes the next byte.
-    pub fn feed(&mut self, byte: u8) -> Option<Key> {
+    pub(super) fn feed(&mut self, byte: u8) -> Option<Key> {
         // An escape or a control character always begins anew.
         let key = match (self.begun.first(), byte) {
             (_, 0x1b) => {
@@ -74,7 +74,7 @@ impl Keys {
     }
 
     /// Nothing came for a moment: what is begun is all there is.
-    pub fn pause(&mut self) -> Option<Key> {
+    pub(super) fn pause(&mut self) -> Option<Key> {
         let key = match self.begun.as_slice() {
             [] => return None,
             [0x1b] => Key::Escape,

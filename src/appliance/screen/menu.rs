@@ -155,6 +155,14 @@ impl Menu {
         }
     }
 
+    /// Who was there may have gone: the menu closes, unless an action is under way.
+    pub fn leave(&mut self) {
+        if !matches!(self.mode, Mode::Busy(_)) {
+            self.close();
+        }
+        self.open = false;
+    }
+
     /// Whether the code was right.
     pub fn checked(&mut self, right: bool, now: Mono) {
         if !matches!(self.mode, Mode::Checking) {
@@ -167,7 +175,7 @@ impl Menu {
         }
         let wait = WRONG_WAIT.saturating_mul(2_u32.saturating_pow(self.wrong)).min(WRONG_WAIT_MAX);
         self.wrong = self.wrong.saturating_add(1);
-        self.blocked_until = now + wait;
+        self.blocked_until = now.after(wait);
         self.mode = Mode::Code;
     }
 
@@ -288,9 +296,7 @@ impl Menu {
                 self.typed = Secret::new(shorter);
                 None
             }
-            Key::Enter if !self.typed.expose().is_empty() => {
-                Some(std::mem::take(&mut self.typed))
-            }
+            Key::Enter if !self.typed.expose().is_empty() => Some(std::mem::take(&mut self.typed)),
             _ => None,
         }
     }
@@ -304,7 +310,7 @@ mod tests {
     const AROUND: Around = Around { locked: false, code: true };
 
     fn at(seconds: u64) -> Mono {
-        Mono(1_000_000_000) + Duration::from_secs(seconds)
+        Mono(1_000_000_000).after(Duration::from_secs(seconds))
     }
 
     fn type_in(menu: &mut Menu, text: &str, around: Around, now: Mono) -> Effect {
@@ -379,9 +385,9 @@ mod tests {
             assert!(matches!(type_in(&mut menu, "guess", AROUND, now), Effect::Check(_)));
             menu.checked(false, now);
             assert_eq!(menu.blocked_s(now), wait);
-            let early = now + Duration::from_millis(wait * 1_000 - 1);
+            let early = now.after(Duration::from_millis(wait * 1_000 - 1));
             assert!(matches!(type_in(&mut menu, "right", AROUND, early), Effect::None));
-            now = now + Duration::from_secs(wait);
+            now = now.after(Duration::from_secs(wait));
             // Closing and opening it again does not help.
             menu.key(Key::Escape, AROUND, early);
             menu.key(Key::Char('r'), AROUND, early);

@@ -6,25 +6,25 @@
 //! Invariants: at most the given lines and columns, whatever the facts; lists give way to each other
 //! and say what they leave out. Deliberately absent: a look at the world, and the terminal.
 
-use super::canvas::{Canvas, Level, Screen, Style, cut, wrap};
-use super::facts::{Clock, Facts, Program};
+use super::canvas::{Canvas, FIXED_BLANK, Level, Screen, Style, cut, wrap};
+use super::facts::{Clock, Facts, Interface, Program};
 use super::pick;
-use super::verdict::{Finding, Verdict, verdict};
+use super::verdict::{Finding, Verdict, pausing, starting, unset, verdict};
 use crate::appliance::report::{DataOutcome, Slot};
 use crate::base::clock;
-use crate::ops::status::{Holder, Language, Role, State, StatusReport};
+use crate::ops::status::{AddressReport, Holder, Language, Role, State, StatusReport};
 
 /// Columns of a row's label, with the space after it.
 const LABEL: usize = 11;
-/// Columns of an interface's name, and of its link.
-const NAME: usize = 10;
+/// Longest name of an interface (`IFNAMSIZ` less its end).
+const NAME_MAX: usize = 15;
 /// From so many lines on the band is three lines high, and the page breathes.
 const TALL: usize = 32;
 /// Lines that the sentence may take.
 const SENTENCE_LINES: usize = 3;
 /// Lines that what to do may take.
 const TODO_LINES: usize = 2;
-/// Lines that each list is sure of, where there is much to tell.
+// Lines that each list is sure of, where there is much to tell.
 const SURE_FLOATING: usize = 2;
 const SURE_NETWORK: usize = 2;
 const SURE_FINDINGS: usize = 3;
@@ -97,16 +97,22 @@ pub(super) fn title(facts: &Facts, language: Language) -> String {
     let slot = match slot {
         Some((slot, trial)) => {
             let trial = if trial { pick(language, " ON TRIAL", " AUF PROBE") } else { "" };
-            format!(" · Slot {}{trial}", letter(slot))
+            let word = pick(language, "slot", "Slot");
+            format!(" · {word} {}{trial}", letter(slot))
         }
         None => String::new(),
     };
-    let up = facts.up_s / 60;
-    let up = format!("{} d {:02}:{:02} h", up / 1_440, up / 60 % 24, up % 60);
+    let minutes = facts.up_s / 60;
+    let up = match (minutes / 1_440, minutes / 60 % 24) {
+        (0, 0) => format!("{minutes} min"),
+        (0, hours) => format!("{hours} h {} min", minutes % 60),
+        (days, hours) => format!("{days} d {hours} h"),
+    };
     let since = pick(language, "up", "läuft seit");
     // A long name gives way; what follows it does not.
     let name = cut(&facts.hostname, 30);
-    format!("Understudy {} · {name}{slot} · {since} {up}", facts.version)
+    let name = if name.is_empty() { name } else { format!(" · {name}") };
+    format!("Understudy {}{name}{slot} · {since} {up}", facts.version)
 }
 
 const fn letter(slot: Slot) -> char {
@@ -163,40 +169,58 @@ fn shorten(rows: &mut Rows, room: usize, language: Language) {
 }
 
 fn with_page(todo: &str, page: &str, language: Language) -> String {
-    format!("{todo} ({}: {page})", pick(language, "page", "Seite"))
+    format!("{todo} ({}:{FIXED_BLANK}{page})", pick(language, "page", "Seite"))
 }
 
 /// Whether mail is served, by whom, and how safely.
 fn mail_rows(facts: &Facts, language: Language) -> Rows {
-    let Some(report) = facts.status() else {
-        let mail = match facts.program {
-            Program::Stuck => pick(
-                language,
-                "not known: the mail program does not answer",
-                "unbekannt: das Mailprogramm antwortet nicht",
-            ),
-            _ => pick(
-                language,
-                "NOT SERVED HERE: the mail program does not run",
-                "HIER NICHT BEDIENT: das Mailprogramm läuft nicht",
-            ),
-        };
-        let unknown = pick(
-            language,
-            "not known here; the other appliance's screen may say more",
-            "hier unbekannt; der Schirm des anderen Geräts kann mehr sagen",
-        );
-        return vec![
-            (Style::Warn, row(pick(language, "Mail", "Post"), mail)),
-            (Style::Plain, row(pick(language, "Pair, RPO", "Paar, RPO"), unknown)),
-        ];
-    };
+    let Some(report) = facts.status() else { return silent_rows(facts, language) };
     let mut rows =
         vec![mail_row(report, language), pair_row(report, language), rpo_row(report, language)];
     if report.node.is_some() {
         rows.push(witness_row(report, language));
     }
     rows
+}
+
+fn silent_rows(facts: &Facts, language: Language) -> Rows {
+    let (style, mail) = match facts.program {
+        _ if pausing(facts) && !starting(facts) && !unset(facts) && !facts.locked() => {
+            (Style::Plain, pick(language, "no answer at this moment", "gerade keine Antwort"))
+        }
+        Program::Stuck => (
+            Style::Bad,
+            pick(
+                language,
+                "not known: the mail program does not answer",
+                "unbekannt: das Mailprogramm antwortet nicht",
+            ),
+        ),
+        _ if starting(facts) && !unset(facts) => {
+            (Style::Plain, pick(language, "not yet: it is starting", "noch nicht: es startet"))
+        }
+        _ => (
+            Style::Warn,
+            pick(
+                language,
+                "NOT SERVED HERE: the mail program does not run",
+                "HIER NICHT BEDIENT: das Mailprogramm läuft nicht",
+            ),
+        ),
+    };
+    let pair = if unset(facts) {
+        pick(language, "none yet: this appliance is not set up", "noch keines: nicht eingerichtet")
+    } else {
+        pick(
+            language,
+            "not known here; the other appliance's screen may say more",
+            "hier unbekannt; der Schirm des anderen Geräts kann mehr sagen",
+        )
+    };
+    vec![
+        (style, row(pick(language, "Mail", "Post"), mail)),
+        (Style::Plain, row(pick(language, "Pair, RPO", "Paar, RPO"), pair)),
+    ]
 }
 
 fn mail_row(report: &StatusReport, language: Language) -> (Style, String) {
@@ -211,11 +235,13 @@ fn mail_row(report: &StatusReport, language: Language) -> (Style, String) {
         }
     };
     let s = report.sessions;
-    let waiting = pick(language, "wait for others", "warten auf andere");
-    let sessions = pick(language, "sessions", "Sitzungen");
     let text = format!(
-        "{who} · {sessions}: SMTP {}, Submission {}, IMAP {} · {} {waiting}",
-        s.smtp, s.submission, s.imap, report.queue_depth
+        "{who} · SMTP {}, Subm. {}, IMAP {} · {} {}",
+        s.smtp,
+        s.submission,
+        s.imap,
+        pick(language, "queue", "Ausgang"),
+        report.queue_depth
     );
     (style, row(pick(language, "Mail", "Post"), &text))
 }
@@ -234,7 +260,7 @@ fn pair_row(report: &StatusReport, language: Language) -> (Style, String) {
     let insync: Vec<String> = report.insync.iter().map(ToString::to_string).collect();
     let lag = match report.lag {
         Some(lag) => format!("{} {}", lag.records, pick(language, "behind", "zurück")),
-        None => pick(language, "lag not known", "Rückstand unbekannt").to_owned(),
+        None => pick(language, "lag unknown", "Rückstand ?").to_owned(),
     };
     let text = format!(
         "{} · {role} · {} {node} · {} {} · {} {} · {lag}",
@@ -294,7 +320,8 @@ fn floating(facts: &Facts, language: Language) -> Rows {
     if report.addresses.is_empty() {
         return vec![(Style::Plain, pick(language, "none", "keine").to_owned())];
     }
-    let show = |a: &crate::ops::status::AddressReport| {
+    let name = width(report.addresses.iter().map(|a| a.interface.as_str()));
+    let show = |a: &AddressReport| {
         let (style, holder) = match &a.holder {
             Holder::Here => (Style::Plain, pick(language, "held here", "hier gehalten").to_owned()),
             Holder::Other(who) => {
@@ -304,7 +331,7 @@ fn floating(facts: &Facts, language: Language) -> Rows {
                 (Style::Bad, pick(language, "HELD BY NOBODY", "VON NIEMANDEM GEHALTEN").to_owned())
             }
         };
-        (style, format!("{:<20} {:<NAME$} {holder}", a.address, cut(&a.interface, NAME)))
+        (style, format!("{:<20} {:<name$}  {holder}", a.address, cut(&a.interface, name)))
     };
     report.addresses.iter().map(show).collect()
 }
@@ -317,7 +344,8 @@ fn network(facts: &Facts, language: Language) -> Rows {
     let floating: Vec<&str> = facts
         .status()
         .map_or(Vec::new(), |s| s.addresses.iter().map(|a| a.address.as_str()).collect());
-    let show = |i: &super::facts::Interface| {
+    let name = width(facts.interfaces.iter().map(|i| i.name.as_str()));
+    let show = |i: &Interface| {
         let (style, link) = match (i.on, i.carrier) {
             (false, _) => (Style::Plain, pick(language, "off", "aus").to_owned()),
             (true, false) => (Style::Bad, pick(language, "NO LINK", "KEIN LINK").to_owned()),
@@ -328,10 +356,14 @@ fn network(facts: &Facts, language: Language) -> Rows {
         };
         let own = i.addresses.iter().filter(|a| !floating.contains(&a.as_str()));
         let addresses: Vec<String> = own.map(|a| role_of(a, facts, language)).collect();
-        let name = cut(&i.name, NAME);
-        (style, format!("{name:<NAME$} {link:<18} {}", addresses.join(", ")))
+        (style, format!("{:<name$}  {link:<17} {}", cut(&i.name, name), addresses.join(", ")))
     };
     facts.interfaces.iter().map(show).collect()
+}
+
+/// Columns that the longest of `names` takes, within bounds.
+fn width<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names.map(|n| n.chars().count()).max().unwrap_or(0).clamp(6, NAME_MAX)
 }
 
 fn role_of(address: &str, facts: &Facts, language: Language) -> String {
@@ -369,12 +401,10 @@ fn machine_rows(facts: &Facts, language: Language) -> Rows {
     if let Some((slot, true)) = facts.boot.as_ref().and_then(|b| b.slot.map(|s| (s, b.trial))) {
         let (this, other) = (letter(slot), letter(slot.other()));
         let text = match language {
-            Language::En => format!(
-                "the version in slot {this} is on trial; if it fails, slot {other} comes back"
-            ),
-            Language::De => format!(
-                "die Version in Slot {this} läuft auf Probe; taugt sie nicht, kehrt Slot {other} zurück"
-            ),
+            Language::En => format!("slot {this} is on trial; if it fails, slot {other} returns"),
+            Language::De => {
+                format!("Slot {this} läuft auf Probe; taugt er nicht, kehrt Slot {other} zurück")
+            }
         };
         rows.push((Style::Warn, row("Update", &text)));
     }
@@ -445,12 +475,12 @@ fn list(findings: &[Finding], columns: usize, language: Language) -> Rows {
 
 fn keys(facts: &Facts, language: Language) -> String {
     let unlock = if facts.locked() {
-        pick(language, "[u] unlock the data disk   ", "[u] Datenplatte aufschließen   ")
+        pick(language, "[u] unlock the disk  ", "[u] Platte aufschließen  ")
     } else {
         ""
     };
     let other = pick(language, "[l] Deutsch", "[l] English");
     let menu = pick(language, "[r] recovery menu", "[r] Notfallmenü");
-    let draw = pick(language, "[other key] redraw", "[andere Taste] neu zeichnen");
-    format!("{unlock}{other}   {menu}   {draw}")
+    let draw = pick(language, "[space] redraw", "[Leertaste] neu zeichnen");
+    format!("{unlock}{other}  {menu}  {draw}")
 }

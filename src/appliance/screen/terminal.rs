@@ -116,7 +116,9 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         // Colours off, screen clear, cursor seen, lines wrapped. Who has gone cannot be restored.
         drop(self.write(b"\x1b[0m\x1b[2J\x1b[H\x1b[?25h\x1b[?7h"));
-        drop(tcsetattr(&self.fd, SetArg::TCSANOW, &self.before));
+        if let Err(e) = tcsetattr(&self.fd, SetArg::TCSANOW, &self.before) {
+            log::debug!(err:% = e; "the terminal is not restored");
+        }
     }
 }
 
@@ -130,6 +132,11 @@ impl Painter {
     /// Nothing is known of what the terminal shows.
     pub(super) fn forget(&mut self) {
         self.shown.clear();
+    }
+
+    /// Whether all of the next frame will be drawn.
+    pub(super) fn is_new(&self) -> bool {
+        self.shown.is_empty()
     }
 
     /// What makes the terminal show `screen`: nothing where it does already.
@@ -154,7 +161,8 @@ fn draw(out: &mut String, line: usize, old: Option<&Line>, new: &Line) {
         out.push_str(&format!("\x1b[{line};1H{}{}\x1b[0m\x1b[K", colours(new.style), new.text));
         return;
     };
-    let (old, text): (Vec<char>, Vec<char>) = (old.text.chars().collect(), new.text.chars().collect());
+    let (old, text): (Vec<char>, Vec<char>) =
+        (old.text.chars().collect(), new.text.chars().collect());
     if old == text {
         return;
     }

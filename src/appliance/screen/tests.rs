@@ -3,13 +3,16 @@
 
 use super::*;
 use crate::appliance::report::{BootReport, DataOutcome, SiteOutcome, Slot, Trouble};
+use crate::base::secret::Secret;
 use crate::ops::status::{
     AddressReport, Holder, Lag, PathReport, ProblemReport, Role, Sessions, State, StatusReport,
     VrrpState, WitnessReport,
 };
+use action::Outcome;
+use menu::{Around, Menu};
 use proptest::prelude::*;
 use std::path::Path;
-use understudy_proto::time::UnixMs;
+use understudy_proto::time::{Mono, UnixMs};
 
 const NOW: UnixMs = UnixMs(1_785_153_600_000);
 
@@ -97,6 +100,7 @@ fn facts() -> Facts {
             interface("eth1", "10.0.1.1/30"),
             interface("eth2", "192.168.7.12/24"),
         ],
+        silent_s: 0,
         management: Some("192.168.7.12".into()),
         service: vec!["203.0.113.12".into()],
         disk: Some(DiskUse { total: 915 << 30, free: 810 << 30 }),
@@ -108,6 +112,7 @@ fn silent(site: SiteOutcome, data: DataOutcome, troubles: Vec<Trouble>) -> Facts
     Facts {
         boot: Some(BootReport { site, data, troubles, ..boot() }),
         program: Program::Silent,
+        silent_s: 3_600,
         management: None,
         service: Vec::new(),
         ..facts()
@@ -178,6 +183,11 @@ fn trial() -> Facts {
     Facts { boot: Some(boot), up_s: 240, ..facts() }
 }
 
+fn site_changed() -> Facts {
+    let troubles = vec![Trouble::SiteChanged];
+    Facts { boot: Some(BootReport { site: SiteOutcome::Changed, troubles, ..boot() }), ..facts() }
+}
+
 fn link_down() -> Facts {
     let mut facts = facts();
     facts.interfaces[1].carrier = false;
@@ -222,8 +232,9 @@ fn crowded() -> Facts {
 fn situations() -> Vec<(&'static str, Facts)> {
     let locked =
         Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::Locked, Vec::new()) };
+    let missing = vec![Trouble::DataDiskMissing("nvme-Samsung_PM9A3_S64XNE0R".into())];
     let no_disk =
-        Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::Absent, Vec::new()) };
+        Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::Absent, missing) };
     let primary = Facts {
         program: Program::Answers(Box::new(status(State::Pair, Role::Primary))),
         ..facts()
@@ -240,8 +251,10 @@ fn situations() -> Vec<(&'static str, Facts)> {
         ("no-data-disk", no_disk),
         ("data-locked", locked),
         ("not-running", not_running()),
-        ("stuck", Facts { program: Program::Stuck, ..facts() }),
+        ("stuck", Facts { program: Program::Stuck, silent_s: 40, ..facts() }),
+        ("restarting", Facts { silent_s: 12, ..not_running() }),
         ("trial", trial()),
+        ("site-changed", site_changed()),
         ("link-down", link_down()),
         ("crowded", crowded()),
     ]
@@ -253,7 +266,6 @@ fn shown(screen: &Screen) -> String {
 
 #[test]
 fn the_page_reads_as_it_was_read() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/appliance/screen/golden");
     for (name, facts) in situations() {
         let mut text = String::new();
         for (language, columns, lines) in
@@ -264,14 +276,34 @@ fn the_page_reads_as_it_was_read() {
                 text += &shown(&render(&facts, language, columns, lines));
             }
         }
-        let path = golden.join(format!("{name}.txt"));
-        if std::env::var_os("BLESS").is_some() {
-            std::fs::create_dir_all(&golden).unwrap();
-            std::fs::write(&path, &text).unwrap();
-        }
-        let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(committed, text, "{name}: BLESS=1 cargo test --lib appliance::screen");
+        golden(name, &text);
     }
+}
+
+#[test]
+fn the_menu_reads_as_it_was_read() {
+    let mut text = String::new();
+    for menu in menus("Jul 27 12:00:00 store stopped path=/data\nJul 27 12:00:01 ended") {
+        for language in [Language::En, Language::De] {
+            let screen = view(&facts(), &menu, language, (80, 24), Mono(1));
+            let lines: Vec<_> = screen.lines.iter().map(|l| l.text.trim_end()).collect();
+            let full = lines.iter().filter(|l| !l.is_empty()).copied().collect::<Vec<_>>();
+            text += &format!("{}\n{:-<80}\n", full.join("\n"), "");
+        }
+    }
+    golden("menu", &text);
+}
+
+/// Compares with what is kept, or keeps it.
+fn golden(name: &str, text: &str) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/appliance/screen/golden");
+    let path = golden.join(format!("{name}.txt"));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all(&golden).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(committed, text, "{name}: BLESS=1 cargo test --lib appliance::screen");
 }
 
 /// What no language changes: numbers, addresses, names, pages, in their order line by line.
@@ -337,6 +369,66 @@ fn a_full_page_keeps_what_matters_and_counts_the_rest() {
     assert_eq!(text.lines().count(), 24);
 }
 
+/// A menu in every one of its modes.
+fn menus(text: &str) -> Vec<Menu> {
+    let now = Mono(1);
+    let around = Around { locked: true, code: true };
+    let opened = || {
+        let mut menu = Menu::new(now);
+        for key in [Key::Char('r'), Key::Char('x'), Key::Enter] {
+            menu.key(key, around, now);
+        }
+        menu.checked(true, now);
+        menu
+    };
+    let pressed = |mut menu: Menu, keys: &str| {
+        for key in keys.chars() {
+            menu.key(Key::Char(key), around, now);
+        }
+        menu
+    };
+    let mut off = Menu::new(now);
+    off.key(Key::Char('r'), Around { locked: false, code: false }, now);
+    let mut wrong = pressed(Menu::new(now), "rx");
+    wrong.key(Key::Enter, around, now);
+    wrong.checked(false, now);
+    let mut menus = vec![off, pressed(Menu::new(now), "r"), wrong, opened()];
+    menus.push(pressed(Menu::new(now), "u"));
+    for digit in ["1", "2", "3", "4", "6", "7", "8", "9"] {
+        menus.push(pressed(opened(), digit));
+    }
+    menus.push(pressed(opened(), "8y"));
+    for ok in [true, false] {
+        let mut menu = pressed(opened(), "1y");
+        menu.finished(Outcome { ok, text: Secret::new(text.to_owned()) }, now);
+        menus.push(menu);
+    }
+    menus
+}
+
+#[test]
+fn the_menu_says_the_same_in_both_languages_and_fits_a_small_terminal() {
+    let text = "one\ntwo \x1b[2J\nthree";
+    for (i, menu) in menus(text).into_iter().enumerate() {
+        let show = |language| view(&facts(), &menu, language, (80, 24), Mono(1));
+        let (en, de) = (show(Language::En), show(Language::De));
+        assert_ne!(shown(&en), shown(&de), "menu {i}");
+        for screen in [en, de] {
+            assert_eq!(screen.lines.len(), 24, "menu {i}");
+            // Nothing of the menu itself is ever cut.
+            assert!(
+                screen.lines.iter().all(|l| !l.text.ends_with("...") || l.text.ends_with(" ...")),
+                "menu {i}: {}",
+                shown(&screen)
+            );
+            assert!(!shown(&screen).contains('\x1b'));
+        }
+    }
+    let last = menus(&"line\n".repeat(90)).pop().unwrap();
+    let outcome = shown(&view(&facts(), &last, Language::En, (80, 24), Mono(1)));
+    assert!(outcome.contains("NOT DONE") && outcome.contains("[any key]"), "{outcome}");
+}
+
 fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
         "\\PC{0,60}",
@@ -386,6 +478,12 @@ proptest! {
                 prop_assert!(line.text.chars().count() <= columns, "{:?}", line);
                 let safe = line.text.chars().all(|c| matches!(c, ' '..='~' | '¡'..='ÿ'));
                 prop_assert!(safe, "{:?}", line);
+            }
+            for menu in menus(&texts[6]) {
+                let screen = view(&facts, &menu, language, (columns, lines), Mono(1));
+                prop_assert_eq!(screen.lines.len(), lines);
+                let fits = screen.lines.iter().all(|l| l.text.chars().count() <= columns);
+                prop_assert!(fits, "{:?}", menu);
             }
         }
     }

@@ -12,6 +12,8 @@ use crate::ops::status::{Language, Role, State, StatusReport};
 
 /// A start may take so long before its silence is called wrong: disk checks and slow firmware.
 const START_S: u64 = 180;
+/// A mail program that has answered before may be silent for so long: it is being restarted.
+const SILENCE_S: u64 = 30;
 /// So long after the start a clock that no time server has set is called wrong.
 const CLOCK_GRACE_S: u64 = 600;
 /// A clock that no time server has set for so long is called wrong; timesyncd asks at least every
@@ -88,6 +90,9 @@ fn standing(facts: &Facts, language: Language) -> (Level, &'static str) {
     if starting(facts) {
         return (Level::Wait, pick(language, "STARTING", "STARTET"));
     }
+    if pausing(facts) {
+        return (Level::Wait, pick(language, "NO ANSWER", "KEINE ANTWORT"));
+    }
     (Level::Bad, pick(language, "MAIL STOPPED", "POST STEHT"))
 }
 
@@ -106,18 +111,34 @@ fn serving(report: &StatusReport, language: Language) -> (Level, &'static str) {
 }
 
 /// Whether there is nothing that the mail program could start with.
-fn unset(facts: &Facts) -> bool {
+pub(super) fn unset(facts: &Facts) -> bool {
     let site = facts.boot.as_ref().map(|b| b.site);
     !facts.configured && matches!(site, Some(SiteOutcome::Missing | SiteOutcome::Refused))
 }
 
-fn starting(facts: &Facts) -> bool {
+/// Whether the silence of the mail program is still that of a start.
+pub(super) fn starting(facts: &Facts) -> bool {
     facts.up_s < START_S && !matches!(facts.program, Program::Stuck)
+}
+
+/// Whether the silence of the mail program is still that of its own restart.
+pub(super) fn pausing(facts: &Facts) -> bool {
+    facts.boot.is_some() && facts.status().is_none() && facts.silent_s < SILENCE_S
 }
 
 /// The sentence where nothing is known to be wrong, or its cause is not.
 fn calm(facts: &Facts, level: Level, language: Language) -> (&'static str, &'static str) {
     let idle = pick(language, "Nothing needs to be done.", "Es ist nichts zu tun.");
+    if level == Level::Wait && !starting(facts) {
+        return (
+            pick(
+                language,
+                "The mail program does not answer at this moment; it may be restarting.",
+                "Das Mailprogramm antwortet gerade nicht; vielleicht startet es neu.",
+            ),
+            pick(language, "Please wait half a minute.", "Bitte eine halbe Minute warten."),
+        );
+    }
     if level == Level::Wait {
         return (
             pick(
@@ -200,7 +221,7 @@ fn of_program(found: &mut Vec<Finding>, report: &StatusReport, language: Languag
 
 /// Why the mail program does not answer, as far as that has no cause of its own.
 fn of_silence(found: &mut Vec<Finding>, facts: &Facts, language: Language) {
-    if matches!(facts.program, Program::Stuck) {
+    if matches!(facts.program, Program::Stuck) && !pausing(facts) {
         let what = pick(
             language,
             "the mail program runs, but does not answer",
@@ -236,7 +257,7 @@ fn of_silence(found: &mut Vec<Finding>, facts: &Facts, language: Language) {
         }
         return;
     }
-    if unset(facts) || starting(facts) {
+    if unset(facts) || starting(facts) || pausing(facts) {
         return;
     }
     let what = if facts.boot.is_none() {
@@ -260,7 +281,9 @@ fn of_machine(found: &mut Vec<Finding>, facts: &Facts, language: Language) {
         };
         found.push(own(Level::Attention, what, "link-down", language));
     }
-    if let Some(disk) = facts.disk.filter(|d| d.used_percent() >= DISK_USED_PERCENT) {
+    let told = found.iter().any(|f| f.page == "data-disk-full");
+    let full = facts.disk.filter(|d| !told && d.used_percent() >= DISK_USED_PERCENT);
+    if let Some(disk) = full {
         let used = disk.used_percent();
         let what = match language {
             Language::En => format!("the data disk is {used} % full"),
