@@ -11,7 +11,7 @@ readonly RUST_LEAST=1.95
 # command:package of Debian
 readonly BUILD_NEEDS=(gcc:gcc make:make ld:binutils file:file ip:iproute2 unshare:util-linux)
 readonly TEST_NEEDS=(postfix:postfix keepalived:keepalived mutt:mutt mbsync:isync swaks:swaks
-    tcpdump:tcpdump openssl:openssl shellcheck:shellcheck)
+    tcpdump:tcpdump openssl:openssl shellcheck:shellcheck grub-editenv:grub-common)
 
 usage() {
     cat <<'END'

@@ -16,6 +16,7 @@ mod services;
 mod shared;
 mod witness;
 
+use crate::base::notify::Manager;
 use crate::base::secret::Secret;
 use crate::base::{clock, limit, log as logger, privilege, task};
 use crate::cli::{Formed, PairFacts, Part, Program};
@@ -238,6 +239,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let (directory, mail) = (Directory::new(store.clone()), Mail::new(store.clone()));
     let (listening, listening_out) = watch::channel(false);
     let (side, doorstep) = (Side::new(), Doorstep::default());
+    let manager = Arc::new(Manager::of_this_process());
     // Beats on the services' runtime, not on the pair's: it says whether *they* live.
     let vital = Vital::default();
     drop(task::spawn_critical("vital", vital.clone().beat()));
@@ -260,13 +262,10 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         agreement: agreement(&config)?,
         services: vital.clone(),
         kinds: kinds(),
-        restart: Arc::new(|| {
-            log::logger().flush();
-            let e = swap::exec_self();
-            log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
-            log::logger().flush();
-            std::process::abort();
-        }),
+        restart: {
+            let manager = manager.clone();
+            Arc::new(move || restart(&manager))
+        },
     })
     .map_err(|e| failure("the pair cannot be started", &e))?;
     drop(pair_threads);
@@ -281,12 +280,15 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     health::serve(rooms.config.management.address, rooms.board.clone())
         .map_err(|e| failure("health cannot be served", &e))?;
     drop(task::spawn_critical("heartbeat", health::heartbeat(rooms.board.clone())));
+    keep_watch(threads, manager.clone(), rooms.board.clone());
     drop(task::spawn_critical("board", report::keep_board(rooms.clone())));
     let desk = Arc::new(operator::Desk(rooms.clone(), carry::Jobs::default()));
     drop(task::spawn_critical("control-socket", control.serve(desk)));
     log::info!(data_dir:% = rooms.config.data_dir.display(); "understudy runs");
+    manager.ready();
 
     wait_for_signal().await?;
+    manager.stopping();
     log::info!("stopping: handing over first");
     if let Err(e) = rooms.pair.stop().await {
         log::warn!(err:% = e; "the pair did not stop in good order");
@@ -298,6 +300,25 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     rooms.store.close();
     log::info!("stopped");
     Ok(())
+}
+
+/// The service manager's watchdog is fed on the pair's threads, by who looks at the services': the word
+/// stands for both.
+fn keep_watch(threads: &Handle, manager: Arc<Manager>, board: Arc<health::Board>) {
+    let _on = threads.enter();
+    drop(task::spawn_critical("watchdog", async move {
+        manager.keep_watch(|| board.beats(clock::mono())).await;
+    }));
+}
+
+/// Puts a new image of the program in this process's place: a full copy is taken in at the start.
+fn restart(manager: &Manager) -> ! {
+    manager.pause();
+    log::logger().flush();
+    let e = swap::exec_self();
+    log::error!(err:% = e, runbook = "pair-full-copy"; "the program cannot start itself anew, stopping");
+    log::logger().flush();
+    std::process::abort();
 }
 
 fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {

@@ -87,6 +87,13 @@ pub enum Trouble {
     SiteMissing,
     /// `site.toml` is wrong: one line each, with its line number.
     SiteRefused(Vec<String>),
+    /// An update was tried and was not healthy; the loader went back to the version before.
+    UpdateFailed {
+        /// Its version, where the data disk remembers it.
+        version: Option<String>,
+    },
+    /// This slot should have started, and did not; the other one runs.
+    SlotDead(Slot),
 }
 
 impl Trouble {
@@ -108,6 +115,7 @@ impl Trouble {
                     "Correct it on any computer and restart.".to_owned(),
                 );
             }
+            (Self::UpdateFailed { .. } | Self::SlotDead(_), _) => return self.slot_words(language),
             (Self::SiteRefused(lines), Language::De) => {
                 return (
                     format!("site.toml wird abgelehnt: {}", lines.join("; ")),
@@ -118,11 +126,46 @@ impl Trouble {
         (what.to_owned(), todo.to_owned())
     }
 
+    /// The words for what is wrong with a slot; empty for everything else.
+    fn slot_words(&self, language: Language) -> (String, String) {
+        match (self, language) {
+            (Self::UpdateFailed { version }, Language::En) => (
+                format!(
+                    "the update{} failed; the version before runs",
+                    version.as_ref().map_or_else(String::new, |v| format!(" to {v}"))
+                ),
+                "Nothing is lost. Install the next version when there is one.".to_owned(),
+            ),
+            (Self::UpdateFailed { version }, Language::De) => (
+                format!(
+                    "die Aktualisierung{} ist gescheitert; die Version davor läuft",
+                    version.as_ref().map_or_else(String::new, |v| format!(" auf {v}"))
+                ),
+                "Nichts ist verloren. Die nächste Version installieren, sobald es sie gibt."
+                    .to_owned(),
+            ),
+            (Self::SlotDead(slot), Language::En) => (
+                format!("slot {slot} did not start; the system of slot {} runs", slot.other()),
+                "Install an update: it is written to the slot that is broken.".to_owned(),
+            ),
+            (Self::SlotDead(slot), Language::De) => (
+                format!(
+                    "Platz {slot} ist nicht gestartet; das System von Platz {} läuft",
+                    slot.other()
+                ),
+                "Eine Aktualisierung installieren: sie überschreibt den defekten Platz.".to_owned(),
+            ),
+            (Self::SiteMissing | Self::SiteRefused(_), _) => Default::default(),
+        }
+    }
+
     /// The page that helps: `docs/runbook/<name>.md`.
     #[must_use]
     pub fn runbook(&self) -> &'static str {
         match self {
             Self::SiteMissing | Self::SiteRefused(_) => "site-file",
+            Self::UpdateFailed { .. } => "update-failed",
+            Self::SlotDead(_) => "slot-dead",
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod filter;
 pub mod limit;
 pub mod log;
 pub mod metric;
+pub mod notify;
+pub mod pair_secret;
 pub mod privilege;
 pub mod secret;
 pub mod source;

@@ -3,6 +3,7 @@
 //! Invariants: everything here is asked for, never needed: where the kernel says no, the caller goes
 //! on without. Capabilities are only ever given up. Deliberately absent: gaining anything.
 
+use crate::base::notify::SOCKET_VARIABLE;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
@@ -40,7 +41,8 @@ pub fn realtime_alone() -> Result<(), Errno> {
 /// Starts `command` as somebody else's: with no signal blocked, whatever this thread blocks (it would
 /// inherit that, and could not be told to end), without any capability, unable to gain one
 /// (`PR_SET_NO_NEW_PRIVS`, which also holds for root), and killed when this *thread* ends. What it
-/// starts itself is not killed with it.
+/// starts itself is not killed with it. It is not told where the service manager listens, which would
+/// believe it.
 #[expect(unsafe_code, reason = "what runs between fork and exec is unsafe to name")]
 pub fn confine(command: &mut Command) {
     let confine = || {
@@ -50,6 +52,7 @@ pub fn confine(command: &mut Command) {
         capabilities(|_, _| 0)?;
         Ok(())
     };
+    command.env_remove(SOCKET_VARIABLE);
     // SAFETY: these are bare system calls, and making an error of a number is safe in a forked
     // child, too: no allocation, no lock.
     unsafe {

@@ -13,7 +13,8 @@ use crate::base::metric;
 use crate::base::task;
 use log::{info, warn};
 use serde::Serialize;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -26,6 +27,10 @@ pub const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(2);
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
 /// Pause before listening is tried again after an accept failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How long an answer may take: the thread that gives it waits for nothing.
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
+/// Longest answer read, in bytes.
+const ANSWER_LEN_MAX: u64 = 64 * 1024;
 
 /// What this node is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -108,15 +113,20 @@ impl Board {
         self.beat.store(now.0, Ordering::Relaxed);
     }
 
+    /// Whether the runtime has shown life within [`HEARTBEAT_AGE_MAX`] before `now`.
+    #[must_use]
+    pub fn beats(&self, now: Mono) -> bool {
+        now.since(Mono(self.beat.load(Ordering::Relaxed))) <= HEARTBEAT_AGE_MAX
+    }
+
     /// Judges the facts at `now`.
     #[must_use]
     pub fn health(&self, now: Mono) -> Health {
         let facts = self.facts();
-        let age = now.since(Mono(self.beat.load(Ordering::Relaxed)));
         let primary = facts.duty == Duty::Primary;
         let standby = facts.duty == Duty::Standby;
         let checks = [
-            (age > HEARTBEAT_AGE_MAX, "the runtime is stuck", "runtime-stuck"),
+            (!self.beats(now), "the runtime is stuck", "runtime-stuck"),
             (facts.sync_failed, "a sync to disk failed", "disk-failure"),
             (facts.duty == Duty::Recovering, "who may serve is not decided yet", "recovering"),
             (primary && !facts.lease, "the lease of the primary is not held", "no-lease"),
@@ -136,6 +146,30 @@ impl Board {
             .collect();
         Health { ok: reasons.is_empty(), duty: facts.duty, rpo_zero: facts.rpo_zero, reasons }
     }
+}
+
+/// What a running node says about its health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Whether it does what its role demands.
+    pub healthy: bool,
+    /// [`Health`] as JSON.
+    pub body: String,
+}
+
+/// Asks the node that serves its health at `address` on this machine.
+pub fn ask(mut address: SocketAddr) -> std::io::Result<Said> {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_WAIT)?;
+    stream.set_read_timeout(Some(ANSWER_WAIT))?;
+    stream.set_write_timeout(Some(ANSWER_WAIT))?;
+    stream.write_all(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut text = String::new();
+    stream.take(ANSWER_LEN_MAX).read_to_string(&mut text)?;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+    Ok(Said { healthy: text.split_whitespace().nth(1) == Some("200"), body })
 }
 
 /// Tells the board that the runtime lives, for as long as it does.
@@ -216,7 +250,6 @@ fn answer(method: &Method, url: &str, board: &Board) -> (u16, &'static str, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
 
     fn primary() -> Facts {
         Facts {
@@ -270,6 +303,7 @@ mod tests {
         let board = Board::default();
         board.set(primary());
         board.beat(Mono(1_000_000));
+        assert!(board.beats(Mono(3_000_000)) && !board.beats(Mono(3_000_001)));
         assert!(board.health(Mono(3_000_000)).ok);
         assert_eq!(board.health(Mono(3_000_001)).reasons[0].runbook, "runtime-stuck");
     }
@@ -289,6 +323,8 @@ mod tests {
         assert!(get(address, "GET /healthz").starts_with("HTTP/1.1 503"));
         board.set(primary());
         board.beat(clock::mono());
+        let said = ask(address).unwrap();
+        assert!(said.healthy && said.body.starts_with("{\"ok\":true"), "{said:?}");
         let healthy = get(address, "GET /healthz?verbose");
         assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");
         assert!(
