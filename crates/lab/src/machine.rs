@@ -9,7 +9,7 @@ use crate::net::{self, Host};
 use crate::{Context, LabError, Result, fail, interrupt, now, pause};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -81,17 +81,6 @@ impl Machine {
         output(Command::new("mtype").args(["-i", &image]).arg(format!("::{name}")))
     }
 
-    /// Overwrites the beginning of a partition with zeros, as a disk that went bad would.
-    ///
-    /// # Errors
-    /// The disk is not one of ours.
-    pub(crate) fn wipe(&self, partition: &str, len: usize) -> Result<()> {
-        let at = self.partition(partition)?;
-        let mut disk = File::options().write(true).open(self.disk()).context("disk")?;
-        disk.seek(SeekFrom::Start(at)).context("disk")?;
-        disk.write_all(&vec![0; len]).context("disk")
-    }
-
     /// Where a partition begins, in bytes.
     fn partition(&self, name: &str) -> Result<u64> {
         let table = output(Command::new("sfdisk").arg("--json").arg(self.disk()))?;
@@ -138,7 +127,8 @@ impl Machine {
         for net in ["service", "link"] {
             let port = net::port(self.host, net);
             let mac = net::mac(self.host, net);
-            command.args(["-netdev", &format!("tap,id={net},ifname={port},script=no,downscript=no")]);
+            command
+                .args(["-netdev", &format!("tap,id={net},ifname={port},script=no,downscript=no")]);
             command.args(["-device", &format!("virtio-net-pci,netdev={net},mac={mac}")]);
         }
         let serial = format!("file,id=serial,append=on,path={}", self.serial().display());
@@ -147,7 +137,8 @@ impl Machine {
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(errors.context("qemu.txt")?);
         let child = interrupt::unblocked(|| command.spawn());
-        self.child = Some(child.context("qemu-system-x86_64 (Debian packages qemu-system-x86, ovmf)")?);
+        self.child =
+            Some(child.context("qemu-system-x86_64 (Debian packages qemu-system-x86, ovmf)")?);
         Ok(())
     }
 
@@ -234,16 +225,13 @@ impl Drop for Machine {
     }
 }
 
-/// A key for SSH in `dir`; the public half, for `site.toml`.
+/// A key for SSH in `dir`: `key` and `key.pub`.
 ///
 /// # Errors
 /// There is no ssh-keygen (Debian package openssh-client).
-pub(crate) fn make_key(dir: &Path) -> Result<String> {
-    let key = dir.join("key");
+pub(crate) fn make_key(dir: &Path) -> Result<()> {
     let mut make = Command::new("ssh-keygen");
-    run(make.args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]).arg(&key))?;
-    let public = fs::read_to_string(key.with_extension("pub")).context("key.pub")?;
-    Ok(public.trim().to_owned())
+    run(make.args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]).arg(dir.join("key")))
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -41,11 +41,10 @@ const SLOW: &str = "\n[settings.pair]\nheartbeat_ms = 100\nheartbeats_missed_max
 struct Machines {
     a: Machine,
     b: Machine,
+    /// Where the site files lie.
     dir: PathBuf,
+    /// The image, unpacked.
     image: PathBuf,
-    binary: PathBuf,
-    /// The lab's key for SSH.
-    key: String,
 }
 
 impl Machines {
@@ -97,6 +96,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if !matches!(good, Ok(true)) {
             for machine in [&machines.a, &machines.b] {
                 print(&format!("\n--- {}\n{}", machine.serial().display(), machine.last_lines()));
+                let status = machine.read_fat("STATUS.txt").unwrap_or_else(|e| e.to_string());
+                print(&format!("--- STATUS.txt\n{status}"));
             }
         }
         good
@@ -116,12 +117,11 @@ fn flash(options: &Options, image: &Path, dir: &Path, tale: &Timeline) -> Result
     if !unpack.status().context("zstd")?.success() {
         return fail(format!("{} cannot be unpacked", image.display()));
     }
-    let key = machine::make_key(dir)?;
-    let [a, b] = sites(&options.binary, dir, &key)?;
+    machine::make_key(dir)?;
+    let [a, b] = sites(&options.binary, dir)?;
     let a = Machine::flash(Host::A, dir, &raw, &a)?;
     let b = Machine::flash(Host::B, dir, &raw, &b)?;
-    let (dir, binary) = (dir.to_owned(), options.binary.clone());
-    Ok(Machines { a, b, dir, image: raw, binary, key })
+    Ok(Machines { a, b, dir: dir.to_owned(), image: raw })
 }
 
 fn play(machines: &mut Machines, tale: &Arc<Timeline>) -> Result<bool> {
@@ -209,10 +209,13 @@ fn first_banner(prober: &Prober, at: std::time::Instant, tale: &Timeline, by: Ho
 /// A new machine in the place of one that is gone: flashed, with the pair's token in its site file.
 fn replace(machines: &mut Machines, dead: Host) -> Result<()> {
     let token = machines.of(dead.peer()).cli(&["pair", "token"])?;
-    let before = std::fs::read_to_string(machines.dir.join(site_name(dead))).context("site file")?;
-    let (head, rest) = before.split_once("secret = ").context("a site file without secret")?;
-    let rest = rest.split_once('\n').map_or("", |(_, rest)| rest);
-    let site = format!("{head}token = \"{}\"\n{rest}", token.trim());
+    let before =
+        std::fs::read_to_string(machines.dir.join(site_name(dead))).context("site file")?;
+    let token = format!("token = \"{}\"\n", token.trim());
+    let line = |line: &str| {
+        if line.starts_with("secret = ") { token.clone() } else { format!("{line}\n") }
+    };
+    let site: String = before.lines().map(line).collect();
     let image = machines.image.clone();
     let machine = machines.of_mut(dead);
     machine.flash_again(&image, &site)?;
@@ -220,7 +223,7 @@ fn replace(machines: &mut Machines, dead: Host) -> Result<()> {
 }
 
 fn site_name(host: Host) -> String {
-    format!("site-mail-{}.toml", host.name())
+    format!("site-{}.toml", host.name())
 }
 
 /// How people get in.
@@ -239,7 +242,10 @@ fn provision(machines: &Machines) -> Result<Access> {
         Ok::<_, LabError>(made.trim().to_owned())
     };
     let [ada, grace] = PEOPLE;
-    Ok(Access { tls: imap::trust_anybody()?, passwords: [make(ada.address)?, make(grace.address)?] })
+    Ok(Access {
+        tls: imap::trust_anybody()?,
+        passwords: [make(ada.address)?, make(grace.address)?],
+    })
 }
 
 fn show(access: &Access) -> Result<Copy> {
@@ -279,4 +285,32 @@ fn report(records: &Records, one: &Copy, two: &Copy) -> bool {
         "\n  THIS IS NOT RIGHT: see above.\n"
     });
     good
+}
+
+/// The two site files, made as an operator makes them, and more for emulated processors.
+fn sites(binary: &Path, dir: &Path) -> Result<[String; 2]> {
+    let public = dir.join("key.pub");
+    let mut make = Command::new(binary);
+    make.args(["site-config", "make", "--hostname", "mx.customer.example", "--name", "mail"]);
+    make.args(["--language", "en", "--floating", net::FLOATING]);
+    for (host, more) in [(Host::A, ""), (Host::B, "-b")] {
+        let address = format!("{}/24", host.service());
+        make.args([&format!("--interface{more}"), &net::mac(host, "service")]);
+        make.args([&format!("--address{more}"), &address]);
+        make.args([&format!("--crosslink{more}"), &net::mac(host, "link")]);
+        make.args([&format!("--crosslink-address{more}"), &format!("{}/24", host.link())]);
+    }
+    make.arg("--ssh-key").arg(&public).arg("--out").arg(dir);
+    let made = make.output().context("site-config make")?;
+    if !made.status.success() {
+        return fail(format!("site-config make: {}", String::from_utf8_lossy(&made.stderr)));
+    }
+    let site = |host: Host| {
+        let path = dir.join(site_name(host));
+        let text = std::fs::read_to_string(&path).context(path.display())?;
+        let text = format!("{text}{SLOW}");
+        std::fs::write(&path, &text).context(path.display())?;
+        Ok::<_, LabError>(text)
+    };
+    Ok([site(Host::A)?, site(Host::B)?])
 }
