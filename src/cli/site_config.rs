@@ -292,13 +292,17 @@ fn ask_for_missing(args: &mut Make, language: Language) -> Result<(), CliError> 
         args.name = Some(if answer.is_empty() { "mail".to_owned() } else { answer });
     }
     if args.interface.is_empty() {
-        args.interface = list(&asks(
-            "Network card, name or MAC address; two make a bond [eth0]",
-            "Netzwerkkarte, Name oder MAC-Adresse; zwei arbeiten wie eine [eth0]",
-        )?);
-        if args.interface.is_empty() {
-            args.interface.push("eth0".to_owned());
-        }
+        let question = pick(
+            language,
+            "Network card, name or MAC address; two work as one",
+            "Netzwerkkarte, Name oder MAC-Adresse; zwei arbeiten wie eine",
+        );
+        args.interface = list(&ask(question)?);
+    }
+    // Names may be the same on both machines, MAC addresses are not.
+    let is_mac = |card: &String| card.contains([':', '-']);
+    if !args.single && args.interface_b.is_empty() && args.interface.iter().any(is_mac) {
+        args.interface_b = list(&asks("That of the second appliance", "Die des zweiten Geräts")?);
     }
     if args.address.is_empty() {
         args.address = list(&asks(
@@ -330,6 +334,12 @@ fn ask_for_missing(args: &mut Make, language: Language) -> Result<(), CliError> 
             "Netzwerkkarte des Kabels zwischen den beiden; leer: keines",
         )?;
         args.crosslink = Some(answer).filter(|card| !card.is_empty());
+    }
+    if !args.single && args.crosslink_b.is_none() && args.crosslink.as_ref().is_some_and(is_mac) {
+        args.crosslink_b = Some(asks("That of the second appliance", "Die des zweiten Geräts")?);
+    }
+    if all && args.ntp.is_empty() {
+        args.ntp = list(&asks("Time servers", "Zeitserver")?);
     }
     Ok(())
 }

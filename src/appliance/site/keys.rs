@@ -114,8 +114,8 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "ntp",
         optional: true,
-        en: "Where the time comes from. Without this section: public servers of Debian.",
-        de: "Woher die Zeit kommt. Ohne diesen Abschnitt: öffentliche Server von Debian.",
+        en: "Where the time comes from. Without this section the machine's own clock is all there is.",
+        de: "Woher die Zeit kommt. Ohne diesen Abschnitt gilt allein die Uhr der Maschine.",
         keys: NTP,
     },
     Section {
@@ -146,10 +146,12 @@ const TOP: &[Key] = &[
 ];
 
 const SERVICE: &[Key] = &[
-    key!("interface" Text "\"eth0\"",
-        "Network card: its name, or its MAC address as printed on it (\"52:54:00:12:34:56\").",
-        "Netzwerkkarte: ihr Name oder ihre aufgedruckte MAC-Adresse (\"52:54:00:12:34:56\")."),
-    key!(optional "bond" Texts "[\"eth0\", \"eth1\"]",
+    key!("interface" Text "\"enp1s0\"",
+        "Network card: its name, which the screen shows, or its MAC address, which is printed on it\n\
+         (\"52:54:00:12:34:56\").",
+        "Netzwerkkarte: ihr Name, den der Bildschirm zeigt, oder ihre MAC-Adresse, die aufgedruckt ist\n\
+         (\"52:54:00:12:34:56\")."),
+    key!(optional "bond" Texts "[\"enp1s0\", \"enp2s0\"]",
         "Instead of `interface`: several cards that work as one.",
         "Statt `interface`: mehrere Karten, die wie eine arbeiten."),
     key!(optional "bond_mode" Text "\"active-backup\"",
@@ -170,10 +172,10 @@ const SERVICE: &[Key] = &[
 ];
 
 const CROSSLINK: &[Key] = &[
-    key!("interface" Text "\"eth1\"",
+    key!("interface" Text "\"enp2s0\"",
         "As in [service]; `bond`, `bond_mode` and `vlan` are possible here too.",
         "Wie in [service]; auch `bond`, `bond_mode` und `vlan` gehen hier."),
-    key!(optional "bond" Texts "[\"eth1\", \"eth2\"]",
+    key!(optional "bond" Texts "[\"enp2s0\", \"enp3s0\"]",
         "As in [service].",
         "Wie in [service]."),
     key!(optional "bond_mode" Text "\"active-backup\"",
@@ -219,10 +221,10 @@ const MANAGEMENT: &[Key] = &[
     key!("from" Texts "[\"10.9.0.0/16\"]",
         "Networks that may; without it, those of the addresses.",
         "Netze, die dürfen; ohne diese Zeile die der Adressen."),
-    key!(optional "interface" Text "\"eth2\"",
+    key!(optional "interface" Text "\"enp3s0\"",
         "A network of its own: as in [service], with `address`.",
         "Ein eigenes Netz: wie in [service], mit `address`."),
-    key!(optional "bond" Texts "[\"eth2\", \"eth3\"]",
+    key!(optional "bond" Texts "[\"enp3s0\", \"enp4s0\"]",
         "As in [service].",
         "Wie in [service]."),
     key!(optional "bond_mode" Text "\"active-backup\"",

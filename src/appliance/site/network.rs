@@ -178,8 +178,8 @@ fn no_port(r: &mut Reader<'_>, section: &'static str) {
     let shown = title(section, "interface");
     r.error(
         r.line(section, "interface"),
-        format!("{shown} is missing: write the network card, as in interface = \"eth0\""),
-        format!("{shown} fehlt: die Netzwerkkarte hinschreiben, etwa interface = \"eth0\""),
+        format!("{shown} is missing: write the network card, as in interface = \"enp1s0\""),
+        format!("{shown} fehlt: die Netzwerkkarte hinschreiben, etwa interface = \"enp1s0\""),
     );
 }
 
@@ -251,8 +251,8 @@ fn nic(r: &mut Reader<'_>, section: &str, key: &str, text: &At<String>) -> Optio
         let (title, shown) = (title(section, key), shorten(&text.value));
         r.error(
             text.line,
-            format!("{title} is \"{shown}\": write a card, as in \"eth0\", or its MAC address, as in \"52:54:00:12:34:56\""),
-            format!("{title} ist \"{shown}\": richtig ist eine Karte, etwa \"eth0\", oder ihre MAC-Adresse, etwa \"52:54:00:12:34:56\""),
+            format!("{title} is \"{shown}\": write a card, as in \"enp1s0\", or its MAC address, as in \"52:54:00:12:34:56\""),
+            format!("{title} ist \"{shown}\": richtig ist eine Karte, etwa \"enp1s0\", oder ihre MAC-Adresse, etwa \"52:54:00:12:34:56\""),
         );
     }
     found

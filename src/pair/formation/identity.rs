@@ -44,6 +44,9 @@ pub struct PairIdentity {
     pub peer_certificate_pem: Option<String>,
     /// A token that waits for its use.
     pub(super) token: Option<Pending>,
+    /// The one that the peer came by: it may not have heard the answer, and ask again.
+    #[serde(default)]
+    pub(super) used: Option<Pending>,
 }
 
 /// A token that was given out.

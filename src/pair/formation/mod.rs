@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Invariants: `<data_dir>/pair/identity.json` (0600) is replaced as a whole, under a lock, durably,
-//! before anything acts on it; an invitation admits one certificate, once; each side proves the
+//! before anything acts on it; an invitation admits one certificate only; each side proves the
 //! invitation's key over both certificates, so whoever stands between fails with both. Absent on
 //! purpose: the keyring and the data, which the link ships; and any way to leave a pair.
 
@@ -53,6 +53,8 @@ const MESSAGE_LEN_MAX: u32 = 64 * 1024;
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Server name in the TLS hello. Nobody looks at it: the certificate is pinned.
 pub(super) const SERVER_NAME: &str = "understudy.invalid";
+/// The certificate and the key of a node that is not let in yet, below the data directory.
+const JOINING: &str = "pair/joining.json";
 /// What is hashed first in a join's proof.
 const PROOF_CONTEXT: &[u8] = b"understudy pair join 1";
 /// What is hashed first in the proof of the node that answers.
@@ -280,6 +282,7 @@ fn found<T>(
                 beacon_key: Secret::new(secret::random()),
                 peer_certificate_pem: None,
                 token: None,
+                used: None,
             };
             let invited = invite(&mut id)?;
             Ok((id, invited))
@@ -317,6 +320,7 @@ fn invite(
     let expires = UnixMs(now.0.saturating_add(TOKEN_VALID_MS));
     let token = Token::new(id.pair, pin, expires, addresses)?;
     id.token = Some(Pending { key: Secret::new(token.key()), expires });
+    id.used = None;
     Ok(token)
 }
 
@@ -337,15 +341,13 @@ pub async fn join(
     if std::fs::read_dir(&log).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(FormationError::HasData(log));
     }
-    let now = clock::now_ms();
-    let name = format!("understudy-{}-{}", invitation.pair, hex(&secret::random::<4>()));
-    let own = Identity::self_signed(&name, now)?;
+    let own = joining(data_dir, invitation.pair)?;
     let welcome = ask_any(&invitation, &own.certificate_pem).await?;
     let tls = tls_dir(data_dir);
     Authority::from_pem(&welcome.authority_pem)?.save(&tls)?;
     write(&tls.join("service.key"), welcome.service_key_pem.as_bytes())?;
     // The identity comes last: it makes the join true here.
-    change(data_dir, |found| match found {
+    let joined = change(data_dir, |found| match found {
         Some(id) => Err(FormationError::AlreadyPaired { node: id.node, pair: id.pair }),
         None => {
             let id = PairIdentity {
@@ -359,10 +361,33 @@ pub async fn join(
                 beacon_key: Secret::new(welcome.beacon_key),
                 peer_certificate_pem: Some(welcome.certificate_pem),
                 token: None,
+                used: None,
             };
             Ok((id.clone(), id))
         }
-    })
+    })?;
+    // What stays behind is what the identity holds, and nobody reads it again.
+    drop(std::fs::remove_file(data_dir.join(JOINING)));
+    Ok(joined)
+}
+
+/// The certificate that asks to be let in: the same until it is, so that an answer which was lost, or
+/// a power cut after it, leaves nobody outside.
+fn joining(data_dir: &Path, pair: PairId) -> Result<Identity, FormationError> {
+    let path = data_dir.join(JOINING);
+    let file = |source| FormationError::File { path: path.clone(), source };
+    let found = files::read(&path).map_err(file)?;
+    let found = found.and_then(|bytes| serde_json::from_slice::<(String, String)>(&bytes).ok());
+    if let Some((certificate_pem, key_pem)) = found {
+        return Ok(Identity { certificate_pem, key_pem });
+    }
+    let name = format!("understudy-{pair}-{}", hex(&secret::random::<4>()));
+    let own = Identity::self_signed(&name, clock::now_ms())?;
+    files::folder(&data_dir.join("pair")).map_err(file)?;
+    let text = serde_json::to_vec(&(&own.certificate_pem, &own.key_pem));
+    let text = text.map_err(|e| file(io::Error::other(e)))?;
+    files::write_secret(&path, &text).map_err(file)?;
+    Ok(own)
 }
 
 /// Asks at the invitation's addresses, in order, until one welcomes.
@@ -486,8 +511,8 @@ where
     };
     if let Err(e) = step(send(stream, &codec::encode(&answer))).await {
         if joined.is_some() {
-            // The token is burnt, the pin is set: only a new token helps that node now.
-            log::warn!(peer:% = peer, err:% = e, runbook = "pair-formation"; "answer to a join not delivered, it may need a new token");
+            // The pin is set: that node alone may ask again, with the same certificate.
+            log::warn!(peer:% = peer, err:% = e, runbook = "pair-formation"; "answer to a join not delivered, it may ask again");
         } else {
             log::debug!(peer:% = peer, err:% = e; "the refusal of a join not delivered");
         }
@@ -549,9 +574,12 @@ fn decide(data_dir: &Path, request: &[u8], now: UnixMs) -> Result<(Welcome, Pair
 }
 
 /// Checks the proof; then the pin is set and the invitation is gone, in one value. Returns our own
-/// proof for the one that joins.
+/// proof for the one that joins. The same certificate may come again by the same invitation: it has not
+/// heard the answer.
 fn admit(id: &mut PairIdentity, request: &Request, now: UnixMs) -> Result<[u8; 32], Refusal> {
-    let pending = id.token.as_ref().ok_or(Refusal::NoToken)?;
+    let again = id.peer_certificate_pem.as_ref() == Some(&request.certificate_pem);
+    let used = id.used.as_ref().filter(|_| again);
+    let pending = used.or(id.token.as_ref()).ok_or(Refusal::NoToken)?;
     let own = Pin::of_pem(&id.certificate_pem).ok_or(Refusal::Storage)?;
     Pin::of_pem(&request.certificate_pem).ok_or(Refusal::Malformed)?;
     let proof = |context| proof(context, &pending.key, id.pair, own, &request.certificate_pem);
@@ -562,8 +590,11 @@ fn admit(id: &mut PairIdentity, request: &Request, now: UnixMs) -> Result<[u8; 3
         return Err(Refusal::Expired);
     }
     let welcome = proof(WELCOME_CONTEXT);
+    if used.is_some() {
+        return Ok(welcome);
+    }
     id.peer_certificate_pem = Some(request.certificate_pem.clone());
-    id.token = None;
+    id.used = id.token.take();
     // A node that is replaced must not be heard any more.
     id.beacon_key = Secret::new(secret::random());
     id.config_id = id.config_id.saturating_add(1);

@@ -175,6 +175,34 @@ async fn another_secret_or_an_old_one_is_refused() {
     assert_eq!(refusal(join(late.path(), expired).await), Refusal::NoToken, "used is used");
 }
 
+#[tokio::test]
+async fn an_answer_that_was_lost_is_asked_for_again() {
+    let secret = PairSecret::random();
+    let (zero, at) = node_0_of(&secret, clock::now_ms()).await;
+    let one = tempdir().unwrap();
+    // As far as node 0 knows the other one has joined; that one has heard nothing.
+    let own = joining(one.path(), Invitation::of_secret(&secret, &[]).pair).unwrap();
+    let invitation = Invitation::of_secret(&secret, &[at]);
+    drop(ask(at, &invitation, &own.certificate_pem).await.unwrap().ok().unwrap());
+    let before = PairIdentity::load(zero.path()).unwrap().unwrap();
+    assert_eq!(before.peer_pin(), Pin::of_pem(&own.certificate_pem));
+    let joined = join(one.path(), invitation.clone()).await.unwrap();
+    assert_eq!(joined.certificate_pem, own.certificate_pem);
+    assert_eq!(joined.beacon_key.expose(), before.beacon_key.expose());
+    assert!(!one.path().join(JOINING).exists());
+    let other = tempdir().unwrap();
+    assert_eq!(refusal(join(other.path(), invitation).await), Refusal::NoToken);
+    // The same one by a new token: what it came by first is void.
+    std::fs::remove_file(one.path().join(identity::FILE)).unwrap();
+    std::fs::write(
+        one.path().join(JOINING),
+        serde_json::to_vec(&(&own.certificate_pem, &own.key_pem)).unwrap(),
+    )
+    .unwrap();
+    let token = token(zero.path(), &[at], clock::now_ms()).unwrap();
+    assert_eq!(join(one.path(), &token).await.unwrap().config_id, 3);
+}
+
 /// Somebody between the two, with a certificate of its own: it hands on what it is told, or makes up
 /// an answer itself.
 async fn in_the_middle(to: Option<SocketAddr>) -> SocketAddr {
