@@ -4,9 +4,9 @@
 //! cut leaves the old one or the new one, as far as FAT can promise. Where the boot disk is not known
 //! for sure there is no FAT.
 
-use crate::appliance::disk::inventory::{FAT, Inventory, KernelArguments};
+use crate::appliance::disk::inventory::{FAT, Inventory};
 use crate::appliance::disk::perform::{KEY_FILE, KeyFile};
-use crate::appliance::disk::{plan, scan};
+use crate::appliance::disk::{drive, plan, scan};
 use crate::appliance::site::FILE_LEN_MAX;
 use crate::base::secret::Secret;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -25,23 +25,16 @@ const STATUS: &str = "STATUS.txt";
 const KEY_LEN_MAX: u64 = 4096;
 
 /// The FAT of the boot disk.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fat {
-    kernel: KernelArguments,
     /// The key file, once it was read.
     key: RefCell<Option<Secret<Vec<u8>>>>,
 }
 
 impl Fat {
-    /// That of the disk that the kernel arguments name.
-    #[must_use]
-    pub fn new(kernel: &KernelArguments) -> Self {
-        Self { kernel: kernel.clone(), key: RefCell::new(None) }
-    }
-
     /// Its device, as the kernel has it now; `None` where it is not known for sure.
-    fn device(&self) -> Option<PathBuf> {
-        let kernel = self.kernel.clone();
+    fn device() -> Option<PathBuf> {
+        let kernel = drive::kernel_arguments();
         let inventory = Inventory { kernel, disks: scan::disks(), ..Inventory::default() };
         let disk = plan::boot_disk(&inventory).ok().flatten()?;
         disk.named(FAT).and_then(|entry| disk.node(entry)).map(|node| scan::device(&node.name))
@@ -49,41 +42,41 @@ impl Fat {
 
     /// Whether there is one.
     #[must_use]
-    pub fn is_there(&self) -> bool {
-        self.device().is_some()
+    pub fn is_there() -> bool {
+        Self::device().is_some()
     }
 
     /// The site file as it lies there; `None` if it does not.
     ///
     /// # Errors
     /// The partition cannot be read; why, in words.
-    pub fn site(&self) -> Result<Option<Vec<u8>>, String> {
-        if self.device().is_none() {
+    pub fn site() -> Result<Option<Vec<u8>>, String> {
+        if Self::device().is_none() {
             return Ok(None);
         }
         let most = u64::try_from(FILE_LEN_MAX).unwrap_or(u64::MAX).saturating_add(1);
-        self.with(false, |folder| read_file(&folder.join(SITE), most)).map_err(|e| e.to_string())
+        Self::with(false, |folder| read_file(&folder.join(SITE), most)).map_err(|e| e.to_string())
     }
 
     /// Replaces the site file.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn put_site(&self, text: &str) -> io::Result<()> {
-        self.with(true, |folder| replace(folder, SITE, text.as_bytes()))
+    pub fn put_site(text: &str) -> io::Result<()> {
+        Self::with(true, |folder| replace(folder, SITE, text.as_bytes()))
     }
 
     /// Replaces `STATUS.txt`.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn put_status(&self, text: &str) -> io::Result<()> {
-        self.with(true, |folder| replace(folder, STATUS, text.as_bytes()))
+    pub fn put_status(text: &str) -> io::Result<()> {
+        Self::with(true, |folder| replace(folder, STATUS, text.as_bytes()))
     }
 
     /// Mounts it, does something with it, and lets go of it again.
-    fn with<T>(&self, write: bool, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-        let device = self.device().ok_or_else(|| io::Error::other("it is not there"))?;
+    fn with<T>(write: bool, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        let device = Self::device().ok_or_else(|| io::Error::other("it is not there"))?;
         let place = Path::new(PLACE);
         fs::create_dir_all(place)?;
         let mut flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
@@ -103,15 +96,21 @@ impl Fat {
 
 impl KeyFile for Fat {
     fn read(&self) -> Option<Secret<Vec<u8>>> {
-        if self.key.borrow().is_none() && self.device().is_some() {
-            let read = self.with(false, |folder| read_file(&folder.join(KEY_FILE), KEY_LEN_MAX));
+        if self.key.borrow().is_none() && Self::device().is_some() {
+            let read = Self::with(false, |folder| read_file(&folder.join(KEY_FILE), KEY_LEN_MAX));
             *self.key.borrow_mut() = read.ok().flatten().filter(|k| !k.is_empty()).map(Secret::new);
         }
         self.key.borrow().clone()
     }
 
     fn keep(&self, key: &Secret<Vec<u8>>) -> io::Result<()> {
-        self.with(true, |folder| replace(folder, KEY_FILE, key.expose()))?;
+        Self::with(true, |folder| {
+            // It may open something, although it could not be read a moment ago.
+            if folder.join(KEY_FILE).exists() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            replace(folder, KEY_FILE, key.expose())
+        })?;
         *self.key.borrow_mut() = Some(key.clone());
         Ok(())
     }

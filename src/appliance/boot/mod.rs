@@ -16,8 +16,8 @@ mod system;
 mod timekeeping;
 
 use crate::appliance::disk::drive::{self, Brought, Wish};
-use crate::appliance::disk::inventory::{Inventory, KernelArguments, Key};
-use crate::appliance::disk::plan::{self, End};
+use crate::appliance::disk::inventory::Key;
+use crate::appliance::disk::plan::End;
 use crate::appliance::disk::scan;
 use crate::appliance::report::{self, BootReport, DataOutcome, SiteOutcome, Trouble};
 use crate::appliance::site::{self, Site};
@@ -26,7 +26,6 @@ use crate::base::secret::Secret;
 use crate::ops::status::Language;
 use fat::Fat;
 use import::{Decision, Kept};
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -46,15 +45,19 @@ pub fn boot() -> BootReport {
     let mut troubles = Vec::new();
     let clock_was = timekeeping::at_start();
     system::prepare();
-    let kernel = kernel_arguments();
-    drive::wait(&kernel);
-    let fat = Fat::new(&kernel);
-    let found = fat.site();
+    drive::wait();
+    let fat = Fat::default();
+    let found = Fat::site();
     // What the disk needs must be known before what is in force can be: that lies on the disk.
     let read = found.as_ref().ok().and_then(Option::as_ref).and_then(|text| site::read(text).ok());
-    let (brought, data) = bring(&kernel, &fat, read.as_ref(), None, CHECK_AT_BOOT);
+    let (brought, data) = bring(&fat, read.as_ref(), None, CHECK_AT_BOOT);
     troubles.extend(brought.troubles);
-    let decision = settle(&fat, found, brought.end == End::Mounted, &mut troubles);
+    let decision = settle(found, brought.end == End::Mounted, &mut troubles);
+    // Where the boot disk is not known, nobody can say whether there is a site file.
+    if troubles.iter().any(|t| t.runbook() == "boot-disk") {
+        troubles.retain(|t| *t != Trouble::SiteMissing);
+    }
+    let kernel = drive::kernel_arguments();
     let in_force = decision.in_force.as_ref();
     let language = in_force.or(read.as_ref()).map_or(decision.language, |site| site.language);
     if let Some(site) = in_force {
@@ -71,26 +74,20 @@ pub fn boot() -> BootReport {
         data: outcome(brought.end, data, language),
         troubles,
     };
-    keep(report, in_force, &fat)
-}
-
-fn kernel_arguments() -> KernelArguments {
-    // A machine without /proc has other sorrows; it counts as started from a network.
-    KernelArguments::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default())
+    keep(report, in_force)
 }
 
 /// What was mounted: its device and what opens it.
 type Data = Option<(std::path::PathBuf, Option<Key>)>;
 
 fn bring(
-    kernel: &KernelArguments,
     fat: &Fat,
     site: Option<&Site>,
     passphrase: Option<&Secret<Vec<u8>>>,
     check: Duration,
 ) -> (Brought, Data) {
     let choice = site.map(|site| &site.disk);
-    let wish = Wish { kernel, choice, key_file: fat, passphrase, check };
+    let wish = Wish { choice, key_file: fat, passphrase, check };
     let mut brought = drive::bring(&wish);
     if brought.end == End::Mounted
         && let Err(e) = system::folders()
@@ -104,7 +101,6 @@ fn bring(
 
 /// Decides what is in force, and makes that last.
 fn settle(
-    fat: &Fat,
     found: Result<Option<Vec<u8>>, String>,
     mounted: bool,
     troubles: &mut Vec<Trouble>,
@@ -123,7 +119,7 @@ fn settle(
         troubles.push(Trouble::DataFailed { tried: "keep site.toml".to_owned(), said });
     }
     if let (Some(text), true) = (&decision.put_back, lasting)
-        && let Err(e) = fat.put_site(text)
+        && let Err(e) = Fat::put_site(text)
     {
         troubles.push(Trouble::SiteUnreachable(e.to_string()));
     }
@@ -147,10 +143,10 @@ fn room() -> Option<Trouble> {
 }
 
 /// Writes the report for everything else on the machine, and for people with another computer.
-fn keep(mut report: BootReport, site: Option<&Site>, fat: &Fat) -> BootReport {
-    if let Err(e) = fat.put_status(&status::text(&report, site)) {
+fn keep(mut report: BootReport, site: Option<&Site>) -> BootReport {
+    if let Err(e) = Fat::put_status(&status::text(&report, site)) {
         let known = |t: &Trouble| matches!(t, Trouble::SiteUnreachable(_));
-        if !report.troubles.iter().any(known) && fat.is_there() {
+        if !report.troubles.iter().any(known) && Fat::is_there() {
             report.troubles.push(Trouble::SiteUnreachable(e.to_string()));
         }
     }
@@ -177,12 +173,11 @@ pub enum Unlocked {
 /// report up to date. An empty passphrase counts as none.
 #[must_use]
 pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
-    let kernel = kernel_arguments();
-    let fat = Fat::new(&kernel);
-    let found = fat.site();
+    let fat = Fat::default();
+    let found = Fat::site();
     let read = found.as_ref().ok().and_then(Option::as_ref).and_then(|text| site::read(text).ok());
     let passphrase = Some(passphrase).filter(|p| !p.expose().is_empty());
-    let (brought, data) = bring(&kernel, &fat, read.as_ref(), passphrase.as_ref(), CHECK_BY_HAND);
+    let (brought, data) = bring(&fat, read.as_ref(), passphrase.as_ref(), CHECK_BY_HAND);
     if brought.end != End::Mounted {
         let mut troubles = brought.troubles;
         if troubles.is_empty() {
@@ -195,7 +190,7 @@ pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
         |t: &Trouble| matches!(t.runbook(), "data-disk" | "data-locked" | "data-disk-full");
     report.troubles.retain(|t| !of_data(t) && t.runbook() != "site-file");
     let mut troubles = brought.troubles;
-    let decision = settle(&fat, found, true, &mut troubles);
+    let decision = settle(found, true, &mut troubles);
     troubles.extend(room());
     report.troubles.extend(troubles);
     // Without a device it was mounted already, and the report says what it is.
@@ -203,7 +198,7 @@ pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
         report.data = outcome(End::Mounted, data, report.language);
     }
     report.site = decision.outcome;
-    keep(report, decision.in_force.as_ref(), &fat);
+    keep(report, decision.in_force.as_ref());
     Unlocked::Mounted
 }
 
@@ -229,8 +224,7 @@ pub enum AcceptError {
 /// # Errors
 /// As [`AcceptError`] says; what was in force stays so.
 pub fn accept_site() -> Result<(), AcceptError> {
-    let fat = Fat::new(&kernel_arguments());
-    let bytes = fat.site().map_err(AcceptError::Unreachable)?.ok_or(AcceptError::Missing)?;
+    let bytes = Fat::site().map_err(AcceptError::Unreachable)?.ok_or(AcceptError::Missing)?;
     let site = site::read(&bytes)
         .map_err(|e| AcceptError::Refused(e.iter().map(ToString::to_string).collect()))?;
     if !scan::is_mounted(Path::new(scan::DATA)) {
@@ -238,21 +232,11 @@ pub fn accept_site() -> Result<(), AcceptError> {
     }
     let kept = Kept::of(&bytes, &site);
     kept.write(Path::new(RECORDS)).map_err(AcceptError::Keep)?;
-    fat.put_site(&kept.text).map_err(|e| AcceptError::Unreachable(e.to_string()))?;
+    Fat::put_site(&kept.text).map_err(|e| AcceptError::Unreachable(e.to_string()))?;
     if let Some(mut report) = report::read() {
         report.site = SiteOutcome::Applied;
         report.troubles.retain(|t| *t != Trouble::SiteChanged);
-        keep(report, Some(&site), &fat);
+        keep(report, Some(&site));
     }
     Ok(())
-}
-
-/// The disk that this system was started from, for those who need one of its partitions.
-///
-/// # Errors
-/// None, or several: see [`plan::boot_disk`].
-pub fn boot_disk() -> Result<Option<crate::appliance::disk::inventory::Disk>, Trouble> {
-    let kernel = kernel_arguments();
-    let inventory = Inventory { kernel, disks: scan::disks(), ..Inventory::default() };
-    plan::boot_disk(&inventory).map(|disk| disk.cloned())
 }

@@ -3,7 +3,8 @@
 //! Invariants: at most [`STEPS_MAX`] steps; a step that failed is tried once more, since devices come
 //! and go while udev looks at them; each ends in a log line. Whatever happens, there is an answer.
 
-use super::inventory::{Inventory, KernelArguments, Key};
+use super::gpt::Guid;
+use super::inventory::{Disk, Inventory, KernelArguments, Key};
 use super::perform::{self, KeyFile, Means, StepError};
 use super::plan::{self, Ask, End, Next, Step};
 use super::run::RunError;
@@ -12,6 +13,7 @@ use crate::appliance::report::Trouble;
 use crate::appliance::site::{DiskChoice, Encryption};
 use crate::base::clock;
 use crate::base::secret::Secret;
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 use understudy_proto::time::Mono;
@@ -27,10 +29,11 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often new disks are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// PARTUUID by which the boot disk is known, where that was changed since the start.
+const FOLLOWED: &str = "/run/understudy/boot-disk";
+
 /// What to bring up, and with what.
 pub struct Wish<'a> {
-    /// From the loader.
-    pub kernel: &'a KernelArguments,
     /// From the site file; `None` without one that is right.
     pub choice: Option<&'a DiskChoice>,
     /// Where the key file lies.
@@ -52,10 +55,33 @@ pub struct Brought {
     pub troubles: Vec<Trouble>,
 }
 
+/// What the loader said; where the boot disk's table has been changed since, what became of that.
+#[must_use]
+pub fn kernel_arguments() -> KernelArguments {
+    // A machine without /proc has other sorrows; it counts as started from a network.
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let mut kernel = KernelArguments::parse(&line);
+    if let Some(esp) = fs::read_to_string(FOLLOWED).ok().and_then(|text| Guid::parse(&text)) {
+        kernel.esp = Some(esp);
+    }
+    kernel
+}
+
+/// Keeps in mind, until the next start, by what the boot disk is known after `step`.
+fn follow(kernel: &KernelArguments, step: &Step, before: &[Disk]) {
+    let Some(esp) = kernel.esp else { return };
+    let now = plan::followed(esp, step, before, &scan::disks());
+    if now != esp
+        && let Err(e) = fs::write(FOLLOWED, format!("{now}\n"))
+    {
+        log::warn!(err:% = e, path = FOLLOWED; "the boot disk cannot be kept in mind");
+    }
+}
+
 /// Waits until the disks are there: [`QUIET`] after the last new one, or as soon as there is none to
 /// come and the boot disk is known; [`WAIT_MAX`] at most.
-pub fn wait(kernel: &KernelArguments) {
-    let started = clock::mono();
+pub fn wait() {
+    let (kernel, started) = (kernel_arguments(), clock::mono());
     let (mut names, mut since) = (Vec::new(), started);
     loop {
         let inventory =
@@ -82,7 +108,8 @@ fn enough(started: Mono, since: Mono, now: Mono, found: bool) -> bool {
 pub fn bring(wish: &Wish<'_>) -> Brought {
     let (mut done, mut failed, mut tried) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..STEPS_MAX {
-        let inventory = scan::all(wish.kernel.clone(), wish.key_file.read().is_some());
+        let kernel = kernel_arguments();
+        let inventory = scan::all(kernel.clone(), wish.key_file.read().is_some());
         let ask = Ask {
             choice: wish.choice,
             passphrase: wish.passphrase.is_some(),
@@ -106,6 +133,7 @@ pub fn bring(wish: &Wish<'_>) -> Brought {
             Ok(()) => {
                 let elapsed_ms = clock::mono().since(started).as_millis();
                 log::info!(cmd = step.name(), elapsed_ms:% = elapsed_ms; "a step of the disks is done");
+                follow(&kernel, &step, &inventory.disks);
                 done.push(step);
             }
             Err(e) => {

@@ -222,7 +222,7 @@ impl Found {
     /// The copy that counts.
     #[must_use]
     pub fn table(&self) -> Option<&Table> {
-        self.primary.as_ref().ok().or(self.backup.as_ref().ok())
+        self.primary.as_ref().ok().or_else(|| self.backup.as_ref().ok())
     }
 
     /// Whether there is nothing that looks like a table.
@@ -234,8 +234,14 @@ impl Found {
     /// Whether a loader or a kernel may have seen a partition `id` here.
     #[must_use]
     pub fn has(&self, id: Guid) -> bool {
+        self.number_of(id).is_some()
+    }
+
+    /// The number of that partition.
+    #[must_use]
+    pub fn number_of(&self, id: Guid) -> Option<u32> {
         let counted = self.table().into_iter().flat_map(|t| &t.entries);
-        counted.chain(&self.loose).any(|e| e.id == id)
+        counted.chain(&self.loose).find(|e| e.id == id).map(|e| e.number)
     }
 }
 

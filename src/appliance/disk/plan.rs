@@ -208,6 +208,17 @@ pub fn boot_disk(inventory: &Inventory) -> Result<Option<&Disk>, Trouble> {
     }
 }
 
+/// The PARTUUID by which the boot disk is known after `step`: what the loader gave is that from before a
+/// change of its table.
+#[must_use]
+pub fn followed(esp: Guid, step: &Step, before: &[Disk], after: &[Disk]) -> Guid {
+    let (Step::Adopt { disk, .. } | Step::Repair { disk }) = step else { return esp };
+    let of = |disks: &'_ [Disk]| disks.iter().find(|d| d.name == *disk).map(|d| d.table.clone());
+    let number = of(before).and_then(|table| table.number_of(esp));
+    let now = of(after).and_then(|table| table.table()?.entry(number?).map(|e| e.id));
+    now.unwrap_or(esp)
+}
+
 /// What to do next.
 #[must_use]
 pub fn next(inventory: &Inventory, ask: Ask<'_>) -> Next {

@@ -45,6 +45,8 @@ struct Running {
     done: Vec<Step>,
     failed: Vec<Step>,
     unlocked: bool,
+    /// What the loader said at this start, and what became of it.
+    esp: Option<Guid>,
 }
 
 #[derive(Clone, Debug)]
@@ -114,7 +116,7 @@ impl World {
     fn new(disks: Vec<Platter>) -> Self {
         let flashed = disks.iter().filter(|d| d.loader_sees().is_some());
         let contents = flashed.map(|d| ((d.name.clone(), 6), Content::Blank)).collect();
-        Self {
+        let mut world = Self {
             disks,
             contents,
             array: None,
@@ -124,7 +126,9 @@ impl World {
             running: Running::default(),
             fresh: 0,
             used: false,
-        }
+        };
+        world.power_cut();
+        world
     }
 
     fn inventory(&self) -> Inventory {
@@ -134,7 +138,7 @@ impl World {
             let of = disk.nodes.iter().filter(|n| matches!(n.content, Content::Member(_)));
             members.extend(of.map(|n| n.name.clone()));
         }
-        let esp = self.disks.iter().find_map(Platter::loader_sees);
+        let esp = self.running.esp;
         let content = self.array.clone().unwrap_or_default();
         let array = Array { name: "md127".to_owned(), members, active: true, content };
         Inventory {
@@ -274,7 +278,8 @@ impl World {
     }
 
     fn power_cut(&mut self) {
-        self.running = Running::default();
+        let esp = self.disks.iter().find_map(Platter::loader_sees);
+        self.running = Running { esp, ..Running::default() };
     }
 
     fn next(&self, choice: Option<&DiskChoice>) -> Next {
@@ -298,7 +303,10 @@ impl World {
             };
             let goes = cut.filter(|(at, _)| *at == number).map(|(_, writes)| *writes);
             number += 1;
+            let before = self.inventory().disks;
             let whole = self.perform(&step, goes.unwrap_or(usize::MAX));
+            let after = self.inventory().disks;
+            self.running.esp = self.running.esp.map(|esp| followed(esp, &step, &before, &after));
             if goes.is_some() {
                 self.power_cut();
                 (cut, number) = (cuts.next(), 0);
@@ -548,6 +556,7 @@ proptest! {
                 disk.write(&table.writes(disk.geometry()), usize::MAX);
             }
         }
+        world.power_cut();
         let mut wish = choice(encryption);
         let name = |n: &usize| format!("/dev/{}", all.get(*n).unwrap_or(&"sdx"));
         match names.as_slice() {
@@ -588,6 +597,9 @@ proptest! {
                 prop_assert_eq!(content, &Content::Blank);
             }
             world.perform(&step, usize::MAX);
+            let after = world.inventory().disks;
+            let esp = world.running.esp;
+            world.running.esp = esp.map(|esp| followed(esp, &step, &inventory.disks, &after));
             world.running.done.push(step);
         }
     }
