@@ -13,6 +13,7 @@ use crate::appliance::report::{Slot, Trouble};
 use crate::appliance::slot::env::Env;
 use crate::appliance::slot::keys::{KeyError, KeyId, TRUSTED_DIR, TrustedKeys};
 use crate::appliance::slot::package::{self, Manifest, Package, PackageError};
+use crate::appliance::slot::version::Version;
 use crate::base::clock;
 use crate::config;
 use crate::ops::health;
@@ -334,6 +335,12 @@ fn write(
     Ok(())
 }
 
+/// What this start came to, as [`settle`] left it; `None` where it has not run.
+#[must_use]
+pub fn what_settled() -> Option<Settled> {
+    serde_json::from_str(&text_of(SETTLED).ok()?).ok()
+}
+
 fn tell(settled: &Settled) -> Result<(), UpdateError> {
     let text = serde_json::to_vec(settled).unwrap_or_default();
     let new = PathBuf::from(format!("{SETTLED}.new"));
@@ -422,7 +429,7 @@ fn booted(arguments: &str) -> Booted {
 }
 
 /// The version of the image, as its os-release says it; that of this program elsewhere.
-fn running(release: &str) -> Result<crate::appliance::slot::version::Version, UpdateError> {
+fn running(release: &str) -> Result<Version, UpdateError> {
     let named = release.lines().find_map(|line| line.strip_prefix("IMAGE_VERSION="));
     let text = named.map_or(env!("CARGO_PKG_VERSION"), |text| text.trim_matches('"'));
     let strange = || format!("/etc/os-release says IMAGE_VERSION={text}");

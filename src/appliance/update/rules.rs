@@ -87,15 +87,15 @@ pub enum Refusal {
     #[error("{offered} is older than {running}, which runs")]
     Older {
         /// The version that is offered.
-        offered: Version,
+        offered: String,
         /// The version that runs.
-        running: Version,
+        running: String,
     },
     /// It failed here.
     #[error("{version} was tried on this appliance and failed: {why}")]
     FailedBefore {
         /// The version.
-        version: Version,
+        version: String,
         /// Why.
         why: String,
     },
@@ -105,7 +105,7 @@ pub enum Refusal {
     )]
     DataFormat {
         /// The version.
-        version: Version,
+        version: String,
         /// The oldest format that it reads.
         least: u32,
         /// The newest.
@@ -187,13 +187,14 @@ pub fn judge(
     if let Some(failed) = records.failure(manifest.blake3)
         && !wishes.again
     {
-        return Err(Refusal::FailedBefore { version: offered.clone(), why: failed.why.clone() });
+        let (version, why) = (offered.to_string(), failed.why.clone());
+        return Err(Refusal::FailedBefore { version, why });
     }
     let image = Image::from(manifest);
     reads(&image, &records)?;
     if offered.is_older_than(&facts.running) && !wishes.downgrade {
-        let running = facts.running.clone();
-        return Err(Refusal::Older { offered: offered.clone(), running });
+        let running = facts.running.to_string();
+        return Err(Refusal::Older { offered: offered.to_string(), running });
     }
     Ok((running.other(), records))
 }
@@ -203,7 +204,7 @@ fn reads(image: &Image, records: &Records) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::DataFormat {
-        version: image.version.clone(),
+        version: image.version.to_string(),
         least: image.data_format_least,
         most: image.data_format,
         format: records.data_format,
