@@ -207,7 +207,7 @@ fn screen(status: &Status) -> String {
     };
     let mut text = format!("Running  {} ({standing})\nNext     {next}\n", status.running);
     for (slot, place) in [(Slot::A, &status.a), (Slot::B, &status.b)] {
-        let content = place.as_ref().map_or_else(|| "nothing is known".to_owned(), content);
+        let content = place.as_ref().map_or_else(|| "empty, or not known".to_owned(), content);
         text.push_str(&format!("Slot {slot}   {content}\n"));
     }
     for failed in &status.failed {
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(
             screen(&status),
             "Running  1.2.2 (slot A)\nNext     slot B is tried, 2 more times\n\
-             Slot A   1.2.2, good (1970-01-01 00:00:00)\nSlot B   nothing is known\n\
+             Slot A   1.2.2, good (1970-01-01 00:00:00)\nSlot B   empty, or not known\n\
              Failed   1.2.3 (1970-01-01 00:00:00): not healthy\n\n\
              ! the update to 1.2.3 failed; the version before runs\n  \
              Nothing is lost. Install the next version when there is one. \

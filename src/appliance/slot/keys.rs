@@ -134,7 +134,7 @@ impl TrustedKeys {
                 continue;
             }
             let text = read_text(&path)?;
-            keys.push(PublicKey::read(&text).ok_or_else(|| KeyError::Strange(path))?);
+            keys.push(PublicKey::read(&text).ok_or(KeyError::Strange(path))?);
             if keys.len() > TRUSTED_MAX {
                 return Err(KeyError::Many(dir.to_owned()));
             }

@@ -377,6 +377,21 @@ pub(crate) mod tests {
         assert!(matches!(taken(&twice, &trusted), Err(PackageError::Damaged)));
     }
 
+    /// What an earlier release has packed stays readable; `BLESS=1` packs it anew.
+    #[test]
+    fn a_saved_package_is_still_one() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = root.join("fuzz/corpus/update/package");
+        if std::env::var_os("BLESS").is_some() {
+            let key = SigningKey::generate().unwrap().0;
+            std::fs::write(&path, packed(about("1.2.3-rc.1+g1"), &image(700), &key)).unwrap();
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(explore(&bytes, SLOT_LEN_MAX), 5700);
+        let trusted = TrustedKeys::of(vec![SigningKey::generate().unwrap().0.public()]);
+        assert!(matches!(open(&*bytes, &trusted), Err(PackageError::UnknownKey(_))));
+    }
+
     #[test]
     fn a_signed_manifest_must_make_sense() {
         let key = SigningKey::generate().unwrap().0;

@@ -13,6 +13,7 @@ use crate::appliance::report::{Slot, Trouble};
 use crate::appliance::slot::env::Env;
 use crate::appliance::slot::keys::{KeyError, KeyId, TRUSTED_DIR, TrustedKeys};
 use crate::appliance::slot::package::{self, Manifest, Package, PackageError};
+use crate::appliance::slot::version::Version;
 use crate::base::clock;
 use crate::config;
 use crate::ops::health;
@@ -212,8 +213,7 @@ pub fn rollback() -> Result<Option<Slot>, UpdateError> {
     let (machine, facts) = gather()?;
     let mut machine = machine.ok_or(Refusal::NoSlot)?;
     let back = rules::back(&facts)?;
-    keep(&mut machine, Some(&back.records), None)?;
-    keep(&mut machine, None, Some(&back.env))?;
+    write(&mut machine, Some(&back.env), back.wipe, Some(&back.records))?;
     Ok(back.to)
 }
 
@@ -264,7 +264,7 @@ pub fn settle(config: &Path, policy: Policy, say: &mut dyn FnMut(&str)) -> Resul
 }
 
 fn settle_start(say: &mut dyn FnMut(&str)) -> Result<Standing, UpdateError> {
-    let _lock = lock()?;
+    let _lock = wait_for_lock()?;
     let (machine, facts) = gather()?;
     let review = rules::review(&facts);
     for note in &review.notes {
@@ -277,19 +277,13 @@ fn settle_start(say: &mut dyn FnMut(&str)) -> Result<Standing, UpdateError> {
     let trial = matches!(review.standing, Standing::Trial(_));
     tell(&Settled { trial, troubles: review.troubles.clone() })?;
     if let Some(mut machine) = machine {
-        keep(&mut machine, None, review.env.as_ref())?;
-        if let Some(slot) = review.wipe {
-            let room =
-                machine.slot_len(slot).map_err(io_error("cannot open the slot that failed"))?;
-            install::behead(&mut machine, slot, room)?;
-        }
-        keep(&mut machine, review.records.as_ref(), None)?;
+        write(&mut machine, review.env.as_ref(), review.wipe, review.records.as_ref())?;
     }
     Ok(review.standing)
 }
 
 fn settle_good(slot: Slot, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError> {
-    let _lock = lock()?;
+    let _lock = wait_for_lock()?;
     let (machine, facts) = gather()?;
     if !facts.is_tried(slot) {
         say("the trial was called off");
@@ -297,15 +291,14 @@ fn settle_good(slot: Slot, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError>
     }
     let mut machine = machine.ok_or(Refusal::NoSlot)?;
     let (env, records) = rules::settled(&facts, slot);
-    keep(&mut machine, None, Some(&env))?;
-    keep(&mut machine, records.as_ref(), None)?;
+    write(&mut machine, Some(&env), None, records.as_ref())?;
     say(&format!("slot {slot} is good: it starts from now on"));
     let facts = Facts { env: Some(env), records, ..facts };
     tell(&Settled { trial: false, troubles: rules::review(&facts).troubles })
 }
 
 fn settle_late(slot: Slot, why: &str, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError> {
-    let lock = lock()?;
+    let lock = wait_for_lock()?;
     let (machine, facts) = gather()?;
     if !facts.is_tried(slot) {
         say("the trial was called off");
@@ -313,7 +306,7 @@ fn settle_late(slot: Slot, why: &str, say: &mut dyn FnMut(&str)) -> Result<(), U
     }
     if let (Some(mut machine), Some(records)) = (machine, rules::late(&facts, slot, why)) {
         // Whether or not it can be kept: the loader must get its turn.
-        if let Err(e) = keep(&mut machine, Some(&records), None) {
+        if let Err(e) = write(&mut machine, None, None, Some(&records)) {
             say(&e.to_string());
         }
     }
@@ -322,19 +315,30 @@ fn settle_late(slot: Slot, why: &str, say: &mut dyn FnMut(&str)) -> Result<(), U
     restart()
 }
 
-/// Writes what there is.
-fn keep(
+/// Writes what there is, in the order that the rules ask for.
+fn write(
     machine: &mut RealMachine,
-    records: Option<&Records>,
     env: Option<&Env>,
+    wipe: Option<Slot>,
+    records: Option<&Records>,
 ) -> Result<(), UpdateError> {
-    if let Some(records) = records {
-        machine.write_records(records).map_err(io_error("cannot write the records of updates"))?;
-    }
     if let Some(env) = env {
         machine.write_env(&env.write()).map_err(io_error("cannot write the loader's block"))?;
     }
+    if let Some(slot) = wipe {
+        let room = machine.slot_len(slot).map_err(io_error(format!("cannot open slot {slot}")))?;
+        install::behead(machine, slot, room)?;
+    }
+    if let Some(records) = records {
+        machine.write_records(records).map_err(io_error("cannot write the records of updates"))?;
+    }
     Ok(())
+}
+
+/// What this start came to, as [`settle`] left it; `None` where it has not run.
+#[must_use]
+pub fn what_settled() -> Option<Settled> {
+    serde_json::from_str(&text_of(SETTLED).ok()?).ok()
 }
 
 fn tell(settled: &Settled) -> Result<(), UpdateError> {
@@ -356,18 +360,32 @@ fn open(file: &Path) -> Result<Package<Box<dyn Read>>, UpdateError> {
     Ok(package::open(reader, &trusted)?)
 }
 
-/// Held until it is dropped.
+/// Held until it is dropped; an error while another holds it.
 fn lock() -> Result<File, UpdateError> {
-    let failed = || io_error(format!("cannot lock {LOCK}"));
-    DirBuilder::new().recursive(true).mode(0o755).create(RUN_DIR).map_err(failed())?;
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    let file = options.open(LOCK).map_err(failed())?;
+    let file = lock_file()?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(UpdateError::Underway),
-        Err(fs::TryLockError::Error(source)) => Err(failed()(source)),
+        Err(fs::TryLockError::Error(source)) => Err(lock_error()(source)),
     }
+}
+
+/// Held until it is dropped; waits while another holds it.
+fn wait_for_lock() -> Result<File, UpdateError> {
+    let file = lock_file()?;
+    file.lock().map_err(lock_error())?;
+    Ok(file)
+}
+
+fn lock_file() -> Result<File, UpdateError> {
+    DirBuilder::new().recursive(true).mode(0o755).create(RUN_DIR).map_err(lock_error())?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.open(LOCK).map_err(lock_error())
+}
+
+fn lock_error() -> impl FnOnce(io::Error) -> UpdateError {
+    io_error(format!("cannot lock {LOCK}"))
 }
 
 /// The facts, and the machine's disks where it came from a slot.
@@ -411,7 +429,7 @@ fn booted(arguments: &str) -> Booted {
 }
 
 /// The version of the image, as its os-release says it; that of this program elsewhere.
-fn running(release: &str) -> Result<crate::appliance::slot::version::Version, UpdateError> {
+fn running(release: &str) -> Result<Version, UpdateError> {
     let named = release.lines().find_map(|line| line.strip_prefix("IMAGE_VERSION="));
     let text = named.map_or(env!("CARGO_PKG_VERSION"), |text| text.trim_matches('"'));
     let strange = || format!("/etc/os-release says IMAGE_VERSION={text}");

@@ -97,6 +97,8 @@ pub fn install(
         let (image, boot) = (Image::from(&manifest), facts.boot.clone());
         Some(Place { image, condition, boot, at: facts.now })
     };
+    // What was good there is overwritten: where the block is lost, nothing leads to it any more.
+    records.good = records.good.map(|_| slot.other());
     *records.place_mut(slot) = place(Condition::Writing);
     machine.write_records(&records).map_err(disk("writing the records of updates"))?;
     write(machine, slot, room, package, progress)?;

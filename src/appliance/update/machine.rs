@@ -25,6 +25,8 @@ pub const RECORDS_DIR: &str = "/data/appliance/update";
 const RECORDS_NAME: &str = "records.json";
 /// Where the ESP is mounted for a moment.
 const ESP_MOUNT: &str = "/run/understudy/esp";
+/// Held by whoever has it mounted.
+const ESP_LOCK: &str = "/run/understudy/esp.lock";
 /// The loader's block on the ESP.
 const GRUBENV: &str = "EFI/debian/grubenv";
 /// Longest records, in bytes.
@@ -112,16 +114,23 @@ pub struct RealMachine {
     open: Option<(Slot, File)>,
 }
 
-/// The ESP while it is mounted.
-struct Mounted;
+/// The ESP while it is mounted, by one program at a time: it cannot be mounted to be read and to be
+/// written at once.
+struct Mounted {
+    // Held for its drop, after the one below.
+    _lock: File,
+}
 
 impl Mounted {
-    fn new(esp: &Path) -> io::Result<Self> {
+    fn new(esp: &Path, how: MsFlags) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(ESP_MOUNT)?;
+        let mut options = OpenOptions::new();
+        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(ESP_LOCK)?;
+        lock.lock()?;
         let flags =
-            MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
+            how | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
         mount(Some(esp), ESP_MOUNT, Some("vfat"), flags, None::<&str>)?;
-        Ok(Self)
+        Ok(Self { _lock: lock })
     }
 }
 
@@ -147,7 +156,7 @@ impl RealMachine {
     /// # Errors
     /// The ESP cannot be mounted or read.
     pub fn read_env(&mut self) -> io::Result<Option<Env>> {
-        let _mounted = Mounted::new(&self.partitions.esp)?;
+        let _mounted = Mounted::new(&self.partitions.esp, MsFlags::MS_RDONLY)?;
         let file = File::open(Path::new(ESP_MOUNT).join(GRUBENV))?;
         let mut block = Vec::new();
         file.take(2 * u64::try_from(LEN).unwrap_or(0)).read_to_end(&mut block)?;
@@ -221,7 +230,7 @@ fn overwrite(path: &Path, block: &[u8; LEN]) -> io::Result<()> {
 
 impl Machine for RealMachine {
     fn write_env(&mut self, block: &[u8; LEN]) -> io::Result<()> {
-        let _mounted = Mounted::new(&self.partitions.esp)?;
+        let _mounted = Mounted::new(&self.partitions.esp, MsFlags::empty())?;
         overwrite(&Path::new(ESP_MOUNT).join(GRUBENV), block)
     }
 

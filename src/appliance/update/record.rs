@@ -166,8 +166,8 @@ impl Records {
         }
     }
 
-    /// The image in `slot` is not to be tried again. One that was good here before may be; and what
-    /// was noted first stays.
+    /// The image in `slot` is not to be tried again. One that was good here before, in this slot or
+    /// in the other, may be: it was the slot that failed, or the day. What was noted first stays.
     pub fn note_failure(&mut self, slot: Slot, at: UnixMs, why: &str) {
         let place = self.place(slot).filter(|place| place.condition == Condition::Ready);
         let Some((version, Some(blake3))) =
@@ -175,7 +175,11 @@ impl Records {
         else {
             return;
         };
-        if self.failure(blake3).is_none() {
+        let other = self.place(slot.other());
+        let good = other.is_some_and(|other| {
+            other.condition == Condition::Good && other.image.blake3 == Some(blake3)
+        });
+        if !good && self.failure(blake3).is_none() {
             self.failed.push(FailedImage { blake3, version, at, why: why.to_owned() });
             if self.failed.len() > FAILURES_MAX {
                 self.failed.remove(0);

@@ -87,15 +87,15 @@ pub enum Refusal {
     #[error("{offered} is older than {running}, which runs")]
     Older {
         /// The version that is offered.
-        offered: Version,
+        offered: String,
         /// The version that runs.
-        running: Version,
+        running: String,
     },
     /// It failed here.
     #[error("{version} was tried on this appliance and failed: {why}")]
     FailedBefore {
         /// The version.
-        version: Version,
+        version: String,
         /// Why.
         why: String,
     },
@@ -105,7 +105,7 @@ pub enum Refusal {
     )]
     DataFormat {
         /// The version.
-        version: Version,
+        version: String,
         /// The oldest format that it reads.
         least: u32,
         /// The newest.
@@ -187,13 +187,14 @@ pub fn judge(
     if let Some(failed) = records.failure(manifest.blake3)
         && !wishes.again
     {
-        return Err(Refusal::FailedBefore { version: offered.clone(), why: failed.why.clone() });
+        let (version, why) = (offered.to_string(), failed.why.clone());
+        return Err(Refusal::FailedBefore { version, why });
     }
     let image = Image::from(manifest);
     reads(&image, &records)?;
     if offered.is_older_than(&facts.running) && !wishes.downgrade {
-        let running = facts.running.clone();
-        return Err(Refusal::Older { offered: offered.clone(), running });
+        let running = facts.running.to_string();
+        return Err(Refusal::Older { offered: offered.to_string(), running });
     }
     Ok((running.other(), records))
 }
@@ -203,7 +204,7 @@ fn reads(image: &Image, records: &Records) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::DataFormat {
-        version: image.version.clone(),
+        version: image.version.to_string(),
         least: image.data_format_least,
         most: image.data_format,
         format: records.data_format,
@@ -230,8 +231,8 @@ pub struct Review {
     pub standing: Standing,
     /// The block to be written first, where it must change.
     pub env: Option<Env>,
-    /// The slot to be made unreadable then: it holds an image that never was good. Whatever the
-    /// loader falls back to, it is not this.
+    /// The slot to be made unreadable then: it holds an image that never was good, and is not to be
+    /// tried. Whatever the loader falls back to, it is not this.
     pub wipe: Option<Slot>,
     /// The records to be written last, where they must change.
     pub records: Option<Records>,
@@ -263,7 +264,9 @@ pub fn review(facts: &Facts) -> Review {
         notes.push(format!("the loader could not start slot {passed}"));
         env = Env { trial: None, tries: 0, failed: Some(passed), ..env };
     }
-    let failed = env.failed.or(facts.booted.failed).filter(|failed| *failed != slot);
+    // What the kernel was told may be over: an update since then has cleared the block.
+    let told = if facts.env.is_some() { env.failed } else { facts.booted.failed };
+    let failed = told.filter(|failed| *failed != slot);
     let known = Facts { env: Some(env.clone()), ..facts.clone() };
     let standing = known.standing();
     let mut wipe = None;
@@ -271,6 +274,10 @@ pub fn review(facts: &Facts) -> Review {
         if let Some(failed) = failed.filter(|failed| was_to_be_tried(&records, *failed)) {
             wipe = Some(failed).filter(|failed| never_was_good(&records, *failed));
             records.fail(failed, facts.now, "it was not healthy in time, or did not start");
+        } else if is_stray(&records, &env, slot.other()) {
+            notes.push(format!("slot {} held an update that was never tried", slot.other()));
+            wipe = Some(slot.other());
+            *records.place_mut(slot.other()) = None;
         }
         if standing == Standing::Settled(slot) {
             mark_good(&mut records, slot, facts);
@@ -297,6 +304,13 @@ fn chosen_before(facts: &Facts, slot: Slot) -> bool {
 fn was_to_be_tried(records: &Records, slot: Slot) -> bool {
     let condition = records.place(slot).map(|place| place.condition);
     matches!(condition, Some(Condition::Ready | Condition::Good))
+}
+
+/// Whether `slot` holds an image that was cut off or called off: neither good nor to be tried. Where
+/// the block is lost the loader would start it like any other.
+fn is_stray(records: &Records, env: &Env, slot: Slot) -> bool {
+    let condition = records.place(slot).map(|place| place.condition);
+    matches!(condition, Some(Condition::Writing | Condition::Ready)) && env.trial != Some(slot)
 }
 
 fn never_was_good(records: &Records, slot: Slot) -> bool {
@@ -370,10 +384,12 @@ pub fn late(facts: &Facts, slot: Slot, why: &str) -> Option<Records> {
 /// A way back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Back {
-    /// The records, to be written first.
-    pub records: Records,
-    /// The block, to be written then.
+    /// The block, to be written first.
     pub env: Env,
+    /// The slot to be made unreadable then: what it holds was called off.
+    pub wipe: Option<Slot>,
+    /// The records, to be written last.
+    pub records: Records,
     /// The slot that starts next; `None` when the running one stays and an update that waited for
     /// its restart does not.
     pub to: Option<Slot>,
@@ -392,14 +408,18 @@ pub fn back(facts: &Facts) -> Result<Back, Refusal> {
         Standing::Trial(slot) => {
             records.note_failure(slot, facts.now, "an operator went back");
             let env = Env { trial: None, tries: 0, failed: Some(slot), ..env };
-            return Ok(Back { records, env, to: Some(slot.other()) });
+            return Ok(Back { env, wipe: None, records, to: Some(slot.other()) });
         }
         Standing::Settled(slot) | Standing::Fallback(slot) => slot,
     };
     let other = slot.other();
     if env.trial == Some(other) {
+        let wipe = Some(other).filter(|other| never_was_good(&records, *other));
+        if wipe.is_some() {
+            *records.place_mut(other) = None;
+        }
         let env = Env { active: slot, trial: None, tries: 0, ..env };
-        return Ok(Back { records, env, to: None });
+        return Ok(Back { env, wipe, records, to: None });
     }
     let format = records.data_format;
     let place = records.place_mut(other).as_mut();
@@ -411,5 +431,5 @@ pub fn back(facts: &Facts) -> Result<Back, Refusal> {
     }
     place.boot.clone_from(&facts.boot);
     place.at = facts.now;
-    Ok(Back { env: env_to_try(&env, other), records, to: Some(other) })
+    Ok(Back { env: env_to_try(&env, other), wipe: None, records, to: Some(other) })
 }

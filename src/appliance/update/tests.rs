@@ -18,7 +18,7 @@ use std::io;
 use understudy_proto::time::{Mono, UnixMs};
 
 /// Histories of a test run.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 1_000;
 /// Events of a history.
 const EVENTS: usize = 14;
 /// Room in a slot, in bytes.
@@ -143,6 +143,10 @@ impl Disks {
         }
     }
 
+    fn still_on(&self) -> io::Result<()> {
+        if self.power == Some(0) { Err(io::Error::other("the power is off")) } else { Ok(()) }
+    }
+
     /// The power is back: of what was loose, each write is there, or a part of it, or nothing.
     fn lose_power(&mut self) {
         self.power = None;
@@ -169,14 +173,14 @@ impl Machine for Disks {
             (true, _) => 0..LEN,
         };
         self.env[kept.clone()].copy_from_slice(&block[kept]);
-        Ok(())
+        self.still_on()
     }
 
     fn write_records(&mut self, records: &Records) -> io::Result<()> {
         if !self.step()? || self.dice.below(2) == 0 {
             self.records = Records::read(&records.write()).unwrap();
         }
-        Ok(())
+        self.still_on()
     }
 
     fn slot_len(&mut self, _slot: Slot) -> io::Result<u64> {
@@ -187,7 +191,7 @@ impl Machine for Disks {
         assert_ne!(slot, self.running, "the running slot is never written");
         self.step()?;
         self.loose.push((slot, usize::try_from(offset).unwrap(), bytes.to_vec()));
-        Ok(())
+        self.still_on()
     }
 
     fn sync_slot(&mut self, _slot: Slot) -> io::Result<()> {
@@ -196,7 +200,7 @@ impl Machine for Disks {
                 put(&mut self.slots[number(slot)], at, &bytes);
             }
         }
-        Ok(())
+        self.still_on()
     }
 
     fn read_slot(&mut self, slot: Slot, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -296,8 +300,16 @@ impl<'a> World<'a> {
         self.disks.running = self.booted.slot.unwrap();
         self.has_data = !faults || self.disks.dice.below(8) != 0;
         let image = self.image().expect("what starts is whole");
-        let failed = &self.disks.records.failed;
-        assert!(failed.iter().all(|f| f.blake3 != image.digest), "a bad image is not retried");
+        let records = &self.disks.records;
+        let failure = records.failure(image.digest);
+        // The same image may be good in the other slot, where it was flashed.
+        let place = records.place(self.disks.running);
+        let is_good = place.is_some_and(|place| place.condition == Condition::Good);
+        assert!(
+            failure.is_none() || is_good,
+            "a bad image is not retried: {:?} {records:?}",
+            self.booted
+        );
         if self.booted.trial {
             let trials = self.trials.entry(image.digest).or_default();
             *trials += 1;
@@ -321,9 +333,13 @@ impl<'a> World<'a> {
         0
     }
 
-    fn keep(&mut self, env: Option<&Env>, records: Option<&Records>) -> Ended {
+    /// As `driver::write` does it.
+    fn keep(&mut self, env: Option<&Env>, wipe: Option<Slot>, records: Option<&Records>) -> Ended {
         if let Some(env) = env {
             self.disks.write_env(&env.write()).map_err(|_off| ())?;
+        }
+        if let Some(slot) = wipe {
+            behead(&mut self.disks, slot, 16 * 1024).map_err(|_off| ())?;
         }
         match records {
             Some(records) => self.disks.write_records(records).map_err(|_off| ()),
@@ -334,11 +350,7 @@ impl<'a> World<'a> {
     /// As `driver::settle` does it.
     fn settle(&mut self, image: &Image) -> Ended {
         let review = rules::review(&self.facts());
-        self.keep(review.env.as_ref(), None)?;
-        if let Some(slot) = review.wipe {
-            behead(&mut self.disks, slot, 16 * 1024).map_err(|_off| ())?;
-        }
-        self.keep(None, review.records.as_ref())?;
+        self.keep(review.env.as_ref(), review.wipe, review.records.as_ref())?;
         let again = rules::review(&self.facts());
         assert_eq!((again.env, again.wipe, again.records), (None, None, None), "it is settled");
         assert_eq!(again.troubles, review.troubles, "and says the same");
@@ -360,12 +372,11 @@ impl<'a> World<'a> {
                 Verdict::Good => {
                     assert_eq!(image.kind, Kind::Good, "only what is healthy is good");
                     let (env, records) = rules::settled(&self.facts(), slot);
-                    self.keep(Some(&env), None)?;
-                    return self.keep(None, records.as_ref());
+                    return self.keep(Some(&env), None, records.as_ref());
                 }
                 Verdict::Late => {
                     let records = rules::late(&self.facts(), slot, "late");
-                    self.keep(None, records.as_ref())?;
+                    self.keep(None, None, records.as_ref())?;
                     return Err(());
                 }
             }
@@ -384,8 +395,7 @@ impl<'a> World<'a> {
             5 => {
                 if let Ok(back) = rules::back(&self.facts()) {
                     self.trials.clear();
-                    self.keep(None, Some(&back.records))?;
-                    self.keep(Some(&back.env), None)?;
+                    self.keep(Some(&back.env), back.wipe, Some(&back.records))?;
                 }
                 Ok(())
             }
@@ -420,14 +430,14 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The loader's block is lost, or the slot that should start. Never both halves of a pair: while
-    /// an image waits for its trial, a lost block is more than is promised.
+    /// The loader's block is lost, or the slot that should start. A lost block while an image waits
+    /// for its trial, or while no data disk says what is where, is more than is promised.
     fn fate(&mut self) -> Ended {
         let slot = |world: &Self, slot| world.disks.records.place(slot).map(|p| p.condition);
-        let waits = [Slot::A, Slot::B].map(|s| slot(self, s)).contains(&Some(Condition::Ready));
         let other = self.disks.running.other();
         let both_good = self.readable(other) && slot(self, other) == Some(Condition::Good);
-        if waits || Env::read(&self.disks.env).is_none_or(|env| env.trial.is_some()) {
+        let waits = Env::read(&self.disks.env).is_none_or(|env| env.trial.is_some());
+        if waits || !self.has_data {
             return Ok(());
         }
         match self.disks.dice.below(2) {
@@ -455,7 +465,9 @@ fn a_good_slot_runs_in_the_end() {
             while events > 0 {
                 events = world.boot(events, true);
                 // An image that panics, or whose trial goes on, uses no event up.
-                assert!(world.boots < 200, "it restarts for ever");
+                let text = String::from_utf8_lossy(&world.disks.env[25..90]).into_owned();
+                let records = &world.disks.records;
+                assert!(world.boots < 200, "it restarts for ever: {text} {records:?}");
             }
             let cuts = usize::from(world.disks.power.is_some());
             for _ in 0..STARTS_MAX {
@@ -496,7 +508,7 @@ fn a_power_cut_at_any_step_leaves_the_running_slot() {
         let package = package::open(&*good.package, &images.trusted).unwrap();
         let made = install(&mut world.disks, &facts, package, wishes, &mut |_| ());
         if world.disks.power == Some(0) {
-            assert!(made.is_err() || steps.is_none_or(|steps| cut >= steps));
+            assert!(made.is_err());
         } else {
             steps = steps.or(Some(world.disks.steps));
         }
@@ -587,7 +599,7 @@ fn a_bad_update_is_said_and_not_taken_again() {
     world.boot(0, false);
     assert_eq!(world.disks.running, Slot::A);
     let failed = Trouble::UpdateFailed { version: Some(bad.version.clone()) };
-    assert_eq!(rules::review(&world.facts()).troubles, [failed.clone()]);
+    assert_eq!(rules::review(&world.facts()).troubles, std::slice::from_ref(&failed));
     assert!(!world.readable(Slot::B), "whatever happens, it does not start again");
     let facts = world.facts();
     let refused = install(&mut world.disks, &facts, open(), Wishes::default(), &mut |_| ());
@@ -609,12 +621,13 @@ fn the_way_back_is_a_trial_too() {
     let facts = world.facts();
     install(&mut world.disks, &facts, package, Wishes::default(), &mut |_| ()).unwrap();
     assert_eq!(rules::back(&world.facts()).unwrap().to, None, "an update that waits is called off");
+    assert_eq!(rules::back(&world.facts()).unwrap().wipe, Some(Slot::B));
     world.boot(0, false);
     let env = Env::read(&world.disks.env).unwrap();
     assert_eq!((env.active, env.trial, world.disks.running), (Slot::B, None, Slot::B));
     let back = rules::back(&world.facts()).unwrap();
     assert_eq!((back.to, back.env.trial, back.env.tries), (Some(Slot::A), Some(Slot::A), TRIES));
-    world.keep(Some(&back.env), Some(&back.records)).unwrap();
+    world.keep(Some(&back.env), None, Some(&back.records)).unwrap();
     world.boot(0, false);
     let records = &world.disks.records;
     assert_eq!((world.disks.running, records.good), (Slot::A, Some(Slot::A)));
