@@ -20,7 +20,7 @@ static ADVICE: &[(&str, &str, &str)] = &[
     ),
     (
         "clock-unset",
-        "Check the time server under [time] in site.toml, and the way to it.",
+        "Check the time server in site.toml, and the way to it.",
         "Den Zeitserver in site.toml und den Weg dorthin prüfen.",
     ),
     (

@@ -361,6 +361,16 @@ fn nothing_that_is_wrong_is_called_fine() {
 }
 
 #[test]
+fn a_restart_is_not_hidden_by_what_is_wrong_besides() {
+    let facts = Facts { silent_s: 12, clock: Clock::Unset, ..not_running() };
+    let text = shown(&render(&facts, Language::En, 80, 24));
+    assert!(text.contains("[..]   N O   A N S W E R\nThe mail program does not answer"), "{text}");
+    assert!(text.contains("Also wrong (1):") && text.contains("(page: clock-unset)"), "{text}");
+    let facts = Facts { silent_s: 30, ..facts };
+    assert!(shown(&render(&facts, Language::En, 80, 24)).contains("M A I L   S T O P P E D"));
+}
+
+#[test]
 fn a_full_page_keeps_what_matters_and_counts_the_rest() {
     let text = shown(&render(&crowded(), Language::En, 80, 24));
     for part in ["A L O N E", "(page: peer-lost)", "RPO 0      NO", "more lines", "[r] recovery"] {

@@ -58,7 +58,8 @@ pub(super) fn verdict(facts: &Facts, language: Language) -> Verdict {
     let findings = findings(facts, language);
     let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Good);
     let (own, word) = standing(facts, language);
-    let level = own.max(worst);
+    // What is on its way comes first, unless something is broken besides.
+    let level = if own == Level::Wait && worst < Level::Bad { own } else { own.max(worst) };
     if let (Level::Attention | Level::Bad, Some(first)) = (level, findings.first()) {
         let lead = match level {
             Level::Bad => pick(language, "Fault", "Störung"),

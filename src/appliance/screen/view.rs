@@ -150,6 +150,9 @@ fn came_of(
     };
     page.push(style, &format!("{}: {end}", action.words(language).0));
     page.push(Style::Plain, "");
+    if outcome.text.expose().trim().is_empty() {
+        page.push(Style::Plain, pick(language, "(it said nothing)", "(keine Ausgabe)"));
+    }
     // The end of what a program says tells most.
     let room = lines.saturating_sub(page.len() + 1);
     let text = outcome.text.expose();
