@@ -11,7 +11,8 @@ readonly RUST_LEAST=1.95
 # command:package of Debian
 readonly BUILD_NEEDS=(gcc:gcc make:make ld:binutils file:file ip:iproute2 unshare:util-linux)
 readonly TEST_NEEDS=(postfix:postfix keepalived:keepalived mutt:mutt mbsync:isync swaks:swaks
-    tcpdump:tcpdump openssl:openssl shellcheck:shellcheck)
+    tcpdump:tcpdump openssl:openssl)
+readonly CHECK_NEEDS=(shellcheck:shellcheck systemd-analyze:systemd nft:nftables python3:python3)
 
 usage() {
     cat <<'END'
@@ -24,6 +25,7 @@ usage() {
   bench [takeover]   measures
   soak [PART] [--for 60m] [--from-seed N]
                      the long runs, for as long as they are told; alone it lists them
+  deb                dist/understudy_VERSION_amd64.deb, of dist/understudy
   image              the flashable image (comes with a later issue)
 
 Environment: FUZZ_MUTATIONS, SIM_SEEDS lengthen what they name. A missing test peer (postfix, mutt, …)
@@ -99,7 +101,7 @@ licences() {
 
 scripts() {
     if command -v shellcheck >/dev/null; then
-        shellcheck build.sh .ci/run
+        shellcheck build.sh .ci/run systemd/check packaging/deb/build packaging/deb/scripts/*
     else
         echo 'SKIP shellcheck: it is not installed'
     fi
@@ -118,6 +120,8 @@ check() {
     step 'rules of the tree' cargo test -q --test integration tidy::
     step 'fuzz binaries' fuzz_binaries
     step 'scripts' scripts
+    step 'units' systemd/check
+    step 'packet filter' image/check-firewall
     step 'licences and sources' licences
 }
 
@@ -151,6 +155,17 @@ empty_chroot() {
     rm -r "$root"
     [ -n "$version" ] || die 'dist/understudy does not run in an empty chroot'
     echo "$version"
+}
+
+# The package for people with a Debian of their own; the same binary and commit give the same file.
+deb() {
+    if ! [ -x dist/understudy ]; then release; fi
+    packaging/deb/build
+    if command -v lintian >/dev/null; then
+        lintian --allow-root --fail-on error dist/understudy_*_amd64.deb
+    else
+        echo 'SKIP lintian: it is not installed'
+    fi
 }
 
 # --- the lab ----------------------------------------------------------------------------------
@@ -474,7 +489,7 @@ run_stampede() {
 
 everything() {
     prepare
-    ensure_packages "${TEST_NEEDS[@]}"
+    ensure_packages "${TEST_NEEDS[@]}" "${CHECK_NEEDS[@]}"
     rm -rf "$LOGS"
     check
     step 'tests' run_tests
@@ -499,7 +514,7 @@ main() {
     test) everything ;;
     check)
         prepare
-        ensure_packages shellcheck:shellcheck
+        ensure_packages "${CHECK_NEEDS[@]}"
         check
         summary
         ;;
@@ -512,6 +527,11 @@ main() {
         lab "${1:-takeover}" "${@:2}"
         ;;
     soak) soak "$@" ;;
+    deb)
+        prepare
+        ensure_packages dpkg-deb:dpkg lintian:lintian
+        deb
+        ;;
     image)
         echo 'build.sh: the image comes with a later issue; until then: ./build.sh release' >&2
         exit 2
