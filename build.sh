@@ -11,8 +11,11 @@ readonly RUST_LEAST=1.95
 # command:package of Debian
 readonly BUILD_NEEDS=(gcc:gcc make:make ld:binutils file:file ip:iproute2 unshare:util-linux)
 readonly TEST_NEEDS=(postfix:postfix keepalived:keepalived mutt:mutt mbsync:isync swaks:swaks
-    tcpdump:tcpdump openssl:openssl)
+    tcpdump:tcpdump openssl:openssl grub-editenv:grub-common)
 readonly CHECK_NEEDS=(shellcheck:shellcheck systemd-analyze:systemd nft:nftables python3:python3)
+readonly IMAGE_NEEDS=(dpkg-deb:dpkg zstd:zstd xz:xz-utils cpio:cpio depmod:kmod mkfs.fat:dosfstools
+    mcopy:mtools sfdisk:fdisk grub-mkimage:grub-common readelf:binutils)
+readonly BOOT_NEEDS=(qemu-system-x86_64:qemu-system-x86 mcopy:mtools)
 
 usage() {
     cat <<'END'
@@ -26,7 +29,10 @@ usage() {
   soak [PART] [--for 60m] [--from-seed N]
                      the long runs, for as long as they are told; alone it lists them
   deb                dist/understudy_VERSION_amd64.deb, of dist/understudy
-  image              the flashable image (comes with a later issue)
+  image [--release] [--quick]
+                     the flashable image and the update, in dist/ (docs/image.md)
+  boot [matrix | OPTIONS]
+                     boots that image in an emulated machine; --help lists the options
 
 Environment: FUZZ_MUTATIONS, SIM_SEEDS lengthen what they name. A missing test peer (postfix, mutt, …)
 is an error.
@@ -101,7 +107,8 @@ licences() {
 
 scripts() {
     if command -v shellcheck >/dev/null; then
-        shellcheck build.sh .ci/run systemd/check packaging/deb/build packaging/deb/scripts/*
+        shellcheck -x build.sh .ci/run image/build image/lock image/boot-test systemd/check \
+            packaging/deb/build packaging/deb/scripts/*
     else
         echo 'SKIP shellcheck: it is not installed'
     fi
@@ -533,8 +540,18 @@ main() {
         deb
         ;;
     image)
-        echo 'build.sh: the image comes with a later issue; until then: ./build.sh release' >&2
-        exit 2
+        ensure_packages "${IMAGE_NEEDS[@]}"
+        if [ -z "${UNDERSTUDY_BINARY:-}" ]; then
+            prepare
+            release
+        fi
+        say 'image'
+        image/build "$@"
+        ;;
+    boot)
+        ensure_packages "${BOOT_NEEDS[@]}"
+        [ -d /usr/share/OVMF ] || ensure_packages ovmf:ovmf
+        image/boot-test "$@"
         ;;
     '' | -h | --help | help) usage ;;
     *)

@@ -15,6 +15,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use understudy::appliance::slot::env::Env;
+use understudy::appliance::slot::package;
 use understudy::base::clock;
 use understudy_proto::imap::command::Command;
 use understudy_proto::imap::input::{self as imap_input, Input};
@@ -34,6 +36,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("message", message),
     ("pair_frame", pair_frame),
     ("smtp", smtp),
+    ("update", update),
     ("vrrp", vrrp),
     ("witness", witness),
 ];
@@ -101,6 +104,19 @@ fn smtp(bytes: &[u8]) {
     for service in [Service::Mx, Service::Submission] {
         // What one side sends is bounded by what the other sent.
         assert!(smtp::explore(service, bytes) <= 60 + bytes.len() * 40);
+    }
+}
+
+/// The file of an update as if it were signed, and the loader's block.
+fn update(bytes: &[u8]) {
+    const ROOM: u64 = 1024 * 1024;
+    assert!(package::explore(bytes, ROOM) <= ROOM);
+    if let Some(env) = Env::read(bytes) {
+        let again = Env::read(&env.write());
+        assert_eq!(
+            again.map(|e| (e.active, e.trial, e.tries)),
+            Some((env.active, env.trial, env.tries))
+        );
     }
 }
 

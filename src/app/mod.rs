@@ -10,6 +10,7 @@
 
 mod address;
 mod carry;
+mod form;
 mod operator;
 mod report;
 mod services;
@@ -19,7 +20,7 @@ mod witness;
 use crate::base::notify::Manager;
 use crate::base::secret::Secret;
 use crate::base::{clock, limit, log as logger, privilege, task};
-use crate::cli::{Formed, PairFacts, Part, Program};
+use crate::cli::{FormBy, Formed, PairFacts, Part, Program};
 use crate::config::{self, Config};
 use crate::directory::Directory;
 use crate::mail::Mail;
@@ -98,6 +99,10 @@ impl Program for Appliance {
             .block_on(formation::join(&config.data_dir, &token))
             .map_err(|e| failure("the pair was not joined", &e))?;
         formed(config)
+    }
+
+    fn pair_form(&self, config: &Config, by: Option<&FormBy>) -> Result<Formed, Failure> {
+        form::pair_form(config, by)
     }
 
     fn pair_show(&self, config: &Config) -> Result<PairFacts, Failure> {

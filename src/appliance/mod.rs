@@ -9,4 +9,10 @@
 //! alone and said ([`report::Trouble`]), so that a machine with two candidates loses neither.
 //! Deliberately absent: shell scripts. Each step is a program that answers for its errors.
 
+pub mod boot;
+pub mod disk;
 pub mod report;
+pub mod screen;
+pub mod site;
+pub mod slot;
+pub mod update;

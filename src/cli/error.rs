@@ -16,6 +16,9 @@ pub(super) enum CliError {
     Refused(#[from] Failure),
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// What is wrong with a site file, line by line.
+    #[error("{0}")]
+    Site(String),
     #[error("{0}")]
     Usage(String),
     #[error(
@@ -56,7 +59,7 @@ impl CliError {
             | Self::NotAllowed { .. }
             | Self::NoAnswer { .. }
             | Self::NoHealth { .. } => 3,
-            Self::Config(_) => 4,
+            Self::Config(_) | Self::Site(_) => 4,
             Self::Unhealthy => 5,
         }
     }

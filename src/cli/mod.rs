@@ -9,22 +9,29 @@
 mod account;
 mod address;
 mod alias;
+mod appliance;
+mod boot;
 mod branches;
 mod client;
 mod config;
 mod credential;
 mod domain;
 mod error;
+mod form;
 mod handover;
 mod health;
 mod output;
 mod pair;
 mod queue;
 mod run;
+mod screen;
+mod site_config;
 mod status;
 mod tenant;
+mod update;
 mod witness;
 
+use crate::base::pair_secret::PairSecret;
 use crate::base::secret::Secret;
 use crate::config::{Config, Witness};
 use crate::ops::request::Failure;
@@ -46,12 +53,25 @@ pub trait Program {
     fn pair_init(&self, config: &Config) -> Result<Formed, Failure>;
     /// Joins the pair whose running first node made `token`.
     fn pair_join(&self, config: &Config, token: &Secret<String>) -> Result<Formed, Failure>;
+    /// Makes or joins a pair as the site file says, in one attempt; nothing where it is in one.
+    fn pair_form(&self, config: &Config, by: Option<&FormBy>) -> Result<Formed, Failure>;
     /// Who this appliance is in its pair.
     fn pair_show(&self, config: &Config) -> Result<PairFacts, Failure>;
     /// Runs a witness until it is told to end.
     fn witness(&self, config: Witness) -> Result<(), Failure>;
     /// Makes the key of a witness in `dir`, or finds it there; returns its pin.
     fn witness_init(&self, dir: &Path) -> Result<String, Failure>;
+}
+
+/// How a flashed appliance gets into its pair.
+#[derive(Clone, Debug)]
+pub enum FormBy {
+    /// It makes the pair of this secret.
+    Making(PairSecret),
+    /// It joins the pair of this secret.
+    Joining(PairSecret),
+    /// It joins by what the other appliance has made.
+    Token(Secret<String>),
 }
 
 /// Who this appliance is in its pair, for a witness's configuration.
@@ -142,6 +162,15 @@ enum Command {
     /// The configuration file.
     #[command(subcommand)]
     Config(config::Command),
+    /// What a flashed appliance runs, and what it is to run next.
+    #[command(subcommand)]
+    Update(update::Command),
+    /// The site.toml of flashed appliances.
+    #[command(subcommand)]
+    SiteConfig(site_config::Command),
+    /// What the units of the flashable image run.
+    #[command(subcommand, hide = true)]
+    Appliance(appliance::Command),
 }
 
 /// The whole program: parses the arguments and does what they say.
@@ -184,6 +213,9 @@ impl Args {
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
             Command::Config(command) => config::perform(&command, &path),
+            Command::Update(command) => update::perform(command),
+            Command::SiteConfig(command) => site_config::perform(command),
+            Command::Appliance(command) => appliance::perform(program, command, &path),
         };
         done.map(|()| ExitCode::SUCCESS)
     }

@@ -40,10 +40,13 @@ impl Config {
         }
         let mut groups: Vec<(String, String)> = Vec::new();
         for group in &self.vrrp {
-            groups.push((format!("[[vrrp]] vrid {}", group.vrid), router(group)));
+            // RFC 9568 5.2.3: the same id in both families is two routers.
+            let ipv6 = group.addresses.first().is_some_and(|a| a.address.is_ipv6());
+            let family = if ipv6 { " of IPv6" } else { "" };
+            let name = format!("[[vrrp]] vrid {}{family}", group.vrid);
+            groups.push((name.clone(), router(group)));
             if let Some(password) = &group.password {
-                let name = format!("[[vrrp]] vrid {} password", group.vrid);
-                groups.push((name, hidden(password, id)));
+                groups.push((format!("{name} password"), hidden(password, id)));
             }
         }
         groups.sort_unstable();
@@ -144,6 +147,14 @@ mod tests {
         let origin = |rest: &str| with(root, "", &format!("kind = \"origin\"\n{rest}"));
         assert_ne!(origin("takeover = \"confirm\""), origin("takeover = \"never\""));
         assert_eq!(origin("priority = 10"), origin("priority = 20"), "one of the two goes first");
+    }
+
+    #[test]
+    fn both_families_of_one_id_have_names_of_their_own() {
+        let both = "[[vrrp]]\ninterface = \"eth0\"\nvrid = 7\naddress = [\"2001:db8::1/64\"]";
+        let settings = with("hostname = \"a\"", "", both);
+        let names: std::collections::BTreeSet<_> = settings.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), settings.len(), "{settings:?}");
     }
 
     #[test]

@@ -290,7 +290,9 @@ fn home_of(name: &str) -> Option<String> {
     homes.next().map(|s| format!("in {}", header(s.name, s.times)))
 }
 
-fn similar(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+/// The known name that `name` is most likely a slip of the pen for.
+#[must_use]
+pub fn similar(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     if name.len() > GUESS_LEN_MAX {
         return None;
     }

@@ -17,10 +17,10 @@ mod tests;
 mod timers;
 mod witness;
 
-pub use check::{ConfigError, Problem};
+pub use check::{ConfigError, Problem, similar};
 pub use resolved::{
     Cidr, Config, Imap, Listen, Management, Pair, PairWitness, Relay, Smtp, Store, Tls, TlsFiles,
-    Vrrp, VrrpChecksum, VrrpOrigin, VrrpTakeover, VrrpTrack,
+    Vrrp, VrrpChecksum, VrrpOrigin, VrrpTakeover, VrrpTrack, is_domain,
 };
 pub use witness::{Witness, WitnessPair};
 

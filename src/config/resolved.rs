@@ -901,7 +901,7 @@ impl Resolver<'_> {
         }
         let mut addresses: Vec<Cidr> = Vec::new();
         for text in texts.iter().take(VRRP_ADDRESSES_MAX) {
-            match cidr(text) {
+            match Cidr::parse(text) {
                 Some(c) if addresses.iter().any(|a| a.address == c.address) => {
                     self.problem("address", format_args!("names {} twice", c.address));
                 }
@@ -940,19 +940,26 @@ fn differ(a: &Vrrp, b: &Vrrp) -> bool {
     how(a) != how(b)
 }
 
-fn cidr(text: &str) -> Option<Cidr> {
-    let (address, prefix) = text.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = prefix.parse().ok().filter(|p| *p <= longest)?;
-    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    let usable =
-        !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast);
-    usable.then_some(Cidr { address, prefix })
+impl Cidr {
+    /// An address with its prefix length, as in `10.0.0.1/24`, that one machine can have.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let address: IpAddr = address.parse().ok()?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.parse().ok().filter(|p| *p <= longest)?;
+        let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+        let usable = !(address.is_unspecified()
+            || address.is_multicast()
+            || address.is_loopback()
+            || broadcast);
+        usable.then_some(Self { address, prefix })
+    }
 }
 
-/// RFC 5321 4.1.2 Domain, RFC 1035 2.3.4 lengths; IPv4 addresses pass as well.
-fn is_domain(name: &str) -> bool {
+/// Whether `name` is a host name: RFC 5321 4.1.2 Domain, RFC 1035 2.3.4 lengths; IPv4 addresses pass as well.
+#[must_use]
+pub fn is_domain(name: &str) -> bool {
     let label = |l: &str| {
         (1..=63).contains(&l.len())
             && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

@@ -13,7 +13,8 @@ use crate::base::metric;
 use crate::base::task;
 use log::{info, warn};
 use serde::Serialize;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -26,6 +27,10 @@ pub const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(2);
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
 /// Pause before listening is tried again after an accept failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How long an answer may take: the thread that gives it waits for nothing.
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
+/// Longest answer read, in bytes.
+const ANSWER_LEN_MAX: u64 = 64 * 1024;
 
 /// What this node is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -143,6 +148,30 @@ impl Board {
     }
 }
 
+/// What a running node says about its health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Whether it does what its role demands.
+    pub healthy: bool,
+    /// [`Health`] as JSON.
+    pub body: String,
+}
+
+/// Asks the node that serves its health at `address` on this machine.
+pub fn ask(mut address: SocketAddr) -> std::io::Result<Said> {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_WAIT)?;
+    stream.set_read_timeout(Some(ANSWER_WAIT))?;
+    stream.set_write_timeout(Some(ANSWER_WAIT))?;
+    stream.write_all(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut text = String::new();
+    stream.take(ANSWER_LEN_MAX).read_to_string(&mut text)?;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+    Ok(Said { healthy: text.split_whitespace().nth(1) == Some("200"), body })
+}
+
 /// Tells the board that the runtime lives, for as long as it does.
 pub async fn heartbeat(board: Arc<Board>) {
     loop {
@@ -221,7 +250,6 @@ fn answer(method: &Method, url: &str, board: &Board) -> (u16, &'static str, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
 
     fn primary() -> Facts {
         Facts {
@@ -281,7 +309,7 @@ mod tests {
     }
 
     fn get(address: SocketAddr, request: &str) -> String {
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
@@ -295,6 +323,8 @@ mod tests {
         assert!(get(address, "GET /healthz").starts_with("HTTP/1.1 503"));
         board.set(primary());
         board.beat(clock::mono());
+        let said = ask(address).unwrap();
+        assert!(said.healthy && said.body.starts_with("{\"ok\":true"), "{said:?}");
         let healthy = get(address, "GET /healthz?verbose");
         assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");
         assert!(

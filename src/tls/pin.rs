@@ -21,12 +21,12 @@ use tokio_rustls::rustls::crypto::{
 };
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::NoServerSessionStorage;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use tokio_rustls::rustls::server::{NoServerSessionStorage, ServerConnection};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName,
-    Error, OtherError, ServerConfig, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, CommonState, DigitallySignedStruct,
+    DistinguishedName, Error, OtherError, ServerConfig, SignatureScheme,
 };
 
 /// ALPN name of the pair's link.
@@ -188,13 +188,14 @@ impl LinkTls {
     }
 }
 
-/// TLS of a node that joins: the server must show the certificate that the token names.
+/// TLS of a node that joins: the server must show the certificate that the token names, or any where
+/// none is known; [`peer_pin`] says which it has shown.
 ///
 /// # Errors
 /// The provider refuses TLS 1.3, which it does not.
-pub fn join_client(server: Pin) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn join_client(server: Option<Pin>) -> Result<Arc<ClientConfig>, TlsError> {
     install();
-    let only = Arc::new(Only { pin: Some(server), provider: provider() });
+    let only = Arc::new(Only { pin: server, provider: provider() });
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
@@ -269,9 +270,9 @@ pub fn witness_client(identity: &Identity, server: Pin) -> Result<Arc<ClientConf
     Ok(Arc::new(config))
 }
 
-/// The pin of the certificate that the client has shown and whose key it has proved.
+/// The pin of the certificate that the other side has shown and whose key it has proved.
 #[must_use]
-pub fn peer_pin(connection: &ServerConnection) -> Option<Pin> {
+pub fn peer_pin(connection: &CommonState) -> Option<Pin> {
     connection.peer_certificates().and_then(|chain| chain.first()).map(|first| Pin::of(first))
 }
 

@@ -188,7 +188,7 @@ async fn only_the_pinned_peer_gets_through_at_any_date() {
     // b takes nobody but the one whom it pinned.
     assert_eq!(handshake(server.clone(), misled.client.unwrap()).await, (false, false));
     // Without a certificate nobody gets through the link's door, but through the join's.
-    let joiner = join_client(pin(&a).unwrap()).unwrap();
+    let joiner = join_client(pin(&a)).unwrap();
     assert_eq!(handshake(server, joiner.clone()).await, (false, false));
     assert_eq!(handshake(at_a.join.clone(), joiner).await, (true, true));
     assert!(not_after_pem(&a.certificate_pem).is_some());

@@ -53,7 +53,11 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    fn read(report: &Value) -> Result<Self> {
+    /// Reads a report.
+    ///
+    /// # Errors
+    /// It lacks what every report says.
+    pub(crate) fn read(report: &Value) -> Result<Self> {
         let text = |key: &str| {
             let value = report.get(key).and_then(Value::as_str).map(str::to_owned);
             value.ok_or_else(|| LabError(format!("status without {key}: {report}")))

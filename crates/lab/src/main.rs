@@ -17,6 +17,8 @@ mod interrupt;
 mod inventory;
 mod keepalived;
 mod ledger;
+mod machine;
+mod machines;
 mod mime;
 mod net;
 mod probe;
@@ -129,6 +131,8 @@ understudy-lab resync [--mib N] [--seed N] [--keep DIR]
     a standby that was away too long gets a full copy under load, and again while both are killed
 understudy-lab stampede [--clients N] [--within SECONDS] [--json] [--keep DIR]
     IMAP clients with passwords lose their node: when is the last one back, how many hashes did it cost
+understudy-lab machines --image FILE [--keep DIR]
+    the flashed image on two emulated machines: power loss, a dead one replaced; then everything is counted
 All take --binary PATH (default: beside this program); with a witness also --pairs N: that many in its
 file.";
 
@@ -151,6 +155,7 @@ pub(crate) struct Options {
     pub(crate) within: Option<u32>,
     pub(crate) binary: PathBuf,
     pub(crate) keep: Option<PathBuf>,
+    pub(crate) image: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -166,6 +171,7 @@ fn main() -> ExitCode {
         "chaos" => chaos::run(&options),
         "resync" => resync::run(&options),
         "stampede" => stampede::run(&options),
+        "machines" => machines::run(&options),
         _ => fail(USAGE),
     });
     match result {
@@ -205,6 +211,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--pairs" => options.pairs = Some(value()?.parse().context("--pairs")?),
             "--within" => options.within = Some(value()?.parse().context("--within")?),
             "--binary" => options.binary = value()?.into(),
+            "--image" => options.image = Some(value()?.into()),
             "--keep" => options.keep = Some(value()?.into()),
             _ => return fail(format!("unknown argument {argument}\n{USAGE}")),
         }

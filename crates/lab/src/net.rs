@@ -175,8 +175,29 @@ fn plug(host: Host, net: &str, address: &str) -> Result<()> {
     ip_in(host, &format!("link set dev {net} up"))
 }
 
-fn port(host: Host, net: &str) -> String {
+/// The bridge's side of a host's plug.
+pub(crate) fn port(host: Host, net: &str) -> String {
     format!("{net}-{}", host.name())
+}
+
+/// The Ethernet address of a machine in the place of a host.
+pub(crate) fn mac(host: Host, net: &str) -> String {
+    format!("52:54:00:77:{:02x}:{:02x}", u8::from(net == "link"), host.octet())
+}
+
+/// Makes room for a machine in the place of a host: its plugs are taps that QEMU takes, and nobody
+/// else has its addresses.
+///
+/// # Errors
+/// There are no taps here (/dev/net/tun).
+pub(crate) fn make_room(host: Host) -> Result<()> {
+    for net in ["service", "link"] {
+        let port = port(host, net);
+        ip(&format!("link del {port}"))?;
+        ip(&format!("tuntap add dev {port} mode tap"))?;
+        ip(&format!("link set dev {port} master br-{net} up"))?;
+    }
+    Ok(())
 }
 
 /// Takes a host's plug out of a network (`service` or `link`): its own carrier stays, as behind a

@@ -6,6 +6,10 @@
 //!
 //! Deliberately absent: passwords of operators, access over the network. That is the console's.
 
+mod client;
+
+pub use client::ask;
+
 use crate::base::limit::Limit;
 use crate::base::task;
 use crate::ops::request::{Failure, Operator, Reply, Request, answer};

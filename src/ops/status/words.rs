@@ -22,6 +22,21 @@ impl Language {
         if language.eq_ignore_ascii_case("de") { Self::De } else { Self::En }
     }
 
+    /// A sentence that came in English; what is not known stays as it is.
+    #[must_use]
+    pub fn sentence(self, english: &str) -> String {
+        (self.words().sentence)(english)
+    }
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::En => Self::De,
+            Self::De => Self::En,
+        }
+    }
+
     pub(super) const fn words(self) -> &'static Words {
         match self {
             Self::En => &EN,

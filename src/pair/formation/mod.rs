@@ -1,27 +1,33 @@
-//! How two appliances become a pair: `pair init` on one, `pair join` with its token on the other.
+//! How two appliances become a pair: one makes it, the other joins by an invitation.
 //!
 //! ```text
 //!  node 0                                   the other
-//!  pair init: identity.json, token ───────► (an operator carries the token)
-//!  running, port 7400 ◄── TLS 1.3, pin of node 0's certificate from the token ── pair join
-//!                     ◄── new certificate, keyed hash under the token's secret
-//!  pin of the new certificate + token burnt: one durable write
-//!                     ──► authority, service key, beacon key, node id, config id
+//!  init: identity.json, token ────────────► (an operator carries the token;
+//!                                            or both were given one secret beforehand)
+//!  running, port 7400 ◄── TLS 1.3, node 0's certificate: the token's, or whatever is shown ── join
+//!                     ◄── new certificate, keyed hash over it and the certificate that was shown
+//!  pin of the new certificate + invitation burnt: one durable write
+//!                     ──► keyed hash over both certificates; authority, service key, beacon key,
+//!                         node id, config id
 //! ```
 //!
 //! Invariants: `<data_dir>/pair/identity.json` (0600) is replaced as a whole, under a lock, durably,
-//! before anything acts on it; a token admits one certificate, once. Absent on purpose: the keyring
-//! and the data, which the link ships; and any way to leave a pair.
+//! before anything acts on it; an invitation admits one certificate, once; each side proves the
+//! invitation's key over both certificates, so whoever stands between fails with both. Absent on
+//! purpose: the keyring and the data, which the link ships; and any way to leave a pair.
 
 mod identity;
+mod invitation;
 mod token;
 
 pub use identity::{PairId, PairIdentity};
+pub use invitation::Invitation;
 pub use token::{Token, TokenError};
 
 use super::strangers::Strangers;
+use crate::base::pair_secret::PairSecret;
 use crate::base::{clock, secret, secret::Secret};
-use crate::tls::{Authority, Identity, Pin, TlsError, files, join_client};
+use crate::tls::{Authority, Identity, Pin, TlsError, files, join_client, peer_pin};
 use identity::{Pending, change, hex};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -30,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsConnector, rustls};
 use understudy_proto::codec;
@@ -38,6 +45,8 @@ use understudy_proto::time::UnixMs;
 
 /// How long a token can be used.
 pub const TOKEN_VALID_MS: u64 = 24 * 3_600_000;
+/// How long the secret that two appliances were given can be used, from the making of the pair.
+pub const SECRET_VALID_MS: u64 = 30 * 24 * 3_600_000;
 /// Longest message of a join, in bytes.
 const MESSAGE_LEN_MAX: u32 = 64 * 1024;
 /// Most time for each step of a join: connecting, TLS, asking, answering.
@@ -46,6 +55,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const SERVER_NAME: &str = "understudy.invalid";
 /// What is hashed first in a join's proof.
 const PROOF_CONTEXT: &[u8] = b"understudy pair join 1";
+/// What is hashed first in the proof of the node that answers.
+const WELCOME_CONTEXT: &[u8] = b"understudy pair welcome 1";
 
 /// Why no pair was formed.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +126,15 @@ pub enum FormationError {
         /// Where.
         address: SocketAddr,
     },
+    /// Somebody is there who does not know the secret.
+    #[error(
+        "at {address} answers somebody who cannot prove the pair's secret: look for a wrong address, \
+         and whether both site files were made together"
+    )]
+    Stranger {
+        /// Where.
+        address: SocketAddr,
+    },
     /// The other node refused.
     #[error("the other appliance refused: {0}")]
     Refused(Refusal),
@@ -127,13 +147,17 @@ pub enum FormationError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// No token is pending: used, or never made.
-    #[error("it expects nobody (a token works once); run `understudy pair token` there")]
+    #[error(
+        "it expects nobody (a token or a pair's secret works once); run `understudy pair token` there"
+    )]
     NoToken,
     /// Another token is pending, or the proof is wrong.
-    #[error("the token is not its newest; run `understudy pair token` there")]
+    #[error(
+        "the token is not its newest, or the secret not its own; run `understudy pair token` there"
+    )]
     Wrong,
     /// The token is too old.
-    #[error("the token has expired; run `understudy pair token` there")]
+    #[error("the token or secret has expired; run `understudy pair token` there")]
     Expired,
     /// The request cannot be understood.
     #[error("it does not understand the request; are both of the same release?")]
@@ -148,7 +172,7 @@ pub enum Refusal {
 struct Request {
     pair: [u8; 16],
     certificate_pem: String,
-    /// [`proof`] under the token's key.
+    /// [`proof`] under the invitation's key.
     proof: [u8; 32],
 }
 
@@ -168,6 +192,8 @@ struct Welcome {
     service_key_pem: String,
     /// The certificate of the node that answers: its pin is known already.
     certificate_pem: String,
+    /// [`proof`] of that node.
+    proof: [u8; 32],
 }
 
 /// `understudy pair init`: makes this appliance node 0 of a new pair; the token invites the other.
@@ -183,8 +209,62 @@ pub fn init(
     if addresses.is_empty() {
         return Err(FormationError::NoAddress);
     }
+    found(data_dir, PairId(secret::random()), now, |id| invite(id, addresses, now))
+}
+
+/// Makes this appliance node 0 of the pair of `secret`, which invites the other for
+/// [`SECRET_VALID_MS`].
+///
+/// # Errors
+/// It is in a pair already; files cannot be written.
+pub fn init_by_secret(
+    data_dir: &Path,
+    secret: &PairSecret,
+    now: UnixMs,
+) -> Result<(), FormationError> {
+    let invitation = Invitation::of_secret(secret, &[]);
+    found(data_dir, invitation.pair, now, |id| {
+        let expires = UnixMs(now.0.saturating_add(SECRET_VALID_MS));
+        id.token = Some(Pending { key: invitation.key.clone(), expires });
+        Ok(())
+    })
+}
+
+/// Lets the invitation of `secret` count from `now` again, as long as nobody has followed it: the clock
+/// of a machine may have been wrong when it made the pair. Whatever else stays as it is.
+///
+/// # Errors
+/// Files cannot be read or written.
+pub fn renew(data_dir: &Path, secret: &PairSecret, now: UnixMs) -> Result<(), FormationError> {
+    let invitation = Invitation::of_secret(secret, &[]);
+    let expires = UnixMs(now.0.saturating_add(SECRET_VALID_MS));
+    let waits = |id: &PairIdentity| {
+        let pending = id.token.as_ref().filter(|_| id.peer_certificate_pem.is_none());
+        pending.is_some_and(|t| {
+            same(*t.key.expose(), *invitation.key.expose()) && t.expires != expires
+        })
+    };
+    if !PairIdentity::load(data_dir)?.is_some_and(|id| waits(&id)) {
+        return Ok(());
+    }
+    change(data_dir, |found| {
+        let mut id = found.ok_or(FormationError::NotPaired)?;
+        if waits(&id)
+            && let Some(pending) = &mut id.token
+        {
+            pending.expires = expires;
+        }
+        Ok((id, ()))
+    })
+}
+
+fn found<T>(
+    data_dir: &Path,
+    pair: PairId,
+    now: UnixMs,
+    invite: impl FnOnce(&mut PairIdentity) -> Result<T, FormationError>,
+) -> Result<T, FormationError> {
     Authority::load_or_generate(&tls_dir(data_dir), now)?;
-    let pair = PairId(secret::random());
     let own = Identity::self_signed(&format!("understudy-{pair}-0"), now)?;
     change(data_dir, |found| match found {
         Some(id) => Err(FormationError::AlreadyPaired { node: id.node, pair: id.pair }),
@@ -201,8 +281,8 @@ pub fn init(
                 peer_certificate_pem: None,
                 token: None,
             };
-            let token = invite(&mut id, addresses, now)?;
-            Ok((id, token))
+            let invited = invite(&mut id)?;
+            Ok((id, invited))
         }
     })
 }
@@ -240,12 +320,16 @@ fn invite(
     Ok(token)
 }
 
-/// `understudy pair join`: makes this appliance the other node of the token's pair. Returns what it
-/// has become; the data comes over the link once `understudy run` runs.
+/// `understudy pair join`: makes this appliance the other node of the pair that a token or a secret
+/// invites into. Returns what it has become; the data comes over the link once `understudy run` runs.
 ///
 /// # Errors
-/// The token cannot be used, or the other node cannot be reached; nothing was changed here then.
-pub async fn join(data_dir: &Path, token: &Token) -> Result<PairIdentity, FormationError> {
+/// The invitation cannot be used, or the other node cannot be reached; nothing was changed here then.
+pub async fn join(
+    data_dir: &Path,
+    invitation: impl Into<Invitation>,
+) -> Result<PairIdentity, FormationError> {
+    let invitation = invitation.into();
     if let Some(id) = PairIdentity::load(data_dir)? {
         return Err(FormationError::AlreadyPaired { node: id.node, pair: id.pair });
     }
@@ -254,20 +338,9 @@ pub async fn join(data_dir: &Path, token: &Token) -> Result<PairIdentity, Format
         return Err(FormationError::HasData(log));
     }
     let now = clock::now_ms();
-    let name = format!("understudy-{}-{}", token.pair(), hex(&secret::random::<4>()));
+    let name = format!("understudy-{}-{}", invitation.pair, hex(&secret::random::<4>()));
     let own = Identity::self_signed(&name, now)?;
-    let request = Request {
-        pair: token.pair().0,
-        proof: proof(&token.key(), token.pair(), token.pin(), &own.certificate_pem),
-        certificate_pem: own.certificate_pem.clone(),
-    };
-    let welcome = match ask_any(token, &request).await? {
-        Answer::Refused(why) => return Err(FormationError::Refused(why)),
-        Answer::Welcome(welcome) => welcome,
-    };
-    if Pin::of_pem(&welcome.certificate_pem) != Some(token.pin()) {
-        return Err(FormationError::Answer("not its own certificate".to_owned()));
-    }
+    let welcome = ask_any(&invitation, &own.certificate_pem).await?;
     let tls = tls_dir(data_dir);
     Authority::from_pem(&welcome.authority_pem)?.save(&tls)?;
     write(&tls.join("service.key"), welcome.service_key_pem.as_bytes())?;
@@ -277,7 +350,7 @@ pub async fn join(data_dir: &Path, token: &Token) -> Result<PairIdentity, Format
         None => {
             let id = PairIdentity {
                 version: identity::VERSION,
-                pair: token.pair(),
+                pair: invitation.pair,
                 node: welcome.node,
                 founded: false,
                 config_id: welcome.config_id,
@@ -292,25 +365,36 @@ pub async fn join(data_dir: &Path, token: &Token) -> Result<PairIdentity, Format
     })
 }
 
-/// Asks at the token's addresses, in order, until one answers.
-async fn ask_any(token: &Token, request: &Request) -> Result<Answer, FormationError> {
-    let mut last = "the token names no address".to_owned();
-    let mut other = None;
-    for address in token.addresses() {
-        match ask(*address, token.pin(), request).await {
-            Ok(answer) => {
-                return codec::decode("the answer to a join", &answer)
-                    .map_err(|e| FormationError::Answer(e.to_string()));
+/// Asks at the invitation's addresses, in order, until one welcomes.
+async fn ask_any(
+    invitation: &Invitation,
+    certificate_pem: &str,
+) -> Result<Welcome, FormationError> {
+    let mut last = "there is no address to try".to_owned();
+    let mut answered = None;
+    for address in &invitation.addresses {
+        match ask(*address, invitation, certificate_pem).await {
+            Ok(Ok(welcome)) => return Ok(welcome),
+            Ok(Err(why)) => answered = answered.or(Some(why)),
+            Err(e) if is_of_another(&e) => {
+                answered = answered.or(Some(FormationError::OtherNode { address: *address }));
             }
-            Err(e) if is_of_another(&e) => other = other.or(Some(*address)),
             Err(e) => last = format!("{address}: {e}"),
         }
     }
     // Whoever answers says more than what does not.
-    if let Some(address) = other {
-        return Err(FormationError::OtherNode { address });
+    Err(answered.unwrap_or(FormationError::Unreachable { last }))
+}
+
+/// The first of `addresses` where a node of a formed pair answers: one that is in no pair yet has no
+/// open door.
+pub async fn answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    for address in addresses {
+        if knock(*address, None).await.is_ok() {
+            return Some(*address);
+        }
     }
-    Err(FormationError::Unreachable { last })
+    None
 }
 
 /// Whether the other side has another certificate than the one that is pinned.
@@ -319,13 +403,44 @@ fn is_of_another(e: &io::Error) -> bool {
     matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
-async fn ask(address: SocketAddr, pin: Pin, request: &Request) -> io::Result<Vec<u8>> {
+async fn knock(address: SocketAddr, pin: Option<Pin>) -> io::Result<TlsStream<TcpStream>> {
     let tcp = step(TcpStream::connect(address)).await?;
     let config = join_client(pin).map_err(io::Error::other)?;
     let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?;
-    let mut tls = step(TlsConnector::from(config).connect(name, tcp)).await?;
-    step(send(&mut tls, &codec::encode(request))).await?;
-    step(receive(&mut tls)).await
+    step(TlsConnector::from(config).connect(name, tcp)).await
+}
+
+/// Asks at one address. The inner error is an answer, but no welcome.
+async fn ask(
+    address: SocketAddr,
+    invitation: &Invitation,
+    certificate_pem: &str,
+) -> io::Result<Result<Welcome, FormationError>> {
+    let mut tls = knock(address, invitation.pin).await?;
+    let shown = peer_pin(tls.get_ref().1).ok_or(io::ErrorKind::InvalidData)?;
+    let proof = |context| proof(context, &invitation.key, invitation.pair, shown, certificate_pem);
+    let request = Request {
+        pair: invitation.pair.0,
+        certificate_pem: certificate_pem.to_owned(),
+        proof: proof(PROOF_CONTEXT),
+    };
+    step(send(&mut tls, &codec::encode(&request))).await?;
+    let answer = step(receive(&mut tls)).await?;
+    let answer = match codec::decode("the answer to a join", &answer) {
+        Ok(answer) => answer,
+        Err(e) => return Ok(Err(FormationError::Answer(e.to_string()))),
+    };
+    Ok(match answer {
+        Answer::Refused(why) => Err(FormationError::Refused(why)),
+        // Nothing in a welcome is believed before this.
+        Answer::Welcome(welcome) if !same(proof(WELCOME_CONTEXT), welcome.proof) => {
+            Err(FormationError::Stranger { address })
+        }
+        Answer::Welcome(welcome) if Pin::of_pem(&welcome.certificate_pem) != Some(shown) => {
+            Err(FormationError::Answer("not its own certificate".to_owned()))
+        }
+        Answer::Welcome(welcome) => Ok(*welcome),
+    })
 }
 
 /// Answers one join on a connection from `peer` that came in with [`crate::tls::JOIN_ALPN`]. Returns
@@ -413,14 +528,14 @@ fn decide(data_dir: &Path, request: &[u8], now: UnixMs) -> Result<(Welcome, Pair
     let changed = change(data_dir, |found| {
         let mut id = found.ok_or(FormationError::NotPaired)?;
         match admit(&mut id, &request, now) {
-            Ok(()) => Ok((id.clone(), id)),
+            Ok(proof) => Ok((id.clone(), (id, proof))),
             Err(why) => {
                 refusal = Some(why);
                 Err(FormationError::Refused(why))
             }
         }
     });
-    let id = changed.map_err(|e| refusal.map_or_else(|| storage(&e), Denied::from))?;
+    let (id, proof) = changed.map_err(|e| refusal.map_or_else(|| storage(&e), Denied::from))?;
     let welcome = Welcome {
         node: id.node.peer(),
         config_id: id.config_id,
@@ -428,38 +543,51 @@ fn decide(data_dir: &Path, request: &[u8], now: UnixMs) -> Result<(Welcome, Pair
         authority_pem: authority.to_pem(),
         service_key_pem: service_key,
         certificate_pem: id.certificate_pem.clone(),
+        proof,
     };
     Ok((welcome, id))
 }
 
-/// Checks the proof; then the pin is set and the token is gone, in one value.
-fn admit(id: &mut PairIdentity, request: &Request, now: UnixMs) -> Result<(), Refusal> {
+/// Checks the proof; then the pin is set and the invitation is gone, in one value. Returns our own
+/// proof for the one that joins.
+fn admit(id: &mut PairIdentity, request: &Request, now: UnixMs) -> Result<[u8; 32], Refusal> {
     let pending = id.token.as_ref().ok_or(Refusal::NoToken)?;
     let own = Pin::of_pem(&id.certificate_pem).ok_or(Refusal::Storage)?;
     Pin::of_pem(&request.certificate_pem).ok_or(Refusal::Malformed)?;
-    let expected = proof(pending.key.expose(), id.pair, own, &request.certificate_pem);
-    // blake3::Hash compares in constant time.
-    let same = blake3::Hash::from(expected) == blake3::Hash::from(request.proof);
-    if !same || request.pair != id.pair.0 {
+    let proof = |context| proof(context, &pending.key, id.pair, own, &request.certificate_pem);
+    if !same(proof(PROOF_CONTEXT), request.proof) || request.pair != id.pair.0 {
         return Err(Refusal::Wrong);
     }
     if now > pending.expires {
         return Err(Refusal::Expired);
     }
+    let welcome = proof(WELCOME_CONTEXT);
     id.peer_certificate_pem = Some(request.certificate_pem.clone());
     id.token = None;
     // A node that is replaced must not be heard any more.
     id.beacon_key = Secret::new(secret::random());
     id.config_id = id.config_id.saturating_add(1);
-    Ok(())
+    Ok(welcome)
 }
 
-/// Binds the new certificate to the token's secret, to the pair and to the node that answers.
-fn proof(key: &[u8; 32], pair: PairId, server: Pin, certificate_pem: &str) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(PROOF_CONTEXT).update(&pair.0).update(&server.0);
+/// Binds the new certificate to the invitation's secret, to the pair and to the certificate of the node
+/// that answers: as the one that joins has seen it, or as that node knows it to be its own.
+fn proof(
+    context: &[u8],
+    key: &Secret<[u8; 32]>,
+    pair: PairId,
+    server: Pin,
+    certificate_pem: &str,
+) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key.expose());
+    hasher.update(context).update(&pair.0).update(&server.0);
     hasher.update(certificate_pem.as_bytes());
     *hasher.finalize().as_bytes()
+}
+
+/// Compares two proofs in constant time, as `blake3::Hash` does.
+fn same(expected: [u8; 32], given: [u8; 32]) -> bool {
+    blake3::Hash::from(expected) == blake3::Hash::from(given)
 }
 
 /// The services' key, made here where no service has run yet.

@@ -16,6 +16,22 @@ async fn node_0() -> (TempDir, SocketAddr, Token) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let token = init(dir.path(), &[at], clock::now_ms()).unwrap();
+    open(&dir, listener);
+    (dir, at, token)
+}
+
+/// Node 0 of the pair of `secret`.
+async fn node_0_of(secret: &PairSecret, made: UnixMs) -> (TempDir, SocketAddr) {
+    let dir = tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    init_by_secret(dir.path(), secret, made).unwrap();
+    open(&dir, listener);
+    (dir, at)
+}
+
+/// Answers joins.
+fn open(dir: &TempDir, listener: TcpListener) {
     let id = PairIdentity::load(dir.path()).unwrap().unwrap();
     let join = LinkTls::new(&id.link_identity(), None).unwrap().join;
     let path = dir.path().to_owned();
@@ -27,7 +43,6 @@ async fn node_0() -> (TempDir, SocketAddr, Token) {
             }
         }
     });
-    (dir, at, token)
 }
 
 fn refusal(result: Result<PairIdentity, FormationError>) -> Refusal {
@@ -111,6 +126,105 @@ async fn a_node_with_a_log_does_not_join() {
     std::fs::create_dir(one.path().join("log")).unwrap();
     std::fs::write(one.path().join("log/1.seg"), b"x").unwrap();
     assert!(matches!(join(one.path(), &token).await, Err(FormationError::HasData(_))));
+}
+
+#[tokio::test]
+async fn a_secret_that_both_have_makes_a_pair_once() {
+    let secret = PairSecret::random();
+    let (zero, at) = node_0_of(&secret, clock::now_ms()).await;
+    let one = tempdir().unwrap();
+    assert_eq!(answers(&[at]).await, Some(at), "a formed pair is seen from outside");
+    // The first path is dead, as a cable that is not plugged in.
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let joined = join(one.path(), Invitation::of_secret(&secret, &[dead, at])).await.unwrap();
+    let here = PairIdentity::load(zero.path()).unwrap().unwrap();
+    assert_eq!((joined.node, joined.pair), (NodeId(1), here.pair));
+    assert_eq!((here.peer_pin(), joined.peer_pin()), (joined.own_pin(), here.own_pin()));
+    assert_eq!(here.beacon_key.expose(), joined.beacon_key.expose());
+    let used = Invitation::of_secret(&secret, &[at]);
+    let late = tempdir().unwrap();
+    assert_eq!(refusal(join(late.path(), used).await), Refusal::NoToken);
+    assert!(matches!(
+        init_by_secret(zero.path(), &secret, NOW),
+        Err(FormationError::AlreadyPaired { node: NodeId(0), .. })
+    ));
+}
+
+#[tokio::test]
+async fn another_secret_or_an_old_one_is_refused() {
+    let secret = PairSecret::random();
+    let (zero, at) = node_0_of(&secret, clock::now_ms()).await;
+    let one = tempdir().unwrap();
+    let other = Invitation::of_secret(&PairSecret::random(), &[at]);
+    assert_eq!(refusal(join(one.path(), other.clone()).await), Refusal::Wrong);
+    // The right pair is no proof of its secret.
+    let guessed = Invitation { pair: Invitation::of_secret(&secret, &[]).pair, ..other };
+    assert_eq!(refusal(join(one.path(), guessed).await), Refusal::Wrong);
+    let (old, at) = node_0_of(&secret, UnixMs(0)).await;
+    let expired = Invitation::of_secret(&secret, &[at]);
+    assert_eq!(refusal(join(one.path(), expired.clone()).await), Refusal::Expired);
+    assert!(PairIdentity::load(one.path()).unwrap().is_none());
+    assert!(PairIdentity::load(zero.path()).unwrap().unwrap().peer_pin().is_none());
+    // Its clock was wrong, and was set since.
+    renew(old.path(), &PairSecret::random(), clock::now_ms()).unwrap();
+    assert_eq!(refusal(join(one.path(), expired.clone()).await), Refusal::Expired);
+    renew(old.path(), &secret, clock::now_ms()).unwrap();
+    join(one.path(), expired.clone()).await.unwrap();
+    renew(old.path(), &secret, clock::now_ms()).unwrap();
+    let late = tempdir().unwrap();
+    assert_eq!(refusal(join(late.path(), expired).await), Refusal::NoToken, "used is used");
+}
+
+/// Somebody between the two, with a certificate of its own: it hands on what it is told, or makes up
+/// an answer itself.
+async fn in_the_middle(to: Option<SocketAddr>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let own = Identity::self_signed("middle", clock::now_ms()).unwrap();
+    let join = LinkTls::new(&own, None).unwrap().join;
+    task::spawn("middle", async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let Ok(mut tls) = TlsAcceptor::from(join.clone()).accept(tcp).await else { continue };
+            let asked = receive(&mut tls).await.unwrap();
+            let answer = if let Some(to) = to {
+                let mut on = knock(to, None).await.unwrap();
+                send(&mut on, &asked).await.unwrap();
+                receive(&mut on).await.unwrap()
+            } else {
+                let request: Request = codec::decode("a join", &asked).unwrap();
+                codec::encode(&Answer::Welcome(Box::new(Welcome {
+                    node: NodeId(1),
+                    config_id: 2,
+                    beacon_key: [0; 32],
+                    authority_pem: String::new(),
+                    service_key_pem: String::new(),
+                    certificate_pem: own.certificate_pem.clone(),
+                    // What it was told is all that it knows.
+                    proof: request.proof,
+                })))
+            };
+            send(&mut tls, &answer).await.unwrap();
+        }
+    });
+    at
+}
+
+#[tokio::test]
+async fn whoever_stands_between_fails_with_both() {
+    let secret = PairSecret::random();
+    let (zero, at) = node_0_of(&secret, clock::now_ms()).await;
+    let one = tempdir().unwrap();
+    let relay = in_the_middle(Some(at)).await;
+    let by_relay = join(one.path(), Invitation::of_secret(&secret, &[relay])).await;
+    assert_eq!(refusal(by_relay), Refusal::Wrong, "node 0 sees another certificate than its own");
+    assert!(PairIdentity::load(zero.path()).unwrap().unwrap().peer_pin().is_none());
+    let liar = in_the_middle(None).await;
+    let by_liar = join(one.path(), Invitation::of_secret(&secret, &[liar])).await;
+    assert!(matches!(by_liar, Err(FormationError::Stranger { address }) if address == liar));
+    assert!(PairIdentity::load(one.path()).unwrap().is_none());
+    assert!(!one.path().join("tls").exists(), "nothing of a stranger was kept");
+    // Neither has burnt the secret, and a liar on one path does not keep the two apart.
+    join(one.path(), Invitation::of_secret(&secret, &[liar, at])).await.unwrap();
 }
 
 #[test]

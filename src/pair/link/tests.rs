@@ -360,7 +360,7 @@ async fn strangers_are_refused_at_the_door() {
     let (zero, one, mut a) = pair(1).await;
     let id = PairIdentity::load(zero.dir.path()).unwrap().unwrap();
     // A client that knows the pin but has neither certificate nor token.
-    let config = join_client(Pin::of_pem(&id.certificate_pem).unwrap()).unwrap();
+    let config = join_client(Pin::of_pem(&id.certificate_pem)).unwrap();
     let tcp = TcpStream::connect(zero.at[0]).await.unwrap();
     let name = ServerName::try_from(formation::SERVER_NAME).unwrap();
     let mut tls = TlsConnector::from(config).connect(name, tcp).await.unwrap();

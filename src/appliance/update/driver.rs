@@ -1,0 +1,503 @@
+//! This machine's updates: gathers the facts, asks the rules, does what they say.
+//!
+//! Invariants: what writes holds [`LOCK`], and gathers its facts after it got it; results are data,
+//! words for people are made by the command line. Deliberately absent: rules ([`super::rules`]), and
+//! waiting for a restart: whoever asked for one does that.
+
+use super::install::{self, InstallError, Machine, Progress};
+use super::machine::{self, NoBootDisk, Partitions, RealMachine};
+use super::record::{FailedImage, Place, Records};
+use super::rules::{self, Booted, Facts, Refusal, Standing, Wishes};
+use super::trial::{Health, Policy, Trial, Verdict};
+use crate::appliance::report::{Slot, Trouble};
+use crate::appliance::slot::env::Env;
+use crate::appliance::slot::keys::{KeyError, KeyId, TRUSTED_DIR, TrustedKeys};
+use crate::appliance::slot::package::{self, Manifest, Package, PackageError};
+use crate::base::clock;
+use crate::config;
+use crate::ops::health;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Folder of what lives until the next start.
+const RUN_DIR: &str = "/run/understudy";
+/// Held by whoever changes slots, block or records.
+pub const LOCK: &str = "/run/understudy/update.lock";
+/// What [`settle`] came to, for the screen and others: [`Settled`] as JSON.
+pub const SETTLED: &str = "/run/understudy/settle.json";
+/// Restarts the machine through its firmware, unlike kexec.
+const SYSTEMCTL: &str = "/usr/bin/systemctl";
+/// Longest text of the system that is read (`/proc/cmdline`, `/etc/os-release`), in bytes.
+const TEXT_LEN_MAX: u64 = 64 * 1024;
+
+/// Why an update's command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// It may not be.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// It was not installed.
+    #[error("{0}")]
+    Install(#[from] InstallError),
+    /// The file is not right.
+    #[error("{0}")]
+    Package(#[from] PackageError),
+    /// The trusted keys cannot be read.
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    /// The boot disk is not known.
+    #[error("{0}")]
+    Disk(#[from] NoBootDisk),
+    /// Another update is under way.
+    #[error("another update is under way on this appliance")]
+    Underway,
+    /// The system refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was done.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl UpdateError {
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        const DISK: &str = "This appliance goes on with what it runs; look at its disk \
+            (docs/runbook/slot-dead.md).";
+        match self {
+            Self::Refused(refusal) | Self::Install(InstallError::Refused(refusal)) => {
+                refusal.advice()
+            }
+            Self::Install(InstallError::Package(e)) | Self::Package(e) => match e {
+                PackageError::UnknownKey(_) => {
+                    "Fetch it from whoever made this appliance; trusted keys are in \
+                     /etc/understudy/update-keys."
+                }
+                PackageError::Write(_) => DISK,
+                _ => "What runs here was not touched.",
+            },
+            Self::Install(_) | Self::Disk(_) => DISK,
+            Self::Key(_) => "Mend the key's file; without it nothing can be trusted.",
+            Self::Underway => "Wait for it: understudy update status",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "Updates are for root: try again with sudo."
+            }
+            Self::Io { .. } => "What runs here was not touched.",
+        }
+    }
+}
+
+fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> UpdateError {
+    let what = what.into();
+    move |source| UpdateError::Io { what, source }
+}
+
+/// What an update would come to.
+#[derive(Debug)]
+pub struct Checked {
+    /// What it is.
+    pub manifest: Manifest,
+    /// Who signed it.
+    pub key: KeyId,
+    /// The slot that it would go into, or why it would not be taken.
+    pub verdict: Result<Slot, Refusal>,
+}
+
+/// How updates stand on this appliance. The steps of a pair's update are read from this.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The version that runs.
+    pub running: String,
+    /// What the loader told the kernel.
+    pub booted: Booted,
+    /// How it stands.
+    pub standing: Standing,
+    /// The slot that starts when nothing is tried; `None` when the loader's block cannot be read.
+    pub active: Option<Slot>,
+    /// The slot that is tried at the next start.
+    pub to_try: Option<Slot>,
+    /// How often.
+    pub tries: u8,
+    /// What is in slot A, as far as it is known.
+    pub a: Option<Place>,
+    /// What is in slot B, as far as it is known.
+    pub b: Option<Place>,
+    /// The format that the data has.
+    pub data_format: Option<u32>,
+    /// Images that failed here.
+    pub failed: Vec<FailedImage>,
+    /// What is wrong.
+    pub troubles: Vec<Trouble>,
+}
+
+/// What a start came to; in [`SETTLED`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// Whether the trial of this slot is going on.
+    pub trial: bool,
+    /// What is wrong.
+    pub troubles: Vec<Trouble>,
+}
+
+/// Says whether the package in `file` (`-`: stdin) would be taken, and touches nothing.
+///
+/// # Errors
+/// It is not signed by a trusted key, makes no sense, or this machine cannot be looked at.
+pub fn check(file: &Path, wishes: Wishes) -> Result<Checked, UpdateError> {
+    let package = open(file)?;
+    let (_, facts) = gather()?;
+    let manifest = package.manifest().clone();
+    let verdict = rules::judge(&facts, &manifest, wishes).map(|(slot, _)| slot);
+    let key = package.key();
+    // Also its image: a copy that was damaged on the way is better found now.
+    package.unpack(package::SLOT_LEN_MAX, &mut |_, _| Ok(()))?;
+    Ok(Checked { manifest, key, verdict })
+}
+
+/// Installs the package in `file` (`-`: stdin). Returns the slot that is tried at the next start.
+///
+/// # Errors
+/// See [`UpdateError`]; the running system is what starts, after each of them.
+pub fn install(
+    file: &Path,
+    wishes: Wishes,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Slot, UpdateError> {
+    let package = open(file)?;
+    let _lock = lock()?;
+    let (machine, facts) = gather()?;
+    let mut machine = machine.ok_or(Refusal::NoSlot)?;
+    Ok(install::install(&mut machine, &facts, package, wishes, progress)?)
+}
+
+/// How updates stand here.
+///
+/// # Errors
+/// This machine cannot be looked at.
+pub fn status() -> Result<Status, UpdateError> {
+    let (_, facts) = gather()?;
+    let troubles = rules::review(&facts).troubles;
+    let standing = facts.standing();
+    let Facts { booted, env, records, running, .. } = facts;
+    let known = records.is_some();
+    let records = records.unwrap_or_default();
+    Ok(Status {
+        running: running.to_string(),
+        booted,
+        standing,
+        active: env.as_ref().map(|env| env.active),
+        to_try: env.as_ref().and_then(|env| env.trial),
+        tries: env.as_ref().map_or(0, |env| env.tries),
+        a: records.a,
+        b: records.b,
+        data_format: Some(records.data_format).filter(|_| known),
+        failed: records.failed,
+        troubles,
+    })
+}
+
+/// Goes back; see [`rules::back`]. Returns the slot that starts next, `None` for the running one.
+///
+/// # Errors
+/// See [`UpdateError`].
+pub fn rollback() -> Result<Option<Slot>, UpdateError> {
+    let _lock = lock()?;
+    let (machine, facts) = gather()?;
+    let mut machine = machine.ok_or(Refusal::NoSlot)?;
+    let back = rules::back(&facts)?;
+    keep(&mut machine, Some(&back.records), None)?;
+    keep(&mut machine, None, Some(&back.env))?;
+    Ok(back.to)
+}
+
+/// Restarts this machine through its firmware. Returns when that was asked for.
+///
+/// # Errors
+/// systemd does not do it, in order or by force.
+pub fn restart() -> Result<(), UpdateError> {
+    nix::unistd::sync();
+    for arguments in [&["reboot"][..], &["reboot", "--force"]] {
+        let mut command = Command::new(SYSTEMCTL);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        match command.status() {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(_) => {}
+            Err(source) => return Err(io_error(format!("cannot run {SYSTEMCTL}"))(source)),
+        }
+    }
+    let source = io::Error::other("systemd refused twice");
+    Err(io_error("cannot restart this machine")(source))
+}
+
+/// What each start runs once: settles what the last one left, and, on a slot on trial, waits until
+/// it is good or too late. `say` gets lines for the journal.
+///
+/// # Errors
+/// This machine cannot be looked at, or a disk failed. A slot on trial then stays on trial: the
+/// loader counts its starts.
+pub fn settle(config: &Path, policy: Policy, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError> {
+    let standing = settle_start(say)?;
+    let Standing::Trial(slot) = standing else { return Ok(()) };
+    say(&format!("slot {slot} is on trial"));
+    let mut trial = Trial::new(policy, clock::mono());
+    let mut last = String::new();
+    loop {
+        std::thread::sleep(policy.every);
+        let (health, why) = application(config);
+        if why != last {
+            say(&why);
+            last.clone_from(&why);
+        }
+        match trial.look(health, clock::mono()) {
+            Verdict::Wait => {}
+            Verdict::Good => return settle_good(slot, say),
+            Verdict::Late => return settle_late(slot, &why, say),
+        }
+    }
+}
+
+fn settle_start(say: &mut dyn FnMut(&str)) -> Result<Standing, UpdateError> {
+    let _lock = lock()?;
+    let (machine, facts) = gather()?;
+    let review = rules::review(&facts);
+    for note in &review.notes {
+        say(note);
+    }
+    for trouble in &review.troubles {
+        let (what, todo) = trouble.words(crate::ops::status::Language::En);
+        say(&format!("{what}. {todo} (docs/runbook/{}.md)", trouble.runbook()));
+    }
+    let trial = matches!(review.standing, Standing::Trial(_));
+    tell(&Settled { trial, troubles: review.troubles.clone() })?;
+    if let Some(mut machine) = machine {
+        keep(&mut machine, None, review.env.as_ref())?;
+        if let Some(slot) = review.wipe {
+            let room =
+                machine.slot_len(slot).map_err(io_error("cannot open the slot that failed"))?;
+            install::behead(&mut machine, slot, room)?;
+        }
+        keep(&mut machine, review.records.as_ref(), None)?;
+    }
+    Ok(review.standing)
+}
+
+fn settle_good(slot: Slot, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError> {
+    let _lock = lock()?;
+    let (machine, facts) = gather()?;
+    if !facts.is_tried(slot) {
+        say("the trial was called off");
+        return Ok(());
+    }
+    let mut machine = machine.ok_or(Refusal::NoSlot)?;
+    let (env, records) = rules::settled(&facts, slot);
+    keep(&mut machine, None, Some(&env))?;
+    keep(&mut machine, records.as_ref(), None)?;
+    say(&format!("slot {slot} is good: it starts from now on"));
+    let facts = Facts { env: Some(env), records, ..facts };
+    tell(&Settled { trial: false, troubles: rules::review(&facts).troubles })
+}
+
+fn settle_late(slot: Slot, why: &str, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError> {
+    let lock = lock()?;
+    let (machine, facts) = gather()?;
+    if !facts.is_tried(slot) {
+        say("the trial was called off");
+        return Ok(());
+    }
+    if let (Some(mut machine), Some(records)) = (machine, rules::late(&facts, slot, why)) {
+        // Whether or not it can be kept: the loader must get its turn.
+        if let Err(e) = keep(&mut machine, Some(&records), None) {
+            say(&e.to_string());
+        }
+    }
+    drop(lock);
+    say(&format!("slot {slot} was not healthy in time; this machine restarts"));
+    restart()
+}
+
+/// Writes what there is.
+fn keep(
+    machine: &mut RealMachine,
+    records: Option<&Records>,
+    env: Option<&Env>,
+) -> Result<(), UpdateError> {
+    if let Some(records) = records {
+        machine.write_records(records).map_err(io_error("cannot write the records of updates"))?;
+    }
+    if let Some(env) = env {
+        machine.write_env(&env.write()).map_err(io_error("cannot write the loader's block"))?;
+    }
+    Ok(())
+}
+
+fn tell(settled: &Settled) -> Result<(), UpdateError> {
+    let text = serde_json::to_vec(settled).unwrap_or_default();
+    let new = PathBuf::from(format!("{SETTLED}.new"));
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, SETTLED))
+        .map_err(io_error(format!("cannot write {SETTLED}")))
+}
+
+fn open(file: &Path) -> Result<Package<Box<dyn Read>>, UpdateError> {
+    let trusted = TrustedKeys::load(Path::new(TRUSTED_DIR))?;
+    let reader: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        let opened = File::open(file);
+        Box::new(opened.map_err(io_error(format!("cannot open {}", file.display())))?)
+    };
+    Ok(package::open(reader, &trusted)?)
+}
+
+/// Held until it is dropped.
+fn lock() -> Result<File, UpdateError> {
+    let failed = || io_error(format!("cannot lock {LOCK}"));
+    DirBuilder::new().recursive(true).mode(0o755).create(RUN_DIR).map_err(failed())?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(LOCK).map_err(failed())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(UpdateError::Underway),
+        Err(fs::TryLockError::Error(source)) => Err(failed()(source)),
+    }
+}
+
+/// The facts, and the machine's disks where it came from a slot.
+fn gather() -> Result<(Option<RealMachine>, Facts), UpdateError> {
+    let booted = booted(&text_of("/proc/cmdline")?);
+    let mut machine = None;
+    let mut env = None;
+    if booted.slot.is_some() {
+        let partitions = Partitions::find(Path::new("/sys/class/block"), Path::new("/dev"))?;
+        let mut found = RealMachine::new(partitions);
+        env = found.read_env().map_err(io_error("cannot read the loader's block"))?;
+        machine = Some(found);
+    }
+    let records =
+        machine::read_records().map_err(io_error("cannot read the records of updates"))?;
+    let release = text_of("/etc/os-release").unwrap_or_default();
+    let boot = text_of("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+    let running = running(&release)?;
+    Ok((machine, Facts { booted, env, records, running, boot, now: clock::now_ms() }))
+}
+
+fn text_of(path: &str) -> Result<String, UpdateError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(TEXT_LEN_MAX).read_to_string(&mut text))
+        .map_err(io_error(format!("cannot read {path}")))?;
+    Ok(text)
+}
+
+/// What the loader says in the kernel's arguments.
+fn booted(arguments: &str) -> Booted {
+    let value = |name: &str| {
+        arguments.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
+    let slot = |name| Slot::of_letter(value(name)?.as_bytes());
+    Booted {
+        slot: slot("understudy.slot"),
+        trial: value("understudy.try") == Some("1"),
+        failed: slot("understudy.failed"),
+    }
+}
+
+/// The version of the image, as its os-release says it; that of this program elsewhere.
+fn running(release: &str) -> Result<crate::appliance::slot::version::Version, UpdateError> {
+    let named = release.lines().find_map(|line| line.strip_prefix("IMAGE_VERSION="));
+    let text = named.map_or(env!("CARGO_PKG_VERSION"), |text| text.trim_matches('"'));
+    let strange = || format!("/etc/os-release says IMAGE_VERSION={text}");
+    text.parse().map_err(|e| io_error(strange())(io::Error::other(e)))
+}
+
+/// What the application says of itself, and in words.
+fn application(config: &Path) -> (Health, String) {
+    let address = match config::load(config) {
+        Ok(config) => config.management.address,
+        Err(e) => return (Health::Unhealthy, e.to_string()),
+    };
+    match health::ask(address) {
+        Ok(said) => judge(&said),
+        Err(e) => (Health::Unhealthy, format!("nothing answers on {address}: {e}")),
+    }
+}
+
+/// The body of `/healthz`, as far as it matters here.
+#[derive(Deserialize)]
+struct Answer {
+    reasons: Vec<Reason>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    what: String,
+    runbook: String,
+}
+
+fn judge(said: &health::Said) -> (Health, String) {
+    if said.healthy {
+        return (Health::Healthy, "understudy is healthy".to_owned());
+    }
+    let reasons = serde_json::from_str::<Answer>(&said.body).map(|answer| answer.reasons);
+    let reasons = reasons.unwrap_or_default();
+    let words: Vec<&str> = reasons.iter().map(|reason| reason.what.as_str()).collect();
+    let joins = !reasons.is_empty() && reasons.iter().all(|reason| reason.runbook == "joining");
+    let health = if joins { Health::Joining } else { Health::Unhealthy };
+    (health, format!("understudy is not healthy: {}", words.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_arguments_are_read() {
+        let none = Booted::default();
+        assert_eq!(booted("BOOT_IMAGE=/vmlinuz quiet"), none);
+        let text = "x understudy.slot=b understudy.try=1 understudy.failed=a understudy.slots=a\n";
+        let all = Booted { slot: Some(Slot::B), trial: true, failed: Some(Slot::A) };
+        assert_eq!(booted(text), all);
+        assert_eq!(booted("understudy.slot= understudy.try=0 understudy.failed=c"), none);
+    }
+
+    #[test]
+    fn the_image_says_its_version() {
+        let version = |text| running(text).unwrap().to_string();
+        assert_eq!(version("ID=debian\nIMAGE_VERSION=\"1.2.3+g1\"\n"), "1.2.3+g1");
+        assert_eq!(version("ID=debian\n"), env!("CARGO_PKG_VERSION"));
+        assert!(running("IMAGE_VERSION=trixie").is_err());
+    }
+
+    #[test]
+    fn who_only_copies_is_not_unhealthy() {
+        let board = health::Board::default();
+        let judged = |facts: health::Facts| {
+            board.set(facts);
+            let health = board.health(understudy_proto::time::Mono(1));
+            let body = serde_json::to_string(&health).unwrap();
+            judge(&health::Said { healthy: health.ok, body })
+        };
+        let standby = health::Facts {
+            duty: health::Duty::Standby,
+            linked: true,
+            insync: true,
+            ..health::Facts::default()
+        };
+        assert_eq!(judged(standby.clone()).0, Health::Healthy);
+        assert_eq!(judged(health::Facts { insync: false, ..standby.clone() }).0, Health::Joining);
+        let lost = health::Facts { insync: false, linked: false, ..standby };
+        let (health, words) = judged(lost);
+        assert_eq!(health, Health::Unhealthy);
+        assert!(words.ends_with("the primary is not reachable, the copy is not complete yet"));
+        let odd = health::Said { healthy: false, body: "<html>".into() };
+        assert_eq!(judge(&odd).0, Health::Unhealthy);
+    }
+}

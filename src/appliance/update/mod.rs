@@ -1,0 +1,36 @@
+//! Updates: a signed image into the slot that does not run, tried, and kept only when it is healthy.
+//!
+//! ```text
+//! check ─► install: write idle slot, compare ─► try=b tries=2 ─► restart
+//!                                                                  └─► settle: healthy for a minute?
+//!                                    active=b, good ◄── yes ──┘   └── no ──► restart, tries falls,
+//!                                                                            the loader goes back
+//! ```
+//!
+//! [`rules`] and [`trial`] decide and touch nothing; [`install`] does the writing over a [`Machine`];
+//! [`driver`] is this machine. The loader's block ([`super::slot::env`]) is the truth about what
+//! starts, [`record::Records`] what is known about images; where they differ the records follow.
+//!
+//! Invariants: until an image was compared byte for byte nothing names it; a slot that is known to be
+//! good is never restarted by us; an image whose trials failed is not taken again unless told so.
+//! Deliberately absent: fetching updates, and deciding when a pair updates which side.
+
+pub mod driver;
+pub mod install;
+pub mod machine;
+pub mod record;
+pub mod rules;
+#[cfg(test)]
+mod tests;
+pub mod trial;
+
+pub use install::Machine;
+
+/// The data format that this program writes, once its image was marked good. A later format means
+/// that [`DATA_FORMAT_LEAST`] and the reader of the old one are looked at, too.
+pub const DATA_FORMAT: u32 = 1;
+/// The oldest data format that this program reads.
+pub const DATA_FORMAT_LEAST: u32 = 1;
+/// How often a new image may start before it must be healthy. One start may be lost to a machine
+/// that is overloaded or cut off.
+pub const TRIES: u8 = 2;

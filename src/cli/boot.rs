@@ -1,0 +1,66 @@
+//! The start of a flashed machine, and what an operator may add to it later.
+//!
+//! Invariants: `boot` ends with exit code 0 whatever happened, so that the machine comes up to its
+//! network and its screen; a passphrase comes by stdin only.
+
+use super::error::CliError;
+use super::output;
+use crate::appliance::boot::{self, Unlocked};
+use crate::appliance::report::{DataOutcome, SiteOutcome};
+use crate::base::log as logger;
+use crate::base::secret::Secret;
+use crate::ops::request::Failure;
+use crate::ops::status::Language;
+use log::LevelFilter;
+use std::io::{self, Read};
+
+/// Longest passphrase that is read, in bytes.
+const PASSPHRASE_MAX: u64 = 1024;
+
+pub(super) fn start() -> Result<(), CliError> {
+    logger::init(LevelFilter::Info);
+    let report = boot::boot();
+    let site = match report.site {
+        SiteOutcome::Applied => "in force",
+        SiteOutcome::Changed => "changed",
+        SiteOutcome::Refused => "refused",
+        SiteOutcome::Missing => "missing",
+    };
+    let data = match &report.data {
+        DataOutcome::Mounted { what } => what.as_str(),
+        DataOutcome::Locked => "locked",
+        DataOutcome::Absent => "absent",
+    };
+    output::say(&format!("site.toml: {site}; data: {data}; troubles: {}\n", report.troubles.len()))
+}
+
+pub(super) fn unlock() -> Result<(), CliError> {
+    logger::init(LevelFilter::Warn);
+    let mut bytes = Vec::with_capacity(usize::try_from(PASSPHRASE_MAX).unwrap_or_default());
+    io::stdin()
+        .lock()
+        .take(PASSPHRASE_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|source| CliError::Input { what: "the passphrase", source })?;
+    while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+        bytes.pop();
+    }
+    match boot::unlock(Secret::new(bytes)) {
+        Unlocked::Mounted => output::say("The data is open.\n"),
+        Unlocked::Not(troubles) => {
+            let words: Vec<(String, String)> =
+                troubles.iter().map(|t| t.words(Language::En)).collect();
+            let what: Vec<&str> = words.iter().map(|(what, _)| what.as_str()).collect();
+            let todo = words.first().map(|(_, todo)| todo.clone()).unwrap_or_default();
+            Err(Failure::new(what.join("; "), todo).into())
+        }
+    }
+}
+
+pub(super) fn accept_site() -> Result<(), CliError> {
+    boot::accept_site().map_err(|e| {
+        let stays = "What was in force stays in force (docs/runbook/site-file.md).";
+        Failure::new(e.to_string(), stays)
+    })?;
+    output::say("site.toml is confirmed; restart to put it in force.\n")
+}
