@@ -11,7 +11,8 @@ readonly RUST_LEAST=1.95
 # command:package of Debian
 readonly BUILD_NEEDS=(gcc:gcc make:make ld:binutils file:file ip:iproute2 unshare:util-linux)
 readonly TEST_NEEDS=(postfix:postfix keepalived:keepalived mutt:mutt mbsync:isync swaks:swaks
-    tcpdump:tcpdump openssl:openssl shellcheck:shellcheck grub-editenv:grub-common)
+    tcpdump:tcpdump openssl:openssl grub-editenv:grub-common)
+readonly CHECK_NEEDS=(shellcheck:shellcheck systemd-analyze:systemd nft:nftables python3:python3)
 readonly IMAGE_NEEDS=(dpkg-deb:dpkg zstd:zstd xz:xz-utils cpio:cpio depmod:kmod mkfs.fat:dosfstools
     mcopy:mtools sfdisk:fdisk grub-mkimage:grub-common readelf:binutils)
 readonly BOOT_NEEDS=(qemu-system-x86_64:qemu-system-x86 mcopy:mtools)
@@ -27,6 +28,7 @@ usage() {
   bench [takeover]   measures
   soak [PART] [--for 60m] [--from-seed N]
                      the long runs, for as long as they are told; alone it lists them
+  deb                dist/understudy_VERSION_amd64.deb, of dist/understudy
   image [--release] [--quick]
                      the flashable image and the update, in dist/ (docs/image.md)
   boot [matrix | OPTIONS]
@@ -105,7 +107,8 @@ licences() {
 
 scripts() {
     if command -v shellcheck >/dev/null; then
-        shellcheck -x build.sh .ci/run image/build image/lock image/boot-test
+        shellcheck -x build.sh .ci/run image/build image/lock image/boot-test systemd/check \
+            packaging/deb/build packaging/deb/scripts/*
     else
         echo 'SKIP shellcheck: it is not installed'
     fi
@@ -124,6 +127,8 @@ check() {
     step 'rules of the tree' cargo test -q --test integration tidy::
     step 'fuzz binaries' fuzz_binaries
     step 'scripts' scripts
+    step 'units' systemd/check
+    step 'packet filter' image/check-firewall
     step 'licences and sources' licences
 }
 
@@ -157,6 +162,17 @@ empty_chroot() {
     rm -r "$root"
     [ -n "$version" ] || die 'dist/understudy does not run in an empty chroot'
     echo "$version"
+}
+
+# The package for people with a Debian of their own; the same binary and commit give the same file.
+deb() {
+    if ! [ -x dist/understudy ]; then release; fi
+    packaging/deb/build
+    if command -v lintian >/dev/null; then
+        lintian --allow-root --fail-on error dist/understudy_*_amd64.deb
+    else
+        echo 'SKIP lintian: it is not installed'
+    fi
 }
 
 # --- the lab ----------------------------------------------------------------------------------
@@ -480,7 +496,7 @@ run_stampede() {
 
 everything() {
     prepare
-    ensure_packages "${TEST_NEEDS[@]}"
+    ensure_packages "${TEST_NEEDS[@]}" "${CHECK_NEEDS[@]}"
     rm -rf "$LOGS"
     check
     step 'tests' run_tests
@@ -505,7 +521,7 @@ main() {
     test) everything ;;
     check)
         prepare
-        ensure_packages shellcheck:shellcheck
+        ensure_packages "${CHECK_NEEDS[@]}"
         check
         summary
         ;;
@@ -518,6 +534,11 @@ main() {
         lab "${1:-takeover}" "${@:2}"
         ;;
     soak) soak "$@" ;;
+    deb)
+        prepare
+        ensure_packages dpkg-deb:dpkg lintian:lintian
+        deb
+        ;;
     image)
         ensure_packages "${IMAGE_NEEDS[@]}"
         if [ -z "${UNDERSTUDY_BINARY:-}" ]; then
