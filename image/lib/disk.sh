@@ -14,7 +14,8 @@ readonly PARTITIONS='
 5 slot-b     512 0fc63daf-8483-4772-8e79-3d69d8477de4 7b0f5a15-51ba-4d10-8d3e-756e64657273
 6 data       16  0fc63daf-8483-4772-8e79-3d69d8477de4 7b0f5a16-51ba-4d10-8d3e-756e64657273
 '
-readonly ARGUMENTS='panic=10 loglevel=4 systemd.machine_id=firmware console=tty0 console=ttyS0,115200'
+# Quiet, as the status page is shown on both consoles: what fails is said.
+readonly ARGUMENTS='panic=10 loglevel=4 systemd.show_status=error systemd.machine_id=firmware console=tty0 console=ttyS0,115200'
 
 # start_of NUMBER: the first MiB of a partition; the first one begins at 1 MiB.
 start_of() {
@@ -94,9 +95,10 @@ site_files() {
     mkdir -p "$tree"
     # Windows shows these on any laptop: line ends that each editor of it can read.
     sed 's/$/\r/' "$HERE/README.txt" >"$tree/README.txt"
-    if [ -e configs/site.example.toml ]; then
-        sed 's/$/\r/' configs/site.example.toml >"$tree/site.example.toml"
-    fi
+    local name
+    for name in site.example.toml site.beispiel.toml; do
+        sed 's/$/\r/' "configs/$name" >"$tree/$name"
+    done
 }
 
 disk() {

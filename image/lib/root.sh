@@ -4,20 +4,25 @@
 readonly ROOT=$WORK/root
 readonly EXTRACT=$WORK/extract
 
-# The licences of everything that is in the image, before their folder goes.
+# The licences of everything that is in the image, before their folder goes. Packages of one source may
+# share a folder through a link.
 licences() {
+    local name at copyright
     rm -rf "$WORK/licences"
     mkdir -p "$WORK/licences"
-    local name from
     while read -r name _; do
-        from=$WORK/unpacked
-        if is_extract "$name"; then from=$EXTRACT/$name; fi
-        if [ -e "$from/usr/share/doc/$name/copyright" ]; then
-            cp -L "$from/usr/share/doc/$name/copyright" "$WORK/licences/$name" 2>/dev/null && continue
-        fi
-        # Some packages of one source share a folder through a link that leads out of what is here.
-        echo "see the package's source" >"$WORK/licences/$name"
+        at=$(find "$WORK/unpacked/usr/share/doc/$name" "$EXTRACT/$name/usr/share/doc/$name" \
+            -maxdepth 0 -type l -printf '%l\n' 2>/dev/null || true)
+        at=${at:-$name}
+        copyright=
+        for copyright in "$WORK/unpacked/usr/share/doc/$at/copyright" \
+            "$EXTRACT"/*/usr/share/doc/"$at"/copyright; do
+            if [ -e "$copyright" ]; then break; fi
+        done
+        [ -e "$copyright" ] || die "$name does not say what its licence is"
+        cp "$copyright" "$WORK/licences/$name"
     done <"$WORK/packages.list"
+    cp -r "$WORK/unpacked/usr/share/common-licenses" "$WORK/licences/"
     cp LICENSE-APACHE "$WORK/licences/understudy.LICENSE-APACHE"
     cp LICENSE-MIT "$WORK/licences/understudy.LICENSE-MIT"
 }
