@@ -15,7 +15,7 @@ use nix::net::if_::InterfaceFlags;
 use nix::sys::statvfs::statvfs;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -173,7 +173,7 @@ fn ip_of(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(IpAddr::V4(v4.ip()));
     }
-    address.as_sockaddr_in6().map(|v6| IpAddr::V6(Ipv6Addr::from(v6.ip())))
+    address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()))
 }
 
 /// Room on the disk that is mounted at `path`; `None` where nothing is mounted there.
