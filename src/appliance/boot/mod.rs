@@ -181,7 +181,10 @@ pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
     if brought.end != End::Mounted {
         let mut troubles = brought.troubles;
         if troubles.is_empty() {
-            troubles.push(Trouble::WrongPassphrase);
+            troubles.push(match brought.end {
+                End::Locked => Trouble::WrongPassphrase,
+                End::Mounted | End::Absent => Trouble::DataDiskMissing("data".to_owned()),
+            });
         }
         return Unlocked::Not(troubles);
     }
