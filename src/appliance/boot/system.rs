@@ -95,7 +95,7 @@ pub(super) fn folders() -> io::Result<()> {
     let ids = ids(&fs::read_to_string("/etc/passwd").unwrap_or_default(), USER);
     let data = Path::new(scan::DATA);
     fs::set_permissions(data, Permissions::from_mode(0o755))?;
-    for (name, mode) in [("understudy", 0o700), ("appliance", 0o700), ("journal", 0o755)] {
+    for (name, mode) in [("understudy", 0o710), ("appliance", 0o700), ("journal", 0o755)] {
         let folder = data.join(name);
         fs::create_dir_all(&folder)?;
         fs::set_permissions(&folder, Permissions::from_mode(mode))?;

@@ -136,7 +136,15 @@ fn the_recovery_code_is_kept_as_a_hash() {
 
 #[test]
 fn mistakes_get_line_and_advice() {
-    for (text, expected) in [
+    for (text, expected) in mistakes() {
+        let shown = errors(&text).join("\n");
+        assert!(shown.contains(expected), "{text}\n shows {shown}\nlacks {expected}");
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn mistakes() -> Vec<(String, &'static str)> {
+    vec![
         (alone("adress = 1\n", ""), "line 1: unknown key `adress`; "),
         (alone("hostnam = \"a\"\n", ""), "line 1: unknown key `hostnam`; did you mean `hostname`?"),
         (alone("vrid = 5\n", ""), "line 1: unknown key `vrid`; it belongs in [floating]"),
@@ -236,10 +244,7 @@ fn mistakes_get_line_and_advice() {
         ),
         (alone("", "[pair]\n"), "line 6: [pair] needs [floating] beside it"),
         (alone("", "[floating]\n"), "line 6: [floating] needs [pair] beside it"),
-    ] {
-        let shown = errors(&text).join("\n");
-        assert!(shown.contains(expected), "{text}\n shows {shown}\nlacks {expected}");
-    }
+    ]
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The local control socket: `<data_dir>/control.sock`, for the command line on the same machine.
 //!
-//! Invariants: only root and the user that runs the appliance are heard (mode 0600, and the kernel
-//! says who connects). One request a connection, of at most [`REQUEST_LEN_MAX`] bytes, read within
+//! Invariants: only root and the user that runs the appliance are heard (mode 0600), and the group of
+//! `data_dir` where that has the mode 0710 (on the image: `operator`); the kernel says who connects. One request a connection, of at most [`REQUEST_LEN_MAX`] bytes, read within
 //! [`REQUEST_WAIT`]; at most [`CONNECTIONS_MAX`] at once. Requests that change something are logged.
 //!
 //! Deliberately absent: passwords of operators, access over the network. That is the console's.
@@ -57,6 +57,8 @@ pub enum ControlError {
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
+    /// Whether the group of `data_dir` is heard, too: the kernel lets nobody else connect then.
+    group: bool,
 }
 
 /// Makes the socket in `data_dir`, which must exist. A socket left by a dead process is replaced.
@@ -66,14 +68,16 @@ pub fn bind(data_dir: &Path) -> Result<Control, ControlError> {
     if std::os::unix::net::UnixStream::connect(&path).is_ok() {
         return Err(ControlError::AlreadyRunning(path));
     }
-    let bound = remove_stale(&path).and_then(|()| UnixListener::bind(&path)).and_then(|listener| {
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
-    });
-    match bound {
-        Ok(listener) => Ok(Control { listener }),
-        Err(source) => Err(ControlError::Bind { path, source }),
-    }
+    bind_at(data_dir, &path).map_err(|source| ControlError::Bind { path, source })
+}
+
+fn bind_at(data_dir: &Path, path: &Path) -> io::Result<Control> {
+    remove_stale(path)?;
+    let listener = UnixListener::bind(path)?;
+    let group = std::fs::metadata(data_dir)?.permissions().mode() & 0o077 == 0o010;
+    let mode = if group { 0o660 } else { 0o600 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(Control { listener, group })
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {
@@ -86,7 +90,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 impl Control {
     /// Answers requests for as long as it is polled.
     pub async fn serve<O: Operator>(self, operator: Arc<O>) {
-        let mut deaf = false;
+        let (mut deaf, group) = (false, self.group);
         loop {
             let place = CONNECTIONS.enter().await;
             match self.listener.accept().await {
@@ -95,7 +99,7 @@ impl Control {
                     let operator = operator.clone();
                     // The handle is not needed: the connection ends by itself within its limits.
                     drop(task::spawn("control", async move {
-                        if let Err(e) = connection(stream, operator.as_ref()).await {
+                        if let Err(e) = connection(stream, group, operator.as_ref()).await {
                             debug!(err:% = e; "control connection ended");
                         }
                         drop(place);
@@ -113,9 +117,14 @@ impl Control {
     }
 }
 
-async fn connection<O: Operator>(mut stream: UnixStream, operator: &O) -> io::Result<()> {
+async fn connection<O: Operator>(
+    mut stream: UnixStream,
+    group: bool,
+    operator: &O,
+) -> io::Result<()> {
     let peer = stream.peer_cred()?;
-    let reply = if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
+    let own = peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw();
+    let reply = if !own && !group {
         warn!(uid = peer.uid(); "control request of another user refused");
         refuse("only root and the user that runs understudy may do that", "sudo understudy …")
     } else {

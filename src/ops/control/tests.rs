@@ -174,3 +174,15 @@ async fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
     let missing = dir.path().join("missing");
     assert!(bind(&missing).unwrap_err().to_string().contains("Does `data_dir` exist"));
 }
+
+#[tokio::test]
+async fn the_group_is_heard_where_the_folder_lets_it_in_alone() {
+    for (folder, socket) in [(0o710, 0o660), (0o700, 0o600), (0o755, 0o600), (0o750, 0o600)] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(folder)).unwrap();
+        let control = bind(dir.path()).unwrap();
+        let path = dir.path().join(SOCKET_NAME);
+        let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode, control.group), (socket, folder == 0o710), "{folder:o}");
+    }
+}

@@ -271,7 +271,11 @@ impl World {
             *self.content_mut(device) = content.clone();
         }
         if key.is_some() {
-            self.inside = [Content::Unknown, Content::Ext4].into_iter().take(cut).last();
+            self.inside = match cut {
+                0 => None,
+                1 => Some(Content::Unknown),
+                _ => Some(Content::Ext4),
+            };
             self.running.opened = cut > 2;
         }
         cut > 2
