@@ -13,6 +13,7 @@ use crate::base::metric;
 use crate::base::task;
 use log::{info, warn};
 use serde::Serialize;
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,8 @@ use understudy_proto::time::Mono;
 pub const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(2);
 /// Pause between two heartbeats of the runtime.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
+/// Connections that wait; monitoring has few.
+const BACKLOG: i32 = 16;
 /// Pause before listening is tried again after an accept failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long an answer may take: the thread that gives it waits for nothing.
@@ -183,7 +186,7 @@ pub async fn heartbeat(board: Arc<Board>) {
 /// Serves `board` and the metrics at `address`, on a thread of its own, until the process ends.
 /// Returns the address that was bound (port 0 picks one).
 pub fn serve(address: SocketAddr, board: Arc<Board>) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address)?;
+    let listener = listen(address)?;
     let bound = listener.local_addr()?;
     info!(addr:% = bound; "health is served");
     task::thread("health", move || {
@@ -202,6 +205,20 @@ pub fn serve(address: SocketAddr, board: Arc<Board>) -> std::io::Result<SocketAd
         }
     });
     Ok(bound)
+}
+
+/// The address may come later than this process, or go and come back.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
+    } else {
+        socket.set_freebind_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn requests(server: &Server, board: &Board) {
@@ -266,6 +283,13 @@ mod tests {
         board.beat(Mono(1_000_000));
         board.set(facts);
         board.health(Mono(2_000_000)).reasons.iter().map(|r| r.runbook).collect()
+    }
+
+    #[test]
+    fn an_address_that_is_not_here_yet_is_no_hindrance() {
+        for address in ["192.0.2.1:0", "[2001:db8::1]:0"] {
+            assert_ne!(listen(address.parse().unwrap()).unwrap().local_addr().unwrap().port(), 0);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is put on the running system: files, folders, the report.
 
 use crate::appliance::disk::inventory::Key;
+use crate::appliance::disk::run::{Call, RunError};
 use crate::appliance::disk::scan;
 use crate::appliance::report::{self, BootReport};
 use crate::appliance::site::{Owner, Site, SystemFile};
@@ -11,9 +12,14 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where everything of ours lies while the machine runs.
 const RUN: &str = "/run/understudy";
+/// Makes names of devices.
+const UDEVADM: &str = "/usr/bin/udevadm";
+/// How long it may take for the cards.
+const UDEV_MAX: Duration = Duration::from_secs(30);
 /// The user of the program.
 const USER: &str = "understudy";
 /// Less room than this share of the disk is told of.
@@ -49,11 +55,23 @@ pub(super) fn put_in_force(site: &Site) -> Vec<String> {
             wrong.push(format!("{}: {e}", file.path.display()));
         }
     }
+    if let Err(e) = name_cards() {
+        wrong.push(format!("names of network cards: {e}"));
+    }
     // The kernel has taken its name from the image already.
     if let Err(e) = fs::write("/proc/sys/kernel/hostname", format!("{}\n", site.name)) {
         wrong.push(format!("host name: {e}"));
     }
     wrong
+}
+
+/// Lets udev give the cards the names of the files that were just written: it has seen the cards before
+/// them, and the network is configured by these names.
+fn name_cards() -> Result<(), RunError> {
+    Call::new(UDEVADM, UDEV_MAX, &["control", "--reload"]).run()?;
+    let again = ["trigger", "--action=add", "--subsystem-match=net", "--settle"];
+    Call::new(UDEVADM, UDEV_MAX, &again).run()?;
+    Ok(())
 }
 
 /// Writes a file under a name of its own first: whoever reads it sees all of it or none.
