@@ -33,7 +33,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Timers for a processor that stands still for hundreds of milliseconds at times.
 const SLOW: &str = "\n[settings.pair]\nheartbeat_ms = 100\nheartbeats_missed_max = 20\n\
-    session_silence_heartbeats = 60\nlease_ms = 4000\nack_timeout_ms = 12000\nstability_ms = 5000\n\
+    session_silence_heartbeats = 60\nlease_ms = 1500\nack_timeout_ms = 12000\nstability_ms = 5000\n\
     boot_wait_ms = 300000\nstale_after_ms = 2500\nsolo_after_ms = 2500\nnap_ms = 3000\n\
     handover_ms = 15000\nconnect_timeout_ms = 5000\n";
 
