@@ -307,15 +307,7 @@ mod tests {
             std::fs::write(&code, code::hash_of("12345678")).unwrap();
             let setup = Setup {
                 tty: nix::unistd::ttyname(&slave).unwrap(),
-                places: Places {
-                    boot: nowhere.clone(),
-                    settled: nowhere.clone(),
-                    config: nowhere.clone(),
-                    data: nowhere.clone(),
-                    clock: nowhere.clone(),
-                    net: nowhere.clone(),
-                    name: nowhere.clone(),
-                },
+                places: Places::none(&nowhere),
                 tools: Tools {
                     understudy: "/bin/echo".into(),
                     config: "/c.toml".into(),

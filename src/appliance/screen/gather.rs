@@ -49,6 +49,21 @@ pub struct Places {
 }
 
 impl Places {
+    /// Where nothing is.
+    #[cfg(test)]
+    pub(super) fn none(nowhere: &Path) -> Self {
+        let nowhere = nowhere.to_owned();
+        Self {
+            boot: nowhere.clone(),
+            settled: nowhere.clone(),
+            config: nowhere.clone(),
+            data: nowhere.clone(),
+            clock: nowhere.clone(),
+            net: nowhere.clone(),
+            name: nowhere,
+        }
+    }
+
     /// Those of the image.
     #[must_use]
     pub fn of_image(config: &Path) -> Self {
@@ -204,16 +219,7 @@ mod tests {
     #[test]
     fn an_empty_machine_gives_facts_too() {
         let dir = tempfile::tempdir().unwrap();
-        let nowhere = dir.path().join("nowhere");
-        let places = Places {
-            boot: nowhere.clone(),
-            settled: nowhere.clone(),
-            config: nowhere.clone(),
-            data: nowhere.clone(),
-            clock: nowhere.clone(),
-            net: nowhere.clone(),
-            name: nowhere,
-        };
+        let places = Places::none(&dir.path().join("nowhere"));
         let facts = gather(&places);
         assert!(matches!(facts.program, Program::Silent));
         assert!(facts.boot.is_none() && facts.disk.is_none() && !facts.configured);

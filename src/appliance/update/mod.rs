@@ -8,14 +8,13 @@
 //! ```
 //!
 //! [`rules`] and [`trial`] decide and touch nothing; [`install`] does the writing over a [`Machine`];
-//! [`driver`] is this machine. [`confirm`] is how settings revert that nobody confirms. The loader's block ([`super::slot::env`]) is the truth about what
+//! [`driver`] is this machine. The loader's block ([`super::slot::env`]) is the truth about what
 //! starts, [`record::Records`] what is known about images; where they differ the records follow.
 //!
 //! Invariants: until an image was compared byte for byte nothing names it; a slot that is known to be
 //! good is never restarted by us; an image whose trials failed is not taken again unless told so.
 //! Deliberately absent: fetching updates, and deciding when a pair updates which side.
 
-pub mod confirm;
 pub mod driver;
 pub mod install;
 pub mod machine;
