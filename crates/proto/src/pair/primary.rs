@@ -354,13 +354,13 @@ impl Machine {
         #[cfg(test)]
         let applied = if self.broken(Mutant::ServedUnapplied) { Lsn(u64::MAX) } else { applied };
         // The standby may have taken over meanwhile, with the witness's word. (By evidence it may not
-        // while it hears adverts: they begin again at once.)
+        // while it hears adverts: they begin again at once, unless this node slept.)
         let blind = self.is_arbitrated() && self.needs_lease() && !self.lease_is_fresh();
         let Some(p) = self.primary() else { return };
         if p.leading || p.handing.is_some() || p.ready.is_none_or(|ready| applied < ready) {
             return;
         }
-        if p.resumes && blind {
+        if p.unsure || p.resumes && blind {
             return;
         }
         (p.leading, p.resumes) = (true, false);
