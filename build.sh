@@ -240,6 +240,8 @@ soak_usage() {
   resync   a full copy of 1 GiB under load and kill -9, again and again (without --for: once)
   image    the image built twice and compared, then started by each way, then each fault of one machine,
            in emulation (without --for: once, about an hour and a half)
+  machines the image on two emulated machines: power loss, an update of both under mail, a bad one, a dead
+           machine replaced; nothing accepted is lost (without --for: once, about an hour)
   model    the model of the pair, complete (ends when it has seen every state)
   fuzz     mutations of every parser's inputs (without --for: 1,000,000 each)
 
@@ -321,7 +323,7 @@ soak() {
     COMMIT=$(commit)
     if [ $# -gt 0 ]; then shift; fi
     case $part in
-    sim | storm | chaos | stampede | resync | image | model | fuzz) ;;
+    sim | storm | chaos | stampede | resync | image | machines | model | fuzz) ;;
     sums)
         sums
         return
@@ -450,6 +452,31 @@ soak_image_begin() {
 soak_image() {
     image/boot-test matrix
     image/fault-test
+    DONE=1
+}
+
+soak_machines_begin() {
+    ENOUGH=1
+    if [ -z "${UNDERSTUDY_BINARY:-}" ]; then release; fi
+    image --quick
+    boot_packages
+    ensure_packages ssh-keygen:openssh-client
+    local version bad=$SOAK/bad
+    version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+    readonly MACHINES=(--image "dist/understudy-$version.img.zst" --update "$SOAK/next.update" --bad "$SOAK/bad.update")
+    image/variant "${version%.*}.$((${version##*.} + 1))" "$SOAK/next.update"
+    # A program that does not serve. Its trial need not last as long as one of real machines.
+    rm -rf "$bad"
+    mkdir -p "$bad"/etc/systemd/system/understudy{,-settle}.service.d
+    printf '[Service]\nExecStart=\nExecStart=/usr/bin/busybox false\n' \
+        >"$bad/etc/systemd/system/understudy.service.d/bad.conf"
+    printf '[Service]\nExecStart=\nExecStart=/usr/bin/understudy appliance settle --within 60\n' \
+        >"$bad/etc/systemd/system/understudy-settle.service.d/bad.conf"
+    image/variant "${version%.*}.$((${version##*.} + 2))" "$SOAK/bad.update" "$bad"
+}
+
+soak_machines() {
+    lab machines "${MACHINES[@]}"
     DONE=1
 }
 
