@@ -90,6 +90,9 @@ fn old_failures_stay_mended() {
     // A primary slept in the middle of a handover, which was too late when it woke: it led again, and
     // the standby had led meanwhile.
     assert_eq!(broken(50_141_951), None);
+    // The standby left and came back while its admission was on its way to a slow disk, and behind it
+    // that the primary was alone: it was admitted again, and the primary waited for ever to be alone.
+    assert_eq!(broken(60_060_349), None);
 }
 
 #[test]
