@@ -11,7 +11,7 @@ readonly CARD=52:54:00:75:6e:01
 readonly OWN=10.0.2.15
 readonly FLOATING=10.0.2.100
 
-IMAGE=$WORK/disk
+IMAGE=${UNDERSTUDY_IMAGE:-$WORK/disk}
 FIRMWARE=uefi
 BUS=nvme
 DEADLINE=900
@@ -246,6 +246,7 @@ greets() {
 fail() {
     console | grep -av '^ *$' | tail -25 | cut -c1-300
     printf 'STATUS.txt: %s\n' "$(status_text)"
+    if [ -e "$VM/curl.log" ]; then tail -12 "$VM/curl.log"; fi
     die "$1"
 }
 
