@@ -11,7 +11,7 @@ readonly CARD=52:54:00:75:6e:01
 readonly OWN=10.0.2.15
 readonly FLOATING=10.0.2.100
 
-IMAGE=$WORK/disk
+IMAGE=${UNDERSTUDY_IMAGE:-$WORK/disk}
 FIRMWARE=uefi
 BUS=nvme
 DEADLINE=900
@@ -30,8 +30,8 @@ BEGAN=$SECONDS
 
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
-# cut: its power goes.
-cut() {
+# power_cut: its power goes.
+power_cut() {
     if [ -n "$QEMU" ] && kill -0 "$QEMU" 2>/dev/null; then kill -9 "$QEMU"; fi
     if [ -n "$QEMU" ]; then wait "$QEMU" 2>/dev/null || true; fi
     QEMU=
@@ -39,7 +39,7 @@ cut() {
 
 end() {
     local status=$?
-    cut
+    power_cut
     if [ -n "$TPM" ]; then kill "$TPM" 2>/dev/null || true; fi
     if [ -n "$VM" ] && [ "$KEEP" = no ]; then rm -rf "$VM"; fi
     exit $status
@@ -202,7 +202,8 @@ start() {
     mdel -i "$VM/disk@@$(at site)M" ::STATUS.txt 2>/dev/null || true
     SINCE=$(stat -c %s "$VM/serial")
     BEGAN=$SECONDS
-    qemu-system-x86_64 "${OPTIONS[@]}" >"$VM/qemu.log" 2>&1 3>&- &
+    # There, so that names of sockets are short whatever the folder's name is.
+    (cd "$VM" && exec qemu-system-x86_64 "${OPTIONS[@]}" >"$VM/qemu.log" 2>&1 3>&-) &
     QEMU=$!
 }
 
@@ -245,6 +246,7 @@ greets() {
 fail() {
     console | grep -av '^ *$' | tail -25 | cut -c1-300
     printf 'STATUS.txt: %s\n' "$(status_text)"
+    if [ -e "$VM/curl.log" ]; then tail -12 "$VM/curl.log"; fi
     die "$1"
 }
 
@@ -297,5 +299,5 @@ button() {
         sleep 0.5
     done
     said "turned off by its power button, in $((SECONDS - before)) s"
-    cut
+    power_cut
 }
