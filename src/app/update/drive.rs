@@ -8,7 +8,7 @@ use super::{Duo, Shared, Wire, order};
 use crate::appliance::slot::digest::Digest;
 use crate::appliance::update::offer::{INCOMING, OfferError, READY};
 use crate::appliance::update::order::{Act, ORDER_NAME, Order, Outcome};
-use crate::appliance::update::roll::{Facts, Node, Roll, Step, Task, Why, facts_of};
+use crate::appliance::update::roll::{Facts, Node, Roll, State, Step, Task, Why, facts_of};
 use crate::base::{clock, task};
 use crate::ops::request::Failure;
 use crate::pair::side::SideEvent;
@@ -46,8 +46,8 @@ pub(super) struct Driver<D> {
     peer: Option<(PeerState, Mono)>,
     /// What the peer did not even begin.
     refused: Option<Outcome>,
-    /// The file that the peer has whole.
-    whole: Option<Digest>,
+    /// The roll whose file the peer has whole.
+    whole: Option<String>,
     /// The file that the peer sends us.
     offered: Option<(u64, Digest)>,
     handover: Refused,
@@ -118,7 +118,7 @@ impl<D: Duo> Driver<D> {
         if roll.step != before.step || !roll.is_under_way() {
             let (version, state) = (roll.task.version.as_str(), &roll.step);
             match &roll.state {
-                crate::appliance::update::roll::State::Stopped(why) => log::error!(
+                State::Stopped(why) => log::error!(
                     version, reason = why.words().0.as_str(), runbook = "update-roll";
                     "the update was stopped"
                 ),
@@ -159,7 +159,7 @@ impl<D: Duo> Driver<D> {
         Facts {
             here: self.shared.published().map(|published| facts_of(&published, task.image)),
             peer: there,
-            shipped: self.whole == Some(task.file),
+            shipped: self.whole.as_ref() == Some(&task.id),
             pair,
             primary,
             handover,
@@ -294,7 +294,7 @@ impl<D: Duo> Driver<D> {
             }
             (Ask::Offer { .. } | Ask::Piece { .. }, Answer::Whole) => {
                 let now = self.shared.lock();
-                self.whole = now.roll.as_ref().map(|roll| roll.task.file);
+                self.whole = now.roll.as_ref().map(|roll| roll.task.id.clone());
             }
             (Ask::Order(order), Answer::Refused(what)) => {
                 let failed = Some(Failure::new(what, "See the peer's log."));

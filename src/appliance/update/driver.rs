@@ -93,7 +93,8 @@ impl UpdateError {
             Self::Key(_) => "Mend the key's file; without it nothing can be trusted.",
             Self::Underway => "Wait for it: understudy update status",
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "Updates are for root: try again with sudo."
+                "Slots are for root. Where understudy runs, its operator may do it, too: \
+                 understudy update install"
             }
             Self::Io { .. } => "What runs here was not touched.",
         }
@@ -152,18 +153,27 @@ pub struct Settled {
     pub troubles: Vec<Trouble>,
 }
 
+/// Whether the package in `file` (`-`: stdin) is whole and signed; what it is, and by whom. Needs no
+/// privilege.
+///
+/// # Errors
+/// It is not signed by a trusted key, or makes no sense.
+pub fn inspect(file: &Path) -> Result<(Manifest, KeyId), UpdateError> {
+    let package = open(file)?;
+    let (manifest, key) = (package.manifest().clone(), package.key());
+    package.unpack(package::SLOT_LEN_MAX, &mut |_, _| Ok(()))?;
+    Ok((manifest, key))
+}
+
 /// Says whether the package in `file` (`-`: stdin) would be taken, and touches nothing.
 ///
 /// # Errors
 /// It is not signed by a trusted key, makes no sense, or this machine cannot be looked at.
 pub fn check(file: &Path, wishes: Wishes) -> Result<Checked, UpdateError> {
-    let package = open(file)?;
-    let (_, facts) = gather()?;
-    let manifest = package.manifest().clone();
-    let verdict = rules::judge(&facts, &manifest, wishes).map(|(slot, _)| slot);
-    let key = package.key();
     // Also its image: a copy that was damaged on the way is better found now.
-    package.unpack(package::SLOT_LEN_MAX, &mut |_, _| Ok(()))?;
+    let (manifest, key) = inspect(file)?;
+    let (_, facts) = gather()?;
+    let verdict = rules::judge(&facts, &manifest, wishes).map(|(slot, _)| slot);
     Ok(Checked { manifest, key, verdict })
 }
 

@@ -205,17 +205,18 @@ impl Offers {
 /// Copies `from` in pieces of at most `len` bytes to `put`, which gets each with its offset.
 ///
 /// # Errors
-/// Those of reading, and of `put`.
-pub fn in_pieces<E: From<io::Error>>(
+/// Those of reading, as `unread` says them, and of `put`.
+pub fn in_pieces<E>(
     mut from: impl Read,
     len: usize,
+    unread: fn(io::Error) -> E,
     put: &mut dyn FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<u64, E> {
     let (mut buffer, mut at) = (Vec::with_capacity(len), 0_u64);
     loop {
         buffer.clear();
         let limit = u64::try_from(len).unwrap_or(u64::MAX);
-        let read = (&mut from).take(limit).read_to_end(&mut buffer)?;
+        let read = (&mut from).take(limit).read_to_end(&mut buffer).map_err(unread)?;
         if read == 0 {
             return Ok(at);
         }
@@ -242,7 +243,7 @@ mod tests {
         assert!(matches!(unsigned, Err(OfferError::Package(PackageError::UnknownKey(_)))));
         fs::write(trusted.join("a.pub"), key.public().to_pem()).unwrap();
         let mut put = |offset, piece: &[u8]| offers.put(UPLOAD, offset, piece).map(drop);
-        let len = in_pieces(&bytes[..], 300, &mut put).unwrap();
+        let len = in_pieces(&bytes[..], 300, OfferError::Io, &mut put).unwrap();
         assert_eq!(len, u64::try_from(bytes.len()).unwrap());
         assert!(matches!(offers.put(UPLOAD, 5, b"x"), Err(OfferError::Gap { offset: 5, .. })));
         let offer = offers.examine(UPLOAD).unwrap();

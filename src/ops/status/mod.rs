@@ -329,6 +329,14 @@ pub struct ProblemReport {
     pub runbook: String,
 }
 
+impl RollStep {
+    /// In words that follow the version.
+    #[must_use]
+    pub const fn words(self, language: Language) -> &'static str {
+        language.words().step(self)
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
