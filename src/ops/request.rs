@@ -633,7 +633,8 @@ pub trait Operator: Send + Sync + 'static {
         uid: u32,
     ) -> impl Future<Output = Outcome<()>> + Send;
     /// Goes back; returns when that is done.
-    fn update_rollback(&self, rollback: UpdateRollback) -> impl Future<Output = Outcome<()>> + Send;
+    fn update_rollback(&self, rollback: UpdateRollback)
+    -> impl Future<Output = Outcome<()>> + Send;
     /// How far the last update is.
     fn update_progress(&self) -> impl Future<Output = Outcome<UpdateReport>> + Send;
 }

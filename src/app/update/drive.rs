@@ -18,8 +18,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use understudy_proto::time::Mono;
 
-/// How often a roll is looked at.
-const TICK: Duration = Duration::from_secs(1);
 /// What a tick counts for at most.
 const TICK_COUNTED_MAX: Duration = Duration::from_secs(10);
 /// How long the peer may think about an answer: it may hash the whole file.
@@ -84,7 +82,7 @@ impl<D: Duo> Driver<D> {
                     None => return, // This reader stood still; the next start reads anew.
                 },
                 () = clock::sleep_until(next) => {
-                    next = clock::mono().after(TICK);
+                    next = clock::mono().after(self.shared.tick);
                     self.tick().await;
                 }
             }
@@ -170,8 +168,7 @@ impl<D: Duo> Driver<D> {
         match step {
             Step::Wait => {}
             Step::Ship => {
-                let ships =
-                    |ask: &Ask| matches!(ask, Ask::Offer { .. } | Ask::Piece { .. });
+                let ships = |ask: &Ask| matches!(ask, Ask::Offer { .. } | Ask::Piece { .. });
                 if !self.asked.as_ref().is_some_and(|(_, ask, _)| ships(ask))
                     && !self.asks.iter().any(ships)
                 {
@@ -327,8 +324,7 @@ impl<D: Duo> Driver<D> {
         }
         match ask {
             Ask::State => {
-                let handover =
-                    self.handover.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let published = self.shared.published();
                 Answer::State(Box::new(PeerState { published, handover }))
             }

@@ -33,6 +33,8 @@ use understudy_proto::pair as machine;
 
 /// How long root may take for the way back.
 const ROLLBACK_WAIT: Duration = Duration::from_secs(45);
+/// How often a roll is looked at.
+const TICK: Duration = Duration::from_secs(1);
 /// How often is looked whether it is done.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -49,11 +51,7 @@ struct Places {
 
 impl Default for Places {
     fn default() -> Self {
-        Self {
-            orders: ORDERS.into(),
-            published: PUBLISHED.into(),
-            trusted: TRUSTED_DIR.into(),
-        }
+        Self { orders: ORDERS.into(), published: PUBLISHED.into(), trusted: TRUSTED_DIR.into() }
     }
 }
 
@@ -108,6 +106,8 @@ pub(super) struct Updates(Arc<Shared>);
 struct Shared {
     places: Places,
     offers: Offers,
+    /// How often a roll is looked at.
+    tick: Duration,
     /// Whether there is a peer to update, too.
     paired: bool,
     now: Mutex<Now>,
@@ -126,7 +126,7 @@ struct Now {
 
 /// Goes on with what was under way, and does what operators and the peer ask from now on.
 pub(super) fn start(data_dir: &Path, paired: bool, pair: &Pair, side: &Side) -> Updates {
-    let updates = Updates::new(data_dir, paired, Places::default());
+    let updates = Updates::new(data_dir, paired, Places::default(), TICK);
     match side.subscribe(Topic::Update) {
         Some(events) => updates.drive(pair.clone(), events, Wire::Side(side.clone())),
         None => log::error!(runbook = "update-roll"; "nobody listens to the peer about updates"),
@@ -135,7 +135,7 @@ pub(super) fn start(data_dir: &Path, paired: bool, pair: &Pair, side: &Side) -> 
 }
 
 impl Updates {
-    fn new(data_dir: &Path, paired: bool, places: Places) -> Self {
+    fn new(data_dir: &Path, paired: bool, places: Places, tick: Duration) -> Self {
         let offers = Offers::new(data_dir, &places.trusted);
         let roll = match offers.load_roll() {
             Ok(None) => None,
@@ -146,7 +146,7 @@ impl Updates {
             }
         };
         let now = Mutex::new(Now { roll, ..Now::default() });
-        Self(Arc::new(Shared { places, offers, paired, now }))
+        Self(Arc::new(Shared { places, offers, tick, paired, now }))
     }
 
     fn drive<D: Duo>(&self, duo: D, events: mpsc::Receiver<SideEvent>, wire: Wire) {

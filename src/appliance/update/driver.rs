@@ -7,7 +7,9 @@
 use super::install::{self, InstallError, Machine, Progress};
 use super::machine::{self, NoBootDisk, Partitions, RealMachine};
 use super::offer;
-use super::order::{self, Act, OFFER_LEN_MAX, ORDERS, Order, Outcome, PUBLISHED, Published, Working};
+use super::order::{
+    self, Act, OFFER_LEN_MAX, ORDERS, Order, Outcome, PUBLISHED, Published, Working,
+};
 use super::record::{FailedImage, Place, Records};
 use super::rules::{self, Booted, Facts, Refusal, Standing, Wishes};
 use super::trial::{Health, Policy, Trial, Verdict};

@@ -191,7 +191,8 @@ impl Why {
                 "See journalctl -u understudy-settle, and docs/runbook/slot-dead.md.",
             ),
             Self::Silent => (
-                "the peer says nothing of updates: it is away, or of a release that cannot".to_owned(),
+                "the peer says nothing of updates: it is away, or of a release that cannot"
+                    .to_owned(),
                 "Bring it back; one of an older release is updated by itself first: --only-here",
             ),
             Self::NoPair => ("the two appliances do not become a pair".to_owned(), MEND),
@@ -428,12 +429,7 @@ impl Roll {
     }
 
     /// The roll of one appliance.
-    fn alone(
-        &mut self,
-        here: &NodeFacts,
-        restart: bool,
-        elapsed: Duration,
-    ) -> Result<Step, Why> {
+    fn alone(&mut self, here: &NodeFacts, restart: bool, elapsed: Duration) -> Result<Step, Why> {
         self.note(Node::Here, here)?;
         if self.look_after(Node::Here, here, elapsed)? {
             return Ok(Step::Wait);

@@ -1,7 +1,7 @@
 //! The screen's words in each language. A missing word does not compile.
 
-use super::{Role, RollStep};
 use super::german::german;
+use super::{Role, RollStep};
 use serde::{Deserialize, Serialize};
 
 /// A language of the screen.
@@ -113,8 +113,15 @@ impl Words {
     }
 
     pub(super) const fn step(&self, step: RollStep) -> &'static str {
-        let [waiting, shipping, writes_here, writes_there, restarts_here, restarts_there, rest @ ..] =
-            self.steps;
+        let [
+            waiting,
+            shipping,
+            writes_here,
+            writes_there,
+            restarts_here,
+            restarts_there,
+            rest @ ..,
+        ] = self.steps;
         let [trial_here, trial_there, handover] = rest;
         match step {
             RollStep::Waiting => waiting,
