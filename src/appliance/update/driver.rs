@@ -13,6 +13,7 @@ use super::order::{
 use super::record::{FailedImage, Place, Records};
 use super::rules::{self, Booted, Facts, Refusal, Standing, Wishes};
 use super::trial::{Health, Policy, Trial, Verdict};
+use crate::appliance::disk::{drive, scan};
 use crate::appliance::report::{Slot, Trouble};
 use crate::appliance::slot::env::Env;
 use crate::appliance::slot::keys::{KeyError, KeyId, TRUSTED_DIR, TrustedKeys};
@@ -37,7 +38,7 @@ pub const LOCK: &str = "/run/understudy/update.lock";
 pub const SETTLED: &str = "/run/understudy/settle.json";
 /// Restarts the machine through its firmware, unlike kexec.
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
-/// Longest text of the system that is read (`/proc/cmdline`, `/etc/os-release`), in bytes.
+/// Longest text of the system that is read (`/etc/os-release`), in bytes.
 const TEXT_LEN_MAX: u64 = 64 * 1024;
 /// Bytes between two words of how far an order is.
 const PROGRESS_EVERY: u64 = 8 * 1024 * 1024;
@@ -519,11 +520,12 @@ fn lock_error() -> impl FnOnce(io::Error) -> UpdateError {
 
 /// The facts, and the machine's disks where it came from a slot.
 fn gather() -> Result<(Option<RealMachine>, Facts), UpdateError> {
-    let booted = booted(&text_of("/proc/cmdline")?);
+    let kernel = drive::kernel_arguments();
+    let booted = Booted { slot: kernel.slot, trial: kernel.trial, failed: kernel.failed };
     let mut machine = None;
     let mut env = None;
     if booted.slot.is_some() {
-        let partitions = Partitions::find(Path::new("/sys/class/block"), Path::new("/dev"))?;
+        let partitions = Partitions::find(kernel, scan::disks())?;
         let mut found = RealMachine::new(partitions);
         env = found.read_env().map_err(io_error("cannot read the loader's block"))?;
         machine = Some(found);
@@ -542,19 +544,6 @@ fn text_of(path: &str) -> Result<String, UpdateError> {
         .and_then(|file| file.take(TEXT_LEN_MAX).read_to_string(&mut text))
         .map_err(io_error(format!("cannot read {path}")))?;
     Ok(text)
-}
-
-/// What the loader says in the kernel's arguments.
-fn booted(arguments: &str) -> Booted {
-    let value = |name: &str| {
-        arguments.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
-    };
-    let slot = |name| Slot::of_letter(value(name)?.as_bytes());
-    Booted {
-        slot: slot("understudy.slot"),
-        trial: value("understudy.try") == Some("1"),
-        failed: slot("understudy.failed"),
-    }
 }
 
 /// The version of the image, as its os-release says it; that of this program elsewhere.
@@ -604,16 +593,6 @@ fn judge(said: &health::Said) -> (Health, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kernels_arguments_are_read() {
-        let none = Booted::default();
-        assert_eq!(booted("BOOT_IMAGE=/vmlinuz quiet"), none);
-        let text = "x understudy.slot=b understudy.try=1 understudy.failed=a understudy.slots=a\n";
-        let all = Booted { slot: Some(Slot::B), trial: true, failed: Some(Slot::A) };
-        assert_eq!(booted(text), all);
-        assert_eq!(booted("understudy.slot= understudy.try=0 understudy.failed=c"), none);
-    }
 
     #[test]
     fn the_image_says_its_version() {
