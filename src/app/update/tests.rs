@@ -12,7 +12,6 @@ use crate::appliance::update::record::{Condition, FailedImage, Image, Place};
 use crate::appliance::update::rules::Booted;
 use crate::ops::status::RollState;
 use std::fs;
-use std::time::Instant;
 use understudy_proto::time::UnixMs;
 
 /// How an image does on a node, as the played root has it.
@@ -271,13 +270,13 @@ async fn update(taker: usize, primary: usize, sick: [bool; 2]) -> (Shown, RollRe
     assert!(taking.install(install, 1000).await.is_err(), "one at a time");
     assert!(hand_over(&taking, &bytes).is_err(), "and no other file meanwhile");
     drop(taking);
-    let begun = Instant::now();
+    let begun = clock::mono();
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let report = updates(&shown, taker).and_then(|updates| updates.report());
         match report {
             Some(report) if report.state != RollState::UnderWay => return (shown, report),
-            other => assert!(begun.elapsed() < Duration::from_secs(120), "{other:?}"),
+            other => assert!(clock::mono().since(begun) < Duration::from_secs(120), "{other:?}"),
         }
     }
 }

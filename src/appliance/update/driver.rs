@@ -273,11 +273,11 @@ pub fn obey(config: &Path, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError>
         Some(failure) => format!("not done: {:?}: {}", order.act, failure.what),
     });
     publish(Some(Outcome { id: order.id.clone(), failed }), None)?;
-    if done.is_ok_and(|restart| restart) {
-        if let Err(e) = restart() {
-            let failed = Some(Failure::new(e.to_string(), e.advice()));
-            publish(Some(Outcome { id: order.id, failed }), None)?;
-        }
+    if done.is_ok_and(|restart| restart)
+        && let Err(e) = restart()
+    {
+        let failed = Some(Failure::new(e.to_string(), e.advice()));
+        publish(Some(Outcome { id: order.id, failed }), None)?;
     }
     Ok(())
 }

@@ -210,7 +210,7 @@ pub fn in_pieces<E>(
     mut from: impl Read,
     len: usize,
     unread: fn(io::Error) -> E,
-    put: &mut dyn FnMut(u64, &[u8]) -> Result<(), E>,
+    mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<u64, E> {
     let (mut buffer, mut at) = (Vec::with_capacity(len), 0_u64);
     loop {
