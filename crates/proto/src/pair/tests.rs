@@ -43,6 +43,8 @@ struct Story {
     lazy: bool,
     /// The registers' disk stands still: what it has not done yet.
     unwritten: Option<Vec<(usize, u64)>>,
+    /// The witness does what it is asked, and says so late.
+    unsaid: Option<Vec<(usize, Input)>>,
 }
 
 fn empty() -> LogState {
@@ -80,6 +82,7 @@ impl Story {
             witness: None,
             lazy: false,
             unwritten: None,
+            unsaid: None,
         }
     }
 
@@ -187,7 +190,11 @@ impl Story {
                     Some(Verdict::Answer(answer)) => answer,
                     None => WitnessAnswer::Lost,
                 };
-                inputs.push_back(Input::Witness { number, answer });
+                let answer = Input::Witness { number, answer };
+                match &mut self.unsaid {
+                    Some(unsaid) if ask != witness::WitnessAsk::Read => unsaid.push((n, answer)),
+                    _ => inputs.push_back(answer),
+                }
             }
             Output::Lease(_) => {}
             Output::Note(note) => side.notes.push(note),
@@ -749,6 +756,41 @@ fn a_rolled_back_witness_gives_no_lead_to_who_knows_of_a_later_reign() {
     assert_eq!(story.witness, old, "it was asked for nothing");
 }
 
+/// The same, but it has asked the witness already, which does it: neither then, nor after a restart,
+/// is that a right to lead.
+#[test]
+fn what_a_rolled_back_witness_did_meanwhile_gives_no_lead() {
+    let mut story = with_witness();
+    let old = story.witness;
+    story.kill(1);
+    story.run(1_000);
+    story.write(3);
+    let says = story.sides[0].machine.beacon(Mono(story.now));
+    story.kill(0);
+    story.witness = old;
+    story.start(1);
+    story.unsaid = Some(Vec::new());
+    while story.witness == old {
+        story.run(1);
+    }
+    let beacon = Beacon { pair: [0; 16], node: NodeId(0), says, sequence: 1, boot: [0; 8] };
+    story.feed(1, Input::Beacon(beacon));
+    for (n, answer) in story.unsaid.take().unwrap() {
+        story.feed(n, answer);
+    }
+    story.run(30_000);
+    assert_eq!(story.roles()[1], Role::None);
+    story.kill(1);
+    story.start(1);
+    story.run(30_000);
+    assert_eq!(story.roles()[1], Role::None);
+    // Whoever led comes back, and nothing is missing.
+    story.start(0);
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert!(story.sides.iter().all(|s| s.aside.is_empty()), "{:?}", story.sides[1].aside);
+}
+
 /// The standby leaves for want of room while the witness is away: the primary goes on without both.
 #[test]
 fn a_full_standby_does_not_tie_the_primary_to_a_witness_that_is_gone() {
@@ -865,6 +907,23 @@ fn a_primary_that_slept_does_not_go_on_alone_before_it_has_heard_its_standby() {
     story.run(50);
     assert_eq!(story.states()[0], State::Solo);
     assert!(story.noted(0, "an operator said so"));
+}
+
+/// A handover that came to nothing because its primary slept: the standby may have led meanwhile.
+#[test]
+fn a_primary_that_slept_in_a_handover_does_not_lead_before_it_has_heard_its_standby() {
+    let mut story = Story::pair();
+    story.kill(1);
+    story.write(1);
+    story.feed(0, Input::Operator(Operator::Handover));
+    assert!(!story.sides[0].lease);
+    story.now += 700 * MS;
+    story.run(5_000);
+    assert!(!story.sides[0].lease);
+    story.start(1);
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert!(story.sides.iter().any(|s| s.lease));
 }
 
 #[test]
