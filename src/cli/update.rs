@@ -17,7 +17,7 @@ use crate::appliance::update::order::{self, Outcome, PUBLISHED, Working};
 use crate::appliance::update::record::{Condition, Place};
 use crate::appliance::update::rules::{Standing, Wishes};
 use crate::ops::request::{Answer, Failure, Request, UpdateInstall, UpdatePiece, UpdateRollback};
-use crate::ops::status::{Language, RollReport, RollState};
+use crate::ops::status::{Language, RollReport, RollState, RollStep};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -226,12 +226,17 @@ fn hand_over(args: &Install, config: &Path) -> Result<(), CliError> {
 
 /// Tells how far it is, until it is over or this appliance restarts.
 fn follow(config: &Path, restart: bool) -> Result<(), CliError> {
+    const RESTARTS: &str = "This appliance restarts; it goes on: understudy update status\n";
     let mut last = String::new();
     loop {
         let Ok(Answer::Update(report)) = client::ask(config, &Request::UpdateProgress) else {
-            return output::say("This appliance restarts; it goes on: understudy update status\n");
+            return output::say(RESTARTS);
         };
         let Some(roll) = report.roll else { return Ok(()) };
+        if roll.state == RollState::UnderWay && roll.step == RollStep::RestartingHere {
+            // Whoever follows over SSH is let go before the network is.
+            return output::say(RESTARTS);
+        }
         let line = roll_line(&roll);
         match roll.state {
             RollState::UnderWay if line == last => {}

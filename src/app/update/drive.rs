@@ -325,7 +325,11 @@ impl<D: Duo> Driver<D> {
         match ask {
             Ask::State => {
                 let handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let published = self.shared.published();
+                let mut published = self.shared.published();
+                if let Some(published) = &mut published {
+                    // Not asked for, and of kinds that an older version may not know.
+                    published.status.troubles.clear();
+                }
                 Answer::State(Box::new(PeerState { published, handover }))
             }
             Ask::Offer { len, file } => self.offered(len, file).await,

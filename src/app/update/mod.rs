@@ -139,7 +139,13 @@ impl Updates {
         let offers = Offers::new(data_dir, &places.trusted);
         let roll = match offers.load_roll() {
             Ok(None) => None,
-            Ok(Some(text)) => Roll::read(&text),
+            Ok(Some(text)) => {
+                let roll = Roll::read(&text);
+                if roll.is_none() {
+                    log::warn!(runbook = "update-roll"; "what was kept of an update is not understood");
+                }
+                roll
+            }
             Err(e) => {
                 log::warn!(err:% = e, runbook = "update-roll"; "what was kept of an update cannot be read");
                 None
