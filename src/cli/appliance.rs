@@ -15,6 +15,8 @@ pub(super) enum Command {
     Unlock,
     /// Confirm a site.toml that was changed; it is in force from the next start on.
     AcceptSite,
+    /// Wait for the confirmation of a changed network; without it, restart with the former one.
+    SiteTrial,
     /// Make or join the pair of site.toml, unless this appliance is in one; returns when it is.
     Form(form::Args),
     /// Show the status page on a terminal, until it is told to end.
@@ -42,6 +44,10 @@ pub(super) fn perform(
         Command::Boot => boot::start(),
         Command::Unlock => boot::unlock(),
         Command::AcceptSite => boot::accept_site(),
+        Command::SiteTrial => {
+            boot::watch_trial();
+            Ok(())
+        }
         Command::Form(args) => form::perform(program, &args, config),
         Command::Screen(args) => screen::perform(args, config),
         Command::Settle(args) => settle(&args, config),

@@ -5,7 +5,7 @@
 
 use super::error::CliError;
 use super::output;
-use crate::appliance::boot::{self, Unlocked};
+use crate::appliance::boot::{self, Accepted, Unlocked, trial};
 use crate::appliance::report::{DataOutcome, SiteOutcome};
 use crate::base::log as logger;
 use crate::base::secret::Secret;
@@ -22,6 +22,8 @@ pub(super) fn start() -> Result<(), CliError> {
     let report = boot::boot();
     let site = match report.site {
         SiteOutcome::Applied => "in force",
+        SiteOutcome::Taken => "changed, in force",
+        SiteOutcome::Trial => "on trial",
         SiteOutcome::Changed => "changed",
         SiteOutcome::Refused => "refused",
         SiteOutcome::Missing => "missing",
@@ -58,9 +60,23 @@ pub(super) fn unlock() -> Result<(), CliError> {
 }
 
 pub(super) fn accept_site() -> Result<(), CliError> {
-    boot::accept_site().map_err(|e| {
+    let accepted = boot::accept_site().map_err(|e| {
         let stays = "What was in force stays in force (docs/runbook/site-file.md).";
         Failure::new(e.to_string(), stays)
     })?;
-    output::say("site.toml is confirmed; restart to put it in force.\n")
+    match accepted {
+        Accepted::Kept => output::say("site.toml is confirmed; restart to put it in force.\n"),
+        Accepted::ForTrial { minutes } => output::say(&format!(
+            "site.toml is accepted. It changes the network: after the next restart it is on trial for \
+             {minutes} minutes, and stays only if it is confirmed then (understudy site-config confirm, \
+             or 4 in the recovery menu).\n"
+        )),
+        Accepted::Confirmed => output::say("The site.toml on trial is confirmed for good.\n"),
+    }
+}
+
+/// What the unit of a trial runs.
+pub(super) fn watch_trial() {
+    logger::init(LevelFilter::Info);
+    trial::watch();
 }

@@ -58,6 +58,14 @@ const fn words_of_site(outcome: SiteOutcome, german: bool) -> &'static str {
     match (outcome, german) {
         (SiteOutcome::Applied, false) => "in force",
         (SiteOutcome::Applied, true) => "in Kraft",
+        (SiteOutcome::Taken, false) => {
+            "changed and in force (without confirmation, since nothing was set up yet)"
+        }
+        (SiteOutcome::Taken, true) => {
+            "geändert und in Kraft (ohne Bestätigung, weil noch nichts eingerichtet war)"
+        }
+        (SiteOutcome::Trial, false) => "changed and in force on trial",
+        (SiteOutcome::Trial, true) => "geändert und auf Probe in Kraft",
         (SiteOutcome::Changed, false) => "changed, waits to be confirmed",
         (SiteOutcome::Changed, true) => "geändert, wartet auf Bestätigung",
         (SiteOutcome::Refused, false) => "refused",

@@ -64,6 +64,10 @@ pub fn read() -> Option<BootReport> {
 pub enum SiteOutcome {
     /// Taken in, now or at an earlier start, and in force.
     Applied,
+    /// It was changed since, and taken in: nothing depended on this machine yet.
+    Taken,
+    /// It was changed and accepted, and is in force on trial; see [`Trouble::SiteOnTrial`].
+    Trial,
     /// It was changed since; what was in force stays so until an operator confirms.
     Changed,
     /// It is wrong; see [`Trouble::SiteRefused`]. What was in force, if anything, stays so.
@@ -97,6 +101,15 @@ pub enum Trouble {
     SiteRefused(Vec<String>),
     /// `site.toml` was changed after it was taken in.
     SiteChanged,
+    /// A changed network is tried; without somebody's word the former file comes back.
+    SiteOnTrial {
+        /// Until when, by this machine's clock.
+        until: UnixMs,
+        /// How long that is, from the start.
+        minutes: u16,
+    },
+    /// A changed network was tried and nobody confirmed it: the former file is in force.
+    SiteReverted,
     /// The partition UNDERSTUDY cannot be read or written; why.
     SiteUnreachable(String),
     /// A file of the system that the site file makes cannot be written; which and why.
@@ -178,6 +191,7 @@ impl Trouble {
             | Self::SiteChanged
             | Self::SiteUnreachable(_)
             | Self::SystemFile(_) => "site-file",
+            Self::SiteOnTrial { .. } | Self::SiteReverted => "site-trial",
             Self::SeveralBootDisks(_)
             | Self::BootDiskMissing
             | Self::BootDiskTable { .. }

@@ -31,6 +31,18 @@ pub(super) fn english(trouble: &Trouble) -> (String, String) {
             "Confirm the change on the screen (or: understudy appliance accept-site) and restart, \
              or put the earlier file back.",
         ),
+        Trouble::SiteOnTrial { until, minutes } => both(
+            format!(
+                "the changed network of site.toml is on trial until {} UTC ({minutes} minutes)",
+                time(*until)
+            ),
+            "If all works, confirm: understudy site-config confirm, or 4 in the recovery menu. \
+             Without that the former site.toml comes back with a restart.",
+        ),
+        Trouble::SiteReverted => both(
+            "nobody confirmed the changed network of site.toml: the former file is in force again",
+            "The change lies beside it as site.reverted.toml: correct it and try again.",
+        ),
         Trouble::SiteUnreachable(why) => both(
             format!("the partition UNDERSTUDY cannot be used: {why}"),
             "Check the boot disk; flash it again if need be.",
@@ -142,6 +154,18 @@ pub(super) fn german(trouble: &Trouble) -> (String, String) {
             "site.toml wurde geändert; bisher Gültiges gilt weiter",
             "Die Änderung am Bildschirm bestätigen (oder: understudy appliance accept-site) und neu \
              starten, oder die frühere Datei zurücklegen.",
+        ),
+        Trouble::SiteOnTrial { until, minutes } => both(
+            format!(
+                "das geänderte Netz aus site.toml läuft auf Probe bis {} UTC ({minutes} Minuten)",
+                time(*until)
+            ),
+            "Geht alles, bestätigen: understudy site-config confirm, oder 4 im Notfallmenü. Sonst \
+             kommt mit einem Neustart die frühere site.toml zurück.",
+        ),
+        Trouble::SiteReverted => both(
+            "niemand hat das geänderte Netz aus site.toml bestätigt: es gilt wieder die frühere Datei",
+            "Die Änderung liegt daneben als site.reverted.toml: berichtigen, noch einmal versuchen.",
         ),
         Trouble::SiteUnreachable(why) => both(
             format!("die Partition UNDERSTUDY ist nicht benutzbar: {why}"),
@@ -262,6 +286,8 @@ pub(super) fn tests_samples() -> Vec<Trouble> {
         Trouble::SiteMissing,
         Trouble::SiteRefused(vec![text()]),
         Trouble::SiteChanged,
+        Trouble::SiteOnTrial { until: UnixMs(1_785_153_600_123), minutes: 10 },
+        Trouble::SiteReverted,
         Trouble::SiteUnreachable(text()),
         Trouble::SystemFile(text()),
         Trouble::SeveralBootDisks(vec![text(), text()]),

@@ -122,10 +122,12 @@ impl Action {
             Self::AcceptSite => (
                 "Accept the changed site.toml",
                 "Geänderte site.toml annehmen",
-                "What site.toml says now is in force from the next restart on (8), addresses \
-                 included. A mistake there can cut this machine off the network.",
-                "Was jetzt in site.toml steht, gilt ab dem nächsten Neustart (8), auch die Adressen. \
-                 Ein Fehler darin kann diese Maschine vom Netz trennen.",
+                "What site.toml says now is in force from the next restart on (8). A changed network is \
+                 only tried then: choose 4 again within 10 minutes (trial_minutes), or the former \
+                 file comes back. While one is tried, 4 keeps that one for good.",
+                "Was jetzt in site.toml steht, gilt ab dem nächsten Neustart (8). Ein geändertes Netz \
+                 läuft dann auf Probe: binnen 10 Minuten (trial_minutes) noch einmal 4 wählen, sonst \
+                 kommt die frühere Datei zurück. Während einer Probe macht 4 sie endgültig.",
             ),
             Self::Unlock => (
                 "Unlock the data disk",
