@@ -31,12 +31,13 @@ pub(super) fn start() -> Result<(), CliError> {
     let data = match &report.data {
         DataOutcome::Mounted { what } => what.as_str(),
         DataOutcome::Locked => "locked",
+        DataOutcome::New => "waits for its first passphrase",
         DataOutcome::Absent => "absent",
     };
     output::say(&format!("site.toml: {site}; data: {data}; troubles: {}\n", report.troubles.len()))
 }
 
-pub(super) fn unlock() -> Result<(), CliError> {
+pub(super) fn unlock(twice: bool) -> Result<(), CliError> {
     logger::init(LevelFilter::Warn);
     let mut bytes = Vec::with_capacity(usize::try_from(PASSPHRASE_MAX).unwrap_or_default());
     io::stdin()
@@ -47,8 +48,11 @@ pub(super) fn unlock() -> Result<(), CliError> {
     while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
         bytes.pop();
     }
-    match boot::unlock(Secret::new(bytes)) {
-        Unlocked::Mounted => output::say("The data is open.\n"),
+    match boot::unlock(Secret::new(bytes), twice) {
+        Unlocked::Mounted => {
+            boot::start_what_waited();
+            output::say("The data is open; mail starts.\n")
+        }
         Unlocked::Not(troubles) => {
             let words: Vec<(String, String)> =
                 troubles.iter().map(|t| t.words(Language::En)).collect();

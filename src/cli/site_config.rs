@@ -276,8 +276,12 @@ fn plan(args: Make, language: Language) -> Result<Plan, CliError> {
 fn confirm() -> Result<(), CliError> {
     trial::say_yes().map_err(|e| {
         let advice = match e {
-            ConfirmError::NoTrial => "Nothing needs to be done; understudy status says what is in force.",
-            ConfirmError::Ask(_) => "Come as the user operator, or confirm at the screen (r, then 4).",
+            ConfirmError::NoTrial => {
+                "Nothing needs to be done; understudy status says what is in force."
+            }
+            ConfirmError::Ask(_) => {
+                "Come as the user operator, or confirm at the screen (r, then 4)."
+            }
             ConfirmError::NoAnswer | ConfirmError::Keep(_) => {
                 "Confirm at the screen (r, then 4), or see docs/runbook/site-trial.md."
             }

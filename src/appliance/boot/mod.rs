@@ -54,7 +54,7 @@ pub fn boot() -> BootReport {
     let found = Fat::site();
     // What the disk needs must be known before what is in force can be: that lies on the disk.
     let read = found.as_ref().ok().and_then(Option::as_ref).and_then(|text| site::read(text).ok());
-    let (brought, data) = bring(&fat, read.as_ref(), None, CHECK_AT_BOOT);
+    let (brought, data) = bring(&fat, read.as_ref(), Given::default(), CHECK_AT_BOOT);
     troubles.extend(brought.troubles);
     let decision = settle(found, brought.end == End::Mounted, &mut troubles);
     // Where the boot disk is not known, nobody can say whether there is a site file.
@@ -84,14 +84,17 @@ pub fn boot() -> BootReport {
 /// What was mounted: its device and what opens it.
 type Data = Option<(std::path::PathBuf, Option<Key>)>;
 
-fn bring(
-    fat: &Fat,
-    site: Option<&Site>,
-    passphrase: Option<&Secret<Vec<u8>>>,
-    check: Duration,
-) -> (Brought, Data) {
+/// A passphrase, if somebody gave one, and whether it was typed twice.
+#[derive(Clone, Copy, Default)]
+struct Given<'a> {
+    passphrase: Option<&'a Secret<Vec<u8>>>,
+    twice: bool,
+}
+
+fn bring(fat: &Fat, site: Option<&Site>, given: Given<'_>, check: Duration) -> (Brought, Data) {
     let choice = site.map(|site| &site.disk);
-    let wish = Wish { choice, key_file: fat, passphrase, check };
+    let Given { passphrase, twice } = given;
+    let wish = Wish { choice, key_file: fat, passphrase, twice, check };
     let mut brought = drive::bring(&wish);
     if brought.end == End::Mounted
         && let Err(e) = system::folders()
@@ -164,6 +167,7 @@ fn outcome(end: End, data: Data, language: Language) -> DataOutcome {
     match end {
         End::Mounted => DataOutcome::Mounted { what: system::describe(data, language) },
         End::Locked => DataOutcome::Locked,
+        End::New => DataOutcome::New,
         End::Absent => DataOutcome::Absent,
     }
 }
@@ -203,20 +207,24 @@ pub enum Unlocked {
     Not(Vec<Trouble>),
 }
 
-/// Opens the data with a passphrase, or tries once more what did not work at the start, and brings the
-/// report up to date. An empty passphrase counts as none.
+/// Opens the data with a passphrase, or tries once more what did not work at the start, puts in force
+/// what lies there, and brings the report up to date. An empty passphrase counts as none; one that was
+/// typed `twice` may become the first of a new disk.
 #[must_use]
-pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
+pub fn unlock(passphrase: Secret<Vec<u8>>, twice: bool) -> Unlocked {
+    system::prepare();
     let fat = Fat::default();
     let found = Fat::site();
     let read = found.as_ref().ok().and_then(Option::as_ref).and_then(|text| site::read(text).ok());
     let passphrase = Some(passphrase).filter(|p| !p.expose().is_empty());
-    let (brought, data) = bring(&fat, read.as_ref(), passphrase.as_ref(), CHECK_BY_HAND);
+    let given = Given { passphrase: passphrase.as_ref(), twice };
+    let (brought, data) = bring(&fat, read.as_ref(), given, CHECK_BY_HAND);
     if brought.end != End::Mounted {
         let mut troubles = brought.troubles;
         if troubles.is_empty() {
             troubles.push(match brought.end {
                 End::Locked => Trouble::WrongPassphrase,
+                End::New => Trouble::PassphraseOnce,
                 End::Mounted | End::Absent => Trouble::DataDiskMissing("data".to_owned()),
             });
         }
@@ -225,7 +233,8 @@ pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
     let Some(mut report) = report::read() else { return Unlocked::Mounted };
     let of_data =
         |t: &Trouble| matches!(t.runbook(), "data-disk" | "data-locked" | "data-disk-full");
-    report.troubles.retain(|t| !of_data(t) && t.runbook() != "site-file");
+    let of_site = |t: &Trouble| matches!(t.runbook(), "site-file" | "site-trial");
+    report.troubles.retain(|t| !of_data(t) && !of_site(t));
     let mut troubles = brought.troubles;
     let decision = settle(found, true, &mut troubles);
     troubles.extend(room());
@@ -235,8 +244,19 @@ pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
         report.data = outcome(End::Mounted, data, report.language);
     }
     report.site = decision.outcome;
+    if let Some(site) = decision.in_force.as_ref().filter(|site| !system::is_in_force(site)) {
+        // Until now nobody could know better than the FAT's file.
+        report.language = site.language;
+        report.troubles.extend(system::put_in_force(site).into_iter().map(Trouble::SystemFile));
+        system::restart_network();
+    }
     keep(report, decision.in_force.as_ref());
     Unlocked::Mounted
+}
+
+/// Starts what its conditions kept from starting while the data disk was not there.
+pub fn start_what_waited() {
+    system::start_what_waited();
 }
 
 /// Why a changed site file is not taken in.
@@ -294,7 +314,12 @@ pub fn accept_site() -> Result<Accepted, AcceptError> {
         if accepted == Accepted::Kept {
             report.site = SiteOutcome::Applied;
         }
-        report.troubles.retain(|t| *t != Trouble::SiteChanged);
+        let of_change =
+            |t: &Trouble| matches!(t, Trouble::SiteChanged | Trouble::SiteAccepted { .. });
+        report.troubles.retain(|t| !of_change(t));
+        if let Accepted::ForTrial { minutes } = accepted {
+            report.troubles.push(Trouble::SiteAccepted { minutes });
+        }
         keep(report, Some(&site));
     }
     Ok(accepted)

@@ -34,6 +34,9 @@ pub(super) fn text(report: &BootReport, site: Option<&Site>) -> String {
         match &report.data {
             DataOutcome::Mounted { what } => what.as_str(),
             DataOutcome::Locked => pick("waits for its passphrase", "wartet auf die Passphrase"),
+            DataOutcome::New => {
+                pick("new, waits for its first passphrase", "neu, wartet auf ihre erste Passphrase")
+            }
             DataOutcome::Absent => pick("not there", "nicht vorhanden"),
         }
     ));

@@ -283,7 +283,8 @@ mod tests {
     #[test]
     fn only_what_runs_is_confirmed_and_only_what_runs_is_put_back() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = |text: &str| import::Kept::of(text.as_bytes(), &site::read(text.as_bytes()).unwrap());
+        let kept =
+            |text: &str| import::Kept::of(text.as_bytes(), &site::read(text.as_bytes()).unwrap());
         let changed = FORMER.replace("0.0.1/24", "0.0.2/24");
         kept(FORMER).write(dir.path()).unwrap();
         let mut trial = Trial::of(kept(&changed));

@@ -87,6 +87,8 @@ pub enum DataOutcome {
     },
     /// It waits for a passphrase, at the screen.
     Locked,
+    /// It is new and waits for its first passphrase, at the screen.
+    New,
     /// It is not there, or must not be touched; the troubles say why.
     Absent,
 }
@@ -101,6 +103,11 @@ pub enum Trouble {
     SiteRefused(Vec<String>),
     /// `site.toml` was changed after it was taken in.
     SiteChanged,
+    /// A changed network was accepted; the next start tries it.
+    SiteAccepted {
+        /// For how long.
+        minutes: u16,
+    },
     /// A changed network is tried; without somebody's word the former file comes back.
     SiteOnTrial {
         /// Until when, by this machine's clock.
@@ -153,6 +160,8 @@ pub enum Trouble {
     },
     /// The passphrase does not open it.
     WrongPassphrase,
+    /// The disk is new: a passphrase that was typed once does not become its first.
+    PassphraseOnce,
     /// The key file is gone from the partition UNDERSTUDY.
     KeyMissing,
     /// This machine has no TPM, but the data needs it.
@@ -161,6 +170,8 @@ pub enum Trouble {
     MirrorDegraded(String),
     /// The data disk is nearly full: MiB that are left.
     DataFull(u64),
+    /// No time server has set the clock since the start, or for hours.
+    ClockUnset,
     /// The clock was wrong and is set to the latest time that is known to have been.
     ClockWrong(UnixMs),
     /// An update was tried and was not healthy; the loader went back to the version before.
@@ -191,7 +202,9 @@ impl Trouble {
             | Self::SiteChanged
             | Self::SiteUnreachable(_)
             | Self::SystemFile(_) => "site-file",
-            Self::SiteOnTrial { .. } | Self::SiteReverted => "site-trial",
+            Self::SiteAccepted { .. } | Self::SiteOnTrial { .. } | Self::SiteReverted => {
+                "site-trial"
+            }
             Self::SeveralBootDisks(_)
             | Self::BootDiskMissing
             | Self::BootDiskTable { .. }
@@ -204,8 +217,11 @@ impl Trouble {
             | Self::DataUnclean(_)
             | Self::DataFailed { .. }
             | Self::MirrorDegraded(_) => "data-disk",
-            Self::WrongPassphrase | Self::KeyMissing | Self::TpmMissing => "data-locked",
+            Self::WrongPassphrase | Self::PassphraseOnce | Self::KeyMissing | Self::TpmMissing => {
+                "data-locked"
+            }
             Self::DataFull(_) => "data-disk-full",
+            Self::ClockUnset => "clock-unset",
             Self::ClockWrong(_) => "clock-wrong",
             Self::UpdateFailed { .. } => "update-failed",
             Self::SlotDead(_) => "slot-dead",

@@ -38,6 +38,8 @@ pub enum Action {
     AcceptSite,
     /// The data disk is opened with a passphrase.
     Unlock,
+    /// The same on a new disk, whose passphrase it becomes; in the menu it is the same line.
+    SetPassphrase,
     /// A token for an appliance that replaces the peer.
     Token,
     /// The system in the other slot comes back.
@@ -132,10 +134,16 @@ impl Action {
             Self::Unlock => (
                 "Unlock the data disk",
                 "Datenplatte aufschließen",
-                "Type the passphrase of the data disk and press Enter. Nothing is shown as you type. \
-                 On a new disk the first passphrase that is typed becomes its passphrase.",
-                "Die Passphrase der Datenplatte eingeben, dann Enter. Beim Tippen erscheint nichts. \
-                 Auf einer neuen Platte wird die erste, die eingegeben wird, zu ihrer Passphrase.",
+                "Type the passphrase of the data disk and press Enter. Nothing is shown as you type.",
+                "Die Passphrase der Datenplatte eingeben, dann Enter. Beim Tippen erscheint nichts.",
+            ),
+            Self::SetPassphrase => (
+                "Set the passphrase of the new data disk",
+                "Passphrase der neuen Datenplatte setzen",
+                "Type a passphrase of at least 8 letters and press Enter; you are asked for it twice. \
+                 Nothing is shown as you type. Note it: nobody can open the data without it.",
+                "Eine Passphrase mit mindestens 8 Zeichen eingeben, dann Enter; sie wird zweimal \
+                 verlangt. Beim Tippen erscheint nichts. Notieren: Ohne sie öffnet niemand die Daten.",
             ),
             Self::Token => (
                 "Make a token for a new peer",
@@ -180,6 +188,7 @@ impl Action {
             Self::HandOver => "handover",
             Self::AcceptSite => "accept-site",
             Self::Unlock => "unlock",
+            Self::SetPassphrase => "set-passphrase",
             Self::Token => "pair-token",
             Self::Rollback => "rollback",
             Self::Reboot => "reboot",
@@ -211,6 +220,9 @@ impl Action {
             Self::AcceptSite => (&tools.understudy, ours(&["appliance", "accept-site"]), 120),
             // Opening takes the disk's own slow hash; checking the file system may take longer.
             Self::Unlock => (&tools.understudy, ours(&["appliance", "unlock"]), 600),
+            Self::SetPassphrase => {
+                (&tools.understudy, ours(&["appliance", "unlock", "--new"]), 600)
+            }
             Self::Token => (&tools.understudy, ours(&["pair", "token"]), 70),
             Self::Rollback => (&tools.understudy, ours(&["update", "rollback", "--restart"]), 120),
             Self::Reboot => (&tools.systemctl, words(&["reboot"]), 60),

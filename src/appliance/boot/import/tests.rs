@@ -58,7 +58,10 @@ fn a_file_is_taken_in_once_and_loses_its_code() {
     assert_eq!(read.text, kept.text);
     // Cut before the code left the FAT: what was kept is what goes there, not another salt.
     let again = decide(lying(found(&windows(&original)), Some(read.clone())));
-    assert_eq!((again.outcome, puts_back(&again).as_ref()), (SiteOutcome::Applied, Some(&kept.text)));
+    assert_eq!(
+        (again.outcome, puts_back(&again).as_ref()),
+        (SiteOutcome::Applied, Some(&kept.text))
+    );
     assert!(keeps(&again).is_none());
     // And from then on nothing is written.
     let later = decide(lying(found(&windows(&kept.text)), Some(read)));
