@@ -25,8 +25,8 @@ pub use invitation::Invitation;
 pub use token::{Token, TokenError};
 
 use super::strangers::Strangers;
-use crate::base::pair_secret::PairSecret;
 use crate::base::{clock, secret, secret::Secret};
+use crate::config::PairSecret;
 use crate::tls::{Authority, Identity, Pin, TlsError, files, join_client, peer_pin};
 use identity::{Pending, change, hex};
 use serde::{Deserialize, Serialize};

@@ -54,7 +54,7 @@ fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::pair_secret::PairSecret;
+    use crate::config::PairSecret;
     use crate::pair::formation;
     use crate::store::disk::RealDisk;
     use crate::store::{Store, StoreOptions};
