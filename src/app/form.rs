@@ -61,8 +61,7 @@ pub(super) fn pair_form(config: &Config, by: Option<&FormBy>) -> Result<Formed, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::pair_secret::PairSecret;
-    use crate::config;
+    use crate::config::{self, PairSecret};
 
     #[test]
     fn an_appliance_makes_its_pair_once_and_never_beside_another() {

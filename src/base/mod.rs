@@ -11,7 +11,6 @@ pub mod limit;
 pub mod log;
 pub mod metric;
 pub mod notify;
-pub mod pair_secret;
 pub mod privilege;
 pub mod secret;
 pub mod source;

@@ -11,10 +11,17 @@ use std::time::Duration;
 pub(super) enum Command {
     /// Find the disks, take in site.toml, open the data: the first thing at each start.
     Boot,
-    /// Open the data with the passphrase on stdin, or try once more what failed at the start.
-    Unlock,
+    /// Open the data with the passphrase on stdin, or try once more what failed at the start; then let
+    /// everything start that waited for it.
+    Unlock {
+        /// It was typed twice, the same: it may become the first one of a new disk.
+        #[arg(long)]
+        new: bool,
+    },
     /// Confirm a site.toml that was changed; it is in force from the next start on.
     AcceptSite,
+    /// Wait for the confirmation of a changed network; without it, restart with the former one.
+    SiteTrial,
     /// Make or join the pair of site.toml, unless this appliance is in one; returns when it is.
     Form(form::Args),
     /// Show the status page on a terminal, until it is told to end.
@@ -42,8 +49,12 @@ pub(super) fn perform(
 ) -> Result<(), CliError> {
     match command {
         Command::Boot => boot::start(),
-        Command::Unlock => boot::unlock(),
+        Command::Unlock { new } => boot::unlock(new),
         Command::AcceptSite => boot::accept_site(),
+        Command::SiteTrial => {
+            boot::watch_trial();
+            Ok(())
+        }
         Command::Form(args) => form::perform(program, &args, config),
         Command::Screen(args) => screen::perform(args, config),
         Command::Settle(args) => settle(&args, config),

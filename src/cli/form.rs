@@ -87,7 +87,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("invitation.toml");
         assert!(read(&path).unwrap().is_none());
-        let secret = crate::base::pair_secret::PairSecret::random();
+        let secret = config::PairSecret::random();
         let with = |text: String| {
             std::fs::write(&path, text).unwrap();
             read(&path)

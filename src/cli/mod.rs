@@ -31,9 +31,8 @@ mod tenant;
 mod update;
 mod witness;
 
-use crate::base::pair_secret::PairSecret;
 use crate::base::secret::Secret;
-use crate::config::{Config, Witness};
+use crate::config::{Config, PairSecret, Witness};
 use crate::ops::request::Failure;
 use clap::{Parser, Subcommand};
 use error::CliError;

@@ -1,4 +1,5 @@
-//! `understudy site-config`: makes and checks the `site.toml` of flashed appliances.
+//! `understudy site-config`: makes and checks the `site.toml` of flashed appliances, and confirms a
+//! changed one on the appliance itself.
 //!
 //! Invariants: no file is overwritten; nothing is written before everything is right; a recovery code is
 //! shown once. On a terminal what was not given is asked. Absent on purpose: the medium that the files
@@ -6,6 +7,7 @@
 
 use super::error::CliError;
 use super::output;
+use crate::appliance::boot::trial::{self, ConfirmError};
 use crate::appliance::site::{self, Plan, PlanNode, Written};
 use crate::ops::request::Failure;
 use crate::ops::status::Language;
@@ -28,6 +30,8 @@ pub(super) enum Command {
         #[arg(required = true, num_args = 1..=2)]
         files: Vec<PathBuf>,
     },
+    /// On an appliance that tries a changed network: keep it. Takes no root.
+    Confirm,
     /// Print a documented example.
     Example {
         /// "en" or "de".
@@ -105,6 +109,7 @@ pub(super) fn perform(command: Command) -> Result<(), CliError> {
     match command {
         Command::Make(args) => make(*args),
         Command::Check { files } => check(&files),
+        Command::Confirm => confirm(),
         Command::Example { language } => {
             output::say(&site::example(language.unwrap_or_else(of_terminal)))
         }
@@ -266,6 +271,24 @@ fn plan(args: Make, language: Language) -> Result<Plan, CliError> {
         authorized_keys,
         ntp: args.ntp,
     })
+}
+
+fn confirm() -> Result<(), CliError> {
+    trial::say_yes().map_err(|e| {
+        let advice = match e {
+            ConfirmError::NoTrial => {
+                "Nothing needs to be done; understudy status says what is in force."
+            }
+            ConfirmError::Ask(_) => {
+                "Come as the user operator, or confirm at the screen (r, then 4)."
+            }
+            ConfirmError::NoAnswer | ConfirmError::Keep(_) => {
+                "Confirm at the screen (r, then 4), or see docs/runbook/site-trial.md."
+            }
+        };
+        Failure::new(e.to_string(), advice)
+    })?;
+    output::say("The site.toml on trial is confirmed for good.\n")
 }
 
 /// Asks, on a terminal, for what an appliance cannot do without; with no flag at all, for the usual

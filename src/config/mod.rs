@@ -5,12 +5,14 @@
 //! writes `configs/understudy.example.toml` from the same types.
 //!
 //! Invariants: all problems of a file are reported at once; a room gets its own section only; units
-//! are in the types. Deliberately absent: tenants (they are data), secrets (they are in `data_dir`).
+//! are in the types. Deliberately absent: tenants (they are data), secrets (they are in `data_dir`; the one
+//! of a pair, which site files carry, has its form here).
 
 mod agreement;
 mod check;
 pub mod example;
 pub mod file;
+mod pair_secret;
 mod resolved;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ mod timers;
 mod witness;
 
 pub use check::{ConfigError, Problem, similar};
+pub use pair_secret::{NotAPairSecret, PairSecret};
 pub use resolved::{
     Cidr, Config, Imap, Listen, Management, Pair, PairWitness, Relay, Smtp, Store, Tls, TlsFiles,
     Vrrp, VrrpChecksum, VrrpOrigin, VrrpTakeover, VrrpTrack, is_domain,

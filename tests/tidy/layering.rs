@@ -35,7 +35,7 @@ const OWN_SECTION: &[(&str, &[&str])] = &[
     ("net", &["Listen"]),
     ("vrrp", &["Vrrp", "VrrpChecksum", "Cidr"]),
     ("tls", &["Tls", "TlsFiles"]),
-    ("pair", &["Pair"]),
+    ("pair", &["Pair", "PairSecret"]),
     ("smtp", &["Smtp", "Relay"]),
     ("imap", &["Imap"]),
     ("ops", &["Management"]),

@@ -21,6 +21,8 @@ pub const PLACE: &str = "/run/understudy/fat";
 const SITE: &str = "site.toml";
 /// The file that says how it is.
 const STATUS: &str = "STATUS.txt";
+/// What was tried in the place of the site file, and nobody confirmed.
+const REVERTED: &str = "site.reverted.toml";
 /// Longest key file that is read, in bytes.
 const KEY_LEN_MAX: u64 = 4096;
 
@@ -64,6 +66,14 @@ impl Fat {
     /// It cannot be written.
     pub fn put_site(text: &str) -> io::Result<()> {
         Self::with(true, |folder| replace(folder, SITE, text.as_bytes()))
+    }
+
+    /// Puts beside the site file what was tried in its place.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn set_aside(text: &str) -> io::Result<()> {
+        Self::with(true, |folder| replace(folder, REVERTED, text.as_bytes()))
     }
 
     /// Replaces `STATUS.txt`.

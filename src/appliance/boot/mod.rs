@@ -7,13 +7,15 @@
 //!
 //! Invariants: it ends, and the machine goes on to its network and its screen, whatever is wrong with
 //! disks and files; what is wrong is in the report. A wrong site file never replaces a good one, a
-//! changed one waits for a person. Deliberately absent: anything that runs after the start.
+//! changed one waits for a person once anything depends on this machine. Deliberately absent: anything
+//! that runs after the start, but for the trial of a changed network.
 
 pub mod fat;
 pub mod import;
 mod status;
 mod system;
 mod timekeeping;
+pub mod trial;
 
 use crate::appliance::disk::drive::{self, Brought, Wish};
 use crate::appliance::disk::inventory::Key;
@@ -25,7 +27,7 @@ use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::ops::status::Language;
 use fat::Fat;
-use import::{Decision, Kept};
+use import::{Act, Decision, Kept, Lying, Trial};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +40,8 @@ const CHECK_AT_BOOT: Duration = Duration::from_secs(10 * 60);
 const CHECK_BY_HAND: Duration = Duration::from_secs(12 * 60 * 60);
 /// Where our records of the machine are kept.
 const RECORDS: &str = "/data/appliance";
+/// Where the program keeps everything.
+const DATA_DIR: &str = "/data/understudy";
 
 /// Brings this machine up as far as it goes, and says how far that was.
 #[must_use]
@@ -50,7 +54,7 @@ pub fn boot() -> BootReport {
     let found = Fat::site();
     // What the disk needs must be known before what is in force can be: that lies on the disk.
     let read = found.as_ref().ok().and_then(Option::as_ref).and_then(|text| site::read(text).ok());
-    let (brought, data) = bring(&fat, read.as_ref(), None, CHECK_AT_BOOT);
+    let (brought, data) = bring(&fat, read.as_ref(), Given::default(), CHECK_AT_BOOT);
     troubles.extend(brought.troubles);
     let decision = settle(found, brought.end == End::Mounted, &mut troubles);
     // Where the boot disk is not known, nobody can say whether there is a site file.
@@ -80,14 +84,17 @@ pub fn boot() -> BootReport {
 /// What was mounted: its device and what opens it.
 type Data = Option<(std::path::PathBuf, Option<Key>)>;
 
-fn bring(
-    fat: &Fat,
-    site: Option<&Site>,
-    passphrase: Option<&Secret<Vec<u8>>>,
-    check: Duration,
-) -> (Brought, Data) {
+/// A passphrase, if somebody gave one, and whether it was typed twice.
+#[derive(Clone, Copy, Default)]
+struct Given<'a> {
+    passphrase: Option<&'a Secret<Vec<u8>>>,
+    twice: bool,
+}
+
+fn bring(fat: &Fat, site: Option<&Site>, given: Given<'_>, check: Duration) -> (Brought, Data) {
     let choice = site.map(|site| &site.disk);
-    let wish = Wish { choice, key_file: fat, passphrase, check };
+    let Given { passphrase, twice } = given;
+    let wish = Wish { choice, key_file: fat, passphrase, twice, check };
     let mut brought = drive::bring(&wish);
     if brought.end == End::Mounted
         && let Err(e) = system::folders()
@@ -106,30 +113,61 @@ fn settle(
     troubles: &mut Vec<Trouble>,
 ) -> Decision {
     let records = Path::new(RECORDS);
-    let kept = if mounted { Kept::read(records) } else { None };
-    let decision = import::decide(found, kept);
-    troubles.extend(decision.troubles.iter().cloned());
-    let mut lasting = true;
-    if let (Some(kept), true) = (&decision.keep, mounted)
-        && let Err(e) = kept.write(records)
-    {
-        // Not kept: then the file must stay as it was, to be taken in once more.
-        lasting = false;
+    let lying = Lying {
+        found,
+        kept: if mounted { Kept::read(records) } else { None },
+        trial: if mounted { Trial::read(records) } else { None },
+        tried_now: trial::mark().is_some(),
+        installing: mounted && import::installing(Path::new(DATA_DIR)),
+    };
+    let mut decision = import::decide(lying.clone());
+    let mut of_trial = None;
+    let begun = match decision.in_force.as_ref().filter(|_| decision.on_trial) {
+        // Who will end it is there before it begins.
+        Some(site) => trial::begin(site.trial_minutes).map(|mark| of_trial = Some(mark.trouble())),
+        None => Ok(()),
+    };
+    let lasting = begun.and_then(|()| make_last(&decision.acts, mounted, troubles));
+    if let Err(e) = lasting {
         let said = e.to_string();
         troubles.push(Trouble::DataFailed { tried: "keep site.toml".to_owned(), said });
+        if decision.on_trial && !lying.tried_now {
+            // A trial that is not written down would go on after a power cut.
+            trial::end();
+            of_trial = None;
+            decision = import::decide(Lying { trial: None, ..lying });
+        }
     }
-    if let (Some(text), true) = (&decision.put_back, lasting)
-        && let Err(e) = Fat::put_site(text)
-    {
-        troubles.push(Trouble::SiteUnreachable(e.to_string()));
-    }
+    troubles.extend(of_trial);
+    troubles.extend(decision.troubles.iter().cloned());
     decision
+}
+
+/// Does what was decided, in its order. What the data disk does not take ends it: the FAT's file must
+/// stay as it was then, to be taken in once more.
+fn make_last(acts: &[Act], mounted: bool, troubles: &mut Vec<Trouble>) -> io::Result<()> {
+    let records = Path::new(RECORDS);
+    for act in acts {
+        let put = match act {
+            Act::Keep(kept) if mounted => kept.write(records).map(Ok)?,
+            Act::Try(trial) if mounted => trial.write(records).map(Ok)?,
+            Act::EndTrial if mounted => Trial::forget(records).map(Ok)?,
+            Act::Keep(_) | Act::Try(_) | Act::EndTrial => Ok(()),
+            Act::SetAside(text) => Fat::set_aside(text),
+            Act::PutBack(text) => Fat::put_site(text),
+        };
+        if let Err(e) = put {
+            troubles.push(Trouble::SiteUnreachable(e.to_string()));
+        }
+    }
+    Ok(())
 }
 
 fn outcome(end: End, data: Data, language: Language) -> DataOutcome {
     match end {
         End::Mounted => DataOutcome::Mounted { what: system::describe(data, language) },
         End::Locked => DataOutcome::Locked,
+        End::New => DataOutcome::New,
         End::Absent => DataOutcome::Absent,
     }
 }
@@ -169,20 +207,24 @@ pub enum Unlocked {
     Not(Vec<Trouble>),
 }
 
-/// Opens the data with a passphrase, or tries once more what did not work at the start, and brings the
-/// report up to date. An empty passphrase counts as none.
+/// Opens the data with a passphrase, or tries once more what did not work at the start, puts in force
+/// what lies there, and brings the report up to date. An empty passphrase counts as none; one that was
+/// typed `twice` may become the first of a new disk.
 #[must_use]
-pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
+pub fn unlock(passphrase: Secret<Vec<u8>>, twice: bool) -> Unlocked {
+    system::prepare();
     let fat = Fat::default();
     let found = Fat::site();
     let read = found.as_ref().ok().and_then(Option::as_ref).and_then(|text| site::read(text).ok());
     let passphrase = Some(passphrase).filter(|p| !p.expose().is_empty());
-    let (brought, data) = bring(&fat, read.as_ref(), passphrase.as_ref(), CHECK_BY_HAND);
+    let given = Given { passphrase: passphrase.as_ref(), twice };
+    let (brought, data) = bring(&fat, read.as_ref(), given, CHECK_BY_HAND);
     if brought.end != End::Mounted {
         let mut troubles = brought.troubles;
         if troubles.is_empty() {
             troubles.push(match brought.end {
                 End::Locked => Trouble::WrongPassphrase,
+                End::New => Trouble::PassphraseOnce,
                 End::Mounted | End::Absent => Trouble::DataDiskMissing("data".to_owned()),
             });
         }
@@ -191,7 +233,8 @@ pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
     let Some(mut report) = report::read() else { return Unlocked::Mounted };
     let of_data =
         |t: &Trouble| matches!(t.runbook(), "data-disk" | "data-locked" | "data-disk-full");
-    report.troubles.retain(|t| !of_data(t) && t.runbook() != "site-file");
+    let of_site = |t: &Trouble| matches!(t.runbook(), "site-file" | "site-trial");
+    report.troubles.retain(|t| !of_data(t) && !of_site(t));
     let mut troubles = brought.troubles;
     let decision = settle(found, true, &mut troubles);
     troubles.extend(room());
@@ -201,8 +244,19 @@ pub fn unlock(passphrase: Secret<Vec<u8>>) -> Unlocked {
         report.data = outcome(End::Mounted, data, report.language);
     }
     report.site = decision.outcome;
+    if let Some(site) = decision.in_force.as_ref().filter(|site| !system::is_in_force(site)) {
+        // Until now nobody could know better than the FAT's file.
+        report.language = site.language;
+        report.troubles.extend(system::put_in_force(site).into_iter().map(Trouble::SystemFile));
+        system::restart_network();
+    }
     keep(report, decision.in_force.as_ref());
     Unlocked::Mounted
+}
+
+/// Starts what its conditions kept from starting while the data disk was not there.
+pub fn start_what_waited() {
+    system::start_what_waited();
 }
 
 /// Why a changed site file is not taken in.
@@ -222,11 +276,31 @@ pub enum AcceptError {
     Keep(io::Error),
 }
 
-/// Confirms the site file as it lies on the FAT: from the next start on it is in force.
+/// What came of accepting a site file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is in force from the next start on.
+    Kept,
+    /// It changes the network: the next start tries it.
+    ForTrial {
+        /// For so long.
+        minutes: u16,
+    },
+    /// One was on trial, and is kept for good now.
+    Confirmed,
+}
+
+/// Accepts the site file as it lies on the FAT; while one is on trial, that one for good.
 ///
 /// # Errors
 /// As [`AcceptError`] says; what was in force stays so.
-pub fn accept_site() -> Result<(), AcceptError> {
+pub fn accept_site() -> Result<Accepted, AcceptError> {
+    match trial::confirm() {
+        Ok(()) => return Ok(Accepted::Confirmed),
+        Err(trial::ConfirmError::Keep(e)) => return Err(AcceptError::Keep(e)),
+        // There is none.
+        Err(_) => {}
+    }
     let bytes = Fat::site().map_err(AcceptError::Unreachable)?.ok_or(AcceptError::Missing)?;
     let site = site::read(&bytes)
         .map_err(|e| AcceptError::Refused(e.iter().map(ToString::to_string).collect()))?;
@@ -234,12 +308,62 @@ pub fn accept_site() -> Result<(), AcceptError> {
         return Err(AcceptError::Keep(io::Error::other("it is not mounted")));
     }
     let kept = Kept::of(&bytes, &site);
-    kept.write(Path::new(RECORDS)).map_err(AcceptError::Keep)?;
+    let accepted = accept(Path::new(RECORDS), &kept, &site).map_err(AcceptError::Keep)?;
     Fat::put_site(&kept.text).map_err(|e| AcceptError::Unreachable(e.to_string()))?;
     if let Some(mut report) = report::read() {
-        report.site = SiteOutcome::Applied;
-        report.troubles.retain(|t| *t != Trouble::SiteChanged);
+        if accepted == Accepted::Kept {
+            report.site = SiteOutcome::Applied;
+        }
+        let of_change =
+            |t: &Trouble| matches!(t, Trouble::SiteChanged | Trouble::SiteAccepted { .. });
+        report.troubles.retain(|t| !of_change(t));
+        if let Accepted::ForTrial { minutes } = accepted {
+            report.troubles.push(Trouble::SiteAccepted { minutes });
+        }
         keep(report, Some(&site));
     }
-    Ok(())
+    Ok(accepted)
+}
+
+/// Keeps what cannot cut the way to this machine; lets the next start try what can.
+fn accept(records: &Path, kept: &Kept, site: &Site) -> io::Result<Accepted> {
+    let former = Kept::read(records).and_then(|kept| site::read(kept.text.as_bytes()).ok());
+    if former.is_some_and(|former| !former.is_reached_as(site)) {
+        Trial::of(kept.clone()).write(records)?;
+        return Ok(Accepted::ForTrial { minutes: site.trial_minutes });
+    }
+    kept.write(records)?;
+    Trial::forget(records)?;
+    Ok(Accepted::Kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMER: &str = "name = \"mail\"\nhostname = \"mx.example.net\"\n\
+                          [service]\ninterface = \"eth0\"\naddress = \"10.0.0.1/24\"\n";
+
+    fn kept(text: &str) -> (Kept, Site) {
+        let site = site::read(text.as_bytes()).unwrap();
+        (Kept::of(text.as_bytes(), &site), site)
+    }
+
+    #[test]
+    fn a_changed_network_is_tried_and_all_else_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (former, site) = kept(FORMER);
+        assert_eq!(accept(dir.path(), &former, &site).unwrap(), Accepted::Kept, "the first");
+        let moved = FORMER.replace("0.0.1/24", "0.0.2/24");
+        let (moved, site) = kept(&format!("trial_minutes = 3\n{moved}"));
+        let accepted = accept(dir.path(), &moved, &site).unwrap();
+        assert_eq!(accepted, Accepted::ForTrial { minutes: 3 });
+        assert_eq!(Kept::read(dir.path()).unwrap().text, former.text);
+        assert_eq!(Trial::read(dir.path()), Some(Trial::of(moved)));
+        // Thought better of: nothing is left to be tried.
+        let (named, site) = kept(&FORMER.replace("\"mail\"", "\"post\""));
+        assert_eq!(accept(dir.path(), &named, &site).unwrap(), Accepted::Kept);
+        assert_eq!(Kept::read(dir.path()).unwrap().text, named.text);
+        assert_eq!(Trial::read(dir.path()), None);
+    }
 }

@@ -34,6 +34,9 @@ pub(super) fn text(report: &BootReport, site: Option<&Site>) -> String {
         match &report.data {
             DataOutcome::Mounted { what } => what.as_str(),
             DataOutcome::Locked => pick("waits for its passphrase", "wartet auf die Passphrase"),
+            DataOutcome::New => {
+                pick("new, waits for its first passphrase", "neu, wartet auf ihre erste Passphrase")
+            }
             DataOutcome::Absent => pick("not there", "nicht vorhanden"),
         }
     ));
@@ -58,6 +61,14 @@ const fn words_of_site(outcome: SiteOutcome, german: bool) -> &'static str {
     match (outcome, german) {
         (SiteOutcome::Applied, false) => "in force",
         (SiteOutcome::Applied, true) => "in Kraft",
+        (SiteOutcome::Taken, false) => {
+            "changed and in force (without confirmation, since nothing was set up yet)"
+        }
+        (SiteOutcome::Taken, true) => {
+            "geändert und in Kraft (ohne Bestätigung, weil noch nichts eingerichtet war)"
+        }
+        (SiteOutcome::Trial, false) => "changed and in force on trial",
+        (SiteOutcome::Trial, true) => "geändert und auf Probe in Kraft",
         (SiteOutcome::Changed, false) => "changed, waits to be confirmed",
         (SiteOutcome::Changed, true) => "geändert, wartet auf Bestätigung",
         (SiteOutcome::Refused, false) => "refused",

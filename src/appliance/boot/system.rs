@@ -20,6 +20,16 @@ const RUN: &str = "/run/understudy";
 const UDEVADM: &str = "/usr/bin/udevadm";
 /// How long it may take for the cards.
 const UDEV_MAX: Duration = Duration::from_secs(30);
+const SYSTEMCTL: &str = "/usr/bin/systemctl";
+/// How long systemd may take to answer.
+const SYSTEMCTL_MAX: Duration = Duration::from_secs(60);
+/// Units with conditions on the data disk, or on what is only known with it; then all the others.
+const WAITED: [&str; 4] = [
+    "systemd-journal-flush.service",
+    "understudy.service",
+    "understudy-site-trial.service",
+    "multi-user.target",
+];
 /// The user of the program.
 const USER: &str = "understudy";
 /// Less room than this share of the disk is told of.
@@ -65,6 +75,33 @@ pub(super) fn put_in_force(site: &Site) -> Vec<String> {
     wrong
 }
 
+/// Whether `site` is what is in force now.
+pub(super) fn is_in_force(site: &Site) -> bool {
+    fs::read_to_string(super::SITE_IN_FORCE).is_ok_and(|text| text == site.applied())
+}
+
+/// Lets systemd do something; what it refuses is logged, and seen on the screen by what is missing.
+fn systemctl(arguments: &[&str]) {
+    if let Err(e) = Call::new(SYSTEMCTL, SYSTEMCTL_MAX, arguments).run() {
+        log::warn!(err:% = e; "systemd does not do all that it was asked for");
+    }
+}
+
+/// Lets the network take its files again.
+pub(super) fn restart_network() {
+    systemctl(&["restart", "systemd-networkd.service", "nftables.service"]);
+}
+
+/// Starts what waited for the data disk. A unit's conditions are looked at when it is started, and
+/// never again: so each is started once more, and with the target whatever else is wanted and did not
+/// run. SSH has made a host key for today only; the lasting one lies on the disk.
+pub(super) fn start_what_waited() {
+    let mut start = vec!["start", "--no-block"];
+    start.extend(WAITED);
+    systemctl(&start);
+    systemctl(&["try-restart", "--no-block", "ssh.service"]);
+}
+
 /// Lets udev give the cards the names of the files that were just written: it has seen the cards before
 /// them, and the network is configured by these names.
 fn name_cards() -> Result<(), RunError> {
@@ -106,6 +143,15 @@ fn ids(passwd: &str, user: &str) -> Option<(u32, u32)> {
         let ids = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
         named.then_some(ids)
     })
+}
+
+/// A folder in which the program's group may leave words for root.
+pub(super) fn shared_folder(folder: &Path) -> io::Result<()> {
+    let ids = ids(&fs::read_to_string("/etc/passwd").unwrap_or_default(), USER);
+    let (_, group) = ids.ok_or_else(|| io::Error::other("there is no user understudy"))?;
+    fs::create_dir_all(folder)?;
+    chown(folder, None, Some(group))?;
+    fs::set_permissions(folder, Permissions::from_mode(0o770))
 }
 
 /// The folders of the data disk, each with its owner.

@@ -6,7 +6,7 @@
 use super::gpt::Guid;
 use super::inventory::{Disk, Inventory, KernelArguments, Key};
 use super::perform::{self, KeyFile, Means, StepError};
-use super::plan::{self, Ask, End, Next, Step};
+use super::plan::{self, Ask, End, Next, Step, Typed};
 use super::run::RunError;
 use super::scan;
 use crate::appliance::report::Trouble;
@@ -42,6 +42,8 @@ pub struct Wish<'a> {
     pub key_file: &'a dyn KeyFile,
     /// The passphrase, if somebody gave one.
     pub passphrase: Option<&'a Secret<Vec<u8>>>,
+    /// Whether it was typed twice.
+    pub twice: bool,
     /// How long the file system's check may take.
     pub check: Duration,
 }
@@ -114,7 +116,11 @@ pub fn bring(wish: &Wish<'_>) -> Brought {
         let inventory = scan::all(kernel.clone(), wish.key_file.read().is_some());
         let ask = Ask {
             choice: wish.choice,
-            passphrase: wish.passphrase.is_some(),
+            passphrase: match (wish.passphrase, wish.twice) {
+                (None, _) => Typed::Not,
+                (Some(_), false) => Typed::Once,
+                (Some(_), true) => Typed::Twice,
+            },
             done: &done,
             failed: &failed,
         };
@@ -188,7 +194,7 @@ fn end_of(step: &Step, error: &StepError) -> (End, Trouble) {
         (_, StepError::Unclean(said)) => (End::Absent, Trouble::DataUnclean(said.clone())),
         (Step::Format { key: Some(Key::Passphrase), .. }, StepError::Passphrase) => {
             let said = error.to_string();
-            (End::Locked, Trouble::DataFailed { tried: step.name().to_owned(), said })
+            (End::New, Trouble::DataFailed { tried: step.name().to_owned(), said })
         }
         _ => {
             let said = error.to_string();

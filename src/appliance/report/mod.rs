@@ -64,6 +64,10 @@ pub fn read() -> Option<BootReport> {
 pub enum SiteOutcome {
     /// Taken in, now or at an earlier start, and in force.
     Applied,
+    /// It was changed since, and taken in: nothing depended on this machine yet.
+    Taken,
+    /// It was changed and accepted, and is in force on trial; see [`Trouble::SiteOnTrial`].
+    Trial,
     /// It was changed since; what was in force stays so until an operator confirms.
     Changed,
     /// It is wrong; see [`Trouble::SiteRefused`]. What was in force, if anything, stays so.
@@ -83,6 +87,8 @@ pub enum DataOutcome {
     },
     /// It waits for a passphrase, at the screen.
     Locked,
+    /// It is new and waits for its first passphrase, at the screen.
+    New,
     /// It is not there, or must not be touched; the troubles say why.
     Absent,
 }
@@ -97,6 +103,20 @@ pub enum Trouble {
     SiteRefused(Vec<String>),
     /// `site.toml` was changed after it was taken in.
     SiteChanged,
+    /// A changed network was accepted; the next start tries it.
+    SiteAccepted {
+        /// For how long.
+        minutes: u16,
+    },
+    /// A changed network is tried; without somebody's word the former file comes back.
+    SiteOnTrial {
+        /// Until when, by this machine's clock.
+        until: UnixMs,
+        /// How long that is, from the start.
+        minutes: u16,
+    },
+    /// A changed network was tried and nobody confirmed it: the former file is in force.
+    SiteReverted,
     /// The partition UNDERSTUDY cannot be read or written; why.
     SiteUnreachable(String),
     /// A file of the system that the site file makes cannot be written; which and why.
@@ -140,6 +160,8 @@ pub enum Trouble {
     },
     /// The passphrase does not open it.
     WrongPassphrase,
+    /// The disk is new: a passphrase that was typed once does not become its first.
+    PassphraseOnce,
     /// The key file is gone from the partition UNDERSTUDY.
     KeyMissing,
     /// This machine has no TPM, but the data needs it.
@@ -148,6 +170,8 @@ pub enum Trouble {
     MirrorDegraded(String),
     /// The data disk is nearly full: MiB that are left.
     DataFull(u64),
+    /// No time server has set the clock since the start, or for hours.
+    ClockUnset,
     /// The clock was wrong and is set to the latest time that is known to have been.
     ClockWrong(UnixMs),
     /// An update was tried and was not healthy; the loader went back to the version before.
@@ -178,6 +202,9 @@ impl Trouble {
             | Self::SiteChanged
             | Self::SiteUnreachable(_)
             | Self::SystemFile(_) => "site-file",
+            Self::SiteAccepted { .. } | Self::SiteOnTrial { .. } | Self::SiteReverted => {
+                "site-trial"
+            }
             Self::SeveralBootDisks(_)
             | Self::BootDiskMissing
             | Self::BootDiskTable { .. }
@@ -190,8 +217,11 @@ impl Trouble {
             | Self::DataUnclean(_)
             | Self::DataFailed { .. }
             | Self::MirrorDegraded(_) => "data-disk",
-            Self::WrongPassphrase | Self::KeyMissing | Self::TpmMissing => "data-locked",
+            Self::WrongPassphrase | Self::PassphraseOnce | Self::KeyMissing | Self::TpmMissing => {
+                "data-locked"
+            }
             Self::DataFull(_) => "data-disk-full",
+            Self::ClockUnset => "clock-unset",
             Self::ClockWrong(_) => "clock-wrong",
             Self::UpdateFailed { .. } => "update-failed",
             Self::SlotDead(_) => "slot-dead",

@@ -31,6 +31,22 @@ pub(super) fn english(trouble: &Trouble) -> (String, String) {
             "Confirm the change on the screen (or: understudy appliance accept-site) and restart, \
              or put the earlier file back.",
         ),
+        Trouble::SiteAccepted { minutes } => both(
+            "the changed network of site.toml is accepted and waits for a restart",
+            &format!("Restart; it is on trial then, for {minutes} minutes, until it is confirmed."),
+        ),
+        Trouble::SiteOnTrial { until, minutes } => both(
+            format!(
+                "the changed network of site.toml is on trial until {} UTC ({minutes} minutes)",
+                time(*until)
+            ),
+            "If all works: understudy site-config confirm, or 4 in the recovery menu. Else the \
+             former site.toml comes back.",
+        ),
+        Trouble::SiteReverted => both(
+            "nobody confirmed the changed network of site.toml: the former file is in force again",
+            "The change lies beside it as site.reverted.toml: correct it and try again.",
+        ),
         Trouble::SiteUnreachable(why) => both(
             format!("the partition UNDERSTUDY cannot be used: {why}"),
             "Check the boot disk; flash it again if need be.",
@@ -92,6 +108,10 @@ fn english_of_data(trouble: &Trouble) -> (String, String) {
         Trouble::WrongPassphrase => {
             both("the passphrase does not open the data", "Try again at the screen.")
         }
+        Trouble::PassphraseOnce => both(
+            "the data disk is new, and its first passphrase must be typed twice",
+            "Do it at the screen (key u).",
+        ),
         Trouble::KeyMissing => both(
             "the key file of the data is gone from the partition UNDERSTUDY",
             "Put data.key back there from your copy and restart; without it, set up anew.",
@@ -107,6 +127,10 @@ fn english_of_data(trouble: &Trouble) -> (String, String) {
         Trouble::DataFull(left) => both(
             format!("the data disk is nearly full: {left} MiB are left"),
             "New mail is refused until there is room: delete, or move to a larger disk.",
+        ),
+        Trouble::ClockUnset => both(
+            "no time server has set the clock; it may be wrong",
+            "Check the time server in site.toml, and the way to it.",
         ),
         Trouble::ClockWrong(at) => both(
             format!(
@@ -142,6 +166,24 @@ pub(super) fn german(trouble: &Trouble) -> (String, String) {
             "site.toml wurde geändert; bisher Gültiges gilt weiter",
             "Die Änderung am Bildschirm bestätigen (oder: understudy appliance accept-site) und neu \
              starten, oder die frühere Datei zurücklegen.",
+        ),
+        Trouble::SiteAccepted { minutes } => both(
+            "das geänderte Netz aus site.toml ist angenommen und wartet auf einen Neustart",
+            &format!(
+                "Neu starten; dann läuft es {minutes} Minuten auf Probe, bis es bestätigt ist."
+            ),
+        ),
+        Trouble::SiteOnTrial { until, minutes } => both(
+            format!(
+                "das geänderte Netz aus site.toml läuft auf Probe bis {} UTC ({minutes} Minuten)",
+                time(*until)
+            ),
+            "Geht alles, bestätigen: understudy site-config confirm, oder 4 im Notfallmenü. Sonst \
+             kommt mit einem Neustart die frühere site.toml zurück.",
+        ),
+        Trouble::SiteReverted => both(
+            "niemand hat das geänderte Netz aus site.toml bestätigt: es gilt wieder die frühere Datei",
+            "Die Änderung liegt daneben als site.reverted.toml: berichtigen, noch einmal versuchen.",
         ),
         Trouble::SiteUnreachable(why) => both(
             format!("die Partition UNDERSTUDY ist nicht benutzbar: {why}"),
@@ -213,6 +255,10 @@ fn german_of_data(trouble: &Trouble) -> (String, String) {
         Trouble::WrongPassphrase => {
             both("die Passphrase öffnet die Daten nicht", "Am Bildschirm noch einmal versuchen.")
         }
+        Trouble::PassphraseOnce => both(
+            "die Datenplatte ist neu; ihre erste Passphrase muss zweimal eingegeben werden",
+            "Am Bildschirm tun (Taste u).",
+        ),
         Trouble::KeyMissing => both(
             "die Schlüsseldatei der Daten fehlt auf der Partition UNDERSTUDY",
             "data.key aus der eigenen Kopie dorthin zurücklegen und neu starten; sonst neu aufsetzen.",
@@ -228,6 +274,10 @@ fn german_of_data(trouble: &Trouble) -> (String, String) {
         Trouble::DataFull(left) => both(
             format!("die Datenplatte ist fast voll: noch {left} MiB"),
             "Neue Mail wird abgewiesen, bis Platz ist: löschen oder auf eine größere Platte umziehen.",
+        ),
+        Trouble::ClockUnset => both(
+            "kein Zeitserver hat die Uhr gestellt; sie kann falsch gehen",
+            "Den Zeitserver in site.toml und den Weg dorthin prüfen.",
         ),
         Trouble::ClockWrong(at) => both(
             format!(
@@ -262,6 +312,11 @@ pub(super) fn tests_samples() -> Vec<Trouble> {
         Trouble::SiteMissing,
         Trouble::SiteRefused(vec![text()]),
         Trouble::SiteChanged,
+        Trouble::SiteOnTrial { until: UnixMs(1_785_153_600_123), minutes: 10 },
+        Trouble::SiteReverted,
+        Trouble::SiteAccepted { minutes: 10 },
+        Trouble::PassphraseOnce,
+        Trouble::ClockUnset,
         Trouble::SiteUnreachable(text()),
         Trouble::SystemFile(text()),
         Trouble::SeveralBootDisks(vec![text(), text()]),

@@ -38,6 +38,8 @@ pub enum Action {
     AcceptSite,
     /// The data disk is opened with a passphrase.
     Unlock,
+    /// The same on a new disk, whose passphrase it becomes; in the menu it is the same line.
+    SetPassphrase,
     /// A token for an appliance that replaces the peer.
     Token,
     /// The system in the other slot comes back.
@@ -122,18 +124,26 @@ impl Action {
             Self::AcceptSite => (
                 "Accept the changed site.toml",
                 "Geänderte site.toml annehmen",
-                "What site.toml says now is in force from the next restart on (8), addresses \
-                 included. A mistake there can cut this machine off the network.",
-                "Was jetzt in site.toml steht, gilt ab dem nächsten Neustart (8), auch die Adressen. \
-                 Ein Fehler darin kann diese Maschine vom Netz trennen.",
+                "What site.toml says now is in force from the next restart on (8). A changed network is \
+                 only tried then: choose 4 again within 10 minutes (trial_minutes), or the former \
+                 file comes back. While one is tried, 4 keeps that one for good.",
+                "Was jetzt in site.toml steht, gilt ab dem nächsten Neustart (8). Ein geändertes Netz \
+                 läuft dann auf Probe: binnen 10 Minuten (trial_minutes) noch einmal 4 wählen, sonst \
+                 kommt die frühere Datei zurück. Während einer Probe macht 4 sie endgültig.",
             ),
             Self::Unlock => (
                 "Unlock the data disk",
                 "Datenplatte aufschließen",
-                "Type the passphrase of the data disk and press Enter. Nothing is shown as you type. \
-                 On a new disk the first passphrase that is typed becomes its passphrase.",
-                "Die Passphrase der Datenplatte eingeben, dann Enter. Beim Tippen erscheint nichts. \
-                 Auf einer neuen Platte wird die erste, die eingegeben wird, zu ihrer Passphrase.",
+                "Type the passphrase of the data disk and press Enter. Nothing is shown as you type.",
+                "Die Passphrase der Datenplatte eingeben, dann Enter. Beim Tippen erscheint nichts.",
+            ),
+            Self::SetPassphrase => (
+                "Set the passphrase of the new data disk",
+                "Passphrase der neuen Datenplatte setzen",
+                "Type a passphrase of at least 8 letters and press Enter; you are asked for it twice. \
+                 Nothing is shown as you type. Note it: nobody can open the data without it.",
+                "Eine Passphrase mit mindestens 8 Zeichen eingeben, dann Enter; sie wird zweimal \
+                 verlangt. Beim Tippen erscheint nichts. Notieren: Ohne sie öffnet niemand die Daten.",
             ),
             Self::Token => (
                 "Make a token for a new peer",
@@ -178,6 +188,7 @@ impl Action {
             Self::HandOver => "handover",
             Self::AcceptSite => "accept-site",
             Self::Unlock => "unlock",
+            Self::SetPassphrase => "set-passphrase",
             Self::Token => "pair-token",
             Self::Rollback => "rollback",
             Self::Reboot => "reboot",
@@ -209,6 +220,9 @@ impl Action {
             Self::AcceptSite => (&tools.understudy, ours(&["appliance", "accept-site"]), 120),
             // Opening takes the disk's own slow hash; checking the file system may take longer.
             Self::Unlock => (&tools.understudy, ours(&["appliance", "unlock"]), 600),
+            Self::SetPassphrase => {
+                (&tools.understudy, ours(&["appliance", "unlock", "--new"]), 600)
+            }
             Self::Token => (&tools.understudy, ours(&["pair", "token"]), 70),
             Self::Rollback => (&tools.understudy, ours(&["update", "rollback", "--restart"]), 120),
             Self::Reboot => (&tools.systemctl, words(&["reboot"]), 60),

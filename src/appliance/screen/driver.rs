@@ -227,7 +227,7 @@ impl<'a> Page<'a> {
         let facts = self.facts();
         let on_page = matches!(self.menu.mode(), Mode::Page);
         let code = on_page && code::hash(&self.setup.code).is_some();
-        let around = Around { locked: facts.locked(), code };
+        let around = Around { locked: facts.locked(), new: facts.is_new(), code };
         match self.menu.key(key, around, clock::mono()) {
             Effect::None => {}
             Effect::Redraw => self.painter.forget(),

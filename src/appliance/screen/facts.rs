@@ -1,8 +1,14 @@
 //! What the page shows, as plain values: everything that was found out about this machine.
 
-use crate::appliance::report::{BootReport, DataOutcome};
+use crate::appliance::report::{BootReport, DataOutcome, Trouble};
 use crate::ops::status::StatusReport;
 use understudy_proto::time::UnixMs;
+
+/// So long after the start a clock that no time server has set is called wrong.
+const CLOCK_GRACE_S: u64 = 600;
+/// A clock that no time server has set for so long is called wrong; timesyncd asks at least every
+/// 34 minutes.
+const CLOCK_STALE_S: u64 = 6 * 3_600;
 
 /// Everything about this machine at one moment.
 #[derive(Clone, Debug)]
@@ -82,6 +88,18 @@ pub enum Clock {
     Unset,
 }
 
+impl Clock {
+    /// What is wrong with it, on a machine that runs for `up_s` seconds.
+    #[must_use]
+    pub fn trouble(self, up_s: u64) -> Option<Trouble> {
+        let unset = match self {
+            Self::Unset => up_s > CLOCK_GRACE_S,
+            Self::Set { ago_s } => ago_s > CLOCK_STALE_S,
+        };
+        unset.then_some(Trouble::ClockUnset)
+    }
+}
+
 impl DiskUse {
     /// Used per cent, rounded up.
     #[must_use]
@@ -105,6 +123,13 @@ impl Facts {
     /// Whether the data disk waits for a passphrase.
     #[must_use]
     pub fn locked(&self) -> bool {
-        self.boot.as_ref().is_some_and(|b| b.data == DataOutcome::Locked) && self.disk.is_none()
+        let waits = |data: &DataOutcome| matches!(data, DataOutcome::Locked | DataOutcome::New);
+        self.boot.as_ref().is_some_and(|b| waits(&b.data)) && self.disk.is_none()
+    }
+
+    /// Whether that becomes the first one of a new disk.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.locked() && self.boot.as_ref().is_some_and(|b| b.data == DataOutcome::New)
     }
 }

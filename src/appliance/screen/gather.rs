@@ -4,12 +4,13 @@
 //! program is given [`ANSWER_WAIT`] to answer. Deliberately absent: changing anything.
 
 use super::facts::{Clock, DiskUse, Facts, Interface, Program};
-use crate::appliance::report::{self, BootReport};
+use crate::appliance::report::{self, BootReport, Trouble};
 use crate::appliance::update::driver::{SETTLED, Settled};
 use crate::base::clock;
 use crate::config;
 use crate::ops::control::{self, SOCKET_NAME};
 use crate::ops::request::{Answer, Reply, Request};
+use crate::ops::status::Language;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::statvfs::statvfs;
@@ -109,6 +110,16 @@ pub fn gather(places: &Places) -> Facts {
         disk: disk(&places.data),
         clock: clock_of(&places.clock, now),
     }
+}
+
+/// What is wrong with this machine now, besides its mail program, and the language of its site; `None`
+/// where it is no appliance of ours.
+#[must_use]
+pub fn troubles(places: &Places) -> Option<(Language, Vec<Trouble>)> {
+    let mut boot = boot(&places.boot, &places.settled)?;
+    let up_s = Duration::from_micros(clock::mono().0).as_secs();
+    boot.troubles.extend(clock_of(&places.clock, clock::now_ms()).trouble(up_s));
+    Some((boot.language, boot.troubles))
 }
 
 fn read(path: &Path) -> Option<String> {
@@ -249,6 +260,11 @@ mod tests {
         std::fs::write(&settled, serde_json::to_vec(&now).unwrap()).unwrap();
         let troubles = vec![Trouble::SiteMissing, dead];
         assert_eq!(boot(&path, &settled), Some(BootReport { trial: false, troubles, ..written }));
+        let mut places = Places::none(&dir.path().join("nowhere"));
+        assert_eq!(super::troubles(&places), None);
+        (places.boot, places.settled) = (path.clone(), settled.clone());
+        let (language, found) = super::troubles(&places).unwrap();
+        assert!(language == Language::De && found.contains(&Trouble::SlotDead(Slot::A)));
         std::fs::write(&path, "{}").unwrap();
         assert_eq!(boot(&path, &settled), None);
     }

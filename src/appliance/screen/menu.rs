@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Page ─r─► Code ──right──► List ─1..9─► Confirm ─y─► Busy ─► Outcome ─any─► List
-//!   └─u (disk locked)─► Passphrase ─Enter─► Busy ─► Outcome ─any─► Page
+//!   └─u (disk locked)─► Passphrase ─Enter─► [new disk: Again ─Enter─►] Busy ─► Outcome ─any─► Page
 //! ```
 //!
 //! Invariants: pure; a key gives at most one [`Effect`]. Nothing but unlocking happens without the
@@ -41,6 +41,12 @@ pub enum Mode {
     Confirm(Action),
     /// The passphrase of the data disk is typed.
     Passphrase,
+    /// It is typed for the first time, for a new disk.
+    First,
+    /// It is typed once more.
+    Again,
+    /// The two were not the same; nothing was done.
+    Differs,
     /// An action is under way.
     Busy(Action),
     /// What came of it.
@@ -67,6 +73,8 @@ pub enum Effect {
 pub struct Around {
     /// The data disk waits for a passphrase.
     pub locked: bool,
+    /// That will be the first one of a new disk.
+    pub new: bool,
     /// There is a recovery code.
     pub code: bool,
 }
@@ -76,6 +84,8 @@ pub struct Around {
 pub struct Menu {
     mode: Mode,
     typed: Secret<String>,
+    /// What [`Mode::Again`] must equal.
+    first: Secret<String>,
     chosen: usize,
     /// The code was right; the menu has not been closed since.
     open: bool,
@@ -91,6 +101,7 @@ impl Menu {
         Self {
             mode: Mode::Page,
             typed: Secret::default(),
+            first: Secret::default(),
             chosen: 0,
             open: false,
             wrong: 0,
@@ -133,14 +144,14 @@ impl Menu {
             Mode::Page => self.on_page(key, around),
             Mode::Off => self.close(),
             Mode::Code => self.on_code(key, now),
-            Mode::Passphrase => self.on_passphrase(key),
-            Mode::List => self.on_list(key),
+            Mode::Passphrase | Mode::First | Mode::Again => self.on_passphrase(key),
+            Mode::List => self.on_list(key, around),
             Mode::Confirm(action) => {
                 let action = *action;
                 self.on_confirm(key, action)
             }
             Mode::Checking | Mode::Busy(_) => Effect::Redraw,
-            Mode::Outcome(..) => {
+            Mode::Outcome(..) | Mode::Differs => {
                 self.mode = if self.open { Mode::List } else { Mode::Page };
                 Effect::Redraw
             }
@@ -192,7 +203,7 @@ impl Menu {
             Key::Char('l' | 'L') => return Effect::Language,
             Key::Char('r' | 'R') if around.code => self.mode = Mode::Code,
             Key::Char('r' | 'R') => self.mode = Mode::Off,
-            Key::Char('u' | 'U') if around.locked => self.mode = Mode::Passphrase,
+            Key::Char('u' | 'U') if around.locked => self.mode = passphrase(around),
             _ => {}
         }
         Effect::Redraw
@@ -217,29 +228,41 @@ impl Menu {
 
     fn on_passphrase(&mut self, key: Key) -> Effect {
         if matches!(key, Key::Escape) {
-            self.typed = Secret::default();
+            (self.typed, self.first) = (Secret::default(), Secret::default());
             self.mode = if self.open { Mode::List } else { Mode::Page };
             return Effect::Redraw;
         }
-        match self.take(key) {
+        let Some(typed) = self.take(key) else { return Effect::None };
+        match self.mode {
+            Mode::First => {
+                (self.first, self.mode) = (typed, Mode::Again);
+                Effect::Redraw
+            }
+            Mode::Again => {
+                let first = std::mem::take(&mut self.first);
+                if first.expose() != typed.expose() {
+                    self.mode = Mode::Differs;
+                    return Effect::Redraw;
+                }
+                self.run(Action::SetPassphrase, Some(typed))
+            }
             // Typing it was the second word.
-            Some(typed) => self.run(Action::Unlock, Some(typed)),
-            None => Effect::None,
+            _ => self.run(Action::Unlock, Some(typed)),
         }
     }
 
-    fn on_list(&mut self, key: Key) -> Effect {
+    fn on_list(&mut self, key: Key, around: Around) -> Effect {
         let last = ALL.len().saturating_sub(1);
         match key {
             Key::Escape | Key::Char('q') => return self.close(),
             Key::Up => self.chosen = self.chosen.checked_sub(1).unwrap_or(last),
             Key::Down => self.chosen = if self.chosen >= last { 0 } else { self.chosen + 1 },
-            Key::Enter => self.choose(),
+            Key::Enter => self.choose(around),
             Key::Char(c) => {
                 let number = c.to_digit(10).and_then(|d| usize::try_from(d).ok());
                 if let Some(at) = number.and_then(|n| n.checked_sub(1)).filter(|at| *at <= last) {
                     self.chosen = at;
-                    self.choose();
+                    self.choose(around);
                 }
             }
             _ => {}
@@ -247,9 +270,9 @@ impl Menu {
         Effect::Redraw
     }
 
-    fn choose(&mut self) {
+    fn choose(&mut self, around: Around) {
         self.mode = match ALL.get(self.chosen) {
-            Some(Action::Unlock) => Mode::Passphrase,
+            Some(Action::Unlock) => passphrase(around),
             Some(action) => Mode::Confirm(*action),
             None => Mode::List,
         };
@@ -272,7 +295,7 @@ impl Menu {
     }
 
     fn close(&mut self) -> Effect {
-        self.typed = Secret::default();
+        (self.typed, self.first) = (Secret::default(), Secret::default());
         (self.mode, self.open) = (Mode::Page, false);
         Effect::Redraw
     }
@@ -302,12 +325,17 @@ impl Menu {
     }
 }
 
+/// A slip in the first passphrase of a new disk would lock it for ever.
+const fn passphrase(around: Around) -> Mode {
+    if around.new { Mode::First } else { Mode::Passphrase }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const AROUND: Around = Around { locked: false, code: true };
+    const AROUND: Around = Around { locked: false, new: false, code: true };
 
     fn at(seconds: u64) -> Mono {
         Mono(1_000_000_000).after(Duration::from_secs(seconds))
@@ -402,7 +430,7 @@ mod tests {
 
     #[test]
     fn without_a_code_there_is_no_menu_but_unlocking() {
-        let around = Around { locked: true, code: false };
+        let around = Around { locked: true, new: false, code: false };
         let mut menu = Menu::new(at(0));
         menu.key(Key::Char('r'), around, at(0));
         assert!(matches!(menu.mode(), Mode::Off));
@@ -415,9 +443,35 @@ mod tests {
         menu.finished(done(""), at(1));
         menu.key(Key::Enter, around, at(1));
         assert!(matches!(menu.mode(), Mode::Page), "unlocking opens no menu");
-        let open = Around { locked: false, code: false };
+        let open = Around { locked: false, new: false, code: false };
         menu.key(Key::Char('u'), open, at(2));
         assert!(matches!(menu.mode(), Mode::Page), "nothing is locked");
+    }
+
+    #[test]
+    fn the_first_passphrase_of_a_disk_is_typed_twice() {
+        let around = Around { locked: true, new: true, code: false };
+        let mut menu = Menu::new(at(0));
+        for wrong in ["pass wort", "", "pass"] {
+            menu.key(Key::Char('u'), around, at(0));
+            assert!(matches!(menu.mode(), Mode::First));
+            assert!(matches!(type_in(&mut menu, "pass word", around, at(0)), Effect::Redraw));
+            assert!(matches!(menu.mode(), Mode::Again));
+            type_in(&mut menu, wrong, around, at(0));
+            if wrong.is_empty() {
+                assert!(matches!(menu.mode(), Mode::Again), "nothing is not typed");
+                menu.key(Key::Escape, around, at(0));
+            } else {
+                assert!(matches!(menu.mode(), Mode::Differs));
+                menu.key(Key::Enter, around, at(0));
+            }
+            assert!(matches!(menu.mode(), Mode::Page));
+        }
+        menu.key(Key::Char('u'), around, at(0));
+        type_in(&mut menu, "pass word", around, at(0));
+        let effect = type_in(&mut menu, "pass word", around, at(0));
+        let Effect::Run(Action::SetPassphrase, Some(typed)) = effect else { panic!("{effect:?}") };
+        assert_eq!(typed.expose(), "pass word");
     }
 
     #[test]
@@ -473,15 +527,17 @@ mod tests {
         fn without_the_right_code_nothing_runs(
             keys in proptest::collection::vec(any_key(), 0..200),
             locked in any::<bool>(),
+            new in any::<bool>(),
         ) {
             let mut menu = Menu::new(at(0));
-            let around = Around { locked, code: true };
+            let around = Around { locked, new: locked && new, code: true };
             for (i, key) in keys.into_iter().enumerate() {
                 let now = at(i as u64 * 40);
                 match menu.key(key, around, now) {
                     Effect::Check(_) => menu.checked(false, now),
                     Effect::Run(action, typed) => {
-                        prop_assert!(locked && action == Action::Unlock && typed.is_some());
+                        let wanted = if new { Action::SetPassphrase } else { Action::Unlock };
+                        prop_assert!(locked && action == wanted && typed.is_some());
                         menu.finished(done(""), now);
                     }
                     Effect::None | Effect::Redraw | Effect::Language => {}

@@ -10,7 +10,7 @@ use super::canvas::{Canvas, FIXED_BLANK, Level, Screen, Style, cut, wrap};
 use super::facts::{Clock, Facts, Interface, Program};
 use super::pick;
 use super::verdict::{Finding, Verdict, pausing, starting, unset, verdict};
-use crate::appliance::report::{DataOutcome, Slot};
+use crate::appliance::report::{DataOutcome, SiteOutcome, Slot};
 use crate::base::clock;
 use crate::ops::status::{AddressReport, Holder, Language, Role, State, StatusReport};
 
@@ -398,6 +398,22 @@ fn machine_rows(facts: &Facts, language: Language) -> Rows {
         }
     };
     rows.push((style, row(pick(language, "Clock", "Uhr"), &format!("{now} UTC · {set}"))));
+    let site = match facts.boot.as_ref().map(|b| b.site) {
+        Some(SiteOutcome::Taken) => pick(
+            language,
+            "was changed and is in force: nothing was set up yet",
+            "wurde geändert und gilt: es war noch nichts eingerichtet",
+        ),
+        Some(SiteOutcome::Trial) => pick(
+            language,
+            "the changed network is ON TRIAL: r, then 4 keeps it",
+            "das geänderte Netz läuft AUF PROBE: r, dann 4 behält es",
+        ),
+        _ => "",
+    };
+    if !site.is_empty() {
+        rows.push((Style::Warn, row("site.toml", site)));
+    }
     if let Some((slot, true)) = facts.boot.as_ref().and_then(|b| b.slot.map(|s| (s, b.trial))) {
         let (this, other) = (letter(slot), letter(slot.other()));
         let text = match language {
@@ -419,7 +435,11 @@ fn data_row(facts: &Facts, language: Language) -> (Style, String) {
         Some(DataOutcome::Locked) if facts.disk.is_none() => {
             (Style::Warn, pick(language, "LOCKED (key u)", "VERSCHLOSSEN (Taste u)").to_owned())
         }
-        Some(DataOutcome::Locked) => {
+        Some(DataOutcome::New) if facts.disk.is_none() => (
+            Style::Warn,
+            pick(language, "NEW, no passphrase yet", "NEU, ohne Passphrase").to_owned(),
+        ),
+        Some(DataOutcome::Locked | DataOutcome::New) => {
             (Style::Plain, pick(language, "unlocked", "aufgeschlossen").to_owned())
         }
         Some(DataOutcome::Absent) => (Style::Bad, pick(language, "NONE", "KEINE").to_owned()),
@@ -474,7 +494,9 @@ fn list(findings: &[Finding], columns: usize, language: Language) -> Rows {
 }
 
 fn keys(facts: &Facts, language: Language) -> String {
-    let unlock = if facts.locked() {
+    let unlock = if facts.is_new() {
+        pick(language, "[u] set a passphrase  ", "[u] Passphrase setzen  ")
+    } else if facts.locked() {
         pick(language, "[u] unlock the disk  ", "[u] Platte aufschließen  ")
     } else {
         ""

@@ -189,6 +189,16 @@ fn site_changed() -> Facts {
     Facts { boot: Some(BootReport { site: SiteOutcome::Changed, troubles, ..boot() }), ..facts() }
 }
 
+fn site_trial() -> Facts {
+    let until = UnixMs(NOW.0 + 600_000);
+    let troubles = vec![Trouble::SiteOnTrial { until, minutes: 10 }];
+    Facts { boot: Some(BootReport { site: SiteOutcome::Trial, troubles, ..boot() }), ..facts() }
+}
+
+fn site_taken() -> Facts {
+    Facts { boot: Some(BootReport { site: SiteOutcome::Taken, ..boot() }), ..facts() }
+}
+
 fn link_down() -> Facts {
     let mut facts = facts();
     facts.interfaces[1].carrier = false;
@@ -233,6 +243,8 @@ fn crowded() -> Facts {
 fn situations() -> Vec<(&'static str, Facts)> {
     let locked =
         Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::Locked, Vec::new()) };
+    let data_new =
+        Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::New, Vec::new()) };
     let missing = vec![Trouble::DataDiskMissing("nvme-Samsung_PM9A3_S64XNE0R".into())];
     let no_disk =
         Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::Absent, missing) };
@@ -251,11 +263,14 @@ fn situations() -> Vec<(&'static str, Facts)> {
         ("recovering", recovering()),
         ("no-data-disk", no_disk),
         ("data-locked", locked),
+        ("data-new", data_new),
         ("not-running", not_running()),
         ("stuck", Facts { program: Program::Stuck, silent_s: 40, ..facts() }),
         ("restarting", Facts { silent_s: 12, ..not_running() }),
         ("trial", trial()),
         ("site-changed", site_changed()),
+        ("site-trial", site_trial()),
+        ("site-taken", site_taken()),
         ("link-down", link_down()),
         ("crowded", crowded()),
     ]
@@ -352,7 +367,7 @@ fn the_state_is_told_in_words_and_signs_too() {
 
 #[test]
 fn nothing_that_is_wrong_is_called_fine() {
-    let fine = ["standby", "primary", "standalone", "trial"];
+    let fine = ["standby", "primary", "standalone", "trial", "site-taken"];
     for (name, facts) in situations() {
         let english = shown(&render(&facts, Language::En, 80, 24));
         let german = shown(&render(&facts, Language::De, 80, 24));
@@ -383,7 +398,7 @@ fn a_full_page_keeps_what_matters_and_counts_the_rest() {
 /// A menu in every one of its modes.
 fn menus(text: &str) -> Vec<Menu> {
     let now = Mono(1);
-    let around = Around { locked: true, code: true };
+    let around = Around { locked: true, new: false, code: true };
     let opened = || {
         let mut menu = Menu::new(now);
         for key in [Key::Char('r'), Key::Char('x'), Key::Enter] {
@@ -399,7 +414,7 @@ fn menus(text: &str) -> Vec<Menu> {
         menu
     };
     let mut off = Menu::new(now);
-    off.key(Key::Char('r'), Around { locked: false, code: false }, now);
+    off.key(Key::Char('r'), Around { locked: false, new: false, code: false }, now);
     let mut wrong = pressed(Menu::new(now), "rx");
     wrong.key(Key::Enter, around, now);
     wrong.checked(false, now);

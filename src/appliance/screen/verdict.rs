@@ -5,7 +5,7 @@
 
 use super::advice::advice;
 use super::canvas::Level;
-use super::facts::{Clock, Facts, Program};
+use super::facts::{Facts, Program};
 use super::pick;
 use crate::appliance::report::{DataOutcome, SiteOutcome};
 use crate::ops::status::{Language, Role, State, StatusReport};
@@ -14,11 +14,6 @@ use crate::ops::status::{Language, Role, State, StatusReport};
 const START_S: u64 = 180;
 /// A mail program that has answered before may be silent for so long: it is being restarted.
 const SILENCE_S: u64 = 30;
-/// So long after the start a clock that no time server has set is called wrong.
-const CLOCK_GRACE_S: u64 = 600;
-/// A clock that no time server has set for so long is called wrong; timesyncd asks at least every
-/// 34 minutes.
-const CLOCK_STALE_S: u64 = 6 * 3_600;
 /// From so much use on the data disk is called full soon.
 const DISK_USED_PERCENT: u64 = 90;
 /// Pages whose problems mean that this machine does not do its work.
@@ -79,6 +74,9 @@ fn standing(facts: &Facts, language: Language) -> (Level, &'static str) {
         return serving(report, language);
     }
     let data = facts.boot.as_ref().map(|b| &b.data);
+    if facts.is_new() {
+        return (Level::Attention, pick(language, "NEW DISK", "NEUE PLATTE"));
+    }
     if facts.locked() {
         return (Level::Attention, pick(language, "LOCKED", "VERSCHLOSSEN"));
     }
@@ -231,6 +229,22 @@ fn of_silence(found: &mut Vec<Finding>, facts: &Facts, language: Language) {
         found.push(own(Level::Bad, what.to_owned(), "runtime-stuck", language));
         return;
     }
+    if facts.is_new() {
+        let what = pick(
+            language,
+            "the data disk is new and has no passphrase yet; mail starts once it has one",
+            "die Datenplatte ist neu, noch ohne Passphrase; die Post beginnt, sobald sie eine hat",
+        );
+        let todo = pick(
+            language,
+            "Press u, type a passphrase twice, and note it: nobody can open the data without.",
+            "u drücken, zweimal eine Passphrase eingeben, sie notieren: ohne sie öffnet das niemand.",
+        );
+        let page = "data-locked".to_owned();
+        let (what, todo) = (what.to_owned(), todo.to_owned());
+        found.push(Finding { level: Level::Attention, what, todo, page });
+        return;
+    }
     if facts.locked() {
         found.push(Finding {
             level: Level::Attention,
@@ -292,17 +306,9 @@ fn of_machine(found: &mut Vec<Finding>, facts: &Facts, language: Language) {
         };
         found.push(own(Level::Attention, what, "data-disk-full", language));
     }
-    let unset = match facts.clock {
-        Clock::Unset => facts.up_s > CLOCK_GRACE_S,
-        Clock::Set { ago_s } => ago_s > CLOCK_STALE_S,
-    };
-    if unset {
-        let what = pick(
-            language,
-            "no time server has set the clock; it may be wrong",
-            "kein Zeitserver hat die Uhr gestellt; sie kann falsch gehen",
-        );
-        found.push(own(Level::Attention, what.to_owned(), "clock-unset", language));
+    if let Some(trouble) = facts.clock.trouble(facts.up_s) {
+        let ((what, todo), page) = (trouble.words(language), trouble.runbook().to_owned());
+        found.push(Finding { level: Level::Attention, what, todo, page });
     }
 }
 

@@ -57,6 +57,27 @@ pub fn view(
             heading(&mut page, Action::Unlock, language);
             pick(language, "[Enter] unlock  [Esc] back", "[Enter] aufschließen  [Esc] zurück")
         }
+        Mode::First => {
+            heading(&mut page, Action::SetPassphrase, language);
+            pick(language, "[Enter] next  [Esc] back", "[Enter] weiter  [Esc] zurück")
+        }
+        Mode::Again => {
+            heading(&mut page, Action::SetPassphrase, language);
+            page.push(Style::Plain, "");
+            page.push(Style::Strong, pick(language, "Once more, please.", "Bitte noch einmal."));
+            pick(language, "[Enter] set it  [Esc] back", "[Enter] setzen  [Esc] zurück")
+        }
+        Mode::Differs => {
+            heading(&mut page, Action::SetPassphrase, language);
+            page.push(Style::Plain, "");
+            let text = pick(
+                language,
+                "The two were not the same. Nothing was done.",
+                "Die beiden waren nicht gleich. Nichts wurde getan.",
+            );
+            page.push(Style::Bad, text);
+            any
+        }
         Mode::Busy(action) => {
             heading(&mut page, *action, language);
             page.push(Style::Plain, "");

@@ -143,6 +143,11 @@ const TOP: &[Key] = &[
          hash, and writes that here: note the code somewhere else.",
         "Öffnet das Wartungsmenü am Bildschirm; ohne ihn gibt es keines. Das Gerät behält nur\n\
          eine Prüfsumme und schreibt sie hierher: den Code anderswo notieren."),
+    key!(optional "trial_minutes" Number "10",
+        "A network that is changed later is tried for so many minutes, 3 to 240. Without somebody's\n\
+         `understudy site-config confirm` the former one comes back.",
+        "Ein später geändertes Netz läuft so viele Minuten auf Probe, 3 bis 240. Ohne jemandes\n\
+         `understudy site-config confirm` kommt das frühere zurück."),
 ];
 
 const SERVICE: &[Key] = &[

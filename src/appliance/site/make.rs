@@ -6,9 +6,8 @@
 use super::code::new_code;
 use super::keys::doc;
 use super::{SiteError, agree, read};
-use crate::base::pair_secret::PairSecret;
 use crate::base::secret::Secret;
-use crate::config::Cidr;
+use crate::config::{Cidr, PairSecret};
 use crate::ops::status::Language;
 
 /// The answers.

@@ -16,6 +16,7 @@ mod keys;
 mod make;
 mod network;
 mod pair;
+mod reach;
 mod reader;
 mod settings;
 mod text;
@@ -42,6 +43,11 @@ use std::fmt;
 pub const FILE_LEN_MAX: usize = 256 * 1024;
 /// Most keys of people who may log in, and most time servers.
 const LINES_MAX: usize = 64;
+
+/// How long a changed network is tried, in minutes: a start takes some of them, and people walk.
+const TRIAL_LEAST: u16 = 3;
+const TRIAL_DEFAULT: u16 = 10;
+const TRIAL_MOST: u16 = 240;
 
 /// What an appliance is, by its site file.
 #[derive(Clone, Debug)]
@@ -72,6 +78,8 @@ pub struct Site {
     pub authorized_keys: Vec<String>,
     /// Time servers; empty: those of the image.
     pub ntp: Vec<String>,
+    /// Minutes within which a changed network must be confirmed once it is in force.
+    pub trial_minutes: u16,
     /// The understudy.toml that all of this makes; checked.
     pub understudy_toml: String,
     applied: String,
@@ -178,6 +186,7 @@ pub fn read(bytes: &[u8]) -> Result<Site, Vec<SiteError>> {
         disk: disk(&mut r),
         authorized_keys: authorized_keys(&mut r),
         ntp: ntp(&mut r),
+        trial_minutes: trial_minutes(&mut r),
         understudy_toml: String::new(),
         applied: String::new(),
     };
@@ -256,6 +265,10 @@ fn recovery_code(r: &mut Reader<'_>) -> Option<reader::At<String>> {
         r.error(code.line, en, de);
     }
     Some(code)
+}
+
+fn trial_minutes(r: &mut Reader<'_>) -> u16 {
+    r.number("", "trial_minutes", TRIAL_LEAST, TRIAL_MOST).unwrap_or(TRIAL_DEFAULT)
 }
 
 fn disk(r: &mut Reader<'_>) -> DiskChoice {

@@ -6,9 +6,8 @@
 use super::Site;
 use super::network::{Network, contains, ip};
 use super::reader::{Reader, shorten, title};
-use crate::base::pair_secret::PairSecret;
 use crate::base::secret::Secret;
-use crate::config::Cidr;
+use crate::config::{Cidr, PairSecret};
 use std::net::{IpAddr, SocketAddr};
 
 /// Most floating addresses, and most addresses of the peer (those of a link's paths).

@@ -78,7 +78,7 @@ pub struct StatusReport {
     pub witness: Option<WitnessReport>,
     /// Floating addresses.
     pub addresses: Vec<AddressReport>,
-    /// Messages that wait for delivery to others.
+    /// Messages that wait for delivery to others, as of some seconds ago.
     pub queue_depth: u64,
     /// Sessions open now.
     pub sessions: Sessions,

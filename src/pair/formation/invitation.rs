@@ -4,8 +4,8 @@
 //! Absent on purpose: its end. The node that gave it, or was given it, knows until when it counts.
 
 use super::{PairId, Token};
-use crate::base::pair_secret::PairSecret;
 use crate::base::secret::Secret;
+use crate::config::PairSecret;
 use crate::tls::Pin;
 use std::net::SocketAddr;
 

@@ -25,8 +25,8 @@ pub use invitation::Invitation;
 pub use token::{Token, TokenError};
 
 use super::strangers::Strangers;
-use crate::base::pair_secret::PairSecret;
 use crate::base::{clock, secret, secret::Secret};
+use crate::config::PairSecret;
 use crate::tls::{Authority, Identity, Pin, TlsError, files, join_client, peer_pin};
 use identity::{Pending, change, hex};
 use serde::{Deserialize, Serialize};
@@ -233,7 +233,9 @@ pub fn init_by_secret(
 }
 
 /// Lets the invitation of `secret` count from `now` again, as long as nobody has followed it: the clock
-/// of a machine may have been wrong when it made the pair. Whatever else stays as it is.
+/// of a machine may have been wrong when it made the pair. A secret other than the one that the pair was
+/// made by makes it another pair, which nobody has joined either: both site files were made anew. A token
+/// that was given out meanwhile stays, and so does whatever else there is.
 ///
 /// # Errors
 /// Files cannot be read or written.
@@ -241,9 +243,11 @@ pub fn renew(data_dir: &Path, secret: &PairSecret, now: UnixMs) -> Result<(), Fo
     let invitation = Invitation::of_secret(secret, &[]);
     let expires = UnixMs(now.0.saturating_add(SECRET_VALID_MS));
     let waits = |id: &PairIdentity| {
-        let pending = id.token.as_ref().filter(|_| id.peer_certificate_pem.is_none());
+        let alone = id.founded && id.peer_certificate_pem.is_none() && id.used.is_none();
+        let pending = id.token.as_ref().filter(|_| alone);
         pending.is_some_and(|t| {
-            same(*t.key.expose(), *invitation.key.expose()) && t.expires != expires
+            let ours = same(*t.key.expose(), *invitation.key.expose());
+            id.pair != invitation.pair || (ours && t.expires != expires)
         })
     };
     if !PairIdentity::load(data_dir)?.is_some_and(|id| waits(&id)) {
@@ -251,10 +255,9 @@ pub fn renew(data_dir: &Path, secret: &PairSecret, now: UnixMs) -> Result<(), Fo
     }
     change(data_dir, |found| {
         let mut id = found.ok_or(FormationError::NotPaired)?;
-        if waits(&id)
-            && let Some(pending) = &mut id.token
-        {
-            pending.expires = expires;
+        if waits(&id) {
+            id.pair = invitation.pair;
+            id.token = Some(Pending { key: invitation.key.clone(), expires });
         }
         Ok((id, ()))
     })

@@ -166,13 +166,36 @@ async fn another_secret_or_an_old_one_is_refused() {
     assert!(PairIdentity::load(one.path()).unwrap().is_none());
     assert!(PairIdentity::load(zero.path()).unwrap().unwrap().peer_pin().is_none());
     // Its clock was wrong, and was set since.
-    renew(old.path(), &PairSecret::random(), clock::now_ms()).unwrap();
-    assert_eq!(refusal(join(one.path(), expired.clone()).await), Refusal::Expired);
     renew(old.path(), &secret, clock::now_ms()).unwrap();
     join(one.path(), expired.clone()).await.unwrap();
     renew(old.path(), &secret, clock::now_ms()).unwrap();
     let late = tempdir().unwrap();
     assert_eq!(refusal(join(late.path(), expired).await), Refusal::NoToken, "used is used");
+    let joined = PairIdentity::load(old.path()).unwrap().unwrap();
+    renew(old.path(), &PairSecret::random(), clock::now_ms()).unwrap();
+    let after = PairIdentity::load(old.path()).unwrap().unwrap();
+    assert_eq!(
+        (after.pair, after.peer_pin()),
+        (joined.pair, joined.peer_pin()),
+        "a pair stays one"
+    );
+}
+
+#[tokio::test]
+async fn files_that_were_made_anew_count_until_somebody_has_joined() {
+    let (first, second) = (PairSecret::random(), PairSecret::random());
+    let (zero, at) = node_0_of(&first, clock::now_ms()).await;
+    renew(zero.path(), &second, clock::now_ms()).unwrap();
+    let one = tempdir().unwrap();
+    assert_eq!(
+        refusal(join(one.path(), Invitation::of_secret(&first, &[at])).await),
+        Refusal::Wrong
+    );
+    // A token that was made since is not undone by the same files.
+    let token = token(zero.path(), &[at], clock::now_ms()).unwrap();
+    renew(zero.path(), &second, clock::now_ms()).unwrap();
+    let joined = join(one.path(), &token).await.unwrap();
+    assert_eq!(joined.pair, Invitation::of_secret(&second, &[]).pair);
 }
 
 #[tokio::test]

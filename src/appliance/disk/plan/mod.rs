@@ -139,11 +139,23 @@ pub struct Ask<'a> {
     /// What the site file says; `None` without one that is right.
     pub choice: Option<&'a DiskChoice>,
     /// Whether a passphrase is at hand.
-    pub passphrase: bool,
+    pub passphrase: Typed,
     /// What was done since this start.
     pub done: &'a [Step],
     /// What was tried since this start, and failed.
     pub failed: &'a [Step],
+}
+
+/// How a passphrase came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Typed {
+    /// Not.
+    #[default]
+    Not,
+    /// Once: it may open what it opened before.
+    Once,
+    /// Twice, and the same: it may become that of a new disk, which a slip would lock for ever.
+    Twice,
 }
 
 /// What comes next.
@@ -167,6 +179,8 @@ pub enum End {
     Mounted,
     /// A passphrase is wanted.
     Locked,
+    /// A new disk waits for its first passphrase.
+    New,
     /// It is not there.
     Absent,
 }
@@ -597,7 +611,9 @@ fn open(inventory: &Inventory, target: &Target, key: Key, ask: Ask<'_>) -> Next 
     match key {
         Key::Tpm2 if !inventory.tpm => Trouble::TpmMissing.into(),
         Key::File if !inventory.key_file => Trouble::KeyMissing.into(),
-        Key::Passphrase if !ask.passphrase => Next::End { data: End::Locked, troubles: vec![] },
+        Key::Passphrase if ask.passphrase == Typed::Not => {
+            Next::End { data: End::Locked, troubles: vec![] }
+        }
         key => Step::Open { device: target.device.clone(), key }.into(),
     }
 }
@@ -631,8 +647,8 @@ fn make(inventory: &Inventory, target: &Target, ask: Ask<'_>) -> Result<Next, Ne
     Ok(match key {
         Some(Key::Tpm2) if !tpm => Trouble::TpmMissing.into(),
         Some(Key::File) if !inventory.key_file => Step::MakeKey.into(),
-        Some(Key::Passphrase) if !ask.passphrase => {
-            Next::End { data: End::Locked, troubles: vec![] }
+        Some(Key::Passphrase) if ask.passphrase != Typed::Twice => {
+            Next::End { data: End::New, troubles: vec![] }
         }
         key => Step::Format { device: target.device.clone(), key }.into(),
     })

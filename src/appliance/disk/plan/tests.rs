@@ -44,7 +44,7 @@ struct Running {
     mounted: bool,
     done: Vec<Step>,
     failed: Vec<Step>,
-    unlocked: bool,
+    unlocked: Typed,
     /// What the loader said at this start, and what became of it.
     esp: Option<Guid>,
 }
@@ -288,7 +288,8 @@ impl World {
 
     fn next(&self, choice: Option<&DiskChoice>) -> Next {
         let Running { done, failed, unlocked, .. } = &self.running;
-        next(&self.inventory(), Ask { choice, passphrase: *unlocked, done, failed })
+        let passphrase = *unlocked;
+        next(&self.inventory(), Ask { choice, passphrase, done, failed })
     }
 
     /// Runs to the end; `cuts` say after how many writes of which step the power goes.
@@ -299,8 +300,14 @@ impl World {
         for _ in 0..200 {
             let step = match self.next(choice) {
                 Next::Do(step) => step,
-                Next::End { data: End::Locked, .. } if !self.running.unlocked => {
-                    self.running.unlocked = true;
+                Next::End { data: End::New, .. } if self.running.unlocked != Typed::Twice => {
+                    // Once is not enough.
+                    let once = self.running.unlocked == Typed::Not;
+                    self.running.unlocked = if once { Typed::Once } else { Typed::Twice };
+                    continue;
+                }
+                Next::End { data: End::Locked, .. } if self.running.unlocked == Typed::Not => {
+                    self.running.unlocked = Typed::Once;
                     continue;
                 }
                 Next::End { data, troubles } => return (data, troubles),

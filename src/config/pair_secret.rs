@@ -6,7 +6,7 @@
 //! The check is the first four bytes of BLAKE3 over the secret: it catches typing errors. Absent on
 //! purpose: what is derived from it (the pair's formation).
 
-use super::secret::{self, Secret};
+use crate::base::secret::{self, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
