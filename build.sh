@@ -182,6 +182,8 @@ deb() {
 
 image() {
     ensure_packages "${IMAGE_NEEDS[@]}"
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ||
+        ensure_packages debian-archive-keyring:debian-archive-keyring
     local argument script=image/build arguments=()
     for argument in "$@"; do
         if [ "$argument" = --twice ]; then script=image/twice; else arguments+=("$argument"); fi

@@ -184,6 +184,9 @@ network_options() {
     OPTIONS+=(-netdev "$net" "${NETWORK[@]}")
 }
 
+# anew: what the serial line has said so far does not count any more.
+anew() { SINCE=$(stat -c %s "$VM/serial"); }
+
 # start: its power comes. What it says on the serial line follows what it said before in $VM/serial;
 # says() looks only at what came since.
 start() {
@@ -200,7 +203,7 @@ start() {
     OPTIONS+=("${EXTRA[@]}")
     touch "$VM/serial"
     mdel -i "$VM/disk@@$(at site)M" ::STATUS.txt 2>/dev/null || true
-    SINCE=$(stat -c %s "$VM/serial")
+    anew
     BEGAN=$SECONDS
     # There, so that names of sockets are short whatever the folder's name is.
     (cd "$VM" && exec qemu-system-x86_64 "${OPTIONS[@]}" >"$VM/qemu.log" 2>&1 3>&-) &
