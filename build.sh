@@ -16,6 +16,7 @@ readonly CHECK_NEEDS=(shellcheck:shellcheck systemd-analyze:systemd nft:nftables
 readonly IMAGE_NEEDS=(dpkg-deb:dpkg zstd:zstd xz:xz-utils cpio:cpio depmod:kmod mkfs.fat:dosfstools
     mcopy:mtools sfdisk:fdisk grub-mkimage:grub-common readelf:binutils)
 readonly BOOT_NEEDS=(qemu-system-x86_64:qemu-system-x86 mcopy:mtools)
+readonly FAULT_NEEDS=(curl:curl ssh-keygen:openssh-client debugfs:e2fsprogs swtpm:swtpm)
 
 usage() {
     cat <<'END'
@@ -29,10 +30,12 @@ usage() {
   soak [PART] [--for 60m] [--from-seed N]
                      the long runs, for as long as they are told; alone it lists them
   deb                dist/understudy_VERSION_amd64.deb, of dist/understudy
-  image [--release] [--quick]
+  image [--release] [--quick] [--twice]
                      the flashable image and the update, in dist/ (docs/image.md)
-  boot [matrix | OPTIONS]
+  boot [serves | matrix | OPTIONS]
                      boots that image in an emulated machine; --help lists the options
+  boot faults [NAME...]
+                     what may go wrong with such a machine
 
 Environment: FUZZ_MUTATIONS, SIM_SEEDS lengthen what they name. A missing test peer (postfix, mutt, …)
 is an error.
@@ -107,8 +110,8 @@ licences() {
 
 scripts() {
     if command -v shellcheck >/dev/null; then
-        shellcheck -x build.sh .ci/run image/build image/lock image/boot-test systemd/check \
-            packaging/deb/build packaging/deb/scripts/*
+        shellcheck -x build.sh .ci/run image/build image/lock image/twice image/boot-test \
+            image/fault-test systemd/check packaging/deb/build packaging/deb/scripts/*
     else
         echo 'SKIP shellcheck: it is not installed'
     fi
@@ -175,6 +178,32 @@ deb() {
     fi
 }
 
+# --- the image --------------------------------------------------------------------------------
+
+image() {
+    ensure_packages "${IMAGE_NEEDS[@]}"
+    local argument script=image/build arguments=()
+    for argument in "$@"; do
+        if [ "$argument" = --twice ]; then script=image/twice; else arguments+=("$argument"); fi
+    done
+    "$script" "${arguments[@]}"
+}
+
+boot_packages() {
+    ensure_packages "${BOOT_NEEDS[@]}"
+    [ -d /usr/share/OVMF ] || ensure_packages ovmf:ovmf
+}
+
+boot() {
+    boot_packages
+    if [ "${1:-}" = faults ]; then
+        ensure_packages "${FAULT_NEEDS[@]}"
+        image/fault-test "${@:2}"
+    else
+        image/boot-test "$@"
+    fi
+}
+
 # --- the lab ----------------------------------------------------------------------------------
 
 build_lab() {
@@ -209,6 +238,10 @@ soak_usage() {
   stampede 2,000 IMAP clients lose their node: all are back within 10 s, and no password is hashed for it
            (without --for: once)
   resync   a full copy of 1 GiB under load and kill -9, again and again (without --for: once)
+  image    the image built twice and compared, then started by each way, then each fault of one machine,
+           in emulation (without --for: once, about an hour and a half)
+  machines the image on two emulated machines: power loss, an update of both under mail, a bad one, a dead
+           machine replaced; nothing accepted is lost (without --for: once, about an hour)
   model    the model of the pair, complete (ends when it has seen every state)
   fuzz     mutations of every parser's inputs (without --for: 1,000,000 each)
 
@@ -290,7 +323,7 @@ soak() {
     COMMIT=$(commit)
     if [ $# -gt 0 ]; then shift; fi
     case $part in
-    sim | storm | chaos | stampede | resync | model | fuzz) ;;
+    sim | storm | chaos | stampede | resync | image | machines | model | fuzz) ;;
     sums)
         sums
         return
@@ -408,6 +441,45 @@ soak_resync() {
     DONE=1
 }
 
+soak_image_begin() {
+    ENOUGH=1
+    if [ -z "${UNDERSTUDY_BINARY:-}" ]; then release; fi
+    image --twice
+    boot_packages
+    ensure_packages "${FAULT_NEEDS[@]}"
+}
+
+soak_image() {
+    image/boot-test matrix
+    image/fault-test
+    DONE=1
+}
+
+soak_machines_begin() {
+    ENOUGH=1
+    if [ -z "${UNDERSTUDY_BINARY:-}" ]; then release; fi
+    image --quick
+    boot_packages
+    ensure_packages ssh-keygen:openssh-client
+    local version bad=$SOAK/bad
+    version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+    readonly MACHINES=(--image "dist/understudy-$version.img.zst" --update "$SOAK/next.update" --bad "$SOAK/bad.update")
+    image/variant "${version%.*}.$((${version##*.} + 1))" "$SOAK/next.update"
+    # A program that does not serve. Its trial need not last as long as one of real machines.
+    rm -rf "$bad"
+    mkdir -p "$bad"/etc/systemd/system/understudy{,-settle}.service.d
+    printf '[Service]\nExecStart=\nExecStart=/usr/bin/busybox false\n' \
+        >"$bad/etc/systemd/system/understudy.service.d/bad.conf"
+    printf '[Service]\nExecStart=\nExecStart=/usr/bin/understudy appliance settle --within 60\n' \
+        >"$bad/etc/systemd/system/understudy-settle.service.d/bad.conf"
+    image/variant "${version%.*}.$((${version##*.} + 2))" "$SOAK/bad.update" "$bad"
+}
+
+soak_machines() {
+    lab machines "${MACHINES[@]}"
+    DONE=1
+}
+
 soak_model_begin() {
     ENOUGH=1
     # Ten times as fast: a quarter of an hour.
@@ -496,7 +568,8 @@ run_stampede() {
 
 everything() {
     prepare
-    ensure_packages "${TEST_NEEDS[@]}" "${CHECK_NEEDS[@]}"
+    ensure_packages "${TEST_NEEDS[@]}" "${CHECK_NEEDS[@]}" "${IMAGE_NEEDS[@]}"
+    boot_packages
     rm -rf "$LOGS"
     check
     step 'tests' run_tests
@@ -505,6 +578,8 @@ everything() {
     step 'chaos' run_chaos
     step 'full copy' run_resync
     step 'stampede' run_stampede
+    step 'image' image --quick
+    step 'machine' image/boot-test serves
     summary
     echo 'everything is green'
 }
@@ -540,19 +615,14 @@ main() {
         deb
         ;;
     image)
-        ensure_packages "${IMAGE_NEEDS[@]}"
         if [ -z "${UNDERSTUDY_BINARY:-}" ]; then
             prepare
             release
         fi
         say 'image'
-        image/build "$@"
+        image "$@"
         ;;
-    boot)
-        ensure_packages "${BOOT_NEEDS[@]}"
-        [ -d /usr/share/OVMF ] || ensure_packages ovmf:ovmf
-        image/boot-test "$@"
-        ;;
+    boot) boot "$@" ;;
     '' | -h | --help | help) usage ;;
     *)
         usage >&2

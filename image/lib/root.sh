@@ -54,7 +54,7 @@ trim() {
             usr/lib/udev/hwdb.d usr/lib/systemd/{catalog,user,user-preset,user-generators} \
             usr/lib/systemd/{system-generators,user-environment-generators,system-sleep,ntp-units.d} \
             usr/lib/{mime,pcrlock.d,init,lsb,kernel,sysusers.d,environment.d,dpkg,modules-load.d,tmpfiles.d/x11.conf} \
-            usr/lib/tmpfiles.d/{20-systemd-shell-extra,20-systemd-ssh-generator,home,legacy,debian}.conf \
+            usr/lib/tmpfiles.d/{20-systemd-shell-extra,20-systemd-ssh-generator,home,legacy,debian,systemd-nologin}.conf \
             usr/lib/openssh/{ssh-keysign,ssh-pkcs11-helper,ssh-sk-helper,agent-launch,ssh-session-cleanup} \
             usr/{games,local,include,src} usr/share/zoneinfo/{posix,right} \
             etc/{cron.d,init.d,default,runit,sv,ufw,logcheck,logrotate.d,pam.d,security,profile.d,skel,xdg} \

@@ -3,10 +3,11 @@
 
 readonly SLOT_MAX=$((512 * 1024 * 1024))
 
-# archive ROOT: a cpio whose bytes depend on the files alone.
+# archive ROOT: a cpio whose bytes depend on the files alone. Its first entry is the folder itself: without
+# it the root of the running system has the mode of a fresh tmpfs, which everybody may write to.
 archive() {
     find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-    (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
+    (cd "$1" && find . -print0 | LC_ALL=C sort -z |
         cpio --null --create --format=newc --reproducible --owner=+0:+0 --quiet)
 }
 

@@ -15,6 +15,7 @@ mod operator;
 mod report;
 mod services;
 mod shared;
+mod update;
 mod witness;
 
 use crate::base::notify::Manager;
@@ -207,6 +208,7 @@ struct Rooms {
     doorstep: Doorstep,
     /// The services' listeners that cannot accept.
     deaf: Deaf,
+    updates: update::Updates,
 }
 
 /// Files that are open beside sessions: packs, the log, the link, the resolver, operators, health.
@@ -277,8 +279,20 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let config = Arc::new(config);
     let board = Arc::new(health::Board::default());
     let deaf = Deaf::default();
-    let rooms =
-        Rooms { started, config, store, vrrp, pair, directory, mail, board, doorstep, deaf };
+    let updates = update::start(&config.data_dir, config.pair.is_some(), &pair, &side);
+    let rooms = Rooms {
+        started,
+        config,
+        store,
+        vrrp,
+        pair,
+        directory,
+        mail,
+        board,
+        doorstep,
+        deaf,
+        updates,
+    };
 
     let services = services::start(&rooms, &side)?;
     listening.send_replace(true);

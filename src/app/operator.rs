@@ -9,7 +9,7 @@ use crate::net::Gate as _;
 use crate::ops::request::{
     AccountEntry, AddressEntry, AliasEntry, BranchEntry, Carried, CredentialEntry, DomainEntry,
     Export, Failure, Import, LostEntry, MadePassword, Operator, Outcome, QueueEntry, TenantEntry,
-    Token,
+    Token, UpdateInstall, UpdatePiece, UpdateReport, UpdateRollback,
 };
 use crate::ops::status::{State, StatusReport};
 use crate::pair::formation;
@@ -308,6 +308,22 @@ impl Operator for Desk {
             .map_err(|e| failure("no token was made", &e))?;
         let valid_s = token.expires().0.saturating_sub(now.0) / 1_000;
         Ok(Token { token: Secret::new(token.to_string()), valid_s })
+    }
+
+    async fn update_piece(&self, piece: &UpdatePiece) -> Outcome<u64> {
+        self.0.updates.piece(piece)
+    }
+
+    async fn update_install(&self, install: UpdateInstall, uid: u32) -> Outcome<()> {
+        self.0.updates.install(install, uid).await
+    }
+
+    async fn update_rollback(&self, rollback: UpdateRollback) -> Outcome<()> {
+        self.0.updates.rollback(rollback).await
+    }
+
+    async fn update_progress(&self) -> Outcome<UpdateReport> {
+        Ok(self.0.updates.progress())
     }
 
     async fn pair_force_solo(&self, uid: u32) -> Outcome<()> {

@@ -49,6 +49,7 @@ pub(super) fn report(rooms: &Rooms) -> StatusReport {
         paths: paths(&pair),
         copy: pair.copy.as_ref().map(copy),
         merge: rooms.pair.merging(),
+        update: rooms.updates.report(),
         witness: pair.witness.as_ref().map(witness),
         addresses: groups.iter().flat_map(addresses).collect(),
         // Counting reads every tenant's queue, and the screen asks every other second.
@@ -215,6 +216,11 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
     }
     if let Some(why) = rooms.pair.merging().and_then(|m| m.stopped) {
         add(format!("the merge of a branch stands still: {why}"), "branched");
+    }
+    if let Some(update) = rooms.updates.report()
+        && let Some(why) = update.why
+    {
+        add(format!("the update to {} was stopped: {why}", update.version), "update-roll");
     }
     if let Some(witness) = pair.witness.as_ref().filter(|w| !w.reachable) {
         let why = witness.problem.as_deref().unwrap_or("it has not answered yet");

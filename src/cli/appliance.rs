@@ -28,6 +28,8 @@ pub(super) enum Command {
     Screen(screen::Args),
     /// Settle what the last start left; on a slot on trial, wait until it is good or too late.
     Settle(Settle),
+    /// Obey the order about updates that the program has left: the only way to slots without root.
+    Update,
 }
 
 #[derive(clap::Args)]
@@ -56,6 +58,7 @@ pub(super) fn perform(
         Command::Form(args) => form::perform(program, &args, config),
         Command::Screen(args) => screen::perform(args, config),
         Command::Settle(args) => settle(&args, config),
+        Command::Update => driver::obey(config, &mut output::complain).map_err(CliError::from),
     }
 }
 

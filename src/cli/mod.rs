@@ -212,7 +212,7 @@ impl Args {
             Command::Pair(command) => pair::perform(program, command, &path),
             Command::Witness(args) => witness::perform(program, args, &path),
             Command::Config(command) => config::perform(&command, &path),
-            Command::Update(command) => update::perform(command),
+            Command::Update(command) => update::perform(command, &path),
             Command::SiteConfig(command) => site_config::perform(command),
             Command::Appliance(command) => appliance::perform(program, command, &path),
         };

@@ -1,26 +1,38 @@
 //! `understudy update`: what an appliance runs, and what it is to run next; and for whoever builds
 //! images, `pack` and `keygen`.
 //!
-//! Deliberately absent: fetching updates from anywhere. A file, or a pipe.
+//! Where the program runs, it is asked over the control socket: it brings the update to its peer, too,
+//! and its operator needs no root. Where it does not run, root does it directly. Deliberately absent:
+//! fetching updates from anywhere. A file, or a pipe.
 
 use super::error::CliError;
-use super::output;
+use super::{client, output};
 use crate::appliance::report::Slot;
 use crate::appliance::slot::keys::{KeyError, SigningKey};
 use crate::appliance::slot::package::{self, About, Manifest, PackageError};
 use crate::appliance::update::driver::{self, Status, UpdateError};
 use crate::appliance::update::install::Progress;
+use crate::appliance::update::offer::in_pieces;
+use crate::appliance::update::order::{self, Outcome, PUBLISHED, Working};
 use crate::appliance::update::record::{Condition, Place};
 use crate::appliance::update::rules::{Standing, Wishes};
-use crate::ops::request::Failure;
-use crate::ops::status::Language;
+use crate::ops::request::{Answer, Failure, Request, UpdateInstall, UpdatePiece, UpdateRollback};
+use crate::ops::status::{Language, RollReport, RollState, RollStep};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Bytes between two lines of progress.
 const PROGRESS_EVERY: u64 = 16 * 1024 * 1024;
+/// Bytes handed over at a time: in base64 below `ops::control::REQUEST_LEN_MAX`.
+const PIECE_LEN: usize = 45 * 1024;
+/// How often is asked how far it is.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
 
@@ -31,7 +43,7 @@ pub(super) enum Command {
         /// The update; `-` reads it from stdin.
         file: PathBuf,
     },
-    /// Write an update into the idle slot; the next start tries it.
+    /// Install an update: on both appliances of a pair, one after the other, without a missed mail.
     Install(Install),
     /// Show what runs, what is in the other slot, and what is tried next.
     Status {
@@ -59,9 +71,15 @@ pub(super) enum Command {
 pub(super) struct Install {
     /// The update; `-` reads it from stdin.
     file: PathBuf,
-    /// Restart at once.
+    /// Only on this appliance: write it into the idle slot, so that the next start tries it.
+    #[arg(long)]
+    only_here: bool,
+    /// Restart this appliance at once; without this, --only-here waits for the next start.
     #[arg(long)]
     restart: bool,
+    /// Come back as soon as it has begun; `update status` says how far it is.
+    #[arg(long)]
+    detach: bool,
     /// Take a version that is older than the one that runs.
     #[arg(long)]
     downgrade: bool,
@@ -105,18 +123,23 @@ impl From<KeyError> for CliError {
     }
 }
 
-pub(super) fn perform(command: Command) -> Result<(), CliError> {
+pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
     match command {
         Command::Check { file } => check(&file),
-        Command::Install(args) => install(&args),
-        Command::Status { json } => status(json),
-        Command::Rollback { restart } => rollback(restart),
+        Command::Install(args) => install(&args, config),
+        Command::Status { json } => status(json, config),
+        Command::Rollback { restart } => rollback(restart, config),
         Command::Pack(args) => pack(&args),
         Command::Keygen { out } => keygen(&out),
     }
 }
 
 fn check(file: &Path) -> Result<(), CliError> {
+    if !is_root() {
+        let (manifest, key) = driver::inspect(file)?;
+        output::say(&described(&manifest))?;
+        return output::say(&format!("Signed   with key {key}, which is trusted here\n"));
+    }
     let checked = driver::check(file, Wishes::default())?;
     output::say(&described(&checked.manifest))?;
     output::say(&format!("Signed   with key {}, which is trusted here\n", checked.key))?;
@@ -140,11 +163,106 @@ fn described(manifest: &Manifest) -> String {
     )
 }
 
-fn install(args: &Install) -> Result<(), CliError> {
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// How far the update of late is, where the program runs; `None` where root is to do it alone.
+fn asked(config: &Path) -> Result<Option<Option<RollReport>>, CliError> {
+    match client::ask(config, &Request::UpdateProgress) {
+        Ok(Answer::Update(report)) => Ok(Some(report.roll)),
+        Ok(other) => Err(client::strange(&other)),
+        Err(_) if is_root() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn install(args: &Install, config: &Path) -> Result<(), CliError> {
+    if asked(config)?.is_some() {
+        return hand_over(args, config);
+    }
     let wishes = Wishes { downgrade: args.downgrade, again: args.again };
     let slot = driver::install(&args.file, wishes, &mut progress())?;
     output::say(&format!("Slot {slot} is written and compared; the next start tries it.\n"))?;
     restart(args.restart)
+}
+
+/// Hands the file to the program, and tells how far it is until that is over.
+fn hand_over(args: &Install, config: &Path) -> Result<(), CliError> {
+    let from: Box<dyn Read> = if args.file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        let file = File::open(&args.file);
+        Box::new(file.map_err(|source| CliError::Input { what: "the update", source })?)
+    };
+    let unread = |source| CliError::Input { what: "the update", source };
+    let mut told = 0;
+    let mut put = |offset: u64, piece: &[u8]| -> Result<(), CliError> {
+        let piece = UpdatePiece { offset, bytes: STANDARD.encode(piece) };
+        match client::ask(config, &Request::UpdatePiece(piece))? {
+            Answer::Received(_) => {}
+            other => return Err(client::strange(&other)),
+        }
+        if offset >= told {
+            output::complain(&format!("{} MiB handed over", offset / MIB));
+            told = offset.saturating_add(PROGRESS_EVERY);
+        }
+        Ok(())
+    };
+    let len = in_pieces(from, PIECE_LEN, unread, &mut put)?;
+    let request = Request::UpdateInstall(UpdateInstall {
+        len,
+        only_here: args.only_here,
+        restart: args.restart,
+        downgrade: args.downgrade,
+        again: args.again,
+    });
+    client::tell(config, &request)?;
+    if args.detach {
+        return output::say("It has begun: understudy update status\n");
+    }
+    follow(config, args.restart)
+}
+
+/// Tells how far it is, until it is over or this appliance restarts.
+fn follow(config: &Path, restart: bool) -> Result<(), CliError> {
+    const RESTARTS: &str = "This appliance restarts; it goes on: understudy update status\n";
+    let mut last = String::new();
+    loop {
+        let Ok(Answer::Update(report)) = client::ask(config, &Request::UpdateProgress) else {
+            return output::say(RESTARTS);
+        };
+        let Some(roll) = report.roll else { return Ok(()) };
+        if roll.state == RollState::UnderWay && roll.step == RollStep::RestartingHere {
+            // Whoever follows over SSH is let go before the network is.
+            return output::say(RESTARTS);
+        }
+        let line = roll_line(&roll);
+        match roll.state {
+            RollState::UnderWay if line == last => {}
+            RollState::UnderWay => output::complain(&line),
+            RollState::Done if roll.only_here && !restart => {
+                return output::say(&format!(
+                    "{} is written and compared; the next start tries it.\n",
+                    roll.version
+                ));
+            }
+            RollState::Done => return output::say(&format!("{} runs.\n", roll.version)),
+            RollState::Stopped => {
+                let what = format!("stopped: {}", roll.why.unwrap_or_default());
+                return Err(Failure::new(what, roll.advice.unwrap_or_default()).into());
+            }
+        }
+        last = line;
+        std::thread::sleep(ASK_EVERY);
+    }
+}
+
+/// `1.2.3: goes to the peer, 3/60 MiB`.
+fn roll_line(roll: &RollReport) -> String {
+    let step = roll.step.words(Language::En);
+    let bytes = roll.bytes.map(|(done, total)| format!(", {}/{} MiB", done / MIB, total / MIB));
+    format!("{}: {step}{}", roll.version, bytes.unwrap_or_default())
 }
 
 /// A line on stderr now and then.
@@ -170,7 +288,11 @@ fn restart(now: bool) -> Result<(), CliError> {
     output::say("Next: systemctl reboot\n")
 }
 
-fn rollback(now: bool) -> Result<(), CliError> {
+fn rollback(now: bool, config: &Path) -> Result<(), CliError> {
+    if asked(config)?.is_some() {
+        client::tell(config, &Request::UpdateRollback(UpdateRollback { restart: now }))?;
+        return output::say("It is done; what starts next: understudy update status\n");
+    }
     match driver::rollback()? {
         Some(slot) => {
             output::say(&format!("Slot {slot} starts next.\n"))?;
@@ -180,14 +302,50 @@ fn rollback(now: bool) -> Result<(), CliError> {
     }
 }
 
-fn status(json: bool) -> Result<(), CliError> {
-    let status = driver::status()?;
+/// What `update status --json` prints.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    status: Status,
+    order: Option<Outcome>,
+    working: Option<Working>,
+    roll: Option<RollReport>,
+}
+
+fn status(json: bool, config: &Path) -> Result<(), CliError> {
+    let published = order::published(Path::new(PUBLISHED));
+    let (order, working) =
+        published.as_ref().map_or((None, None), |p| (p.order.clone(), p.working.clone()));
+    let status = match published {
+        // What root has said is as new as the last change; root itself looks.
+        Some(published) if !is_root() => published.status,
+        _ => driver::status()?,
+    };
+    // A program that does not answer is no reason to hide the rest.
+    let roll = asked(config).ok().flatten().flatten();
     if json {
-        let text = serde_json::to_string_pretty(&status);
+        let shown = Shown { status, order, working, roll };
+        let text = serde_json::to_string_pretty(&shown);
         let text = text.map_err(|e| CliError::Strange(e.to_string()))?;
         return output::say(&format!("{text}\n"));
     }
-    output::say(&screen(&status))
+    output::say(&screen(&status))?;
+    roll.map_or(Ok(()), |roll| output::say(&roll_screen(&roll)))
+}
+
+fn roll_screen(roll: &RollReport) -> String {
+    let place = if roll.only_here { "here" } else { "pair" };
+    let state = match roll.state {
+        RollState::UnderWay => roll_line(roll),
+        RollState::Done => format!("{}: through", roll.version),
+        RollState::Stopped => {
+            let why = roll.why.as_deref().unwrap_or_default();
+            let todo = roll.advice.as_deref().unwrap_or_default();
+            format!("{}: STOPPED: {why}\n         {todo}", roll.version)
+        }
+    };
+    let peer = roll.peer_running.as_deref().map(|version| format!("Peer     {version}\n"));
+    format!("{}Update   ({place}) {state}\n", peer.unwrap_or_default())
 }
 
 fn screen(status: &Status) -> String {

@@ -10,7 +10,7 @@
 //! password in its reply; neither is logged. Ids are shown as they are typed back.
 
 use crate::base::secret::{Secret, serialize_exposed};
-use crate::ops::status::StatusReport;
+use crate::ops::status::{RollReport, StatusReport};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::path::PathBuf;
@@ -73,6 +73,14 @@ pub enum Request {
     PairToken,
     /// The operator's word that the peer is gone and this appliance serves alone.
     PairForceSolo(ForceSolo),
+    /// A piece of an update; one at 0 begins anew.
+    UpdatePiece(UpdatePiece),
+    /// What was handed over in pieces is to be installed.
+    UpdateInstall(UpdateInstall),
+    /// Goes back to the version before, or calls off what waits; on this appliance.
+    UpdateRollback(UpdateRollback),
+    /// How far the update is that was asked for last.
+    UpdateProgress,
 }
 
 /// One thing, by its name or address.
@@ -181,6 +189,40 @@ pub struct AddressClaim {
     pub force: bool,
 }
 
+/// A piece of an update.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdatePiece {
+    /// Where it belongs, in bytes.
+    pub offset: u64,
+    /// The bytes, in base64.
+    pub bytes: String,
+}
+
+/// An update to be installed.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateInstall {
+    /// Its length in bytes: so much was handed over.
+    pub len: u64,
+    /// Only on this appliance, not on its peer.
+    pub only_here: bool,
+    /// Only here: whether to restart, too.
+    pub restart: bool,
+    /// Even when it is older than what runs.
+    pub downgrade: bool,
+    /// Even when it failed before.
+    pub again: bool,
+}
+
+/// The way back.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRollback {
+    /// Whether to restart, too.
+    pub restart: bool,
+}
+
 /// The operator's word.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -229,6 +271,17 @@ pub enum Answer {
     Branches(Vec<BranchEntry>),
     /// For `pair-token`.
     Token(Token),
+    /// For `update-piece`: how many bytes are there.
+    Received(u64),
+    /// For `update-progress`.
+    Update(Box<UpdateReport>),
+}
+
+/// How far an update is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpdateReport {
+    /// The update that was asked for last; `None` when none was.
+    pub roll: Option<RollReport>,
 }
 
 /// A tenant.
@@ -460,10 +513,15 @@ impl Request {
             Self::Handover => "handover",
             Self::PairToken => "pair-token",
             Self::PairForceSolo(_) => "pair-force-solo",
+            Self::UpdatePiece(_) => "update-piece",
+            Self::UpdateInstall(_) => "update-install",
+            Self::UpdateRollback(_) => "update-rollback",
+            Self::UpdateProgress => "update-progress",
         }
     }
 
-    /// Whether it changes nothing: such requests are logged at `debug` only.
+    /// Whether it changes nothing, or is one of a thousand pieces: such requests are logged at `debug`
+    /// only.
     #[must_use]
     pub const fn only_reads(&self) -> bool {
         matches!(
@@ -478,6 +536,8 @@ impl Request {
                 | Self::QueueList
                 | Self::AddressList
                 | Self::Branches
+                | Self::UpdatePiece(_)
+                | Self::UpdateProgress
         )
     }
 }
@@ -564,6 +624,19 @@ pub trait Operator: Send + Sync + 'static {
     fn pair_token(&self) -> impl Future<Output = Outcome<Token>> + Send;
     /// Takes the word of the user `uid` that the peer is gone. Called only when it was confirmed.
     fn pair_force_solo(&self, uid: u32) -> impl Future<Output = Outcome<()>> + Send;
+    /// Takes a piece of an update; returns how many bytes are there.
+    fn update_piece(&self, piece: &UpdatePiece) -> impl Future<Output = Outcome<u64>> + Send;
+    /// Begins to install what was handed over, as the user `uid` asks.
+    fn update_install(
+        &self,
+        install: UpdateInstall,
+        uid: u32,
+    ) -> impl Future<Output = Outcome<()>> + Send;
+    /// Goes back; returns when that is done.
+    fn update_rollback(&self, rollback: UpdateRollback)
+    -> impl Future<Output = Outcome<()>> + Send;
+    /// How far the last update is.
+    fn update_progress(&self) -> impl Future<Output = Outcome<UpdateReport>> + Send;
 }
 
 /// Lets `operator` do what `request` asks; `uid` is who sent it, as the kernel says.
@@ -612,6 +685,10 @@ async fn perform<O: Operator>(o: &O, request: &Request, uid: u32) -> Outcome<Ans
             "Make sure that the peer does not run, then: understudy pair force-solo --confirm",
         )),
         Request::PairForceSolo(_) => o.pair_force_solo(uid).await.map(done),
+        Request::UpdatePiece(r) => o.update_piece(r).await.map(Answer::Received),
+        Request::UpdateInstall(r) => o.update_install(*r, uid).await.map(done),
+        Request::UpdateRollback(r) => o.update_rollback(*r).await.map(done),
+        Request::UpdateProgress => o.update_progress().await.map(|r| Answer::Update(Box::new(r))),
     }
 }
 

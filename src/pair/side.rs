@@ -36,10 +36,12 @@ pub enum Topic {
     Branch = 2,
     /// Log-ins, ticket keys and connections, shared in memory.
     Shared = 3,
+    /// Updates of the two appliances.
+    Update = 4,
 }
 
 impl Topic {
-    const ALL: [Self; 3] = [Self::Snapshot, Self::Branch, Self::Shared];
+    const ALL: [Self; 4] = [Self::Snapshot, Self::Branch, Self::Shared, Self::Update];
 
     fn of(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|topic| *topic as u8 == number)

@@ -160,13 +160,28 @@ impl Machine {
     /// # Errors
     /// Nobody answers there, or the command fails.
     pub(crate) fn ssh(&self, arguments: &[&str]) -> Result<String> {
+        output(self.to_ssh(arguments).stdin(Stdio::null()))
+    }
+
+    /// The program over SSH, with the file at `path` as its input.
+    ///
+    /// # Errors
+    /// As [`Self::ssh`].
+    pub(crate) fn feed(&self, path: &Path, arguments: &[&str]) -> Result<String> {
+        let file = File::open(path).context(path.display())?;
+        let all: Vec<&str> = ["understudy"].iter().chain(arguments).copied().collect();
+        output(self.to_ssh(&all).stdin(file))
+    }
+
+    fn to_ssh(&self, arguments: &[&str]) -> Command {
         let mut ssh = net::command(Host::Client, Path::new("ssh"));
         ssh.args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]);
         ssh.args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]);
         ssh.args(["-o", &format!("ConnectTimeout={SSH_CONNECT_S}"), "-F", "none"]);
         ssh.arg("-i").arg(self.key());
         ssh.arg(format!("operator@{}", self.host.service())).arg("--");
-        output(ssh.args(arguments))
+        ssh.args(arguments);
+        ssh
     }
 
     /// [`Self::ssh`] for the program.
@@ -240,7 +255,7 @@ fn run(command: &mut Command) -> Result<()> {
 
 fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().context(&name)?;
+    let output = command.output().context(&name)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -1,6 +1,6 @@
 //! The main job on machines: the image is flashed on two of them, they form a pair by what their
-//! `site.toml` says, mail comes in, one loses its power, comes back, is lost for good and replaced;
-//! then everything is counted on both.
+//! `site.toml` says, mail comes in, one loses its power and comes back, both are updated, a bad update
+//! goes back by itself, one is lost for good and replaced; then everything is counted on both.
 //!
 //! The processors are emulated: times are printed, none is judged.
 
@@ -29,6 +29,8 @@ const PACE: Duration = Duration::from_millis(1_500);
 const SCENE: Duration = Duration::from_secs(20);
 /// How long the floating address may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How long an update of both may take, or one that fails twice.
+const UPDATE_MAX: Duration = Duration::from_secs(2_400);
 /// How long a server may need to answer a reader.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Timers for a processor that stands still for hundreds of milliseconds at times.
@@ -67,6 +69,34 @@ impl Machines {
         both.iter().all(|s| s.as_ref().is_some_and(|s| s.state == "PAIR"))
     }
 
+    fn updates(&self, host: Host) -> Result<Value> {
+        let text = self.of(host).cli(&["update", "status", "--json"])?;
+        serde_json::from_str(&text).context("update status")
+    }
+
+    fn version(&self, host: Host) -> Result<String> {
+        let status = self.updates(host)?;
+        let version = status.pointer("/running").and_then(Value::as_str);
+        Ok(version.unwrap_or_default().to_owned())
+    }
+
+    /// Says how the updates stand, where that has changed.
+    fn tell_updates(&self, told: &mut String, tale: &Timeline) {
+        let one = |host: Host| {
+            let status = self.updates(host).ok();
+            let text = |path| {
+                let value = status.as_ref().and_then(|s| s.pointer(path)).cloned();
+                value.unwrap_or_default().to_string()
+            };
+            format!("{host}: {} {} {}", text("/running"), text("/standing"), text("/roll"))
+        };
+        let now = format!("{}   {}", one(Host::A), one(Host::B));
+        if now != *told {
+            tale.say(Tone::Plain, &now);
+            *told = now;
+        }
+    }
+
     /// Who is primary; waits a little for one.
     fn primary(&self) -> Result<Host> {
         let mut found = None;
@@ -92,7 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let tale = Arc::new(Timeline::start(false));
     let mut work = Workdir::new(options.keep.as_deref())?;
     let played = flash(options, image, work.path(), &tale).and_then(|mut machines| {
-        let good = play(&mut machines, &tale);
+        let good = play(options, &mut machines, &tale);
         if !matches!(good, Ok(true)) {
             for machine in [&machines.a, &machines.b] {
                 print(&format!("\n--- {}\n{}", machine.serial().display(), machine.last_lines()));
@@ -124,7 +154,7 @@ fn flash(options: &Options, image: &Path, dir: &Path, tale: &Timeline) -> Result
     Ok(Machines { a, b, dir: dir.to_owned(), image: raw })
 }
 
-fn play(machines: &mut Machines, tale: &Arc<Timeline>) -> Result<bool> {
+fn play(options: &Options, machines: &mut Machines, tale: &Arc<Timeline>) -> Result<bool> {
     let at = now();
     machines.a.switch_on()?;
     machines.b.switch_on()?;
@@ -151,8 +181,19 @@ fn play(machines: &mut Machines, tale: &Arc<Timeline>) -> Result<bool> {
     settle(machines, "the pair is whole again")?;
     tale.say(Tone::Good, format!("PAIR again, {} after the power cut", ms(at.elapsed())));
 
+    if let Some(update) = &options.update {
+        tale.head("4  Both are updated under the stream, one after the other");
+        upgrade(machines, update, tale)?;
+        go_on(&stream, tale)?;
+    }
+    if let Some(bad) = &options.bad {
+        tale.head("5  A bad update goes back by itself");
+        suffer(machines, bad, tale)?;
+        go_on(&stream, tale)?;
+    }
+
     let dead = machines.primary()?;
-    tale.head(format!("4  {dead}, the primary, dies for good; a new machine takes its place"));
+    tale.head(format!("6  {dead}, the primary, dies for good; a new machine takes its place"));
     let at = now();
     machines.of_mut(dead).cut_power()?;
     first_banner(&prober, at, tale, dead.peer())?;
@@ -162,7 +203,7 @@ fn play(machines: &mut Machines, tale: &Arc<Timeline>) -> Result<bool> {
     tale.say(Tone::Good, format!("PAIR, {} after the old one died", ms(at.elapsed())));
     go_on(&stream, tale)?;
 
-    tale.head("5  The stream ends; now everything is counted, on one machine and on the other");
+    tale.head("7  The stream ends; now everything is counted, on one machine and on the other");
     let (records, _) = stream.finish()?;
     let seen = desk.finish()?;
     prober.finish()?;
@@ -177,6 +218,55 @@ fn play(machines: &mut Machines, tale: &Arc<Timeline>) -> Result<bool> {
         print(&format!("  Ada: {complaint}"));
     }
     Ok(report(&records, &one, &two) && seen.complaints.is_empty())
+}
+
+/// Orders an update on the primary. It may be cut off: that machine restarts in the course of it.
+fn order(machines: &Machines, update: &Path, tale: &Timeline) -> Result<Host> {
+    let host = machines.primary()?;
+    let said = machines.of(host).feed(update, &["update", "install", "-"]);
+    let said = said.unwrap_or_else(|e| e.to_string());
+    for line in said.lines() {
+        tale.say(Tone::Plain, format!("{host}: {line}"));
+    }
+    Ok(host)
+}
+
+fn upgrade(machines: &Machines, update: &Path, tale: &Timeline) -> Result<()> {
+    let before = [Host::A, Host::B].map(|host| machines.version(host).unwrap_or_default());
+    let at = now();
+    order(machines, update, tale)?;
+    let mut told = String::new();
+    wait_for("both run the new version", UPDATE_MAX, || {
+        pause(Duration::from_secs(5))?;
+        machines.tell_updates(&mut told, tale);
+        let after = [Host::A, Host::B].map(|host| machines.version(host).unwrap_or_default());
+        let is_new = |(old, new): (&String, &String)| !new.is_empty() && old != new;
+        Ok(before.iter().zip(&after).all(is_new) && machines.is_pair())
+    })?;
+    let version = machines.version(Host::A)?;
+    tale.say(Tone::Good, format!("both run {version}, PAIR, {} after the order", ms(at.elapsed())));
+    Ok(())
+}
+
+fn suffer(machines: &Machines, bad: &Path, tale: &Timeline) -> Result<()> {
+    let before = [machines.version(Host::A)?, machines.version(Host::B)?];
+    let at = now();
+    let by = order(machines, bad, tale)?;
+    let mut told = String::new();
+    wait_for("the bad update is given up", UPDATE_MAX, || {
+        pause(Duration::from_secs(5))?;
+        machines.tell_updates(&mut told, tale);
+        let failed = machines.updates(by.peer()).is_ok_and(|s| {
+            s.pointer("/failed").and_then(Value::as_array).is_some_and(|f| !f.is_empty())
+        });
+        Ok(failed && machines.is_pair())
+    })?;
+    let after = [machines.version(Host::A)?, machines.version(Host::B)?];
+    if before != after {
+        return fail(format!("ran {before:?} before, {after:?} after the bad update"));
+    }
+    tale.say(Tone::Good, format!("both run what they ran, PAIR, {} later", ms(at.elapsed())));
+    Ok(())
 }
 
 /// Waits until both say PAIR.

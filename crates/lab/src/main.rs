@@ -131,8 +131,9 @@ understudy-lab resync [--mib N] [--seed N] [--keep DIR]
     a standby that was away too long gets a full copy under load, and again while both are killed
 understudy-lab stampede [--clients N] [--within SECONDS] [--json] [--keep DIR]
     IMAP clients with passwords lose their node: when is the last one back, how many hashes did it cost
-understudy-lab machines --image FILE [--keep DIR]
-    the flashed image on two emulated machines: power loss, a dead one replaced; then everything is counted
+understudy-lab machines --image FILE [--update FILE] [--bad FILE] [--keep DIR]
+    the flashed image on two emulated machines: power loss, an update of both, one that is bad, a dead
+    machine replaced; then everything is counted
 All take --binary PATH (default: beside this program); with a witness also --pairs N: that many in its
 file.";
 
@@ -156,6 +157,8 @@ pub(crate) struct Options {
     pub(crate) binary: PathBuf,
     pub(crate) keep: Option<PathBuf>,
     pub(crate) image: Option<PathBuf>,
+    pub(crate) update: Option<PathBuf>,
+    pub(crate) bad: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -212,6 +215,8 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--within" => options.within = Some(value()?.parse().context("--within")?),
             "--binary" => options.binary = value()?.into(),
             "--image" => options.image = Some(value()?.into()),
+            "--update" => options.update = Some(value()?.into()),
+            "--bad" => options.bad = Some(value()?.into()),
             "--keep" => options.keep = Some(value()?.into()),
             _ => return fail(format!("unknown argument {argument}\n{USAGE}")),
         }

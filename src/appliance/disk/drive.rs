@@ -14,7 +14,7 @@ use crate::appliance::site::{DiskChoice, Encryption};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use understudy_proto::time::Mono;
 
@@ -23,7 +23,9 @@ const STEPS_MAX: usize = 40;
 /// How long nothing new may come before all disks count as there.
 const QUIET: Duration = Duration::from_secs(4);
 /// How long disks are waited for at most.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(120);
+/// There while udev has something to do: it loads the drivers that bring disks.
+const UDEV_BUSY: &str = "/run/udev/queue";
 /// How long after a step failed it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often new disks are looked for.
@@ -80,8 +82,8 @@ fn follow(kernel: &KernelArguments, step: &Step, before: &[Disk]) {
     }
 }
 
-/// Waits until the disks are there: [`QUIET`] after the last new one, or as soon as there is none to
-/// come and the boot disk is known; [`WAIT_MAX`] at most.
+/// Waits until the disks are there: [`QUIET`] after the last new one and after udev has loaded its
+/// drivers, once the boot disk is known; [`WAIT_MAX`] at most.
 pub fn wait() {
     let (kernel, started) = (kernel_arguments(), clock::mono());
     let (mut names, mut since) = (Vec::new(), started);
@@ -89,7 +91,7 @@ pub fn wait() {
         let inventory =
             Inventory { kernel: kernel.clone(), disks: scan::disks(), ..Inventory::default() };
         let now: Vec<String> = inventory.disks.iter().map(|d| d.name.clone()).collect();
-        if now != names {
+        if now != names || Path::new(UDEV_BUSY).exists() {
             (names, since) = (now, clock::mono());
         }
         let found = !matches!(plan::boot_disk(&inventory), Err(Trouble::BootDiskMissing));
@@ -225,8 +227,8 @@ mod tests {
         assert!(!enough(at(0), at(0), at(3), true));
         assert!(enough(at(0), at(0), at(4), true));
         assert!(!enough(at(0), at(2), at(5), true));
-        assert!(!enough(at(0), at(0), at(59), false));
-        assert!(enough(at(0), at(59), at(60), false));
+        assert!(!enough(at(0), at(0), at(119), false));
+        assert!(enough(at(0), at(119), at(120), false));
     }
 
     #[test]

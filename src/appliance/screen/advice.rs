@@ -114,6 +114,11 @@ static ADVICE: &[(&str, &str, &str)] = &[
         "Auch die andere Maschine einschalten, eine Minute warten: Beide finden heraus, wer bedient.",
     ),
     (
+        "update-roll",
+        "Mail goes on. `understudy update status` says why; then give the update again.",
+        "Die Post läuft weiter. `understudy update status` sagt, warum; dann das Update erneut geben.",
+    ),
+    (
         "vrrp-address-conflict",
         "Another device uses our addresses: find it and turn that off.",
         "Ein anderes Gerät benutzt unsere Adressen: es finden und das abstellen.",

@@ -53,6 +53,7 @@ fn status(state: State, role: Role) -> StatusReport {
         }],
         copy: None,
         merge: None,
+        update: None,
         witness: Some(WitnessReport {
             address: "192.0.2.7:7401".into(),
             reachable: true,

@@ -6,9 +6,14 @@
 
 use super::install::{self, InstallError, Machine, Progress};
 use super::machine::{self, NoBootDisk, Partitions, RealMachine};
+use super::offer;
+use super::order::{
+    self, Act, OFFER_LEN_MAX, ORDERS, Order, Outcome, PUBLISHED, Published, Working,
+};
 use super::record::{FailedImage, Place, Records};
 use super::rules::{self, Booted, Facts, Refusal, Standing, Wishes};
 use super::trial::{Health, Policy, Trial, Verdict};
+use crate::appliance::disk::{drive, scan};
 use crate::appliance::report::{Slot, Trouble};
 use crate::appliance::slot::env::Env;
 use crate::appliance::slot::keys::{KeyError, KeyId, TRUSTED_DIR, TrustedKeys};
@@ -17,6 +22,7 @@ use crate::appliance::slot::version::Version;
 use crate::base::clock;
 use crate::config;
 use crate::ops::health;
+use crate::ops::request::Failure;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
@@ -32,8 +38,10 @@ pub const LOCK: &str = "/run/understudy/update.lock";
 pub const SETTLED: &str = "/run/understudy/settle.json";
 /// Restarts the machine through its firmware, unlike kexec.
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
-/// Longest text of the system that is read (`/proc/cmdline`, `/etc/os-release`), in bytes.
+/// Longest text of the system that is read (`/etc/os-release`), in bytes.
 const TEXT_LEN_MAX: u64 = 64 * 1024;
+/// Bytes between two words of how far an order is.
+const PROGRESS_EVERY: u64 = 8 * 1024 * 1024;
 
 /// Why an update's command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +96,8 @@ impl UpdateError {
             Self::Key(_) => "Mend the key's file; without it nothing can be trusted.",
             Self::Underway => "Wait for it: understudy update status",
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "Updates are for root: try again with sudo."
+                "Slots are for root. Where understudy runs, its operator may do it, too: \
+                 understudy update install"
             }
             Self::Io { .. } => "What runs here was not touched.",
         }
@@ -112,7 +121,7 @@ pub struct Checked {
 }
 
 /// How updates stand on this appliance. The steps of a pair's update are read from this.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The version that runs.
     pub running: String,
@@ -147,18 +156,27 @@ pub struct Settled {
     pub troubles: Vec<Trouble>,
 }
 
+/// Whether the package in `file` (`-`: stdin) is whole and signed; what it is, and by whom. Needs no
+/// privilege.
+///
+/// # Errors
+/// It is not signed by a trusted key, or makes no sense.
+pub fn inspect(file: &Path) -> Result<(Manifest, KeyId), UpdateError> {
+    let package = open(file)?;
+    let (manifest, key) = (package.manifest().clone(), package.key());
+    package.unpack(package::SLOT_LEN_MAX, &mut |_, _| Ok(()))?;
+    Ok((manifest, key))
+}
+
 /// Says whether the package in `file` (`-`: stdin) would be taken, and touches nothing.
 ///
 /// # Errors
 /// It is not signed by a trusted key, makes no sense, or this machine cannot be looked at.
 pub fn check(file: &Path, wishes: Wishes) -> Result<Checked, UpdateError> {
-    let package = open(file)?;
-    let (_, facts) = gather()?;
-    let manifest = package.manifest().clone();
-    let verdict = rules::judge(&facts, &manifest, wishes).map(|(slot, _)| slot);
-    let key = package.key();
     // Also its image: a copy that was damaged on the way is better found now.
-    package.unpack(package::SLOT_LEN_MAX, &mut |_, _| Ok(()))?;
+    let (manifest, key) = inspect(file)?;
+    let (_, facts) = gather()?;
+    let verdict = rules::judge(&facts, &manifest, wishes).map(|(slot, _)| slot);
     Ok(Checked { manifest, key, verdict })
 }
 
@@ -173,6 +191,17 @@ pub fn install(
 ) -> Result<Slot, UpdateError> {
     let package = open(file)?;
     let _lock = lock()?;
+    let slot = install_locked(package, wishes, progress)?;
+    // For those who ask without being root; what they see is renewed by the next start, too.
+    publish_or_say(None);
+    Ok(slot)
+}
+
+fn install_locked(
+    package: Package<impl Read>,
+    wishes: Wishes,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Slot, UpdateError> {
     let (machine, facts) = gather()?;
     let mut machine = machine.ok_or(Refusal::NoSlot)?;
     Ok(install::install(&mut machine, &facts, package, wishes, progress)?)
@@ -184,12 +213,16 @@ pub fn install(
 /// This machine cannot be looked at.
 pub fn status() -> Result<Status, UpdateError> {
     let (_, facts) = gather()?;
+    Ok(status_of(facts))
+}
+
+fn status_of(facts: Facts) -> Status {
     let troubles = rules::review(&facts).troubles;
     let standing = facts.standing();
     let Facts { booted, env, records, running, .. } = facts;
     let known = records.is_some();
     let records = records.unwrap_or_default();
-    Ok(Status {
+    Status {
         running: running.to_string(),
         booted,
         standing,
@@ -201,7 +234,7 @@ pub fn status() -> Result<Status, UpdateError> {
         data_format: Some(records.data_format).filter(|_| known),
         failed: records.failed,
         troubles,
-    })
+    }
 }
 
 /// Goes back; see [`rules::back`]. Returns the slot that starts next, `None` for the running one.
@@ -210,11 +243,105 @@ pub fn status() -> Result<Status, UpdateError> {
 /// See [`UpdateError`].
 pub fn rollback() -> Result<Option<Slot>, UpdateError> {
     let _lock = lock()?;
+    let to = rollback_locked()?;
+    publish_or_say(None);
+    Ok(to)
+}
+
+fn rollback_locked() -> Result<Option<Slot>, UpdateError> {
     let (machine, facts) = gather()?;
     let mut machine = machine.ok_or(Refusal::NoSlot)?;
     let back = rules::back(&facts)?;
     write(&mut machine, Some(&back.env), back.wipe, Some(&back.records))?;
     Ok(back.to)
+}
+
+/// Obeys the order that was left, if there is one, and tells what became of it.
+///
+/// # Errors
+/// There is no right order, or what became of it cannot be told; an order that was not done is told.
+pub fn obey(config: &Path, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError> {
+    let taken = order::take(Path::new(ORDERS)).map_err(io_error("cannot take the order"))?;
+    let Some(order) = taken else { return Ok(()) };
+    let _lock = wait_for_lock()?;
+    let working = Working { id: order.id.clone(), written: 0, compared: 0 };
+    publish(None, Some(working))?;
+    let done = perform(&order, config);
+    let failed = done.as_ref().err().map(|e| Failure::new(e.to_string(), e.advice()));
+    say(&match &failed {
+        None => format!("done: {:?}", order.act),
+        Some(failure) => format!("not done: {:?}: {}", order.act, failure.what),
+    });
+    publish(Some(Outcome { id: order.id.clone(), failed }), None)?;
+    if done.is_ok_and(|restart| restart)
+        && let Err(e) = restart()
+    {
+        let failed = Some(Failure::new(e.to_string(), e.advice()));
+        publish(Some(Outcome { id: order.id, failed }), None)?;
+    }
+    Ok(())
+}
+
+/// Does what the order says; whether a restart is part of it and still to be done.
+fn perform(order: &Order, config: &Path) -> Result<bool, UpdateError> {
+    match order.act {
+        Act::Install { downgrade, again } => {
+            let offer = config::load(config)
+                .map_err(|e| io_error("cannot read the configuration")(io::Error::other(e)))?
+                .data_dir
+                .join(offer::DIR)
+                .join(offer::READY);
+            let file = order::open_hostile(&offer, OFFER_LEN_MAX)
+                .map_err(io_error("cannot open the update that was offered"))?;
+            let trusted = TrustedKeys::load(Path::new(TRUSTED_DIR))?;
+            let package = package::open(file.take(OFFER_LEN_MAX), &trusted)?;
+            let id = &order.id;
+            install_locked(package, Wishes { downgrade, again }, &mut told_progress(id))?;
+            Ok(false)
+        }
+        Act::Restart => Ok(true),
+        Act::Rollback { restart } => Ok(rollback_locked()?.is_some() && restart),
+    }
+}
+
+/// Tells everybody now and then how far it is.
+fn told_progress(id: &str) -> impl FnMut(Progress) + use<> {
+    let mut working = Working { id: id.to_owned(), written: 0, compared: 0 };
+    let mut told = (0, 0);
+    move |progress| {
+        match progress {
+            Progress::Writing(at) => working.written = at,
+            Progress::Comparing(at) => working.compared = at,
+        }
+        let now = (working.written / PROGRESS_EVERY, working.compared / PROGRESS_EVERY);
+        if now != told {
+            told = now;
+            // What is published stays; only how far it is changes.
+            if let Some(mut published) = order::published(Path::new(PUBLISHED)) {
+                published.working = Some(working.clone());
+                if let Err(e) = order::publish(Path::new(PUBLISHED), &published) {
+                    log::debug!(err:% = e, path = PUBLISHED; "progress of an update is not told");
+                }
+            }
+        }
+    }
+}
+
+/// Publishes how updates stand; `order` in the place of what became of the one before.
+fn publish(order: Option<Outcome>, working: Option<Working>) -> Result<(), UpdateError> {
+    let (_, facts) = gather()?;
+    let (at, boot) = (facts.now, facts.boot.clone());
+    let before = order::published(Path::new(PUBLISHED)).and_then(|before| before.order);
+    let published =
+        Published { at, boot, order: order.or(before), working, status: status_of(facts) };
+    order::publish(Path::new(PUBLISHED), &published)
+        .map_err(io_error(format!("cannot write {PUBLISHED}")))
+}
+
+fn publish_or_say(order: Option<Outcome>) {
+    if let Err(e) = publish(order, None) {
+        log::warn!(err:% = e, path = PUBLISHED; "how updates stand is not told");
+    }
 }
 
 /// Restarts this machine through its firmware. Returns when that was asked for.
@@ -279,6 +406,7 @@ fn settle_start(say: &mut dyn FnMut(&str)) -> Result<Standing, UpdateError> {
     if let Some(mut machine) = machine {
         write(&mut machine, review.env.as_ref(), review.wipe, review.records.as_ref())?;
     }
+    publish_or_say(None);
     Ok(review.standing)
 }
 
@@ -294,7 +422,9 @@ fn settle_good(slot: Slot, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError>
     write(&mut machine, Some(&env), None, records.as_ref())?;
     say(&format!("slot {slot} is good: it starts from now on"));
     let facts = Facts { env: Some(env), records, ..facts };
-    tell(&Settled { trial: false, troubles: rules::review(&facts).troubles })
+    tell(&Settled { trial: false, troubles: rules::review(&facts).troubles })?;
+    publish_or_say(None);
+    Ok(())
 }
 
 fn settle_late(slot: Slot, why: &str, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError> {
@@ -390,11 +520,12 @@ fn lock_error() -> impl FnOnce(io::Error) -> UpdateError {
 
 /// The facts, and the machine's disks where it came from a slot.
 fn gather() -> Result<(Option<RealMachine>, Facts), UpdateError> {
-    let booted = booted(&text_of("/proc/cmdline")?);
+    let kernel = drive::kernel_arguments();
+    let booted = Booted { slot: kernel.slot, trial: kernel.trial, failed: kernel.failed };
     let mut machine = None;
     let mut env = None;
     if booted.slot.is_some() {
-        let partitions = Partitions::find(Path::new("/sys/class/block"), Path::new("/dev"))?;
+        let partitions = Partitions::find(kernel, scan::disks())?;
         let mut found = RealMachine::new(partitions);
         env = found.read_env().map_err(io_error("cannot read the loader's block"))?;
         machine = Some(found);
@@ -413,19 +544,6 @@ fn text_of(path: &str) -> Result<String, UpdateError> {
         .and_then(|file| file.take(TEXT_LEN_MAX).read_to_string(&mut text))
         .map_err(io_error(format!("cannot read {path}")))?;
     Ok(text)
-}
-
-/// What the loader says in the kernel's arguments.
-fn booted(arguments: &str) -> Booted {
-    let value = |name: &str| {
-        arguments.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
-    };
-    let slot = |name| Slot::of_letter(value(name)?.as_bytes());
-    Booted {
-        slot: slot("understudy.slot"),
-        trial: value("understudy.try") == Some("1"),
-        failed: slot("understudy.failed"),
-    }
 }
 
 /// The version of the image, as its os-release says it; that of this program elsewhere.
@@ -475,16 +593,6 @@ fn judge(said: &health::Said) -> (Health, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kernels_arguments_are_read() {
-        let none = Booted::default();
-        assert_eq!(booted("BOOT_IMAGE=/vmlinuz quiet"), none);
-        let text = "x understudy.slot=b understudy.try=1 understudy.failed=a understudy.slots=a\n";
-        let all = Booted { slot: Some(Slot::B), trial: true, failed: Some(Slot::A) };
-        assert_eq!(booted(text), all);
-        assert_eq!(booted("understudy.slot= understudy.try=0 understudy.failed=c"), none);
-    }
 
     #[test]
     fn the_image_says_its_version() {

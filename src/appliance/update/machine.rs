@@ -1,17 +1,18 @@
 //! The machine's own disks: two slots and the loader's block on the boot disk, records on the data
 //! disk.
 //!
-//! Invariants: the boot disk is the one disk that has all of our partitions; where two have them,
-//! none is touched (two disks that were flashed alike cannot be told apart). The ESP is mounted for
-//! moments only. Deliberately absent: making or growing partitions.
+//! Invariants: the boot disk is the one that the loader was read from; where two could be it, none is
+//! touched (two disks that were flashed alike cannot be told apart). The ESP is mounted for moments
+//! only. Deliberately absent: making or growing partitions.
 
 use super::install::Machine;
 use super::record::Records;
-use crate::appliance::report::Slot;
+use crate::appliance::disk::inventory::{Disk, Inventory, KernelArguments};
+use crate::appliance::disk::{plan, scan};
+use crate::appliance::report::{Slot, Trouble};
 use crate::appliance::slot::env::{Env, LEN};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -31,8 +32,6 @@ const ESP_LOCK: &str = "/run/understudy/esp.lock";
 const GRUBENV: &str = "EFI/debian/grubenv";
 /// Longest records, in bytes.
 const RECORDS_LEN_MAX: u64 = 256 * 1024;
-/// Most block devices that are looked at.
-const DEVICES_MAX: usize = 4096;
 
 /// The partitions of the boot disk that an update needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,53 +47,35 @@ pub struct Partitions {
 /// Why the boot disk is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum NoBootDisk {
-    /// No disk has the partitions.
-    #[error("no disk of this machine has the partitions esp, slot-a and slot-b")]
+    /// The one that the loader was read from is not there, or the loader did not say which.
+    #[error("the disk that this system was started from is not there")]
     None,
-    /// Several have.
+    /// Several could be it.
     #[error("several disks were flashed with Understudy ({}): pull all but one", .0.join(", "))]
     Several(Vec<String>),
-    /// The kernel does not say.
-    #[error("the disks of this machine cannot be listed: {0}")]
-    Io(#[from] io::Error),
+    /// It lacks one of them.
+    #[error("the boot disk {0} has not the partitions esp, slot-a and slot-b, each once")]
+    Lacking(String),
 }
 
 impl Partitions {
-    /// Finds them: `sys` is `/sys/class/block`, `dev` is `/dev`.
+    /// Those of the boot disk, as [`plan::boot_disk`] finds it for everybody.
     ///
     /// # Errors
     /// See [`NoBootDisk`].
-    pub fn find(sys: &Path, dev: &Path) -> Result<Self, NoBootDisk> {
-        let mut disks: BTreeMap<PathBuf, BTreeMap<String, PathBuf>> = BTreeMap::new();
-        for entry in fs::read_dir(sys)?.take(DEVICES_MAX) {
-            let entry = entry?;
-            // Each is a link into the tree of devices; a partition's folder lies in its disk's.
-            let Ok(place) = entry.path().canonicalize() else { continue };
-            let Ok(event) = fs::read_to_string(place.join("uevent")) else { continue };
-            let name = event.lines().find_map(|line| line.strip_prefix("PARTNAME="));
-            if let (Some(name @ ("esp" | "slot-a" | "slot-b")), Some(disk)) = (name, place.parent())
-            {
-                let device = dev.join(entry.file_name());
-                disks.entry(disk.to_owned()).or_default().insert(name.to_owned(), device);
-            }
-        }
-        let mut found: Vec<(PathBuf, Self)> = disks
-            .into_iter()
-            .filter_map(|(disk, mut parts)| {
-                let mut take = |name| parts.remove(name);
-                let (esp, a, b) = (take("esp")?, take("slot-a")?, take("slot-b")?);
-                Some((disk, Self { esp, a, b }))
-            })
-            .collect();
-        match (found.pop(), found.len()) {
-            (None, _) => Err(NoBootDisk::None),
-            (Some((_, one)), 0) => Ok(one),
-            (Some(last), _) => {
-                found.push(last);
-                let name = |disk: &PathBuf| disk.file_name().map(|n| n.display().to_string());
-                Err(NoBootDisk::Several(found.iter().filter_map(|(d, _)| name(d)).collect()))
-            }
-        }
+    pub fn find(kernel: KernelArguments, disks: Vec<Disk>) -> Result<Self, NoBootDisk> {
+        let inventory = Inventory { kernel, disks, ..Inventory::default() };
+        let disk = match plan::boot_disk(&inventory) {
+            Ok(disk) => disk.ok_or(NoBootDisk::None)?,
+            Err(Trouble::SeveralBootDisks(names)) => return Err(NoBootDisk::Several(names)),
+            Err(_) => return Err(NoBootDisk::None),
+        };
+        let device = |name: &str| {
+            let node = disk.named(name).and_then(|entry| disk.node(entry));
+            let lacking = || NoBootDisk::Lacking(disk.name.clone());
+            node.map(|node| scan::device(&node.name)).ok_or_else(lacking)
+        };
+        Ok(Self { esp: device("esp")?, a: device("slot-a")?, b: device("slot-b")? })
     }
 
     fn slot(&self, slot: Slot) -> &Path {
@@ -262,39 +243,65 @@ impl Machine for RealMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use crate::appliance::disk::gpt::{Entry, Found, Geometry, Guid};
+    use crate::appliance::disk::inventory::{Content, Node};
+    use crate::appliance::disk::perform::own_table;
 
-    /// A tree like `/sys`, with these partitions: disk, partition, name.
-    fn tree(parts: &[(&str, &str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let class = dir.path().join("class");
-        fs::create_dir(&class).unwrap();
-        for (disk, part, name) in parts {
-            let place = dir.path().join("devices").join(disk).join(part);
-            fs::create_dir_all(&place).unwrap();
-            fs::write(place.join("uevent"), format!("MAJOR=8\nPARTNAME={name}\n")).unwrap();
-            symlink(&place, class.join(part)).unwrap();
+    const ESP: Guid = Guid([0xe5; 16]);
+
+    /// A disk with partitions of these names.
+    fn disk(name: &str, parts: &[&str]) -> Disk {
+        let entry = |(number, part): (u32, &&str)| {
+            let mut units = [0; 36];
+            for (unit, c) in units.iter_mut().zip(part.encode_utf16()) {
+                *unit = c;
+            }
+            let id = if *part == "esp" { ESP } else { Guid([u8::try_from(number).unwrap(); 16]) };
+            let first = u64::from(number) * 2048;
+            let last = first + 2047;
+            Entry { number, kind: Guid::LINUX, id, first, last, attributes: 0, name: units }
+        };
+        let entries: Vec<Entry> = (1..).zip(parts).map(entry).collect();
+        let node = |entry: &Entry| Node {
+            name: format!("{name}{}", entry.number),
+            number: entry.number,
+            first: entry.first,
+            sectors: 2048,
+            content: Content::Unseen,
+        };
+        let geometry = Geometry { sector: 512, sectors: 1 << 22 };
+        let mut table = own_table(geometry, || Guid([9; 16])).unwrap();
+        let nodes = entries.iter().map(node).collect();
+        table.entries = entries;
+        Disk {
+            name: name.to_owned(),
+            aliases: Vec::new(),
+            geometry,
+            read_only: false,
+            table: Found { primary: Ok(table.clone()), backup: Ok(table), loose: Vec::new() },
+            content: Content::Unseen,
+            nodes,
         }
-        dir
-    }
-
-    fn found(parts: &[(&str, &str, &str)]) -> Result<Partitions, NoBootDisk> {
-        Partitions::find(&tree(parts).path().join("class"), Path::new("/dev"))
     }
 
     #[test]
-    fn the_boot_disk_is_the_only_one() {
-        let one = [("sda", "sda2", "esp"), ("sda", "sda4", "slot-a"), ("sda", "sda5", "slot-b")];
-        let other = [("sdb", "sdb2", "esp"), ("sdb", "sdb4", "slot-a"), ("sdb", "sdb5", "slot-b")];
+    fn the_boot_disk_is_the_one_that_the_loader_was_read_from() {
+        let kernel = KernelArguments { esp: Some(ESP), ..KernelArguments::default() };
+        let find = |disks: &[Disk]| Partitions::find(kernel.clone(), disks.to_vec());
         let path = |name| Path::new("/dev").join(name);
-        let partitions = Partitions { esp: path("sda2"), a: path("sda4"), b: path("sda5") };
-        assert_eq!(found(&one).unwrap(), partitions);
-        // An ESP of another system, and the data partition, are no hindrance.
-        let besides = [&one[..], &[("sdb", "sdb1", "esp"), ("sda", "sda6", "data")]].concat();
-        assert_eq!(found(&besides).unwrap(), partitions);
-        let both = [one, other].concat();
-        assert!(matches!(found(&both), Err(NoBootDisk::Several(d)) if d == ["sda", "sdb"]));
-        assert!(matches!(found(&one[..2]), Err(NoBootDisk::None)));
+        let partitions = Partitions { esp: path("sda2"), a: path("sda3"), b: path("sda4") };
+        let ours = disk("sda", &["UNDERSTUDY", "esp", "slot-a", "slot-b"]);
+        // A disk of another system is no hindrance.
+        let other = disk("sdb", &["slot-a", "slot-b", "data"]);
+        assert_eq!(find(&[ours.clone(), other.clone()]).unwrap(), partitions);
+        let twin = disk("sdc", &["esp", "slot-a", "slot-b"]);
+        let both = find(&[ours.clone(), twin]);
+        assert!(matches!(both, Err(NoBootDisk::Several(names)) if names == ["sda", "sdc"]));
+        assert!(matches!(find(&[other]), Err(NoBootDisk::None)));
+        let lacking = find(&[disk("sda", &["esp", "slot-a"])]);
+        assert!(matches!(lacking, Err(NoBootDisk::Lacking(name)) if name == "sda"));
+        let network = Partitions::find(KernelArguments::default(), vec![ours]);
+        assert!(matches!(network, Err(NoBootDisk::None)));
     }
 
     #[test]

@@ -13,12 +13,16 @@
 //!
 //! Invariants: until an image was compared byte for byte nothing names it; a slot that is known to be
 //! good is never restarted by us; an image whose trials failed is not taken again unless told so.
-//! Deliberately absent: fetching updates, and deciding when a pair updates which side.
+//! [`roll`]
+//! decides how a pair updates itself; `app::update` drives it. Deliberately absent: fetching updates.
 
 pub mod driver;
 pub mod install;
 pub mod machine;
+pub mod offer;
+pub mod order;
 pub mod record;
+pub mod roll;
 pub mod rules;
 #[cfg(test)]
 mod tests;

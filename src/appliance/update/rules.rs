@@ -17,11 +17,11 @@ use crate::appliance::report::{Slot, Trouble};
 use crate::appliance::slot::env::Env;
 use crate::appliance::slot::package::Manifest;
 use crate::appliance::slot::version::Version;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use understudy_proto::time::UnixMs;
 
 /// What the loader told the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Booted {
     /// Where this system came from; `None` when no slot did (network, virtual media).
     pub slot: Option<Slot>,
@@ -49,7 +49,7 @@ pub struct Facts {
 }
 
 /// How the system that runs stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// It came from no slot: there is nothing to settle or to update.

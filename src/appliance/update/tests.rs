@@ -430,14 +430,15 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The loader's block is lost, or the slot that should start. A lost block while an image waits
-    /// for its trial, or while no data disk says what is where, is more than is promised.
+    /// The loader's block is lost, or the slot that should start. Two windows are more than is promised,
+    /// since a loader without its block starts slot A and can count nothing: while an image waits for
+    /// its trial in slot A, and while no data disk says what is where.
     fn fate(&mut self) -> Ended {
         let slot = |world: &Self, slot| world.disks.records.place(slot).map(|p| p.condition);
         let other = self.disks.running.other();
         let both_good = self.readable(other) && slot(self, other) == Some(Condition::Good);
-        let waits = Env::read(&self.disks.env).is_none_or(|env| env.trial.is_some());
-        if waits || !self.has_data {
+        let waits = |env: Env| env.trial == Some(Slot::A) || (env.trial.is_some() && both_good);
+        if Env::read(&self.disks.env).is_none_or(waits) || !self.has_data {
             return Ok(());
         }
         match self.disks.dice.below(2) {

@@ -55,6 +55,18 @@ impl Operator for Recorder {
     async fn account_list(&self, _: Option<&str>) -> Outcome<Vec<AccountEntry>> {
         no()
     }
+    async fn update_piece(&self, _: &UpdatePiece) -> Outcome<u64> {
+        no()
+    }
+    async fn update_install(&self, _: UpdateInstall, _: u32) -> Outcome<()> {
+        no()
+    }
+    async fn update_rollback(&self, _: UpdateRollback) -> Outcome<()> {
+        no()
+    }
+    async fn update_progress(&self) -> Outcome<UpdateReport> {
+        no()
+    }
     async fn account_remove(&self, _: &str) -> Outcome<()> {
         no()
     }

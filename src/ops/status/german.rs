@@ -192,6 +192,8 @@ static SENTENCES: &[(&str, &str)] = &[
     // A full copy.
     ("the session with the peer ended", "die Sitzung mit dem anderen Gerät ist zu Ende"),
     ("the peer refuses it: {}", "das andere Gerät nimmt sie nicht: {}"),
+    // Updates.
+    ("the update to {} was stopped: {}", "das Update auf {} wurde angehalten: {}"),
     // Why the last move.
     ("handover", "Handover"),
     ("resumed", "wieder aufgenommen"),

@@ -71,6 +71,9 @@ pub struct StatusReport {
     /// A branch that is being merged.
     #[serde(default)]
     pub merge: Option<MergeStatus>,
+    /// An update that is under way, or was stopped.
+    #[serde(default)]
+    pub update: Option<RollReport>,
     /// The third vote; `None` where none is configured.
     pub witness: Option<WitnessReport>,
     /// Floating addresses.
@@ -145,6 +148,68 @@ pub struct CopyReport {
     pub eta_s: Option<u64>,
     /// Why it stands still.
     pub stopped: Option<String>,
+}
+
+/// How far an update of the appliance, or of the pair, is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollReport {
+    /// Which one.
+    pub id: String,
+    /// The version that it brings.
+    pub version: String,
+    /// Whether only this appliance is updated.
+    pub only_here: bool,
+    /// When it began, by this machine's clock.
+    pub began: UnixMs,
+    /// Whether it goes on.
+    pub state: RollState,
+    /// What it is at, or was when it was stopped.
+    pub step: RollStep,
+    /// Bytes done of this step, and in all; where it counts bytes.
+    pub bytes: Option<(u64, u64)>,
+    /// Why it was stopped, in a sentence.
+    pub why: Option<String>,
+    /// What to do about that.
+    #[serde(rename = "do")]
+    pub advice: Option<String>,
+    /// The version that the peer runs; `None` when it has not said.
+    pub peer_running: Option<String>,
+}
+
+/// Whether an update goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RollState {
+    /// It does.
+    UnderWay,
+    /// It is through.
+    Done,
+    /// It is not through, and goes no further.
+    Stopped,
+}
+
+/// What an update is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RollStep {
+    /// Waits until the two appliances are a pair.
+    Waiting,
+    /// The file goes to the peer.
+    Shipping,
+    /// This appliance writes its other slot.
+    InstallingHere,
+    /// The peer does.
+    InstallingThere,
+    /// This appliance restarts.
+    RestartingHere,
+    /// The peer does.
+    RestartingThere,
+    /// This appliance is on trial.
+    TryingHere,
+    /// The peer is.
+    TryingThere,
+    /// The primary role moves.
+    Handover,
 }
 
 /// One path to the peer.
@@ -264,6 +329,14 @@ pub struct ProblemReport {
     pub runbook: String,
 }
 
+impl RollStep {
+    /// In words that follow the version.
+    #[must_use]
+    pub const fn words(self, language: Language) -> &'static str {
+        language.words().step(self)
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -331,6 +404,13 @@ fn peer(screen: &mut Screen, r: &StatusReport, w: &Words) {
     if let Some(merge) = &r.merge {
         screen.row(w.merge, merge_text(merge, w));
     }
+    if let Some(update) = r.update.as_ref().filter(|u| u.state != RollState::Done) {
+        screen.painted_row(
+            Paint::of(update.state == RollState::UnderWay),
+            w.update,
+            update_text(update, w),
+        );
+    }
     if let Some(witness) = &r.witness {
         let state = if witness.reachable { w.reachable } else { w.silent };
         let trip = witness.round_trip_us.filter(|_| witness.reachable);
@@ -367,6 +447,18 @@ fn copy_text(c: &CopyReport, w: &Words) -> String {
         (Some(why), _) => format!("{head}: {}", (w.sentence)(why)),
         (None, Some(left)) => format!("{head}, {} MiB/s, {}", c.bytes_per_s >> 20, duration(left)),
         (None, None) => head,
+    }
+}
+
+fn update_text(u: &RollReport, w: &Words) -> String {
+    let step = w.step(u.step);
+    match (&u.state, &u.bytes) {
+        (RollState::Stopped, _) => format!("{} {}: {step}", u.version, w.stopped),
+        (_, Some((done, total))) => {
+            let (done, total) = (done >> 20, total >> 20);
+            format!("{}: {step}, {done}/{total} MiB", u.version)
+        }
+        (_, None) => format!("{}: {step}", u.version),
     }
 }
 

@@ -34,6 +34,7 @@ fn report() -> StatusReport {
         ],
         copy: None,
         merge: None,
+        update: None,
         witness: Some(WitnessReport {
             address: "192.0.2.7:7401".into(),
             reachable: true,

@@ -1,7 +1,7 @@
 //! The screen's words in each language. A missing word does not compile.
 
-use super::Role;
 use super::german::german;
+use super::{Role, RollStep};
 use serde::{Deserialize, Serialize};
 
 /// A language of the screen.
@@ -72,6 +72,10 @@ pub(super) struct Words {
     pub(super) branch: &'static str,
     pub(super) records: &'static str,
     pub(super) tasks: &'static str,
+    pub(super) update: &'static str,
+    pub(super) stopped: &'static str,
+    /// In the order of [`RollStep`].
+    steps: [&'static str; 9],
     pub(super) to_peer: &'static str,
     pub(super) from_peer: &'static str,
     pub(super) log: &'static str,
@@ -108,6 +112,30 @@ impl Words {
         }
     }
 
+    pub(super) const fn step(&self, step: RollStep) -> &'static str {
+        let [
+            waiting,
+            shipping,
+            writes_here,
+            writes_there,
+            restarts_here,
+            restarts_there,
+            rest @ ..,
+        ] = self.steps;
+        let [trial_here, trial_there, handover] = rest;
+        match step {
+            RollStep::Waiting => waiting,
+            RollStep::Shipping => shipping,
+            RollStep::InstallingHere => writes_here,
+            RollStep::InstallingThere => writes_there,
+            RollStep::RestartingHere => restarts_here,
+            RollStep::RestartingThere => restarts_there,
+            RollStep::TryingHere => trial_here,
+            RollStep::TryingThere => trial_there,
+            RollStep::Handover => handover,
+        }
+    }
+
     pub(super) fn ago(&self, ms: u64) -> String {
         let (before, after) = self.ago;
         format!("{before}{ms} ms{after}")
@@ -141,6 +169,19 @@ static EN: Words = Words {
     branch: "branch",
     records: "records",
     tasks: "tasks",
+    update: "Update",
+    stopped: "STOPPED, see `understudy update status`",
+    steps: [
+        "waits until the two are a pair",
+        "goes to the peer",
+        "is written here",
+        "is written on the peer",
+        "this appliance restarts",
+        "the peer restarts",
+        "is tried here",
+        "is tried on the peer",
+        "handover",
+    ],
     to_peer: "to the peer:",
     from_peer: "from the peer:",
     log: "Log",
@@ -194,6 +235,19 @@ static DE: Words = Words {
     branch: "Zweig",
     records: "Sätze",
     tasks: "Schritte",
+    update: "Update",
+    stopped: "ANGEHALTEN, siehe `understudy update status`",
+    steps: [
+        "wartet, bis beide ein Paar sind",
+        "geht zum Peer",
+        "wird hier geschrieben",
+        "wird auf dem Peer geschrieben",
+        "dieses Gerät startet neu",
+        "der Peer startet neu",
+        "wird hier erprobt",
+        "wird auf dem Peer erprobt",
+        "Handover",
+    ],
     to_peer: "zum Peer:",
     from_peer: "vom Peer:",
     log: "Log",

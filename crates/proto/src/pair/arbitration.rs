@@ -20,7 +20,7 @@ use super::primary::next_epoch;
 use super::register::{Arbitration, Insync, Register};
 use super::status::WitnessStatus;
 use super::witness::{WitnessAnswer, WitnessAsk, WitnessRegister};
-use crate::id::Epoch;
+use crate::id::{Epoch, NodeId};
 use crate::time::Mono;
 use std::time::Duration;
 
@@ -122,6 +122,18 @@ impl Court {
 
     pub(super) fn wants(&self) -> Option<After> {
         self.wanted.map(|w| w.after)
+    }
+
+    /// The peer has opened `epoch`, and a swap of node `me` is under way that rests on an earlier one:
+    /// only a witness that was rolled back does it. What to have seen, so that it is never believed.
+    pub(super) fn outdated(&self, epoch: Epoch, me: NodeId) -> Option<Epoch> {
+        match self.asked?.ask {
+            WitnessAsk::Swap { expect: Some(expect), new } if expect < epoch => {
+                let peers = next_epoch(Epoch(epoch.0.saturating_sub(1)), me) != epoch;
+                peers.then(|| epoch.max(new.epoch.next()))
+            }
+            _ => None,
+        }
     }
 
     fn rest(&mut self, now: Mono) {

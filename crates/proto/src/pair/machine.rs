@@ -915,7 +915,8 @@ impl Machine {
         let deposed = matches!(&self.phase, Phase::Primary(p)
             if p.epoch < epoch && p.handed_to() != Some(epoch) && !own);
         if epoch > self.register.seen {
-            self.persist(Register { seen: epoch, ..self.register }, After::Nothing);
+            let seen = self.court.outdated(epoch, self.me).unwrap_or(epoch);
+            self.persist(Register { seen, ..self.register }, After::Nothing);
         }
         if deposed {
             self.step_down("a higher epoch was seen");

@@ -354,13 +354,13 @@ impl Machine {
         #[cfg(test)]
         let applied = if self.broken(Mutant::ServedUnapplied) { Lsn(u64::MAX) } else { applied };
         // The standby may have taken over meanwhile, with the witness's word. (By evidence it may not
-        // while it hears adverts: they begin again at once.)
+        // while it hears adverts: they begin again at once, unless this node slept.)
         let blind = self.is_arbitrated() && self.needs_lease() && !self.lease_is_fresh();
         let Some(p) = self.primary() else { return };
         if p.leading || p.handing.is_some() || p.ready.is_none_or(|ready| applied < ready) {
             return;
         }
-        if p.resumes && blind {
+        if p.unsure || p.resumes && blind {
             return;
         }
         (p.leading, p.resumes) = (true, false);
@@ -547,8 +547,9 @@ impl Machine {
         if hello.phase == PhaseName::Primary {
             return; // It steps down when it hears our epoch.
         }
-        let leaves = p.mode == Mode::Pair
-            && (p.leaving || p.handing.is_some() || (p.giving_up && !p.unsure));
+        // What it records when an admission is still under way is that it is alone, too.
+        let leaves = p.leaving
+            || p.mode == Mode::Pair && (p.handing.is_some() || (p.giving_up && !p.unsure));
         if leaves || p.offered.is_some() || p.gone {
             return;
         }
@@ -626,7 +627,11 @@ impl Machine {
             let Some(p) = self.primary() else { return };
             let Mode::Joining { target } = p.mode else { return };
             let Some(f) = &p.follower else { return };
-            !p.admitting && f.durable >= target && f.durable >= committed && target <= tail
+            !p.admitting
+                && !p.leaving
+                && f.durable >= target
+                && f.durable >= committed
+                && target <= tail
         };
         #[cfg(test)]
         let copied = copied || self.admits_early();

@@ -43,6 +43,8 @@ struct Story {
     lazy: bool,
     /// The registers' disk stands still: what it has not done yet.
     unwritten: Option<Vec<(usize, u64)>>,
+    /// The witness does what it is asked, and says so late.
+    unsaid: Option<Vec<(usize, Input)>>,
 }
 
 fn empty() -> LogState {
@@ -80,6 +82,7 @@ impl Story {
             witness: None,
             lazy: false,
             unwritten: None,
+            unsaid: None,
         }
     }
 
@@ -187,7 +190,11 @@ impl Story {
                     Some(Verdict::Answer(answer)) => answer,
                     None => WitnessAnswer::Lost,
                 };
-                inputs.push_back(Input::Witness { number, answer });
+                let answer = Input::Witness { number, answer };
+                match &mut self.unsaid {
+                    Some(unsaid) if ask != witness::WitnessAsk::Read => unsaid.push((n, answer)),
+                    _ => inputs.push_back(answer),
+                }
             }
             Output::Lease(_) => {}
             Output::Note(note) => side.notes.push(note),
@@ -749,6 +756,42 @@ fn a_rolled_back_witness_gives_no_lead_to_who_knows_of_a_later_reign() {
     assert_eq!(story.witness, old, "it was asked for nothing");
 }
 
+/// The same, but it has asked the witness already, which does it: neither then, nor after a restart,
+/// is that a right to lead.
+#[test]
+fn what_a_rolled_back_witness_did_meanwhile_gives_no_lead() {
+    let mut story = with_witness();
+    let old = story.witness;
+    story.kill(0);
+    story.run(1_000);
+    assert_eq!(story.states()[1], State::Solo);
+    story.write(3);
+    let says = story.sides[1].machine.beacon(Mono(story.now));
+    story.kill(1);
+    story.witness = old;
+    story.start(0);
+    story.unsaid = Some(Vec::new());
+    while story.witness == old {
+        story.run(1);
+    }
+    let beacon = Beacon { pair: [0; 16], node: NodeId(1), says, sequence: 1, boot: [0; 8] };
+    story.feed(0, Input::Beacon(beacon));
+    for (n, answer) in story.unsaid.take().unwrap() {
+        story.feed(n, answer);
+    }
+    story.run(30_000);
+    assert_eq!(story.roles()[0], Role::None);
+    story.kill(0);
+    story.start(0);
+    story.run(30_000);
+    assert_eq!(story.roles()[0], Role::None);
+    // Whoever led comes back, and nothing is missing.
+    story.start(1);
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert!(story.sides[1].aside.is_empty());
+}
+
 /// The standby leaves for want of room while the witness is away: the primary goes on without both.
 #[test]
 fn a_full_standby_does_not_tie_the_primary_to_a_witness_that_is_gone() {
@@ -865,6 +908,70 @@ fn a_primary_that_slept_does_not_go_on_alone_before_it_has_heard_its_standby() {
     story.run(50);
     assert_eq!(story.states()[0], State::Solo);
     assert!(story.noted(0, "an operator said so"));
+}
+
+/// A handover that came to nothing because its primary slept: the standby may have led meanwhile.
+#[test]
+fn a_primary_that_slept_in_a_handover_does_not_lead_before_it_has_heard_its_standby() {
+    let mut story = Story::pair();
+    story.kill(1);
+    story.write(1);
+    story.feed(0, Input::Operator(Operator::Handover));
+    assert!(!story.sides[0].lease);
+    story.now += 700 * MS;
+    story.run(5_000);
+    assert!(!story.sides[0].lease);
+    story.start(1);
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert!(story.sides.iter().any(|s| s.lease));
+}
+
+/// The registers' disk is slow: admission, and that the primary is alone, are both on their way.
+#[test]
+fn a_standby_that_leaves_and_returns_while_it_is_admitted_is_admitted_again() {
+    let mut story = Story::pair();
+    story.kill(1);
+    story.run(5_000);
+    assert_eq!(story.states()[0], State::Solo);
+    story.start(1);
+    let mut slow = Vec::new();
+    // The primary's disk alone.
+    let mut millisecond = |story: &mut Story| {
+        story.unwritten = Some(Vec::new());
+        story.run(1);
+        let unwritten = story.unwritten.take().unwrap();
+        for (n, number) in unwritten {
+            match n {
+                0 => slow.push(number),
+                _ => story.feed(n, Input::Persisted(number)),
+            }
+        }
+    };
+    while story.sides[0].register.insync != Insync::Both {
+        millisecond(&mut story);
+    }
+    story.unwritten = Some(Vec::new());
+    story.feed(0, Input::Frame(Frame::Goodbye));
+    assert_eq!(story.sides[0].register.insync, Insync::Only(NodeId(0)));
+    let alone = story.unwritten.take().unwrap();
+    story.kill(1);
+    story.cut();
+    millisecond(&mut story);
+    story.start(1);
+    for _ in 0..200 {
+        millisecond(&mut story);
+    }
+    slow.extend(alone.iter().map(|(_, number)| *number));
+    slow.sort_unstable();
+    for number in slow {
+        story.feed(0, Input::Persisted(number));
+    }
+    story.run(40_000);
+    story.write(3);
+    story.run(100);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert_eq!(story.sides[1].log.tail, story.sides[0].log.committed);
 }
 
 #[test]

@@ -242,7 +242,10 @@ fn mark(means: &Means<'_>, place: &Place, unfinished: bool) -> Result<(), StepEr
 }
 
 /// The table of an empty disk: all of it for data.
-pub(super) fn own_table(geometry: Geometry, mut fresh: impl FnMut() -> Guid) -> Option<Table> {
+pub(in crate::appliance) fn own_table(
+    geometry: Geometry,
+    mut fresh: impl FnMut() -> Guid,
+) -> Option<Table> {
     let mut name = [0; 36];
     for (unit, c) in name.iter_mut().zip(OWN_DATA.encode_utf16()) {
         *unit = c;

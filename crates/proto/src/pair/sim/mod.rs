@@ -85,6 +85,14 @@ fn old_failures_stay_mended() {
     assert_eq!(broken(16_751), None);
     // A rolled-back witness gave a node the lead that knew of a later reign, from the peer's beacon.
     assert_eq!(broken(40_227_693), None);
+    // The same, but it heard of it after it had asked the witness, and before the answer.
+    assert_eq!(broken(50_302_636), None);
+    // A primary slept in the middle of a handover, which was too late when it woke: it led again, and
+    // the standby had led meanwhile.
+    assert_eq!(broken(50_141_951), None);
+    // The standby left and came back while its admission was on its way to a slow disk, and behind it
+    // that the primary was alone: it was admitted again, and the primary waited for ever to be alone.
+    assert_eq!(broken(60_060_349), None);
 }
 
 #[test]
