@@ -225,6 +225,46 @@ mod tests {
         assert_eq!(ids("understudy:x:a:b", "understudy"), None);
     }
 
+    /// A unit that is skipped without the data disk is started once that is unlocked: by its name, or
+    /// with the target that wants it.
+    #[test]
+    fn whatever_waits_for_the_data_disk_is_started_with_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut folders = vec![
+            root.join("systemd/image"),
+            root.join("systemd"),
+            root.join("image/root/etc/systemd/system"),
+        ];
+        let mut seen = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).unwrap().flatten() {
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                    continue;
+                }
+                let text = fs::read_to_string(entry.path()).unwrap();
+                let waits = |line: &str| {
+                    [
+                        "ConditionPathIsMountPoint=/data",
+                        "ConditionPathExists=/run/understudy/site-trial",
+                    ]
+                    .iter()
+                    .any(|condition| line.starts_with(condition))
+                };
+                if !text.lines().any(waits) {
+                    continue;
+                }
+                seen += 1;
+                let own = entry.file_name().into_string().unwrap();
+                let of = folder.file_name().unwrap().to_str().unwrap();
+                let unit = of.strip_suffix(".d").unwrap_or(&own);
+                let wanted = text.contains("WantedBy=multi-user.target");
+                assert!(WAITED.contains(&unit) || wanted, "{unit} never starts after unlocking");
+            }
+        }
+        assert!(seen >= 3, "only {seen}");
+    }
+
     #[test]
     fn a_file_gets_its_mode_and_replaces_what_was_there() {
         let folder = tempfile::tempdir().unwrap();

@@ -168,6 +168,8 @@ pub enum Trouble {
     TpmMissing,
     /// A mirror runs on one disk.
     MirrorDegraded(String),
+    /// The data disk failed while the machine ran, or was pulled out.
+    DataLost,
     /// The data disk is nearly full: MiB that are left.
     DataFull(u64),
     /// No time server has set the clock since the start, or for hours.
@@ -220,6 +222,7 @@ impl Trouble {
             Self::WrongPassphrase | Self::PassphraseOnce | Self::KeyMissing | Self::TpmMissing => {
                 "data-locked"
             }
+            Self::DataLost => "disk-failure",
             Self::DataFull(_) => "data-disk-full",
             Self::ClockUnset => "clock-unset",
             Self::ClockWrong(_) => "clock-wrong",

@@ -19,7 +19,7 @@ fn to(word: &str, version: Option<&String>) -> String {
 pub(super) fn english(trouble: &Trouble) -> (String, String) {
     match trouble {
         Trouble::SiteMissing => both(
-            "there is no site.toml on the partition UNDERSTUDY",
+            "there is no site.toml on the partition UNDERSTUDY, or it is empty",
             "Write one (understudy site-config make) and restart.",
         ),
         Trouble::SiteRefused(lines) => both(
@@ -124,6 +124,10 @@ fn english_of_data(trouble: &Trouble) -> (String, String) {
             format!("the mirror {array} runs on one disk"),
             "Replace the other disk with an empty one; name it in site.toml if its name changes.",
         ),
+        Trouble::DataLost => both(
+            "the data disk has failed or was pulled out; nothing can be written to it",
+            "Turn this machine off and replace the disk; a pair's other appliance keeps serving.",
+        ),
         Trouble::DataFull(left) => both(
             format!("the data disk is nearly full: {left} MiB are left"),
             "New mail is refused until there is room: delete, or move to a larger disk.",
@@ -155,7 +159,7 @@ fn english_of_data(trouble: &Trouble) -> (String, String) {
 pub(super) fn german(trouble: &Trouble) -> (String, String) {
     match trouble {
         Trouble::SiteMissing => both(
-            "auf der Partition UNDERSTUDY liegt keine site.toml",
+            "auf der Partition UNDERSTUDY liegt keine site.toml, oder sie ist leer",
             "Eine anlegen (understudy site-config make) und neu starten.",
         ),
         Trouble::SiteRefused(lines) => both(
@@ -271,6 +275,10 @@ fn german_of_data(trouble: &Trouble) -> (String, String) {
             format!("der Spiegel {array} läuft auf nur einer Platte"),
             "Die andere Platte durch eine leere ersetzen; neuen Namen in site.toml eintragen.",
         ),
+        Trouble::DataLost => both(
+            "die Datenplatte ist ausgefallen oder gezogen; es lässt sich nichts mehr schreiben",
+            "Maschine ausschalten, Platte ersetzen; das andere Gerät eines Paares bedient weiter.",
+        ),
         Trouble::DataFull(left) => both(
             format!("die Datenplatte ist fast voll: noch {left} MiB"),
             "Neue Mail wird abgewiesen, bis Platz ist: löschen oder auf eine größere Platte umziehen.",
@@ -334,6 +342,7 @@ pub(super) fn tests_samples() -> Vec<Trouble> {
         Trouble::KeyMissing,
         Trouble::TpmMissing,
         Trouble::MirrorDegraded(text()),
+        Trouble::DataLost,
         Trouble::DataFull(3),
         Trouble::ClockWrong(UnixMs(1_785_153_600_123)),
         Trouble::UpdateFailed { version: Some(text()) },

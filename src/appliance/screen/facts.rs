@@ -74,6 +74,8 @@ pub struct DiskUse {
     pub total: u64,
     /// For us.
     pub free: u64,
+    /// The kernel lets nobody write there any more: the disk has failed, or was pulled out.
+    pub lost: bool,
 }
 
 /// Whether the clock can be trusted.
@@ -118,6 +120,12 @@ impl Facts {
             Program::Answers(report) => Some(report),
             Program::Stuck | Program::Silent => None,
         }
+    }
+
+    /// Whether the data disk was there and is not usable any more.
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        self.disk.is_some_and(|disk| disk.lost)
     }
 
     /// Whether the data disk waits for a passphrase.

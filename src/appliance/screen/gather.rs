@@ -13,7 +13,7 @@ use crate::ops::request::{Answer, Reply, Request};
 use crate::ops::status::Language;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -118,6 +118,8 @@ pub fn gather(places: &Places) -> Facts {
 pub fn troubles(places: &Places) -> Option<(Language, Vec<Trouble>)> {
     let mut boot = boot(&places.boot, &places.settled)?;
     let up_s = Duration::from_micros(clock::mono().0).as_secs();
+    let lost = disk(&places.data).is_some_and(|disk| disk.lost);
+    boot.troubles.extend(lost.then_some(Trouble::DataLost));
     boot.troubles.extend(clock_of(&places.clock, clock::now_ms()).trouble(up_s));
     Some((boot.language, boot.troubles))
 }
@@ -213,6 +215,8 @@ fn disk(path: &Path) -> Option<DiskUse> {
     Some(DiskUse {
         total: s.blocks().saturating_mul(block),
         free: s.blocks_available().saturating_mul(block),
+        // It is mounted with errors=remount-ro, and never read-only by us.
+        lost: s.flags().contains(FsFlags::ST_RDONLY),
     })
 }
 

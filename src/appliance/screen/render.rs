@@ -444,6 +444,10 @@ fn data_row(facts: &Facts, language: Language) -> (Style, String) {
         }
         Some(DataOutcome::Absent) => (Style::Bad, pick(language, "NONE", "KEINE").to_owned()),
     };
+    if facts.lost() {
+        let text = pick(language, "FAILED or pulled out", "AUSGEFALLEN oder gezogen");
+        return (Style::Bad, row(label, text));
+    }
     let room = facts.disk.map(|disk| {
         let used = disk.used_percent();
         if used >= 90 {

@@ -104,7 +104,7 @@ fn facts() -> Facts {
         silent_s: 0,
         management: Some("192.168.7.12".into()),
         service: vec!["203.0.113.12".into()],
-        disk: Some(DiskUse { total: 915 << 30, free: 810 << 30 }),
+        disk: Some(DiskUse { total: 915 << 30, free: 810 << 30, lost: false }),
         clock: Clock::Set { ago_s: 190 },
     }
 }
@@ -232,7 +232,7 @@ fn crowded() -> Facts {
     facts.interfaces =
         (0..9).map(|i| interface(&format!("enp129s0f{i}np0"), "10.0.1.1/30")).collect();
     facts.interfaces[2].carrier = false;
-    facts.disk = Some(DiskUse { total: 100 << 30, free: 3 << 30 });
+    facts.disk = Some(DiskUse { total: 100 << 30, free: 3 << 30, lost: false });
     facts.boot = Some(BootReport { trial: true, troubles: vec![Trouble::SiteMissing], ..boot() });
     if let Program::Answers(report) = &mut facts.program {
         report.addresses = vec![report.addresses[0].clone(); 30];
@@ -243,6 +243,8 @@ fn crowded() -> Facts {
 fn situations() -> Vec<(&'static str, Facts)> {
     let locked =
         Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::Locked, Vec::new()) };
+    let pulled = DiskUse { total: 915 << 30, free: 810 << 30, lost: true };
+    let data_lost = Facts { disk: Some(pulled), ..not_running() };
     let data_new =
         Facts { disk: None, ..silent(SiteOutcome::Applied, DataOutcome::New, Vec::new()) };
     let missing = vec![Trouble::DataDiskMissing("nvme-Samsung_PM9A3_S64XNE0R".into())];
@@ -264,6 +266,7 @@ fn situations() -> Vec<(&'static str, Facts)> {
         ("no-data-disk", no_disk),
         ("data-locked", locked),
         ("data-new", data_new),
+        ("data-lost", data_lost),
         ("not-running", not_running()),
         ("stuck", Facts { program: Program::Stuck, silent_s: 40, ..facts() }),
         ("restarting", Facts { silent_s: 12, ..not_running() }),
@@ -481,7 +484,7 @@ proptest! {
         facts.hostname.clone_from(&texts[0]);
         facts.version.clone_from(&texts[1]);
         (facts.up_s, facts.now) = (numbers[0], UnixMs(numbers[1]));
-        facts.disk = Some(DiskUse { total: numbers[2], free: numbers[3] });
+        facts.disk = Some(DiskUse { total: numbers[2], free: numbers[3], lost: false });
         facts.clock = Clock::Set { ago_s: numbers[4] };
         facts.interfaces = vec![interface(&texts[2], &texts[3]); counts[0]];
         if let Some(boot) = &mut facts.boot {

@@ -7,7 +7,7 @@ use super::advice::advice;
 use super::canvas::Level;
 use super::facts::{Facts, Program};
 use super::pick;
-use crate::appliance::report::{DataOutcome, SiteOutcome};
+use crate::appliance::report::{DataOutcome, SiteOutcome, Trouble};
 use crate::ops::status::{Language, Role, State, StatusReport};
 
 /// A start may take so long before its silence is called wrong: disk checks and slow firmware.
@@ -74,6 +74,9 @@ fn standing(facts: &Facts, language: Language) -> (Level, &'static str) {
         return serving(report, language);
     }
     let data = facts.boot.as_ref().map(|b| &b.data);
+    if facts.lost() {
+        return (Level::Bad, pick(language, "DATA DISK FAILED", "DATENPLATTE AUSGEFALLEN"));
+    }
     if facts.is_new() {
         return (Level::Attention, pick(language, "NEW DISK", "NEUE PLATTE"));
     }
@@ -220,6 +223,9 @@ fn of_program(found: &mut Vec<Finding>, report: &StatusReport, language: Languag
 
 /// Why the mail program does not answer, as far as that has no cause of its own.
 fn of_silence(found: &mut Vec<Finding>, facts: &Facts, language: Language) {
+    if facts.lost() {
+        return;
+    }
     if matches!(facts.program, Program::Stuck) && !pausing(facts) {
         let what = pick(
             language,
@@ -288,6 +294,9 @@ fn of_silence(found: &mut Vec<Finding>, facts: &Facts, language: Language) {
 }
 
 fn of_machine(found: &mut Vec<Finding>, facts: &Facts, language: Language) {
+    if facts.lost() {
+        found.push(Finding { level: Level::Bad, ..of_trouble(&Trouble::DataLost, language) });
+    }
     for interface in facts.interfaces.iter().filter(|i| i.on && !i.carrier) {
         let name = &interface.name;
         let what = match language {
@@ -307,9 +316,13 @@ fn of_machine(found: &mut Vec<Finding>, facts: &Facts, language: Language) {
         found.push(own(Level::Attention, what, "data-disk-full", language));
     }
     if let Some(trouble) = facts.clock.trouble(facts.up_s) {
-        let ((what, todo), page) = (trouble.words(language), trouble.runbook().to_owned());
-        found.push(Finding { level: Level::Attention, what, todo, page });
+        found.push(of_trouble(&trouble, language));
     }
+}
+
+fn of_trouble(trouble: &Trouble, language: Language) -> Finding {
+    let (what, todo) = trouble.words(language);
+    Finding { level: Level::Attention, what, todo, page: trouble.runbook().to_owned() }
 }
 
 fn own(level: Level, what: String, page: &str, language: Language) -> Finding {

@@ -198,6 +198,10 @@ pub fn decide(lying: Lying) -> Decision {
         acts: Vec::new(),
     };
     let Lying { mut found, kept, trial, tried_now, installing } = lying;
+    // What a power cut on another computer leaves of a file says nothing.
+    if found.as_ref().is_ok_and(|f| f.as_deref().is_some_and(is_empty)) {
+        found = Ok(None);
+    }
     // A later version may refuse what an earlier one took: then the FAT's file has to do.
     let mut kept = kept.and_then(|kept| Some((site::read(kept.text.as_bytes()).ok()?, kept)));
     if let Some(trial) = trial {
@@ -233,6 +237,11 @@ pub fn decide(lying: Lying) -> Decision {
         decision.acts.into_iter().partition(|act| *act == Act::EndTrial);
     decision.acts = before.into_iter().chain(last).collect();
     decision
+}
+
+fn is_empty(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    text.iter().all(|b| *b == 0 || b.is_ascii_whitespace())
 }
 
 /// What counts as kept at this start: what is tried, or what was there before.

@@ -100,6 +100,28 @@ fn a_changed_file_waits_and_a_wrong_one_changes_nothing() {
     assert_eq!(decision.troubles, [Trouble::SiteUnreachable("broken".to_owned())]);
 }
 
+/// What is left of a file by a power cut is no change, and costs nothing that was taken in before.
+#[test]
+fn an_empty_file_is_none() {
+    let kept = keeps(&decide(lying(found(&with_code()), None))).unwrap();
+    for empty in ["", "\u{feff}\r\n", "\0\0\0\0"] {
+        let decision = decide(lying(found(empty), Some(kept.clone())));
+        assert_eq!((decision.outcome, &decision.troubles[..]), (SiteOutcome::Applied, &[][..]));
+        assert_eq!(puts_back(&decision).as_ref(), Some(&kept.text));
+        let decision = decide(lying(found(empty), None));
+        assert_eq!(decision.troubles, [Trouble::SiteMissing]);
+    }
+    // What was taken in can be damaged, too: then the FAT's file has to do.
+    for text in ["", "name = \"ma"] {
+        let damaged = Kept { text: text.to_owned(), ..kept.clone() };
+        let decision = decide(lying(found(&kept.text), Some(damaged.clone())));
+        assert_eq!((decision.outcome, keeps(&decision).is_some()), (SiteOutcome::Applied, true));
+        let decision = decide(lying(Err("broken".to_owned()), Some(damaged)));
+        assert_eq!(decision.troubles, [Trouble::SiteUnreachable("broken".to_owned())]);
+        assert!(decision.in_force.is_none() && decision.acts.is_empty());
+    }
+}
+
 #[test]
 fn nothing_comes_of_nothing() {
     let decision = decide(lying(Ok(None), None));
