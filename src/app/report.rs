@@ -217,10 +217,8 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
     if let Some(why) = rooms.pair.merging().and_then(|m| m.stopped) {
         add(format!("the merge of a branch stands still: {why}"), "branched");
     }
-    if let Some(update) = rooms.updates.report()
-        && let Some(why) = update.why
-    {
-        add(format!("the update to {} was stopped: {why}", update.version), "update-roll");
+    if let Some((version, why)) = rooms.updates.trouble() {
+        add(format!("the update to {version} was stopped: {why}"), "update-roll");
     }
     if let Some(witness) = pair.witness.as_ref().filter(|w| !w.reachable) {
         let why = witness.problem.as_deref().unwrap_or("it has not answered yet");

@@ -120,7 +120,8 @@ impl<D: Duo> Driver<D> {
                     version, reason = why.words().0.as_str(), runbook = "update-roll";
                     "the update was stopped"
                 ),
-                _ => log::info!(version, state:? = state; "the update goes on"),
+                State::Done => log::info!(version; "the update is through"),
+                State::UnderWay => log::info!(version, state:? = state; "the update goes on"),
             }
         }
         let over = !roll.is_under_way();

@@ -194,6 +194,16 @@ impl Updates {
         })
     }
 
+    /// The version of an update that was stopped, and why; what an operator called off is no trouble.
+    pub(super) fn trouble(&self) -> Option<(String, String)> {
+        let now = self.0.lock();
+        let roll = now.roll.as_ref()?;
+        match &roll.state {
+            State::UnderWay | State::Done | State::Stopped(Why::ByOperator) => None,
+            State::Stopped(why) => Some((roll.task.version.clone(), why.words().0)),
+        }
+    }
+
     pub(super) fn progress(&self) -> UpdateReport {
         UpdateReport { roll: self.report() }
     }
