@@ -125,6 +125,10 @@ impl<D: Duo> Driver<D> {
             }
         }
         let over = !roll.is_under_way();
+        if over {
+            // Before anybody sees that it is over, and hands over the next one.
+            self.clear_up(&roll.task);
+        }
         {
             let mut now = self.shared.lock();
             // An operator may have called it off meanwhile.
@@ -134,9 +138,7 @@ impl<D: Duo> Driver<D> {
             now.roll = Some(roll.clone());
             now.peer = self.peer.as_ref().and_then(|(peer, _)| peer.published.clone());
         }
-        if over {
-            self.clear_up(&roll.task);
-        } else {
+        if !over {
             self.perform(step, &roll.task);
         }
     }
@@ -311,10 +313,10 @@ impl<D: Duo> Driver<D> {
     fn stop(&mut self, why: Why) {
         log::error!(reason = why.words().0.as_str(), runbook = "update-roll"; "the update was stopped");
         let task = self.shared.lock().roll.as_ref().map(|roll| roll.task.clone());
-        self.shared.end(why);
         if let Some(task) = task {
             self.clear_up(&task);
         }
+        self.shared.end(why);
     }
 
     /// What the peer, which drives a roll, asks of this appliance.
