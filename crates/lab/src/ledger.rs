@@ -1,7 +1,8 @@
 //! The books, kept over a whole run: what each UID of each mailbox ever named.
 //!
 //! After each round the mailboxes are read from the primary. What was accepted before the reading
-//! began must be there exactly once; what was there before must be there still, under its UID.
+//! began must be there exactly once; what was there before must be there still, under its UID. (The
+//! answer to a sender is given at the commit, and readers are shown it a moment later: they ask again.)
 //! Only new messages are read anew, so that a long run stays linear. A pair that was split and
 //! merged may give a message another UID, above all others; no UID names two messages even then.
 
@@ -10,7 +11,7 @@ use crate::mime::{self, PEOPLE, Person};
 use crate::net::{self, Host};
 use crate::stage::Access;
 use crate::stream::Records;
-use crate::{Result, fail, wait_for};
+use crate::{Result, fail, now, pause, wait_for};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long signing in may fail.
 const SIGN_IN_MAX: Duration = Duration::from_secs(15);
+/// How long what was accepted may be invisible, on a machine with much else to do.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
+/// Pause before the mailboxes are read again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// One mailbox.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +53,29 @@ impl Ledger {
     /// # Errors
     /// They cannot be read.
     pub(crate) fn check(&mut self, access: &Access, records: &Records) -> Result<Vec<String>> {
+        let end = now() + VISIBLE_WITHIN;
+        let mut wrong = self.read(access)?;
+        while self.lacks(records) && now() < end {
+            pause(LOOK_AGAIN)?;
+            wrong.extend(self.read(access)?);
+        }
+        wrong.extend(self.judge(records));
+        Ok(wrong)
+    }
+
+    /// Whether something that was accepted was not seen yet.
+    fn lacks(&self, records: &Records) -> bool {
+        let seen: BTreeSet<u32> = self
+            .folios
+            .values()
+            .flat_map(|folio| folio.named.values())
+            .flatten()
+            .copied()
+            .collect();
+        records.iter().any(|(n, r)| r.accepted.is_some() && !seen.contains(n))
+    }
+
+    fn read(&mut self, access: &Access) -> Result<Vec<String>> {
         let (access, mut ledger) = (access.clone(), std::mem::take(self));
         let thread = net::thread(Host::Client, "ledger", move || {
             let mut wrong = Vec::new();
@@ -58,9 +86,8 @@ impl Ledger {
             }
             Ok((ledger, wrong))
         })?;
-        let (ledger, mut wrong) = net::join(thread)??;
+        let (ledger, wrong) = net::join(thread)??;
         *self = ledger;
-        wrong.extend(self.judge(records));
         Ok(wrong)
     }
 
@@ -147,7 +174,6 @@ fn sign_in(access: &Access, name: &str, password: &str) -> Result<Reader> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::now;
 
     fn item(uid: u32, number: u32) -> Item {
         Item { uid, number: Some(number) }
