@@ -617,6 +617,9 @@ impl Machine {
         if was_apart {
             self.court.limbo = Limbo::No;
         }
+        // The last word of that may have been lost with the session, and no record may follow.
+        let lsn = self.log.committed.min(tail);
+        self.send(Frame::Commit { epoch, lsn });
     }
 
     fn admit_when_copied(&mut self) {

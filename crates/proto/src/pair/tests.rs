@@ -341,6 +341,20 @@ fn a_cut_link_ends_in_solo_and_a_standby_that_never_promotes_itself() {
     assert_eq!(story.status(1).waiting, Waiting::Operator);
 }
 
+/// The session ends with the primary's word that the last record is committed, and nobody writes.
+#[test]
+fn who_joins_again_hears_what_is_committed() {
+    let mut story = Story::pair();
+    story.lose = |frame| matches!(frame, Frame::Commit { .. });
+    story.write(1);
+    story.run(20);
+    story.lose = |_| false;
+    assert!(story.sides[1].log.committed < story.sides[0].log.committed);
+    story.run(500);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert_eq!(story.sides[1].log.committed, story.sides[0].log.committed);
+}
+
 #[test]
 fn two_rebooted_nodes_elect_a_primary_without_the_wait_for_stability() {
     let mut story = Story::pair();

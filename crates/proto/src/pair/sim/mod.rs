@@ -93,6 +93,9 @@ fn old_failures_stay_mended() {
     // The standby left and came back while its admission was on its way to a slow disk, and behind it
     // that the primary was alone: it was admitted again, and the primary waited for ever to be alone.
     assert_eq!(broken(60_060_349), None);
+    // The last commit was lost with the session: whoever came back was told of it with the next record,
+    // and there was none.
+    assert_eq!(broken(70_323_094), None);
 }
 
 #[test]
