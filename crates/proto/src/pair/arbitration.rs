@@ -16,7 +16,7 @@
 use super::Mutant;
 use super::frame::Frame;
 use super::machine::{After, Machine, Output, Phase};
-use super::primary::next_epoch;
+use super::primary::{may_open, next_epoch};
 use super::register::{Arbitration, Insync, Register};
 use super::status::WitnessStatus;
 use super::witness::{WitnessAnswer, WitnessAsk, WitnessRegister};
@@ -129,8 +129,7 @@ impl Court {
     pub(super) fn outdated(&self, epoch: Epoch, me: NodeId) -> Option<Epoch> {
         match self.asked?.ask {
             WitnessAsk::Swap { expect: Some(expect), new } if expect < epoch => {
-                let peers = next_epoch(Epoch(epoch.0.saturating_sub(1)), me) != epoch;
-                peers.then(|| epoch.max(new.epoch.next()))
+                (!may_open(me, epoch)).then(|| epoch.max(new.epoch.next()))
             }
             _ => None,
         }

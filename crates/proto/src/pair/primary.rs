@@ -243,10 +243,15 @@ impl Primary {
     }
 }
 
-/// The next epoch that `node` may open: no two nodes can ever open the same one.
+/// Whether `epoch` is one of `node`'s: no two nodes can ever open the same one.
+pub(super) const fn may_open(node: NodeId, epoch: Epoch) -> bool {
+    epoch.0 & 1 == (node.0 & 1) as u64
+}
+
+/// The next epoch that `node` may open.
 pub(super) fn next_epoch(seen: Epoch, node: NodeId) -> Epoch {
     let next = seen.next();
-    if next.0 & 1 == u64::from(node.0 & 1) { next } else { next.next() }
+    if may_open(node, next) { next } else { next.next() }
 }
 
 impl Machine {

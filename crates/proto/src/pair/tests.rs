@@ -941,6 +941,55 @@ fn a_primary_that_slept_in_a_handover_does_not_lead_before_it_has_heard_its_stan
     assert!(story.sides.iter().any(|s| s.lease));
 }
 
+/// The registers' disk is slow: admission, and that the primary is alone, are both on their way.
+#[test]
+fn who_is_about_to_be_alone_admits_nobody() {
+    let mut story = Story::pair();
+    story.kill(1);
+    story.run(5_000);
+    assert_eq!(story.states()[0], State::Solo);
+    story.start(1);
+    let mut slow = Vec::new();
+    // The primary's disk alone.
+    let mut millisecond = |story: &mut Story| {
+        story.unwritten = Some(Vec::new());
+        story.run(1);
+        let unwritten = story.unwritten.take().unwrap();
+        for (n, number) in unwritten {
+            match n {
+                0 => slow.push(number),
+                _ => story.feed(n, Input::Persisted(number)),
+            }
+        }
+    };
+    while story.sides[0].register.insync != Insync::Both {
+        millisecond(&mut story);
+    }
+    story.unwritten = Some(Vec::new());
+    story.feed(0, Input::Frame(Frame::Goodbye));
+    assert_eq!(story.sides[0].register.insync, Insync::Only(NodeId(0)));
+    let alone = story.unwritten.take().unwrap();
+    story.kill(1);
+    story.cut();
+    millisecond(&mut story);
+    story.start(1);
+    for _ in 0..1_000 {
+        millisecond(&mut story);
+    }
+    slow.extend(alone.iter().map(|(_, number)| *number));
+    slow.sort_unstable();
+    for number in slow {
+        story.feed(0, Input::Persisted(number));
+    }
+    story.run(40_000);
+    story.write(3);
+    story.run(100);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    story.kill(1);
+    story.run(5_000);
+    assert_eq!(story.states()[0], State::Solo);
+}
+
 #[test]
 fn an_orderly_stop_hands_over_first() {
     let mut story = Story::pair();

@@ -87,7 +87,7 @@ const ELSEWHERE: [(Mutant, &str); 1] = [(
 
 /// Where to look first for what few histories show. (A change of what the simulator throws makes others
 /// of them; then all are looked through again.)
-const SEEN_BEFORE: [u64; 7] = [1_161, 1_314, 1_798, 2_969, 5_871, 9_687, 22_312];
+const SEEN_BEFORE: [u64; 8] = [905, 931, 1_155, 1_909, 2_123, 4_309, 6_149, 22_312];
 
 struct TakenOut {
     name: String,
