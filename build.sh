@@ -110,8 +110,8 @@ licences() {
 
 scripts() {
     if command -v shellcheck >/dev/null; then
-        shellcheck -x build.sh .ci/run image/build image/lock image/twice image/boot-test \
-            image/fault-test systemd/check packaging/deb/build packaging/deb/scripts/*
+        shellcheck -x build.sh .ci/run image/build image/lock image/twice image/variant \
+            image/boot-test image/fault-test systemd/check packaging/deb/build packaging/deb/scripts/*
     else
         echo 'SKIP shellcheck: it is not installed'
     fi
@@ -443,11 +443,16 @@ soak_resync() {
     DONE=1
 }
 
+# fresh_image OPTION: the image of this tree, and what boots it.
+fresh_image() {
+    if [ -z "${UNDERSTUDY_BINARY:-}" ]; then release; fi
+    image "$1"
+    boot_packages
+}
+
 soak_image_begin() {
     ENOUGH=1
-    if [ -z "${UNDERSTUDY_BINARY:-}" ]; then release; fi
-    image --twice
-    boot_packages
+    fresh_image --twice
     ensure_packages "${FAULT_NEEDS[@]}"
 }
 
@@ -459,9 +464,8 @@ soak_image() {
 
 soak_machines_begin() {
     ENOUGH=1
-    if [ -z "${UNDERSTUDY_BINARY:-}" ]; then release; fi
-    image --quick
-    boot_packages
+    build_lab
+    fresh_image --quick
     ensure_packages ssh-keygen:openssh-client
     local version bad=$SOAK/bad
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)

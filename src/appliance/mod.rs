@@ -15,4 +15,5 @@ pub mod report;
 pub mod screen;
 pub mod site;
 pub mod slot;
+mod systemd;
 pub mod update;

@@ -196,10 +196,11 @@ fn hand_over(args: &Install, config: &Path) -> Result<(), CliError> {
         Box::new(file.map_err(|source| CliError::Input { what: "the update", source })?)
     };
     let unread = |source| CliError::Input { what: "the update", source };
+    let appliance = client::Client::of(config)?;
     let mut told = 0;
     let mut put = |offset: u64, piece: &[u8]| -> Result<(), CliError> {
         let piece = UpdatePiece { offset, bytes: STANDARD.encode(piece) };
-        match client::ask(config, &Request::UpdatePiece(piece))? {
+        match appliance.ask(&Request::UpdatePiece(piece))? {
             Answer::Received(_) => {}
             other => return Err(client::strange(&other)),
         }

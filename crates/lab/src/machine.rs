@@ -160,7 +160,7 @@ impl Machine {
     /// # Errors
     /// Nobody answers there, or the command fails.
     pub(crate) fn ssh(&self, arguments: &[&str]) -> Result<String> {
-        output(self.to_ssh(arguments).stdin(Stdio::null()))
+        output(&mut self.to_ssh(arguments))
     }
 
     /// The program over SSH, with the file at `path` as its input.
@@ -170,7 +170,7 @@ impl Machine {
     pub(crate) fn feed(&self, path: &Path, arguments: &[&str]) -> Result<String> {
         let file = File::open(path).context(path.display())?;
         let all: Vec<&str> = ["understudy"].iter().chain(arguments).copied().collect();
-        output(self.to_ssh(&all).stdin(file))
+        told(self.to_ssh(&all).stdin(file))
     }
 
     fn to_ssh(&self, arguments: &[&str]) -> Command {
@@ -254,6 +254,11 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 fn output(command: &mut Command) -> Result<String> {
+    told(command.stdin(Stdio::null()))
+}
+
+/// What `command` says; its stdin is the caller's to give.
+fn told(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().context(&name)?;
     if output.status.success() {

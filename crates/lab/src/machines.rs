@@ -77,7 +77,7 @@ impl Machines {
     fn version(&self, host: Host) -> Result<String> {
         let status = self.updates(host)?;
         let version = status.pointer("/running").and_then(Value::as_str);
-        Ok(version.unwrap_or_default().to_owned())
+        version.map_or_else(|| fail("no version in the update's status"), |v| Ok(v.to_owned()))
     }
 
     /// Says how the updates stand, where that has changed.
@@ -232,16 +232,15 @@ fn order(machines: &Machines, update: &Path, tale: &Timeline) -> Result<Host> {
 }
 
 fn upgrade(machines: &Machines, update: &Path, tale: &Timeline) -> Result<()> {
-    let before = [Host::A, Host::B].map(|host| machines.version(host).unwrap_or_default());
+    let before = [machines.version(Host::A)?, machines.version(Host::B)?];
     let at = now();
     order(machines, update, tale)?;
     let mut told = String::new();
     wait_for("both run the new version", UPDATE_MAX, || {
         pause(Duration::from_secs(5))?;
         machines.tell_updates(&mut told, tale);
-        let after = [Host::A, Host::B].map(|host| machines.version(host).unwrap_or_default());
-        let is_new = |(old, new): (&String, &String)| !new.is_empty() && old != new;
-        Ok(before.iter().zip(&after).all(is_new) && machines.is_pair())
+        let is_new = |(host, old): (Host, &String)| machines.version(host).is_ok_and(|v| v != *old);
+        Ok([Host::A, Host::B].into_iter().zip(&before).all(is_new) && machines.is_pair())
     })?;
     let version = machines.version(Host::A)?;
     tale.say(Tone::Good, format!("both run {version}, PAIR, {} after the order", ms(at.elapsed())));

@@ -5,6 +5,7 @@ use crate::appliance::disk::run::{Call, RunError};
 use crate::appliance::disk::scan;
 use crate::appliance::report::{self, BootReport};
 use crate::appliance::site::{Owner, Site, SystemFile};
+use crate::appliance::systemd;
 use crate::ops::status::Language;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::statvfs;
@@ -20,9 +21,6 @@ const RUN: &str = "/run/understudy";
 const UDEVADM: &str = "/usr/bin/udevadm";
 /// How long it may take for the cards.
 const UDEV_MAX: Duration = Duration::from_secs(30);
-const SYSTEMCTL: &str = "/usr/bin/systemctl";
-/// How long systemd may take to answer.
-const SYSTEMCTL_MAX: Duration = Duration::from_secs(60);
 /// Units with conditions on the data disk, or on what is only known with it; then all the others.
 const WAITED: [&str; 4] = [
     "systemd-journal-flush.service",
@@ -82,7 +80,7 @@ pub(super) fn is_in_force(site: &Site) -> bool {
 
 /// Lets systemd do something; what it refuses is logged, and seen on the screen by what is missing.
 fn systemctl(arguments: &[&str]) {
-    if let Err(e) = Call::new(SYSTEMCTL, SYSTEMCTL_MAX, arguments).run() {
+    if let Err(e) = systemd::call(arguments) {
         log::warn!(err:% = e; "systemd does not do all that it was asked for");
     }
 }

@@ -13,13 +13,12 @@ use super::fat::{Fat, replace};
 use super::import::{self, Act, Lying, Stage, Trial};
 use super::{RECORDS, keep, system};
 use crate::appliance::report::{self, SiteOutcome, Trouble};
-use crate::appliance::site;
+use crate::appliance::{site, systemd};
 use crate::base::clock;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use understudy_proto::time::{Mono, UnixMs};
 
@@ -37,7 +36,6 @@ const YES_WAIT: Duration = Duration::from_secs(20);
 const ORDERLY: Duration = Duration::from_secs(5 * 60);
 /// How often a restart is asked for again.
 const RESTART_EVERY: Duration = Duration::from_secs(30);
-const SYSTEMCTL: &str = "/usr/bin/systemctl";
 
 /// A trial of this start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,7 +213,9 @@ pub fn watch() {
                     put_back();
                     clock::mono()
                 });
-                restart(clock::mono().since(begun) >= ORDERLY);
+                if let Err(e) = systemd::restart(clock::mono().since(begun) >= ORDERLY) {
+                    log::warn!(err:% = e; "the restart cannot be asked for");
+                }
                 std::thread::sleep(RESTART_EVERY);
             }
             Step::Wait => {}
@@ -243,19 +243,6 @@ fn put_back() {
 fn former(records: &Path, found: Result<Option<Vec<u8>>, String>) -> Vec<Act> {
     let (kept, trial) = (import::Kept::read(records), Trial::read(records));
     import::decide(Lying { found, kept, trial, tried_now: false, installing: false }).acts
-}
-
-fn restart(at_once: bool) {
-    let mut command = Command::new(SYSTEMCTL);
-    command.arg("reboot");
-    if at_once {
-        command.arg("--force");
-    }
-    match command.status() {
-        Ok(status) if status.success() => {}
-        Ok(status) => log::warn!(reason:% = status; "the restart was refused"),
-        Err(e) => log::warn!(err:% = e, path = SYSTEMCTL; "the restart cannot be asked for"),
-    }
 }
 
 #[cfg(test)]

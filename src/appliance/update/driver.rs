@@ -19,6 +19,7 @@ use crate::appliance::slot::env::Env;
 use crate::appliance::slot::keys::{KeyError, KeyId, TRUSTED_DIR, TrustedKeys};
 use crate::appliance::slot::package::{self, Manifest, Package, PackageError};
 use crate::appliance::slot::version::Version;
+use crate::appliance::systemd;
 use crate::base::clock;
 use crate::config;
 use crate::ops::health;
@@ -28,7 +29,6 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Folder of what lives until the next start.
 const RUN_DIR: &str = "/run/understudy";
@@ -36,8 +36,6 @@ const RUN_DIR: &str = "/run/understudy";
 pub const LOCK: &str = "/run/understudy/update.lock";
 /// What [`settle`] came to, for the screen and others: [`Settled`] as JSON.
 pub const SETTLED: &str = "/run/understudy/settle.json";
-/// Restarts the machine through its firmware, unlike kexec.
-const SYSTEMCTL: &str = "/usr/bin/systemctl";
 /// Longest text of the system that is read (`/etc/os-release`), in bytes.
 const TEXT_LEN_MAX: u64 = 64 * 1024;
 /// Bytes between two words of how far an order is.
@@ -349,18 +347,8 @@ fn publish_or_say(order: Option<Outcome>) {
 /// # Errors
 /// systemd does not do it, in order or by force.
 pub fn restart() -> Result<(), UpdateError> {
-    nix::unistd::sync();
-    for arguments in [&["reboot"][..], &["reboot", "--force"]] {
-        let mut command = Command::new(SYSTEMCTL);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-        match command.status() {
-            Ok(status) if status.success() => return Ok(()),
-            Ok(_) => {}
-            Err(source) => return Err(io_error(format!("cannot run {SYSTEMCTL}"))(source)),
-        }
-    }
-    let source = io::Error::other("systemd refused twice");
-    Err(io_error("cannot restart this machine")(source))
+    let failed = io_error("cannot restart this machine");
+    systemd::restart(false).map_err(|e| failed(io::Error::other(e)))
 }
 
 /// What each start runs once: settles what the last one left, and, on a slot on trial, waits until

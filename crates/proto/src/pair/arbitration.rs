@@ -360,7 +360,7 @@ impl Machine {
             if matches!(self.phase, Phase::Standby(_)) && self.session.is_some() {
                 // The answer may have overtaken what is on the session: then only that counts.
                 if self.court.wanted.is_none() {
-                    return;
+                    return self.looked();
                 }
                 self.close_session("the witness knows a later reign");
             }
@@ -369,11 +369,7 @@ impl Machine {
                 self.grow_stale("the witness knows a later reign without this copy");
             }
         }
-        let Some(wanted) = self.court.wanted else {
-            self.court.pause = PAUSE_MIN;
-            self.court.read_first = false;
-            return;
-        };
+        let Some(wanted) = self.court.wanted else { return self.looked() };
         // Only a handover is taken up by reading. Behind any other swap of this node that is found
         // there, a later one may be under way: one more swap voids it.
         if wanted.after == After::Reign && wanted.epoch == Some(held.epoch) && held.holder == me {
@@ -389,6 +385,12 @@ impl Machine {
         } else {
             self.court.rest(now);
         }
+    }
+
+    /// It was read and nothing is wanted: the next look is due in its own time.
+    const fn looked(&mut self) {
+        self.court.pause = PAUSE_MIN;
+        self.court.read_first = false;
     }
 
     /// Whether what the witness holds gives this node the right to what it wants.

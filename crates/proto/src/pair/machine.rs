@@ -11,7 +11,7 @@ use super::frame::{Beacon, Frame, Hello, PhaseName, VERSION};
 use super::health::{Health, Own};
 use super::history::LogState;
 use super::lease::Stamp;
-use super::primary::Primary;
+use super::primary::{Primary, may_open};
 use super::register::{Arbitration, Register};
 use super::standby::Standby;
 use super::status::{Role, State, Status, Waiting};
@@ -909,8 +909,11 @@ impl Machine {
         if self.broken(Mutant::NoFencing) {
             return;
         }
-        // What it is about to begin itself the peer may have read at the witness already.
-        let own = self.register.holder == self.me && self.register.epoch == epoch;
+        // What it is about to begin itself, or was about to before that, the peer may have read at the
+        // witness already: nobody else can open it.
+        let own = self.register.holder == self.me
+            && epoch <= self.register.epoch
+            && may_open(self.me, epoch);
         // In the epoch of a handover of which it has not heard, the peer leads by its own right.
         let deposed = matches!(&self.phase, Phase::Primary(p)
             if p.epoch < epoch && p.handed_to() != Some(epoch) && !own);

@@ -409,8 +409,12 @@ impl Machine {
         if matches!(self.phase, Phase::Primary(_)) {
             return;
         }
-        let seen = self.register.seen;
-        if epoch <= seen || self.stopping || self.about_to_lead() {
+        let (seen, insync) = (self.register.seen, (self.register.epoch, self.register.insync));
+        // The peer ranked what this node's disk held then. What has been decided since counts, too, and
+        // may be written by now.
+        let said = self.session.as_ref().map(|s| (s.said.register.epoch, s.said.register.insync));
+        let moved_on = said != Some(insync);
+        if epoch <= seen || self.stopping || self.about_to_lead() || moved_on {
             self.send(Frame::Refuse { seen });
             return;
         }

@@ -45,6 +45,8 @@ struct Story {
     unwritten: Option<Vec<(usize, u64)>>,
     /// The witness does what it is asked, and says so late.
     unsaid: Option<Vec<(usize, Input)>>,
+    /// Questions to the witness in this millisecond.
+    asks: usize,
 }
 
 fn empty() -> LogState {
@@ -83,6 +85,7 @@ impl Story {
             lazy: false,
             unwritten: None,
             unsaid: None,
+            asks: 0,
         }
     }
 
@@ -182,6 +185,8 @@ impl Story {
             }
             Output::Vrrp(stand) => side.vrrp = stand,
             Output::Witness { number, ask } => {
+                self.asks += 1;
+                assert!(self.asks <= 20, "node {n} asks the witness without a pause: {ask:?}");
                 let answer = match self.witness.map(|held| witness::decide(held, ask)) {
                     Some(Verdict::Hold(new)) => {
                         self.witness = Some(Some(new));
@@ -222,6 +227,7 @@ impl Story {
 
     fn millisecond(&mut self) {
         self.now += MS;
+        self.asks = 0;
         let was = self.linked;
         for _ in 0..self.frames.len() {
             if let Some((to, frame)) = self.frames.pop_front() {
@@ -277,6 +283,20 @@ impl Story {
         for _ in 0..ms {
             self.millisecond();
         }
+    }
+
+    /// The disk of node 0's register stands still: what it has not done.
+    fn millisecond_of_a_slow_register(&mut self) -> Vec<u64> {
+        self.unwritten = Some(Vec::new());
+        self.run(1);
+        let mut slow = Vec::new();
+        for (n, number) in self.unwritten.take().unwrap() {
+            match n {
+                0 => slow.push(number),
+                _ => self.feed(n, Input::Persisted(number)),
+            }
+        }
+        slow
     }
 
     fn kill(&mut self, n: usize) {
@@ -806,6 +826,61 @@ fn what_a_rolled_back_witness_did_meanwhile_gives_no_lead() {
     assert!(story.sides[1].aside.is_empty());
 }
 
+/// The witness has lost what it held; what the primary then asked of it lies before a slow disk, twice.
+/// That the peer has read the first of it there deposes nobody.
+#[test]
+fn what_a_primary_is_about_to_record_is_no_higher_epoch() {
+    let mut story = with_witness();
+    let before = story.sides[0].register.epoch;
+    story.witness = Some(None);
+    let mut slow = Vec::new();
+    while story.sides[0].register.epoch == before {
+        slow.extend(story.millisecond_of_a_slow_register());
+    }
+    let seeded = story.sides[0].register.epoch;
+    story.mute = Some(1);
+    while story.sides[0].register.insync == Insync::Both {
+        slow.extend(story.millisecond_of_a_slow_register());
+    }
+    let mut says = story.sides[1].machine.beacon(Mono(story.now));
+    says.seen = seeded;
+    let beacon = Beacon { pair: [0; 16], node: NodeId(1), says, sequence: story.now, boot: [0; 8] };
+    story.feed(0, Input::Beacon(beacon));
+    assert_eq!(story.roles()[0], Role::Primary);
+    for number in slow {
+        story.feed(0, Input::Persisted(number));
+    }
+    assert_eq!(story.states()[0], State::Solo);
+    story.mute = None;
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+}
+
+/// What was said in the Hello is what is ranked: it must still hold when the peer asks to be followed.
+#[test]
+fn who_is_about_to_record_a_later_reign_follows_nobody_on_what_it_said_before() {
+    let mut story = with_witness();
+    story.unwritten = Some(Vec::new());
+    story.mute = Some(1);
+    story.cut();
+    while story.sides[0].register.insync == Insync::Both {
+        story.run(1);
+    }
+    // It steps down before its disk has done that.
+    let higher = primary::next_epoch(story.sides[0].register.seen, NodeId(1));
+    let mut says = story.sides[1].machine.beacon(Mono(story.now));
+    says.seen = higher;
+    let beacon = Beacon { pair: [0; 16], node: NodeId(1), says, sequence: story.now, boot: [0; 8] };
+    story.feed(0, Input::Beacon(beacon));
+    assert_eq!(story.roles()[0], Role::None);
+    story.run(2);
+    let epoch = primary::next_epoch(higher, NodeId(1));
+    story.feed(0, Input::Frame(Frame::Lead { epoch }));
+    let follows = story.sides[0].register;
+    assert!(!follows.stale && follows.insync == Insync::Only(NodeId(0)), "{follows:?}");
+    assert!(matches!(story.sides[0].sent.last(), Some(Frame::Refuse { .. })));
+}
+
 /// The standby leaves for want of room while the witness is away: the primary goes on without both.
 #[test]
 fn a_full_standby_does_not_tie_the_primary_to_a_witness_that_is_gone() {
@@ -950,20 +1025,8 @@ fn who_is_about_to_be_alone_admits_nobody() {
     assert_eq!(story.states()[0], State::Solo);
     story.start(1);
     let mut slow = Vec::new();
-    // The primary's disk alone.
-    let mut millisecond = |story: &mut Story| {
-        story.unwritten = Some(Vec::new());
-        story.run(1);
-        let unwritten = story.unwritten.take().unwrap();
-        for (n, number) in unwritten {
-            match n {
-                0 => slow.push(number),
-                _ => story.feed(n, Input::Persisted(number)),
-            }
-        }
-    };
     while story.sides[0].register.insync != Insync::Both {
-        millisecond(&mut story);
+        slow.extend(story.millisecond_of_a_slow_register());
     }
     story.unwritten = Some(Vec::new());
     story.feed(0, Input::Frame(Frame::Goodbye));
@@ -971,10 +1034,10 @@ fn who_is_about_to_be_alone_admits_nobody() {
     let alone = story.unwritten.take().unwrap();
     story.kill(1);
     story.cut();
-    millisecond(&mut story);
+    slow.extend(story.millisecond_of_a_slow_register());
     story.start(1);
     for _ in 0..1_000 {
-        millisecond(&mut story);
+        slow.extend(story.millisecond_of_a_slow_register());
     }
     slow.extend(alone.iter().map(|(_, number)| *number));
     slow.sort_unstable();
