@@ -80,6 +80,16 @@ impl Machines {
         version.map_or_else(|| fail("no version in the update's status"), |v| Ok(v.to_owned()))
     }
 
+    /// Whether no update is under way.
+    fn are_idle(&self) -> bool {
+        [Host::A, Host::B].into_iter().all(|host| {
+            self.updates(host).is_ok_and(|status| {
+                let state = status.pointer("/roll/state").and_then(Value::as_str);
+                state != Some("under-way")
+            })
+        })
+    }
+
     /// Says how the updates stand, where that has changed.
     fn tell_updates(&self, told: &mut String, tale: &Timeline) {
         let one = |host: Host| {
@@ -220,11 +230,12 @@ fn play(options: &Options, machines: &mut Machines, tale: &Arc<Timeline>) -> Res
     Ok(report(&records, &one, &two) && seen.complaints.is_empty())
 }
 
-/// Orders an update on the primary. It may be cut off: that machine restarts in the course of it.
+/// Orders an update on the primary, and does not stay: that machine restarts in the course of it.
 fn order(machines: &Machines, update: &Path, tale: &Timeline) -> Result<Host> {
     let host = machines.primary()?;
-    let said = machines.of(host).feed(update, &["update", "install", "-"]);
-    let said = said.unwrap_or_else(|e| e.to_string());
+    let at = now();
+    let said = machines.of(host).feed(update, &["update", "install", "--detach", "-"])?;
+    tale.say(Tone::Plain, format!("{host} has the update, {} after the order", ms(at.elapsed())));
     for line in said.lines() {
         tale.say(Tone::Plain, format!("{host}: {line}"));
     }
@@ -240,7 +251,8 @@ fn upgrade(machines: &Machines, update: &Path, tale: &Timeline) -> Result<()> {
         pause(Duration::from_secs(5))?;
         machines.tell_updates(&mut told, tale);
         let is_new = |(host, old): (Host, &String)| machines.version(host).is_ok_and(|v| v != *old);
-        Ok([Host::A, Host::B].into_iter().zip(&before).all(is_new) && machines.is_pair())
+        let new = [Host::A, Host::B].into_iter().zip(&before).all(is_new);
+        Ok(new && machines.is_pair() && machines.are_idle())
     })?;
     let version = machines.version(Host::A)?;
     tale.say(Tone::Good, format!("both run {version}, PAIR, {} after the order", ms(at.elapsed())));
@@ -258,7 +270,7 @@ fn suffer(machines: &Machines, bad: &Path, tale: &Timeline) -> Result<()> {
         let failed = machines.updates(by.peer()).is_ok_and(|s| {
             s.pointer("/failed").and_then(Value::as_array).is_some_and(|f| !f.is_empty())
         });
-        Ok(failed && machines.is_pair())
+        Ok(failed && machines.is_pair() && machines.are_idle())
     })?;
     let after = [machines.version(Host::A)?, machines.version(Host::B)?];
     if before != after {

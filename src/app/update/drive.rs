@@ -321,8 +321,7 @@ impl<D: Duo> Driver<D> {
 
     /// What the peer, which drives a roll, asks of this appliance.
     async fn answer(&mut self, ask: Ask, bytes: Vec<u8>) -> Answer {
-        let own = self.shared.lock().roll.as_ref().is_some_and(Roll::is_under_way);
-        if own && !matches!(ask, Ask::State | Ask::Forget) {
+        if self.shared.lock().is_busy() && !matches!(ask, Ask::State | Ask::Forget) {
             return Answer::Refused("an update of its own is under way".to_owned());
         }
         match ask {
@@ -343,9 +342,11 @@ impl<D: Duo> Driver<D> {
                 Answer::Taken
             }
             Ask::Forget => {
-                if !own {
+                let now = self.shared.lock(); // Until it is gone: none may become ready meanwhile.
+                if !now.is_busy() {
                     self.shared.offers.forget();
                 }
+                drop(now);
                 self.offered = None;
                 Answer::Taken
             }

@@ -124,6 +124,13 @@ struct Now {
     beginning: bool,
 }
 
+impl Now {
+    /// Whether an update of this appliance is under way, or about to be.
+    fn is_busy(&self) -> bool {
+        self.beginning || self.roll.as_ref().is_some_and(Roll::is_under_way)
+    }
+}
+
 /// Goes on with what was under way, and does what operators and the peer ask from now on.
 pub(super) fn start(data_dir: &Path, paired: bool, pair: &Pair, side: &Side) -> Updates {
     let updates = Updates::new(data_dir, paired, Places::default(), TICK);
@@ -262,8 +269,7 @@ impl Shared {
     }
 
     fn idle(&self) -> Outcome<()> {
-        let now = self.lock();
-        if now.beginning || now.roll.as_ref().is_some_and(Roll::is_under_way) {
+        if self.lock().is_busy() {
             return Err(Failure::new(
                 "an update is under way",
                 "See how far: understudy update status; call it off: understudy update rollback",

@@ -166,9 +166,9 @@ impl Offers {
         Ok(piece)
     }
 
-    /// Removes what was handed over: it is of no more use.
+    /// Removes the update of a roll that is over. What an operator hands over meanwhile stays.
     pub fn forget(&self) {
-        for name in [READY, UPLOAD, INCOMING] {
+        for name in [READY, INCOMING] {
             if let Err(e) = fs::remove_file(self.dir.join(name))
                 && e.kind() != io::ErrorKind::NotFound
             {
@@ -252,8 +252,13 @@ mod tests {
         assert_eq!(offers.piece(3, 1_000_000).unwrap(), &bytes[3..]);
         assert!(offers.piece(len, 10).unwrap().is_empty());
         assert_eq!(offers.have(UPLOAD), 0);
+        offers.put(UPLOAD, 0, &bytes[..500]).unwrap();
         offers.forget();
-        assert_eq!(offers.have(READY), 0);
+        assert_eq!(
+            (offers.have(READY), offers.have(UPLOAD)),
+            (0, 500),
+            "the next one is on its way"
+        );
         assert_eq!(offers.load_roll().unwrap(), None);
         offers.save_roll(b"x").unwrap();
         assert_eq!(offers.load_roll().unwrap().as_deref(), Some(&b"x"[..]));

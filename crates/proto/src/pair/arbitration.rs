@@ -582,6 +582,14 @@ impl Machine {
         }
     }
 
+    /// Whether a change of who decides is asked for, or not durable yet: the standby is not to leave
+    /// its limbo before that is settled.
+    pub(super) fn is_switching(&self) -> bool {
+        let now = self.durable_register.arbitration;
+        let asked = self.court.wanted.is_some_and(|w| w.arbitration != now);
+        asked || self.register.arbitration != now
+    }
+
     /// Whether the standby has recorded that it obeys neither; asks it to.
     fn is_in_limbo(&mut self) -> bool {
         let Phase::Primary(p) = &self.phase else { return false };

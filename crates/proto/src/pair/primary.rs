@@ -666,8 +666,9 @@ impl Machine {
     /// may have marked itself stale since, or never have heard it.
     fn readmit(&mut self) {
         let (committed, arbitration) = (self.log.committed, self.register.arbitration);
+        let switching = self.is_switching();
         let Some(p) = self.primary() else { return };
-        if p.mode != Mode::Pair || p.leaving {
+        if p.mode != Mode::Pair || p.leaving || switching {
             return;
         }
         let epoch = p.epoch;
@@ -761,6 +762,9 @@ impl Machine {
         // It does not take up a handover any more, either; its epoch is passed over.
         let handed = p.handing.take().map(|h| h.epoch);
         if let Some(epoch) = handed {
+            if self.stopping {
+                return self.step_down("an orderly stop"); // Nobody is left to hand over to.
+            }
             if self.is_arbitrated() {
                 return self.step_down("the standby stopped during a handover");
             }

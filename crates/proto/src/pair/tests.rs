@@ -856,6 +856,72 @@ fn what_a_primary_is_about_to_record_is_no_higher_epoch() {
     assert_eq!(story.states(), [State::Pair, State::Pair]);
 }
 
+/// The witness is asked to decide from now on, while the standby obeys nobody; the session ends and
+/// comes back before it answers. The standby must not obey the old rules meanwhile.
+#[test]
+fn a_standby_stays_in_limbo_until_it_is_settled_who_decides() {
+    let mut story = Story::new();
+    story.timers = Timers { arbitration: Arbitration::Witness, ..Timers::default() };
+    for n in [0, 1] {
+        story.start(n);
+    }
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert_eq!(story.sides[0].register.arbitration, Arbitration::None, "there is no witness yet");
+    story.witness = Some(None);
+    story.unsaid = Some(Vec::new());
+    while story.unsaid.as_ref().unwrap().is_empty() {
+        story.run(1);
+    }
+    assert_eq!(story.sides[1].register.arbitration, Arbitration::Limbo);
+    story.cut();
+    story.run(20);
+    assert!(story.linked);
+    assert_eq!(story.sides[1].register.arbitration, Arbitration::Limbo);
+    for (n, answer) in story.unsaid.take().unwrap() {
+        story.feed(n, answer);
+    }
+    story.run(1_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert!(story.sides.iter().all(|s| s.register.arbitration == Arbitration::Witness));
+}
+
+/// Without a witness, on evidence alone: before the standby's disk has written that it leads, the
+/// primary speaks again.
+#[test]
+fn a_primary_that_speaks_again_in_time_stays_the_only_one() {
+    let mut story = Story::pair();
+    story.service = false;
+    story.cross = false;
+    story.unwritten = Some(Vec::new());
+    while story.sides[1].register.insync == Insync::Both {
+        story.run(1);
+    }
+    assert!(story.sides[1].register.solo(NodeId(1)));
+    story.cross = true;
+    story.run(3);
+    for (n, number) in story.unwritten.take().unwrap() {
+        story.feed(n, Input::Persisted(number));
+    }
+    assert_eq!(story.roles(), [Role::Primary, Role::Standby]);
+    story.service = true;
+    story.run(40_000);
+    assert_eq!(story.states(), [State::Pair, State::Pair]);
+    story.kill(0);
+    story.run(1_000);
+    assert_eq!(story.roles()[1], Role::Primary, "and it takes over as ever");
+}
+
+/// Both are told to stop, the primary first.
+#[test]
+fn a_primary_stops_though_its_standby_leaves_during_the_handover() {
+    let mut story = Story::pair();
+    story.feed(0, Input::Operator(Operator::Stop));
+    assert!(!story.sides[0].machine.stopped());
+    story.feed(0, Input::Frame(Frame::Goodbye));
+    assert!(story.sides[0].machine.stopped());
+}
+
 /// What was said in the Hello is what is ranked: it must still hold when the peer asks to be followed.
 #[test]
 fn who_is_about_to_record_a_later_reign_follows_nobody_on_what_it_said_before() {

@@ -96,6 +96,16 @@ fn old_failures_stay_mended() {
     // The last commit was lost with the session: whoever came back was told of it with the next record,
     // and there was none.
     assert_eq!(broken(70_323_094), None);
+    // A primary stepped down for an epoch of its own that it was about to pass over; the standby with
+    // the shorter log led, by what the other one had said before.
+    assert_eq!(broken(80_558_399), None);
+    // A standby on a new session was let out of limbo while the witness was asked to decide from then on.
+    assert_eq!(broken(90_085_910), None);
+    // Without a witness a standby led on the primary's silence, though it spoke again before that was
+    // recorded.
+    assert_eq!(broken(90_255_083), None);
+    // Told to stop, a primary whose standby stopped during the handover went on for ever.
+    assert_eq!(broken(90_437_165), None);
 }
 
 #[test]
