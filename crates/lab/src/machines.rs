@@ -29,6 +29,9 @@ const PACE: Duration = Duration::from_millis(1_500);
 const SCENE: Duration = Duration::from_secs(20);
 /// How long the floating address may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How long senders wait for the answer to a message: here the primary itself may wait for its standby for
+/// half a minute.
+const ANSWER_MAX: Duration = Duration::from_secs(120);
 /// How long an update of both may take, or one that fails twice.
 const UPDATE_MAX: Duration = Duration::from_secs(2_400);
 /// How long a server may need to answer a reader.
@@ -175,7 +178,7 @@ fn play(options: &Options, machines: &mut Machines, tale: &Arc<Timeline>) -> Res
     tale.say(Tone::Good, format!("PAIR, {} after the power switch", ms(at.elapsed())));
     let access = provision(machines)?;
     let prober = Prober::start()?;
-    let stream = Stream::start(PACE)?;
+    let stream = Stream::start(PACE, ANSWER_MAX)?;
     let [ada, _] = PEOPLE;
     let desk = Desk::start(&access.tls, ada.address, &access.passwords[0])?;
     tale.head("2  Mail comes in at the floating address");

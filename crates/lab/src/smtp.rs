@@ -11,7 +11,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long it waits for the answer to the end of the data. Whoever tries again while the first
 /// attempt is still being stored makes a second copy, and RFC 5321 4.5.3.2.6 gives that 10 minutes.
-const FINAL_PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const FINAL_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a sender waits for a connection and its banner.
 const CONNECT: Duration = Duration::from_millis(250);
 /// Longest line of an answer. RFC 5321 4.5.3.1.5 says 512.
@@ -34,6 +34,8 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Sender {
     stream: BufReader<TcpStream>,
+    /// How long the answer to the end of the data may take.
+    last: Duration,
 }
 
 /// Connects to the floating address and reads the banner.
@@ -52,12 +54,17 @@ pub(crate) fn banner(port: u16, connect: Duration, read: Duration) -> Result<Tcp
 }
 
 impl Sender {
+    /// Waits so long for the answer to the end of the data.
+    pub(crate) fn waiting(self, last: Duration) -> Self {
+        Self { last, stream: self.stream }
+    }
+
     /// Connects and says EHLO.
     pub(crate) fn connect() -> Result<Self> {
         let stream = banner(25, CONNECT, PATIENCE)?;
         stream.set_write_timeout(Some(PATIENCE)).context("timeout")?;
         stream.set_nodelay(true).context("nodelay")?;
-        let mut sender = Self { stream: BufReader::new(stream) };
+        let mut sender = Self { stream: BufReader::new(stream), last: FINAL_PATIENCE };
         sender.write(b"EHLO mx.outside.example\r\n")?;
         match sender.reply() {
             Ok(line) if line.starts_with('2') => Ok(sender),
@@ -89,7 +96,7 @@ impl Sender {
         if self.write(b".\r\n").is_err() {
             return Outcome::Open;
         }
-        if self.patience(FINAL_PATIENCE).is_err() {
+        if self.patience(self.last).is_err() {
             return Outcome::Open;
         }
         let reply = self.reply();

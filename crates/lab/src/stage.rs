@@ -8,6 +8,7 @@ use crate::imap;
 use crate::mime::{self, PEOPLE};
 use crate::net::{FLOATING, Host};
 use crate::probe::{Prober, ms};
+use crate::smtp::FINAL_PATIENCE;
 use crate::stream::{Records, SENDERS, Stream};
 use crate::timeline::{Timeline, Tone};
 use crate::watch::Watch;
@@ -168,7 +169,7 @@ impl<'a> Stage<'a> {
         let [password, _] = &access.passwords;
         let desk = Desk::start(&access.tls, ada.address, password)?;
         let prober = Prober::start()?;
-        let stream = Stream::start(pace)?;
+        let stream = Stream::start(pace, FINAL_PATIENCE)?;
         tale.say(
             Tone::Plain,
             format!("{SENDERS} outside mail servers send to {FLOATING}; Ada reads by IMAP"),

@@ -62,13 +62,14 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Starts the senders; each pauses for `pace` between two messages.
-    pub(crate) fn start(pace: Duration) -> Result<Self> {
+    /// Starts the senders; each pauses for `pace` between two messages, and waits for `patience` for the
+    /// answer to the end of the data.
+    pub(crate) fn start(pace: Duration, patience: Duration) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let mut threads = Vec::new();
         for n in 0..SENDERS {
             let shared = Arc::clone(&shared);
-            let body = move || work(&shared, pace);
+            let body = move || work(&shared, pace, patience);
             threads.push(net::thread(Host::Sender, &format!("sender {n}"), body)?);
         }
         Ok(Self { shared, threads })
@@ -114,17 +115,17 @@ impl Stream {
     }
 }
 
-fn work(shared: &Shared, pace: Duration) {
+fn work(shared: &Shared, pace: Duration, patience: Duration) {
     let mut session = None;
     while !shared.stopping.load(Relaxed) {
         let n = shared.next.fetch_add(1, Relaxed).saturating_add(1);
-        deliver(shared, n, &mut session);
+        deliver(shared, n, patience, &mut session);
         std::thread::sleep(pace);
     }
 }
 
 /// Tries until message `n` is accepted, or refused for good.
-fn deliver(shared: &Shared, n: u32, session: &mut Option<Sender>) {
+fn deliver(shared: &Shared, n: u32, patience: Duration, session: &mut Option<Sender>) {
     let message = mime::message(n);
     let to = mime::recipient(n).address;
     lock(&shared.records).entry(n).or_default();
@@ -134,7 +135,8 @@ fn deliver(shared: &Shared, n: u32, session: &mut Option<Sender>) {
         {
             return;
         }
-        let Some(open) = session.take().or_else(|| Sender::connect().ok()) else {
+        let anew = || Some(Sender::connect().ok()?.waiting(patience));
+        let Some(open) = session.take().or_else(anew) else {
             std::thread::sleep(RETRY);
             continue;
         };
