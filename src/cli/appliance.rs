@@ -68,5 +68,6 @@ fn settle(args: &Settle, config: &Path) -> Result<(), CliError> {
         healthy_for: Duration::from_secs(args.healthy_for),
         ..Policy::default()
     };
-    driver::settle(config, policy, &mut output::complain).map_err(CliError::from)
+    driver::settle(config, policy, &crate::appliance::boot::restate, &mut output::complain)
+        .map_err(CliError::from)
 }

@@ -23,14 +23,15 @@ use crate::appliance::disk::plan::End;
 use crate::appliance::disk::scan;
 use crate::appliance::report::{self, BootReport, DataOutcome, SiteOutcome, Trouble};
 use crate::appliance::site::{self, Site};
+use crate::appliance::update;
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::ops::status::Language;
 use fat::Fat;
 use import::{Act, Decision, Kept, Lying, Trial};
-use std::io;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 /// What is in force on this machine, as text, while it runs: without the recovery code in clear.
 pub const SITE_IN_FORCE: &str = "/run/understudy/site.toml";
@@ -182,7 +183,7 @@ fn room() -> Option<Trouble> {
 
 /// Writes the report for everything else on the machine, and for people with another computer.
 fn keep(mut report: BootReport, site: Option<&Site>) -> BootReport {
-    if let Err(e) = Fat::put_status(&status::text(&report, site)) {
+    if let Err(e) = Fat::put_status(&status::text(&told(report.clone()), site)) {
         let known = |t: &Trouble| matches!(t, Trouble::SiteUnreachable(_));
         if !report.troubles.iter().any(known) && Fat::is_there() {
             report.troubles.push(Trouble::SiteUnreachable(e.to_string()));
@@ -196,6 +197,30 @@ fn keep(mut report: BootReport, site: Option<&Site>) -> BootReport {
         log::warn!(err:% = e, path = report::PATH; "the report cannot be written");
     }
     report
+}
+
+/// What people are told: with what has become of the slot since the start.
+fn told(report: BootReport) -> BootReport {
+    match update::driver::what_settled() {
+        Some(settled) => settled.join(report),
+        None => report,
+    }
+}
+
+/// Writes `STATUS.txt` anew where more is known of the slot than at the start.
+pub fn restate() {
+    let Some(report) = report::read() else { return };
+    let now = told(report.clone());
+    if now == report {
+        return;
+    }
+    if let Err(e) = Fat::put_status(&status::text(&now, site_in_force().as_ref())) {
+        log::warn!(err:% = e; "STATUS.txt does not say what has become of the slot");
+    }
+}
+
+fn site_in_force() -> Option<Site> {
+    site::read(&fs::read(SITE_IN_FORCE).ok()?).ok()
 }
 
 /// What came of trying to open the data by hand.

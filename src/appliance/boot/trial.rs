@@ -13,7 +13,7 @@ use super::fat::{Fat, replace};
 use super::import::{self, Act, Lying, Stage, Trial};
 use super::{RECORDS, keep, system};
 use crate::appliance::report::{self, SiteOutcome, Trouble};
-use crate::appliance::{site, systemd};
+use crate::appliance::systemd;
 use crate::base::clock;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -132,8 +132,7 @@ pub fn confirm() -> Result<(), ConfirmError> {
             report.site = SiteOutcome::Applied;
         }
         report.troubles.retain(|t| !matches!(t, Trouble::SiteOnTrial { .. }));
-        let site = fs::read(super::SITE_IN_FORCE).ok().and_then(|text| site::read(&text).ok());
-        keep(report, site.as_ref());
+        keep(report, super::site_in_force().as_ref());
     }
     log::info!("the site file on trial is confirmed");
     Ok(())
@@ -248,6 +247,7 @@ fn former(records: &Path, found: Result<Option<Vec<u8>>, String>) -> Vec<Act> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::appliance::site;
 
     fn at(seconds: u64) -> Mono {
         Mono(seconds * 1_000_000)

@@ -132,15 +132,12 @@ fn read(path: &Path) -> Option<String> {
 
 /// What the start came to, with what has become of the slot since.
 fn boot(path: &Path, settled: &Path) -> Option<BootReport> {
-    let mut boot: BootReport = serde_json::from_str(&read(path)?).ok()?;
+    let boot: BootReport = serde_json::from_str(&read(path)?).ok()?;
     let settled = read(settled).and_then(|text| serde_json::from_str::<Settled>(&text).ok());
-    if let Some(settled) = settled {
-        boot.trial = settled.trial;
-        let new: Vec<_> =
-            settled.troubles.into_iter().filter(|t| !boot.troubles.contains(t)).collect();
-        boot.troubles.extend(new);
-    }
-    Some(boot)
+    Some(match settled {
+        Some(settled) => settled.join(boot),
+        None => boot,
+    })
 }
 
 fn ask(socket: &Path) -> Program {

@@ -14,7 +14,7 @@ use super::record::{FailedImage, Place, Records};
 use super::rules::{self, Booted, Facts, Refusal, Standing, Wishes};
 use super::trial::{Health, Policy, Trial, Verdict};
 use crate::appliance::disk::{drive, scan};
-use crate::appliance::report::{Slot, Trouble};
+use crate::appliance::report::{BootReport, Slot, Trouble};
 use crate::appliance::slot::env::Env;
 use crate::appliance::slot::keys::{KeyError, KeyId, TRUSTED_DIR, TrustedKeys};
 use crate::appliance::slot::package::{self, Manifest, Package, PackageError};
@@ -152,6 +152,20 @@ pub struct Settled {
     pub trial: bool,
     /// What is wrong.
     pub troubles: Vec<Trouble>,
+}
+
+impl Settled {
+    /// What the start came to, with what has become of the slot since.
+    #[must_use]
+    pub fn join(self, mut boot: BootReport) -> BootReport {
+        boot.trial = self.trial;
+        for trouble in self.troubles {
+            if !boot.troubles.contains(&trouble) {
+                boot.troubles.push(trouble);
+            }
+        }
+        boot
+    }
 }
 
 /// Whether the package in `file` (`-`: stdin) is whole and signed; what it is, and by whom. Needs no
@@ -352,13 +366,20 @@ pub fn restart() -> Result<(), UpdateError> {
 }
 
 /// What each start runs once: settles what the last one left, and, on a slot on trial, waits until
-/// it is good or too late. `say` gets lines for the journal.
+/// it is good or too late. `say` gets lines for the journal; `known` is called when [`what_settled`] has
+/// changed.
 ///
 /// # Errors
 /// This machine cannot be looked at, or a disk failed. A slot on trial then stays on trial: the
 /// loader counts its starts.
-pub fn settle(config: &Path, policy: Policy, say: &mut dyn FnMut(&str)) -> Result<(), UpdateError> {
+pub fn settle(
+    config: &Path,
+    policy: Policy,
+    known: &dyn Fn(),
+    say: &mut dyn FnMut(&str),
+) -> Result<(), UpdateError> {
     let standing = settle_start(say)?;
+    known();
     let Standing::Trial(slot) = standing else { return Ok(()) };
     say(&format!("slot {slot} is on trial"));
     let mut trial = Trial::new(policy, clock::mono());
@@ -372,7 +393,11 @@ pub fn settle(config: &Path, policy: Policy, say: &mut dyn FnMut(&str)) -> Resul
         }
         match trial.look(health, clock::mono()) {
             Verdict::Wait => {}
-            Verdict::Good => return settle_good(slot, say),
+            Verdict::Good => {
+                settle_good(slot, say)?;
+                known();
+                return Ok(());
+            }
             Verdict::Late => return settle_late(slot, &why, say),
         }
     }
