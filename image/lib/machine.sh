@@ -5,6 +5,8 @@
 
 readonly WORK=${HERE%/*}/target/image
 readonly OVMF=/usr/share/OVMF
+# The data disk, grown: in the image it has 16 MiB.
+readonly MOUNTED='Data: /dev/[^ ]+, ([0-9]{4,} MiB|[0-9]+ GiB)'
 readonly MULTI_USER='Reached target .*multi-user.target'
 # How the machine's network is: QEMU's user network answers as 10.0.2.2.
 readonly CARD=52:54:00:75:6e:01

@@ -28,15 +28,20 @@ async fn boot_all(nodes: &Nodes) {
 
 /// The standby is away while the log grows so much that it does not reach back any more: it gets a
 /// full copy, as whoever begins anew later will.
-async fn outgrow_the_log(nodes: &Nodes) {
-    for node in nodes.lock().await.iter_mut() {
-        if node.lease().is_none() {
-            // With a goodbye: a primary that has slept goes on alone after nothing else.
-            node.stop().await;
-        }
-    }
+async fn outgrow_the_log(nodes: &Nodes, told: &mut Vec<String>) {
+    let mut alone = false;
     let trimmed = async {
         for seed in (0..=u8::MAX).cycle() {
+            if !alone {
+                // Not while neither leads, or both would stop.
+                let mut nodes = nodes.lock().await;
+                let led = nodes.iter().any(|node| node.lease().is_some());
+                if let Some(standby) = nodes.iter_mut().find(|node| led && node.lease().is_none()) {
+                    standby.stop().await;
+                    alone = true;
+                }
+            }
+            force_who_waits(nodes, told).await;
             // Not under the lock: the writers go on.
             let leads = nodes.lock().await.iter().find_map(Node::lease);
             if let Some((store, lease)) = leads {
@@ -50,9 +55,30 @@ async fn outgrow_the_log(nodes: &Nodes) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let waited = tokio::time::timeout(WHOLE_WITHIN, trimmed).await;
-    assert!(waited.is_ok(), "the log is never trimmed");
+    if tokio::time::timeout(WHOLE_WITHIN, trimmed).await.is_err() {
+        show(nodes).await;
+        panic!("{told:?}: the log is never trimmed");
+    }
     boot_all(nodes).await;
+}
+
+/// A primary that slept, on a machine with much to do, does not go on alone by itself.
+async fn force_who_waits(nodes: &Nodes, told: &mut Vec<String>) {
+    let nodes = nodes.lock().await;
+    let waits = |process: &&Process| {
+        let status = process.pair.status();
+        status.borrow().pair.waiting == understudy_proto::pair::Waiting::Operator
+    };
+    if let Some(process) = nodes.iter().filter_map(|n| n.process.as_ref()).find(waits) {
+        told.push("forced".to_owned());
+        process.pair.force_solo(OPERATOR).await.unwrap_or_default(); // Refused where it leads by now.
+    }
+}
+
+async fn show(nodes: &Nodes) {
+    for process in nodes.lock().await.iter().filter_map(|node| node.process.as_ref()) {
+        eprintln!("{:#?}\n{:#?}", process.pair.status().borrow(), process.pair.journal());
+    }
 }
 
 /// Both lead, and acknowledge what the other does not have.
@@ -61,25 +87,12 @@ async fn live_apart(nodes: &Nodes, book: &Book, told: &mut Vec<String>) {
     let before = [count(0), count(1)];
     let apart = async {
         while (0..2).any(|n| count(n) < before[n] + APART) {
-            // A primary that slept, on a machine with much to do, does not go on alone by itself.
-            let nodes = nodes.lock().await;
-            let waits = |process: &&Process| {
-                let status = process.pair.status();
-                status.borrow().pair.waiting == understudy_proto::pair::Waiting::Operator
-            };
-            if let Some(process) = nodes.iter().filter_map(|n| n.process.as_ref()).find(waits) {
-                told.push("forced".to_owned());
-                process.pair.force_solo(OPERATOR).await.unwrap_or_default(); // Refused where it leads by now.
-            }
-            drop(nodes);
+            force_who_waits(nodes, told).await;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     if tokio::time::timeout(APART_WITHIN, apart).await.is_err() {
-        for node in nodes.lock().await.iter() {
-            let process = node.process.as_ref().unwrap();
-            eprintln!("{:#?}\n{:#?}", process.pair.status().borrow(), process.pair.journal());
-        }
+        show(nodes).await;
         panic!("{told:?}: the two do not both lead");
     }
 }
@@ -126,7 +139,7 @@ async fn history(seed: u64, kinds: fn() -> Kinds) -> Seen {
     whole(&nodes, &mut dice, &told).await;
     if seed.is_multiple_of(2) {
         told.push("the log is trimmed".to_owned());
-        outgrow_the_log(&nodes).await;
+        outgrow_the_log(&nodes, &mut told).await;
         // Whatever else happens: it goes on, or begins anew.
         something_begins(&nodes, true).await;
         told.push(disturb(&nodes, &way, &mut dice).await);
