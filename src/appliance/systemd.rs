@@ -15,18 +15,11 @@ pub(super) fn call(arguments: &[&str]) -> Result<(), RunError> {
     Call::new(SYSTEMCTL, SYSTEMCTL_MAX, arguments).run().map(drop)
 }
 
-/// Restarts this machine through its firmware: in good order unless `by_force` or that is refused.
-/// Returns when it was asked for.
+/// Asks for a restart of this machine through its firmware, in good order unless `by_force`. Returns when
+/// it was asked for.
 ///
 /// # Errors
-/// systemd does not do it, in order or by force.
+/// systemd does not do it.
 pub(super) fn restart(by_force: bool) -> Result<(), RunError> {
-    nix::unistd::sync();
-    if !by_force {
-        match call(&["reboot"]) {
-            Ok(()) => return Ok(()),
-            Err(e) => log::warn!(err:% = e; "a restart in good order is refused"),
-        }
-    }
-    call(&["reboot", "--force"])
+    if by_force { call(&["reboot", "--force"]) } else { call(&["reboot"]) }
 }

@@ -321,8 +321,15 @@ impl<D: Duo> Driver<D> {
 
     /// What the peer, which drives a roll, asks of this appliance.
     async fn answer(&mut self, ask: Ask, bytes: Vec<u8>) -> Answer {
-        if self.shared.lock().is_busy() && !matches!(ask, Ask::State | Ask::Forget) {
+        let (beginning, rolling) = {
+            let now = self.shared.lock();
+            (now.beginning, now.is_rolling())
+        };
+        if rolling && !matches!(ask, Ask::State | Ask::Forget) {
             return Answer::Refused("an update of its own is under way".to_owned());
+        }
+        if beginning && !matches!(ask, Ask::State) {
+            return Answer::NotNow("another update is being looked at there".to_owned());
         }
         match ask {
             Ask::State => {
@@ -343,7 +350,7 @@ impl<D: Duo> Driver<D> {
             }
             Ask::Forget => {
                 let now = self.shared.lock(); // Until it is gone: none may become ready meanwhile.
-                if !now.is_busy() {
+                if !now.beginning && !now.is_rolling() {
                     self.shared.offers.forget();
                 }
                 drop(now);

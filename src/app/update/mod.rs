@@ -125,9 +125,8 @@ struct Now {
 }
 
 impl Now {
-    /// Whether an update of this appliance is under way, or about to be.
-    fn is_busy(&self) -> bool {
-        self.beginning || self.roll.as_ref().is_some_and(Roll::is_under_way)
+    fn is_rolling(&self) -> bool {
+        self.roll.as_ref().is_some_and(Roll::is_under_way)
     }
 }
 
@@ -144,6 +143,7 @@ pub(super) fn start(data_dir: &Path, paired: bool, pair: &Pair, side: &Side) -> 
 impl Updates {
     fn new(data_dir: &Path, paired: bool, places: Places, tick: Duration) -> Self {
         let offers = Offers::new(data_dir, &places.trusted);
+        offers.forget_upload();
         let roll = match offers.load_roll() {
             Ok(None) => None,
             Ok(Some(text)) => {
@@ -269,7 +269,8 @@ impl Shared {
     }
 
     fn idle(&self) -> Outcome<()> {
-        if self.lock().is_busy() {
+        let now = self.lock();
+        if now.beginning || now.is_rolling() {
             return Err(Failure::new(
                 "an update is under way",
                 "See how far: understudy update status; call it off: understudy update rollback",

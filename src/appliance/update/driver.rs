@@ -362,7 +362,9 @@ fn publish_or_say(order: Option<Outcome>) {
 /// systemd does not do it, in order or by force.
 pub fn restart() -> Result<(), UpdateError> {
     let failed = io_error("cannot restart this machine");
-    systemd::restart(false).map_err(|e| failed(io::Error::other(e)))
+    nix::unistd::sync();
+    let asked = systemd::restart(false).or_else(|_| systemd::restart(true));
+    asked.map_err(|e| failed(io::Error::other(e)))
 }
 
 /// What each start runs once: settles what the last one left, and, on a slot on trial, waits until

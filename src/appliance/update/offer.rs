@@ -168,11 +168,20 @@ impl Offers {
 
     /// Removes the update of a roll that is over. What an operator hands over meanwhile stays.
     pub fn forget(&self) {
-        for name in [READY, INCOMING] {
+        self.remove(&[READY, INCOMING]);
+    }
+
+    /// Removes what an operator did not hand over whole before the program ended.
+    pub fn forget_upload(&self) {
+        self.remove(&[UPLOAD]);
+    }
+
+    fn remove(&self, names: &[&str]) {
+        for name in names {
             if let Err(e) = fs::remove_file(self.dir.join(name))
                 && e.kind() != io::ErrorKind::NotFound
             {
-                log::debug!(err:% = e, path = name; "an update that was handed over stays");
+                log::debug!(err:% = e, path = *name; "an update that was handed over stays");
             }
         }
     }
@@ -252,13 +261,17 @@ mod tests {
         assert_eq!(offers.piece(3, 1_000_000).unwrap(), &bytes[3..]);
         assert!(offers.piece(len, 10).unwrap().is_empty());
         assert_eq!(offers.have(UPLOAD), 0);
-        offers.put(UPLOAD, 0, &bytes[..500]).unwrap();
+        offers.put(UPLOAD, 0, &bytes).unwrap();
         offers.forget();
         assert_eq!(
             (offers.have(READY), offers.have(UPLOAD)),
-            (0, 500),
+            (0, len),
             "the next one is on its way"
         );
+        offers.forget_upload();
+        assert_eq!(offers.have(UPLOAD), 0);
+        offers.forget_upload();
+        assert_eq!(offers.have(UPLOAD), 0);
         assert_eq!(offers.load_roll().unwrap(), None);
         offers.save_roll(b"x").unwrap();
         assert_eq!(offers.load_roll().unwrap().as_deref(), Some(&b"x"[..]));

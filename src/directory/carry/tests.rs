@@ -253,6 +253,9 @@ impl DiskFile for Hooked {
     fn allocate(&self, _: u64) -> io::Result<()> {
         no()
     }
+    fn zero(&self, _: u64, _: u64) -> io::Result<()> {
+        no()
+    }
     fn sync_data(&self) -> io::Result<()> {
         no()
     }

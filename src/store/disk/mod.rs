@@ -75,6 +75,9 @@ pub trait DiskFile: Send + Sync + Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves space up to `len` and extends the file to it with zeros; never shortens it.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Makes the bytes from `from` to `to` read as zeros, and keeps the room that they have; the file
+    /// grows as needed.
+    fn zero(&self, from: u64, to: u64) -> io::Result<()>;
     /// Makes bytes and length durable.
     fn sync_data(&self) -> io::Result<()>;
 }

@@ -1,6 +1,8 @@
 //! The operating system's files. Modes are 0600 and 0700: nobody else reads mail.
 
 use super::{Disk, DiskFile, Lock, Open};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate, posix_fallocate};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -120,10 +122,30 @@ impl DiskFile for RealFile {
             return Ok(());
         }
         let end = i64::try_from(len).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        match nix::fcntl::posix_fallocate(&self.0, 0, end) {
+        match posix_fallocate(&self.0, 0, end) {
             Ok(()) => Ok(()),
             // Some file systems cannot reserve; zeros on demand are as correct, only slower.
-            Err(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::EINVAL) => self.0.set_len(len),
+            Err(Errno::EOPNOTSUPP | Errno::EINVAL) => self.0.set_len(len),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn zero(&self, from: u64, to: u64) -> io::Result<()> {
+        let wrong = |e| io::Error::new(io::ErrorKind::InvalidInput, e);
+        let start = i64::try_from(from).map_err(wrong)?;
+        let len = i64::try_from(to.saturating_sub(from)).map_err(wrong)?;
+        if len == 0 {
+            return Ok(());
+        }
+        match fallocate(&self.0, FallocateFlags::FALLOC_FL_ZERO_RANGE, start, len) {
+            Ok(()) => Ok(()),
+            // Some file systems cannot; to give the room back and take it again is as correct, where
+            // there is room.
+            Err(Errno::EOPNOTSUPP | Errno::EINVAL) => {
+                self.set_len(from)?;
+                self.sync_data()?;
+                self.allocate(to)
+            }
             Err(e) => Err(e.into()),
         }
     }
@@ -149,6 +171,13 @@ mod tests {
         assert_eq!(file.len().unwrap(), 8192);
         file.allocate(10).unwrap();
         assert_eq!(file.len().unwrap(), 8192);
+        file.write_at(1, b"to be zeros").unwrap();
+        file.zero(2, 8192).unwrap();
+        assert_eq!(file.len().unwrap(), 8192);
+        let mut zeroed = [1; 12];
+        file.read_at(1, &mut zeroed).unwrap();
+        assert_eq!(&zeroed, b"t\0\0\0\0\0\0\0\0\0\0\0");
+        file.zero(8192, 8192).unwrap();
         file.write_at(8190, b"word").unwrap();
         file.sync_data().unwrap();
         let mut out = [0; 4];

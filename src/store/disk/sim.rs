@@ -681,6 +681,21 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
+    fn zero(&self, from: u64, to: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let len = state.live.get(&self.inode).map_or(0, |b| b.len() as u64);
+        if to < len {
+            drop(state);
+            let zeros = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+            return self.write_at(from, &vec![0; zeros]);
+        }
+        state.room(self.inode, to)?;
+        state.tick()?;
+        self.set(&mut state, from.min(len));
+        self.set(&mut state, to);
+        Ok(())
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.disk.sync(Event::Sync(self.inode))
     }

@@ -441,8 +441,8 @@ impl Appender {
     }
 }
 
-/// Makes the end of a segment at `offset` durable: zeros follow.
-pub(super) fn cut_file(
+/// Makes the end of a segment at `offset` durable: zeros follow. All of what stood there goes at once.
+fn cut_file(
     file: &dyn DiskFile,
     path: &Path,
     offset: u64,

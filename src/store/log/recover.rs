@@ -186,8 +186,12 @@ impl<'a> Scan<'a> {
             warn!(lsn:% = tail.lsn, reason:% = why; "the log's torn end was cut");
         }
         // What lies behind the end may be the rest of a torn batch, or of a tail that was cut
-        // before the power went: nothing old may follow what is written next.
-        appender::cut_file(file.as_ref(), &path, offset, self.settings.segment_len)?;
+        // before the power went: nothing old may follow what is written next. The segment keeps its
+        // room: on a full disk, given back, it might not be had again, and nobody could read mail.
+        let len = file.len().context("read the length of", &path)?;
+        let whole = self.settings.segment_len.max(len);
+        file.zero(offset, whole).context("clear the end of", &path)?;
+        file.sync_data().context("sync", &path)?;
         self.state.tail = tail;
         self.state.segments.push_front(segment);
         Ok((file, offset, hints))

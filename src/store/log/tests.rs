@@ -321,3 +321,16 @@ async fn what_a_crash_left_unsynced_is_durable_once_the_log_counts_it() {
     let again = open(&SimDisk::new(&power_off(bench, &disk))).unwrap();
     assert_eq!(again.log.last().lsn, lsn);
 }
+
+#[tokio::test]
+async fn a_log_opens_on_a_full_disk() {
+    let disk = disk();
+    let bench = open(&disk).unwrap();
+    bench.batches(3).await;
+    drop(bench);
+    disk.fill(true);
+    let bench = open(&disk).unwrap();
+    // Its last segment still has its room.
+    bench.batches(1).await;
+    assert_eq!(bench.log.durable().borrow().0, 4);
+}

@@ -1065,22 +1065,8 @@ impl Machine {
                 self.greet_as_primary();
             }
             Phase::Recovering | Phase::Standby(_) | Phase::Branched { .. } => {
-                self.take_back_a_lead();
                 self.greet_without_primary();
             }
-        }
-    }
-
-    /// The primary was silent, so that this node is about to lead on its own evidence; but here it is.
-    /// Nothing was done in that reign yet, and it is as if it had not been decided.
-    fn take_back_a_lead(&mut self) {
-        let seen = self.durable_register.seen;
-        let led = self
-            .peer_hello()
-            .is_some_and(|hello| hello.phase == PhaseName::Primary && hello.register.epoch >= seen);
-        if led && !self.is_arbitrated() && self.about_to_lead() {
-            self.persist(self.durable_register, After::Nothing);
-            self.note("the primary is there after all");
         }
     }
 

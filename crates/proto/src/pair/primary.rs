@@ -550,7 +550,13 @@ impl Machine {
         let Some(hello) = self.peer_hello().cloned() else { return };
         let Some(p) = self.primary() else { return };
         if hello.phase == PhaseName::Primary {
-            return; // It steps down when it hears our epoch.
+            // It steps down when it hears our epoch. Where its beacons and ours do not arrive that is a
+            // new Hello: ours on this session may be from before.
+            let epoch = p.epoch;
+            if self.session.as_ref().is_some_and(|s| s.said.register.seen < epoch) {
+                self.close_session("the peer does not know of our reign: say it anew");
+            }
+            return;
         }
         // What it records when an admission is still under way is that it is alone, too.
         let leaves = p.leaving

@@ -101,8 +101,8 @@ fn old_failures_stay_mended() {
     assert_eq!(broken(80_558_399), None);
     // A standby on a new session was let out of limbo while the witness was asked to decide from then on.
     assert_eq!(broken(90_085_910), None);
-    // Without a witness a standby led on the primary's silence, though it spoke again before that was
-    // recorded.
+    // Without a witness a standby led on the primary's silence; the primary spoke again before that was
+    // recorded, and did not hear of it: both led.
     assert_eq!(broken(90_255_083), None);
     // Told to stop, a primary whose standby stopped during the handover went on for ever.
     assert_eq!(broken(90_437_165), None);
