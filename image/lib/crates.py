@@ -24,6 +24,8 @@ OTHER = re.compile(r"\.(rs|c|h|cc|go|py|sh|pl|toml|ya?ml|json)$", re.IGNORECASE)
 
 
 def cargo(*arguments):
+    if not shutil.which("cargo"):
+        sys.exit("image: there is no cargo, which says what crates the program is linked of")
     done = subprocess.run(["cargo", *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"image: cargo {arguments[0]} fails")
