@@ -13,8 +13,9 @@ readonly BUILD_NEEDS=(gcc:gcc make:make ld:binutils file:file ip:iproute2 unshar
 readonly TEST_NEEDS=(postfix:postfix keepalived:keepalived mutt:mutt mbsync:isync swaks:swaks
     tcpdump:tcpdump openssl:openssl grub-editenv:grub-common)
 readonly CHECK_NEEDS=(shellcheck:shellcheck systemd-analyze:systemd nft:nftables python3:python3)
+readonly DEB_NEEDS=(dpkg-deb:dpkg lintian:lintian)
 readonly IMAGE_NEEDS=(dpkg-deb:dpkg zstd:zstd xz:xz-utils cpio:cpio depmod:kmod mkfs.fat:dosfstools
-    mcopy:mtools sfdisk:fdisk grub-mkimage:grub-common readelf:binutils)
+    mcopy:mtools sfdisk:fdisk grub-mkimage:grub-common readelf:binutils python3:python3 openssl:openssl)
 readonly BOOT_NEEDS=(qemu-system-x86_64:qemu-system-x86 mcopy:mtools)
 readonly FAULT_NEEDS=(curl:curl ssh-keygen:openssh-client debugfs:e2fsprogs swtpm:swtpm)
 
@@ -111,7 +112,7 @@ licences() {
 scripts() {
     if command -v shellcheck >/dev/null; then
         shellcheck -x build.sh .ci/run image/build image/lock image/twice image/variant \
-            image/boot-test image/fault-test systemd/check packaging/deb/build packaging/deb/scripts/*
+            image/test-release image/boot-test image/fault-test systemd/check packaging/deb/build packaging/deb/scripts/*
     else
         echo 'SKIP shellcheck: it is not installed'
     fi
@@ -169,13 +170,31 @@ empty_chroot() {
 
 # The package for people with a Debian of their own; the same binary and commit give the same file.
 deb() {
+    local package
     if ! [ -x dist/understudy ]; then release; fi
     packaging/deb/build
+    package=dist/understudy_$(dist/understudy --version | cut -d' ' -f2)_amd64.deb
+    deb_holds "$package"
     if command -v lintian >/dev/null; then
-        lintian --allow-root --fail-on error dist/understudy_*_amd64.deb
+        lintian --allow-root --fail-on error "$package"
     else
         echo 'SKIP lintian: it is not installed'
     fi
+}
+
+# deb_holds PACKAGE: the program and each unit, root's and with the modes that they need.
+deb_holds() {
+    local has unit line wanted=('-rwxr-xr-x root/root ./usr/bin/understudy')
+    has=$(dpkg-deb -c "$1" | awk '{ print $1, $2, $6 }')
+    for unit in systemd/*.service; do
+        wanted+=("-rw-r--r-- root/root ./usr/lib/systemd/system/${unit##*/}")
+    done
+    for line in "${wanted[@]}"; do
+        grep -qxF -- "$line" <<<"$has" || die "$1 does not hold: $line"
+    done
+    dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/bin/understudy | cmp - dist/understudy ||
+        die "$1 holds another program than dist/understudy"
+    printf '%s: the program and %s units are in it\n' "$1" $((${#wanted[@]} - 1))
 }
 
 # --- the image --------------------------------------------------------------------------------
@@ -567,6 +586,12 @@ run_resync() {
     lab resync --mib 32
 }
 
+# The image, and what a release of it refuses: that reads the packages' lists, which are there then.
+run_image() {
+    image --quick
+    image/test-release
+}
+
 # Everybody comes back after a takeover, and no password is hashed for it. No times are judged.
 run_stampede() {
     lab stampede --clients 200
@@ -574,17 +599,18 @@ run_stampede() {
 
 everything() {
     prepare
-    ensure_packages "${TEST_NEEDS[@]}" "${CHECK_NEEDS[@]}" "${IMAGE_NEEDS[@]}"
+    ensure_packages "${TEST_NEEDS[@]}" "${CHECK_NEEDS[@]}" "${DEB_NEEDS[@]}" "${IMAGE_NEEDS[@]}"
     boot_packages
     rm -rf "$LOGS"
     check
     step 'tests' run_tests
     step 'release' release
+    step 'deb' deb
     step 'demo' run_demo
     step 'chaos' run_chaos
     step 'full copy' run_resync
     step 'stampede' run_stampede
-    step 'image' image --quick
+    step 'image' run_image
     step 'machine' image/boot-test serves
     summary
     echo 'everything is green'
@@ -617,14 +643,13 @@ main() {
     soak) soak "$@" ;;
     deb)
         prepare
-        ensure_packages dpkg-deb:dpkg lintian:lintian
+        ensure_packages "${DEB_NEEDS[@]}"
         deb
         ;;
     image)
-        if [ -z "${UNDERSTUDY_BINARY:-}" ]; then
-            prepare
-            release
-        fi
+        # Cargo says which crates the program is linked of, whoever has built it.
+        prepare
+        if [ -z "${UNDERSTUDY_BINARY:-}" ]; then release; fi
         say 'image'
         image "$@"
         ;;

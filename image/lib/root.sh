@@ -3,6 +3,18 @@
 
 readonly ROOT=$WORK/root
 readonly EXTRACT=$WORK/extract
+readonly CRATES=$WORK/crates
+
+# The crates that the program is linked of, with their licences: made anew where they may be others.
+crates() {
+    local stamp
+    stamp=$(cat Cargo.lock Cargo.toml crates/*/Cargo.toml "$HERE/lib/crates.py" | sha256sum)
+    if [ "$(cat "$CRATES/stamp" 2>/dev/null)" = "$stamp" ]; then return; fi
+    rm -rf "$CRATES"
+    mkdir -p "$CRATES"
+    "$HERE/lib/crates.py" "$CRATES"
+    echo "$stamp" >"$CRATES/stamp"
+}
 
 # The licences of everything that is in the image, before their folder goes. Packages of one source may
 # share a folder through a link.
@@ -23,6 +35,7 @@ licences() {
         cp "$copyright" "$WORK/licences/$name"
     done <"$WORK/packages.list"
     cp -r "$WORK/unpacked/usr/share/common-licenses" "$WORK/licences/"
+    cp -r "$CRATES/licences" "$WORK/licences/crates"
     cp LICENSE-APACHE "$WORK/licences/understudy.LICENSE-APACHE"
     cp LICENSE-MIT "$WORK/licences/understudy.LICENSE-MIT"
 }
@@ -242,6 +255,7 @@ VERSION_ID="$VERSION"
 IMAGE_ID=understudy
 IMAGE_VERSION="$VERSION"
 BUILD_ID="$COMMIT"
+UNDERSTUDY_BUILT=$SOURCE_DATE_EPOCH
 CONF
     ln -s ../usr/lib/os-release "$ROOT/etc/os-release"
     mkdir -p "$ROOT"/{data,dev,proc,sys,run,tmp,root,mnt,var/tmp,var/log,var/lib}
