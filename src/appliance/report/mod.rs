@@ -176,6 +176,13 @@ pub enum Trouble {
     ClockUnset,
     /// The clock was wrong and is set to the latest time that is known to have been.
     ClockWrong(UnixMs),
+    /// The clock says a time that is years after the build of this image: it may be far ahead.
+    ClockFar {
+        /// What it says.
+        at: UnixMs,
+        /// Whole years since the build.
+        years: u64,
+    },
     /// An update was tried and was not healthy; the loader went back to the version before.
     UpdateFailed {
         /// Its version, where the data disk remembers it.
@@ -225,7 +232,7 @@ impl Trouble {
             Self::DataLost => "disk-failure",
             Self::DataFull(_) => "data-disk-full",
             Self::ClockUnset => "clock-unset",
-            Self::ClockWrong(_) => "clock-wrong",
+            Self::ClockWrong(_) | Self::ClockFar { .. } => "clock-wrong",
             Self::UpdateFailed { .. } => "update-failed",
             Self::SlotDead(_) => "slot-dead",
         }

@@ -8,6 +8,10 @@ fn time(at: UnixMs) -> String {
     clock::rfc3339(at).chars().take(16).collect::<String>().replace('T', " ")
 }
 
+fn day(at: UnixMs) -> String {
+    clock::rfc3339(at).chars().take(10).collect()
+}
+
 fn both(what: impl Into<String>, todo: &str) -> (String, String) {
     (what.into(), todo.to_owned())
 }
@@ -142,6 +146,14 @@ fn english_of_data(trouble: &Trouble) -> (String, String) {
                 time(*at)
             ),
             "Check that the time servers can be reached; replace the clock's battery.",
+        ),
+        Trouble::ClockFar { at, years } => both(
+            format!(
+                "the clock says {}; that is {years} years after this image was built, and may be far ahead",
+                day(*at)
+            ),
+            "Compare it with a watch. Wrong: set it in the firmware's settings, or see that a time \
+             server answers. Right: install an update.",
         ),
         Trouble::UpdateFailed { version } => both(
             format!("the update{} failed; the version before runs", to(" to ", version.as_ref())),
@@ -294,6 +306,14 @@ fn german_of_data(trouble: &Trouble) -> (String, String) {
             ),
             "Prüfen, ob die Zeitserver erreichbar sind; Batterie der Uhr tauschen.",
         ),
+        Trouble::ClockFar { at, years } => both(
+            format!(
+                "die Uhr zeigt {}; das ist {years} Jahre nach dem Bau dieses Images, vielleicht geht sie weit vor",
+                day(*at)
+            ),
+            "Mit einer anderen Uhr vergleichen. Falsch: im Firmware-Setup stellen oder dafür sorgen, dass \
+             ein Zeitserver antwortet. Richtig: eine Aktualisierung installieren.",
+        ),
         Trouble::UpdateFailed { version } => both(
             format!(
                 "die Aktualisierung{} ist gescheitert; die Version davor läuft",
@@ -345,6 +365,7 @@ pub(super) fn tests_samples() -> Vec<Trouble> {
         Trouble::DataLost,
         Trouble::DataFull(3),
         Trouble::ClockWrong(UnixMs(1_785_153_600_123)),
+        Trouble::ClockFar { at: UnixMs(1_785_153_600_123), years: 4 },
         Trouble::UpdateFailed { version: Some(text()) },
         Trouble::SlotDead(super::Slot::A),
     ]
