@@ -168,6 +168,8 @@ pub enum Trouble {
     TpmMissing,
     /// A mirror runs on one disk.
     MirrorDegraded(String),
+    /// A disk of a mirror is being filled; until then one disk alone holds everything.
+    MirrorFilling(String),
     /// The data disk failed while the machine ran, or was pulled out.
     DataLost,
     /// The data disk is nearly full: MiB that are left.
@@ -225,7 +227,8 @@ impl Trouble {
             | Self::DataForeign { .. }
             | Self::DataUnclean(_)
             | Self::DataFailed { .. }
-            | Self::MirrorDegraded(_) => "data-disk",
+            | Self::MirrorDegraded(_)
+            | Self::MirrorFilling(_) => "data-disk",
             Self::WrongPassphrase | Self::PassphraseOnce | Self::KeyMissing | Self::TpmMissing => {
                 "data-locked"
             }

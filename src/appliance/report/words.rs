@@ -128,6 +128,12 @@ fn english_of_data(trouble: &Trouble) -> (String, String) {
             format!("the mirror {array} runs on one disk"),
             "Replace the other disk with an empty one; name it in site.toml if its name changes.",
         ),
+        Trouble::MirrorFilling(array) => both(
+            format!(
+                "the mirror {array} is being filled: until then one disk alone holds everything"
+            ),
+            "Leave both disks in; this goes away by itself.",
+        ),
         Trouble::DataLost => both(
             "the data disk has failed or was pulled out; nothing can be written to it",
             "Turn this machine off and replace the disk; a pair's other appliance keeps serving.",
@@ -287,6 +293,10 @@ fn german_of_data(trouble: &Trouble) -> (String, String) {
             format!("der Spiegel {array} läuft auf nur einer Platte"),
             "Die andere Platte durch eine leere ersetzen; neuen Namen in site.toml eintragen.",
         ),
+        Trouble::MirrorFilling(array) => both(
+            format!("der Spiegel {array} wird gefüllt: bis dahin hat nur eine Platte alle Daten"),
+            "Beide Platten stecken lassen; das vergeht von selbst.",
+        ),
         Trouble::DataLost => both(
             "die Datenplatte ist ausgefallen oder gezogen; es lässt sich nichts mehr schreiben",
             "Maschine ausschalten, Platte ersetzen; das andere Gerät eines Paares bedient weiter.",
@@ -362,6 +372,7 @@ pub(super) fn tests_samples() -> Vec<Trouble> {
         Trouble::KeyMissing,
         Trouble::TpmMissing,
         Trouble::MirrorDegraded(text()),
+        Trouble::MirrorFilling(text()),
         Trouble::DataLost,
         Trouble::DataFull(3),
         Trouble::ClockWrong(UnixMs(1_785_153_600_123)),
