@@ -185,6 +185,8 @@ pub enum Trouble {
         /// Whole years since the build.
         years: u64,
     },
+    /// Devices want firmware that is not in the image: its names.
+    FirmwareMissing(Vec<String>),
     /// An update was tried and was not healthy; the loader went back to the version before.
     UpdateFailed {
         /// Its version, where the data disk remembers it.
@@ -236,6 +238,7 @@ impl Trouble {
             Self::DataFull(_) => "data-disk-full",
             Self::ClockUnset => "clock-unset",
             Self::ClockWrong(_) | Self::ClockFar { .. } => "clock-wrong",
+            Self::FirmwareMissing(_) => "firmware-missing",
             Self::UpdateFailed { .. } => "update-failed",
             Self::SlotDead(_) => "slot-dead",
         }

@@ -161,6 +161,10 @@ fn english_of_data(trouble: &Trouble) -> (String, String) {
             "Compare it with a watch. Wrong: set it in the firmware's settings, or see that a time \
              server answers. Right: install an update.",
         ),
+        Trouble::FirmwareMissing(names) => both(
+            format!("a device wants firmware that is not in the image: {}", names.join(", ")),
+            "If the device works all the same, leave it. Else use another one; the page tells more.",
+        ),
         Trouble::UpdateFailed { version } => both(
             format!("the update{} failed; the version before runs", to(" to ", version.as_ref())),
             "Nothing is lost. Install the next version when there is one.",
@@ -324,6 +328,10 @@ fn german_of_data(trouble: &Trouble) -> (String, String) {
             "Mit einer anderen Uhr vergleichen. Falsch: im Firmware-Setup stellen oder dafür sorgen, dass \
              ein Zeitserver antwortet. Richtig: eine Aktualisierung installieren.",
         ),
+        Trouble::FirmwareMissing(names) => both(
+            format!("ein Gerät verlangt Firmware, die im Image fehlt: {}", names.join(", ")),
+            "Geht das Gerät trotzdem, ist nichts zu tun. Sonst ein anderes nehmen; die Seite sagt mehr.",
+        ),
         Trouble::UpdateFailed { version } => both(
             format!(
                 "die Aktualisierung{} ist gescheitert; die Version davor läuft",
@@ -377,6 +385,7 @@ pub(super) fn tests_samples() -> Vec<Trouble> {
         Trouble::DataFull(3),
         Trouble::ClockWrong(UnixMs(1_785_153_600_123)),
         Trouble::ClockFar { at: UnixMs(1_785_153_600_123), years: 4 },
+        Trouble::FirmwareMissing(vec![text(), text()]),
         Trouble::UpdateFailed { version: Some(text()) },
         Trouble::SlotDead(super::Slot::A),
     ]
