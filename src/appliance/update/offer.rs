@@ -252,11 +252,11 @@ mod tests {
         assert_eq!(offers.piece(3, 1_000_000).unwrap(), &bytes[3..]);
         assert!(offers.piece(len, 10).unwrap().is_empty());
         assert_eq!(offers.have(UPLOAD), 0);
-        offers.put(UPLOAD, 0, &bytes[..500]).unwrap();
+        offers.put(UPLOAD, 0, &bytes[..200]).unwrap();
         offers.forget();
         assert_eq!(
             (offers.have(READY), offers.have(UPLOAD)),
-            (0, 500),
+            (0, 200),
             "the next one is on its way"
         );
         assert_eq!(offers.load_roll().unwrap(), None);
