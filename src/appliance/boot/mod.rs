@@ -11,6 +11,7 @@
 //! that runs after the start, but for the trial of a changed network.
 
 pub mod fat;
+mod firmware;
 pub mod import;
 mod status;
 mod system;
@@ -70,6 +71,8 @@ pub fn boot() -> BootReport {
     }
     troubles.extend(timekeeping::after_data(clock_was, brought.end == End::Mounted));
     troubles.extend(room());
+    let missing = firmware::missing();
+    troubles.extend((!missing.is_empty()).then_some(Trouble::FirmwareMissing(missing)));
     let report = BootReport {
         at: clock::now_ms(),
         language,

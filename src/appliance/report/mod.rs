@@ -168,6 +168,8 @@ pub enum Trouble {
     TpmMissing,
     /// A mirror runs on one disk.
     MirrorDegraded(String),
+    /// A disk of a mirror is being filled; until then one disk alone holds everything.
+    MirrorFilling(String),
     /// The data disk failed while the machine ran, or was pulled out.
     DataLost,
     /// The data disk is nearly full: MiB that are left.
@@ -176,6 +178,15 @@ pub enum Trouble {
     ClockUnset,
     /// The clock was wrong and is set to the latest time that is known to have been.
     ClockWrong(UnixMs),
+    /// The clock says a time that is years after the build of this image: it may be far ahead.
+    ClockFar {
+        /// What it says.
+        at: UnixMs,
+        /// Whole years since the build.
+        years: u64,
+    },
+    /// Devices want firmware that is not in the image: its names.
+    FirmwareMissing(Vec<String>),
     /// An update was tried and was not healthy; the loader went back to the version before.
     UpdateFailed {
         /// Its version, where the data disk remembers it.
@@ -218,14 +229,16 @@ impl Trouble {
             | Self::DataForeign { .. }
             | Self::DataUnclean(_)
             | Self::DataFailed { .. }
-            | Self::MirrorDegraded(_) => "data-disk",
+            | Self::MirrorDegraded(_)
+            | Self::MirrorFilling(_) => "data-disk",
             Self::WrongPassphrase | Self::PassphraseOnce | Self::KeyMissing | Self::TpmMissing => {
                 "data-locked"
             }
             Self::DataLost => "disk-failure",
             Self::DataFull(_) => "data-disk-full",
             Self::ClockUnset => "clock-unset",
-            Self::ClockWrong(_) => "clock-wrong",
+            Self::ClockWrong(_) | Self::ClockFar { .. } => "clock-wrong",
+            Self::FirmwareMissing(_) => "firmware-missing",
             Self::UpdateFailed { .. } => "update-failed",
             Self::SlotDead(_) => "slot-dead",
         }

@@ -8,6 +8,10 @@ fn time(at: UnixMs) -> String {
     clock::rfc3339(at).chars().take(16).collect::<String>().replace('T', " ")
 }
 
+fn day(at: UnixMs) -> String {
+    clock::rfc3339(at).chars().take(10).collect()
+}
+
 fn both(what: impl Into<String>, todo: &str) -> (String, String) {
     (what.into(), todo.to_owned())
 }
@@ -124,6 +128,12 @@ fn english_of_data(trouble: &Trouble) -> (String, String) {
             format!("the mirror {array} runs on one disk"),
             "Replace the other disk with an empty one; name it in site.toml if its name changes.",
         ),
+        Trouble::MirrorFilling(array) => both(
+            format!(
+                "the mirror {array} is being filled: until then one disk alone holds everything"
+            ),
+            "Leave both disks in; this goes away by itself.",
+        ),
         Trouble::DataLost => both(
             "the data disk has failed or was pulled out; nothing can be written to it",
             "Turn this machine off and replace the disk; a pair's other appliance keeps serving.",
@@ -142,6 +152,18 @@ fn english_of_data(trouble: &Trouble) -> (String, String) {
                 time(*at)
             ),
             "Check that the time servers can be reached; replace the clock's battery.",
+        ),
+        Trouble::ClockFar { at, years } => both(
+            format!(
+                "the clock says {}; that is {years} years after this image was built, and may be far ahead",
+                day(*at)
+            ),
+            "Compare it with a watch. Wrong: set it in the firmware's settings, or see that a time \
+             server answers. Right: install an update.",
+        ),
+        Trouble::FirmwareMissing(names) => both(
+            format!("a device wants firmware that is not in the image: {}", names.join(", ")),
+            "If the device works all the same, leave it. Else use another one; the page tells more.",
         ),
         Trouble::UpdateFailed { version } => both(
             format!("the update{} failed; the version before runs", to(" to ", version.as_ref())),
@@ -275,6 +297,10 @@ fn german_of_data(trouble: &Trouble) -> (String, String) {
             format!("der Spiegel {array} läuft auf nur einer Platte"),
             "Die andere Platte durch eine leere ersetzen; neuen Namen in site.toml eintragen.",
         ),
+        Trouble::MirrorFilling(array) => both(
+            format!("der Spiegel {array} wird gefüllt: bis dahin hat nur eine Platte alle Daten"),
+            "Beide Platten stecken lassen; das vergeht von selbst.",
+        ),
         Trouble::DataLost => both(
             "die Datenplatte ist ausgefallen oder gezogen; es lässt sich nichts mehr schreiben",
             "Maschine ausschalten, Platte ersetzen; das andere Gerät eines Paares bedient weiter.",
@@ -293,6 +319,18 @@ fn german_of_data(trouble: &Trouble) -> (String, String) {
                 time(*at)
             ),
             "Prüfen, ob die Zeitserver erreichbar sind; Batterie der Uhr tauschen.",
+        ),
+        Trouble::ClockFar { at, years } => both(
+            format!(
+                "die Uhr zeigt {}; das ist {years} Jahre nach dem Bau dieses Images, vielleicht geht sie weit vor",
+                day(*at)
+            ),
+            "Mit einer anderen Uhr vergleichen. Falsch: im Firmware-Setup stellen oder dafür sorgen, dass \
+             ein Zeitserver antwortet. Richtig: eine Aktualisierung installieren.",
+        ),
+        Trouble::FirmwareMissing(names) => both(
+            format!("ein Gerät verlangt Firmware, die im Image fehlt: {}", names.join(", ")),
+            "Geht das Gerät trotzdem, ist nichts zu tun. Sonst ein anderes nehmen; die Seite sagt mehr.",
         ),
         Trouble::UpdateFailed { version } => both(
             format!(
@@ -342,9 +380,12 @@ pub(super) fn tests_samples() -> Vec<Trouble> {
         Trouble::KeyMissing,
         Trouble::TpmMissing,
         Trouble::MirrorDegraded(text()),
+        Trouble::MirrorFilling(text()),
         Trouble::DataLost,
         Trouble::DataFull(3),
         Trouble::ClockWrong(UnixMs(1_785_153_600_123)),
+        Trouble::ClockFar { at: UnixMs(1_785_153_600_123), years: 4 },
+        Trouble::FirmwareMissing(vec![text(), text()]),
         Trouble::UpdateFailed { version: Some(text()) },
         Trouble::SlotDead(super::Slot::A),
     ]

@@ -29,6 +29,8 @@ const FILE_LEN_MAX: u64 = 1024 * 1024;
 /// Most interfaces and addresses of each that are kept.
 const INTERFACES_MAX: usize = 64;
 const ADDRESSES_MAX: usize = 32;
+/// Most arrays that are looked at; we make one.
+const ARRAYS_MAX: usize = 16;
 
 /// Where the facts lie.
 #[derive(Clone, Debug)]
@@ -45,6 +47,8 @@ pub struct Places {
     pub clock: PathBuf,
     /// The kernel's interfaces.
     pub net: PathBuf,
+    /// The kernel's disks and arrays.
+    pub block: PathBuf,
     /// The machine's name.
     pub name: PathBuf,
 }
@@ -61,6 +65,7 @@ impl Places {
             data: nowhere.clone(),
             clock: nowhere.clone(),
             net: nowhere.clone(),
+            block: nowhere.clone(),
             name: nowhere,
         }
     }
@@ -75,6 +80,7 @@ impl Places {
             data: "/data".into(),
             clock: "/run/systemd/timesync/synchronized".into(),
             net: "/sys/class/net".into(),
+            block: "/sys/block".into(),
             name: "/proc/sys/kernel/hostname".into(),
         }
     }
@@ -100,7 +106,7 @@ pub fn gather(places: &Places) -> Facts {
         up_s: Duration::from_micros(clock::mono().0).as_secs(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname,
-        boot: boot(&places.boot, &places.settled),
+        boot: boot(places),
         configured: config.is_some(),
         program,
         silent_s: 0,
@@ -116,7 +122,7 @@ pub fn gather(places: &Places) -> Facts {
 /// where it is no appliance of ours.
 #[must_use]
 pub fn troubles(places: &Places) -> Option<(Language, Vec<Trouble>)> {
-    let mut boot = boot(&places.boot, &places.settled)?;
+    let mut boot = boot(places)?;
     let up_s = Duration::from_micros(clock::mono().0).as_secs();
     let lost = disk(&places.data).is_some_and(|disk| disk.lost);
     boot.troubles.extend(lost.then_some(Trouble::DataLost));
@@ -130,14 +136,59 @@ fn read(path: &Path) -> Option<String> {
     Some(text)
 }
 
-/// What the start came to, with what has become of the slot since.
-fn boot(path: &Path, settled: &Path) -> Option<BootReport> {
-    let boot: BootReport = serde_json::from_str(&read(path)?).ok()?;
-    let settled = read(settled).and_then(|text| serde_json::from_str::<Settled>(&text).ok());
-    Some(match settled {
+/// What the start came to, with what has become since of the slot, the mirror and the clock.
+fn boot(places: &Places) -> Option<BootReport> {
+    let boot: BootReport = serde_json::from_str(&read(&places.boot)?).ok()?;
+    let settled = read(&places.settled);
+    let settled = settled.and_then(|text| serde_json::from_str::<Settled>(&text).ok());
+    let mut boot = match settled {
         Some(settled) => settled.join(boot),
         None => boot,
-    })
+    };
+    for (array, state) in mirrors(&places.block) {
+        let at_start = |t: &Trouble| matches!(t, Trouble::MirrorDegraded(name) if *name == array);
+        boot.troubles.retain(|t| !at_start(t));
+        boot.troubles.extend(match state {
+            Mirror::Whole => None,
+            Mirror::Degraded => Some(Trouble::MirrorDegraded(array)),
+            Mirror::Filling => Some(Trouble::MirrorFilling(array)),
+        });
+    }
+    // Whatever it was, a time server has said since what it is.
+    if places.clock.exists() {
+        boot.troubles.retain(|t| !matches!(t, Trouble::ClockFar { .. }));
+    }
+    Some(boot)
+}
+
+/// How many of its disks a mirror has.
+enum Mirror {
+    Whole,
+    Degraded,
+    /// One of them is not complete yet.
+    Filling,
+}
+
+/// The arrays that run, by name; one that does not say how it is, is left out.
+fn mirrors(block: &Path) -> BTreeMap<String, Mirror> {
+    let said = |file: PathBuf| read(&file).map(|text| text.trim().to_owned());
+    let state = |name: String| {
+        let md = block.join(&name).join("md");
+        let state = said(md.join("array_state"))?;
+        if matches!(state.as_str(), "clear" | "inactive") {
+            return None;
+        }
+        let missing: u32 = said(md.join("degraded"))?.parse().ok()?;
+        let filling = || said(md.join("sync_action")).as_deref() == Some("recover");
+        Some(match missing {
+            0 => (name, Mirror::Whole),
+            _ if filling() => (name, Mirror::Filling),
+            _ => (name, Mirror::Degraded),
+        })
+    };
+    let entries = std::fs::read_dir(block).into_iter().flatten().flatten();
+    let names = entries.filter_map(|e| e.file_name().into_string().ok());
+    names.filter(|name| name.starts_with("md")).take(ARRAYS_MAX).filter_map(state).collect()
 }
 
 fn ask(socket: &Path) -> Program {
@@ -239,35 +290,95 @@ mod tests {
         assert!(facts.up_s > 0 && facts.now.0 > 0);
     }
 
-    #[test]
-    fn a_slot_that_was_settled_is_on_trial_no_more() {
-        use crate::appliance::report::{DataOutcome, SiteOutcome, Slot, Trouble};
-        use crate::ops::status::Language;
-        let dir = tempfile::tempdir().unwrap();
-        let (path, settled) = (dir.path().join("boot.json"), dir.path().join("settle.json"));
-        let written = BootReport {
+    fn written(places: &Places, troubles: Vec<Trouble>) -> BootReport {
+        use crate::appliance::report::{DataOutcome, SiteOutcome, Slot};
+        let report = BootReport {
             at: UnixMs(1),
             language: Language::De,
             slot: Some(Slot::B),
             trial: true,
             site: SiteOutcome::Applied,
             data: DataOutcome::Absent,
-            troubles: vec![Trouble::SiteMissing],
+            troubles,
         };
-        std::fs::write(&path, serde_json::to_vec(&written).unwrap()).unwrap();
-        assert_eq!(boot(&path, &settled), Some(written.clone()));
+        std::fs::write(&places.boot, serde_json::to_vec(&report).unwrap()).unwrap();
+        report
+    }
+
+    fn in_folder(dir: &Path) -> Places {
+        let (boot, settled) = (dir.join("boot.json"), dir.join("settle.json"));
+        let (block, clock) = (dir.join("block"), dir.join("synchronized"));
+        Places { boot, settled, block, clock, ..Places::none(&dir.join("nowhere")) }
+    }
+
+    #[test]
+    fn a_slot_that_was_settled_is_on_trial_no_more() {
+        use crate::appliance::report::Slot;
+        let dir = tempfile::tempdir().unwrap();
+        let places = in_folder(dir.path());
+        assert_eq!(troubles(&places), None);
+        let start = written(&places, vec![Trouble::SiteMissing]);
+        assert_eq!(boot(&places), Some(start.clone()));
         let dead = Trouble::SlotDead(Slot::A);
         let now = Settled { trial: false, troubles: vec![Trouble::SiteMissing, dead.clone()] };
-        std::fs::write(&settled, serde_json::to_vec(&now).unwrap()).unwrap();
-        let troubles = vec![Trouble::SiteMissing, dead];
-        assert_eq!(boot(&path, &settled), Some(BootReport { trial: false, troubles, ..written }));
-        let mut places = Places::none(&dir.path().join("nowhere"));
-        assert_eq!(super::troubles(&places), None);
-        (places.boot, places.settled) = (path.clone(), settled.clone());
-        let (language, found) = super::troubles(&places).unwrap();
+        std::fs::write(&places.settled, serde_json::to_vec(&now).unwrap()).unwrap();
+        let all = vec![Trouble::SiteMissing, dead];
+        assert_eq!(boot(&places), Some(BootReport { trial: false, troubles: all, ..start }));
+        let (language, found) = troubles(&places).unwrap();
         assert!(language == Language::De && found.contains(&Trouble::SlotDead(Slot::A)));
-        std::fs::write(&path, "{}").unwrap();
-        assert_eq!(boot(&path, &settled), None);
+        std::fs::write(&places.boot, "{}").unwrap();
+        assert_eq!(boot(&places), None);
+    }
+
+    /// A mirror as the kernel shows it.
+    fn mirror(places: &Places, files: &[(&str, &str)]) {
+        let md = places.block.join("md127/md");
+        std::fs::create_dir_all(&md).unwrap();
+        std::fs::create_dir_all(places.block.join("sda")).unwrap();
+        for (name, text) in files {
+            std::fs::write(md.join(name), format!("{text}\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_what_the_kernel_says_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = in_folder(dir.path());
+        let (degraded, filling) =
+            (Trouble::MirrorDegraded("md127".into()), Trouble::MirrorFilling("md127".into()));
+        let now = || boot(&places).unwrap().troubles;
+        // Unknown: what the start found.
+        written(&places, vec![degraded.clone(), Trouble::SiteMissing]);
+        assert_eq!(now(), [degraded.clone(), Trouble::SiteMissing]);
+        mirror(&places, &[("array_state", "inactive"), ("degraded", "0")]);
+        assert_eq!(now(), [degraded.clone(), Trouble::SiteMissing]);
+        mirror(&places, &[("array_state", "clean"), ("degraded", "1"), ("sync_action", "idle")]);
+        assert_eq!(now(), [Trouble::SiteMissing, degraded.clone()], "once");
+        mirror(&places, &[("sync_action", "recover")]);
+        assert_eq!(now(), [Trouble::SiteMissing, filling]);
+        mirror(&places, &[("degraded", "0"), ("sync_action", "idle")]);
+        assert_eq!(now(), [Trouble::SiteMissing], "whole again");
+        // Lost while the machine runs.
+        written(&places, vec![]);
+        assert_eq!(now(), []);
+        mirror(&places, &[("array_state", "active"), ("degraded", "1")]);
+        assert_eq!(now(), std::slice::from_ref(&degraded));
+        let (_, found) = troubles(&places).unwrap();
+        assert_eq!(found.iter().filter(|t| **t == degraded).count(), 1);
+        assert!(gather(&places).boot.unwrap().troubles.contains(&degraded));
+        mirror(&places, &[("degraded", "nonsense")]);
+        assert_eq!(now(), []);
+    }
+
+    #[test]
+    fn a_clock_that_a_time_server_has_set_is_not_far_ahead() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = in_folder(dir.path());
+        let far = Trouble::ClockFar { at: UnixMs(2_208_988_800_000), years: 13 };
+        written(&places, vec![far.clone()]);
+        assert_eq!(boot(&places).unwrap().troubles, [far]);
+        std::fs::write(&places.clock, "").unwrap();
+        assert_eq!(boot(&places).unwrap().troubles, []);
     }
 
     #[test]

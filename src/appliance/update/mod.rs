@@ -38,3 +38,23 @@ pub const DATA_FORMAT_LEAST: u32 = 1;
 /// How often a new image may start before it must be healthy. One start may be lost to a machine
 /// that is overloaded or cut off.
 pub const TRIES: u8 = 2;
+
+#[cfg(test)]
+mod format_tests {
+    use super::{DATA_FORMAT, DATA_FORMAT_LEAST};
+
+    /// What the image says in its manifest of the formats is what the program in it does.
+    #[test]
+    fn image_and_program_name_the_same_data_formats() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/image/data-format");
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let said: Vec<(&str, u32)> = lines
+            .map(|line| {
+                let (name, number) = line.split_once(' ').unwrap();
+                (name, number.parse().unwrap())
+            })
+            .collect();
+        assert_eq!(said, [("data_format", DATA_FORMAT), ("data_format_least", DATA_FORMAT_LEAST)]);
+    }
+}

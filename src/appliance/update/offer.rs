@@ -270,8 +270,6 @@ mod tests {
         );
         offers.forget_upload();
         assert_eq!(offers.have(UPLOAD), 0);
-        offers.forget_upload();
-        assert_eq!(offers.have(UPLOAD), 0);
         assert_eq!(offers.load_roll().unwrap(), None);
         offers.save_roll(b"x").unwrap();
         assert_eq!(offers.load_roll().unwrap().as_deref(), Some(&b"x"[..]));

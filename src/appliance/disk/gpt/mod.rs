@@ -35,6 +35,16 @@ impl Guid {
         0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d,
         0xe4,
     ]);
+    /// Type of partitions that every system may use.
+    pub const BASIC: Self = Self([
+        0xa2, 0xa0, 0xd0, 0xeb, 0xe5, 0xb9, 0x33, 0x44, 0x87, 0xc0, 0x68, 0xb6, 0xb7, 0x26, 0x99,
+        0xc7,
+    ]);
+    /// Type of the partition with the loader.
+    pub const ESP: Self = Self([
+        0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9,
+        0x3b,
+    ]);
     const NONE: Self = Self([0; 16]);
 
     /// A random GUID (version 4) of 16 random bytes.
@@ -240,8 +250,18 @@ impl Found {
     /// The number of that partition.
     #[must_use]
     pub fn number_of(&self, id: Guid) -> Option<u32> {
+        self.seen().find(|e| e.id == id).map(|e| e.number)
+    }
+
+    /// Whether one of that name and type may have been seen here.
+    #[must_use]
+    pub fn holds(&self, name: &str, kind: Guid) -> bool {
+        self.seen().any(|e| e.kind == kind && e.name() == name)
+    }
+
+    fn seen(&self) -> impl Iterator<Item = &Entry> {
         let counted = self.table().into_iter().flat_map(|t| &t.entries);
-        counted.chain(&self.loose).find(|e| e.id == id).map(|e| e.number)
+        counted.chain(&self.loose)
     }
 }
 

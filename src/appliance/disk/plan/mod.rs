@@ -8,7 +8,7 @@
 
 use super::gpt::{Fault, Geometry, Guid, Table};
 use super::inventory::{
-    Array, BOOT_DATA, Content, Disk, Inventory, Key, Node, OWN_DATA, UNFINISHED,
+    Array, BOOT_DATA, Content, Disk, FAT, Inventory, Key, Node, OWN_DATA, UNFINISHED,
 };
 use crate::appliance::report::Trouble;
 use crate::appliance::site::{DiskChoice, Encryption};
@@ -206,16 +206,29 @@ fn dev(name: &str) -> PathBuf {
     PathBuf::from("/dev").join(name)
 }
 
-/// The disk that this system was started from: the one with the loader's partition. `Ok(None)` where
-/// no loader named one (network boot).
+/// By name and type, what every disk has that was flashed, whatever became of its GUIDs.
+const FLASHED: [(&str, Guid); 3] =
+    [(FAT, Guid::BASIC), ("esp", Guid::ESP), ("slot-a", Guid::LINUX)];
+
+fn is_flashed(disk: &Disk) -> bool {
+    FLASHED.iter().all(|(name, kind)| disk.table.holds(name, *kind))
+}
+
+/// The disk that this system was started from: the one with the loader's partition. Where neither a
+/// loader nor a slot is named (network boot), the one that was flashed; `Ok(None)` if there is none.
 ///
 /// # Errors
 /// None has it, or several have (two disks flashed from one image: research on two machines has shown
 /// that whoever answers first is not the same one twice).
 pub fn boot_disk(inventory: &Inventory) -> Result<Option<&Disk>, Trouble> {
-    let Some(esp) = inventory.kernel.esp else { return Ok(None) };
-    let found: Vec<&Disk> = inventory.disks.iter().filter(|d| d.table.has(esp)).collect();
+    let kernel = &inventory.kernel;
+    let is_it = |disk: &&Disk| match kernel.esp {
+        Some(esp) => disk.table.has(esp),
+        None => kernel.slot.is_none() && is_flashed(disk),
+    };
+    let found: Vec<&Disk> = inventory.disks.iter().filter(is_it).collect();
     match found.as_slice() {
+        [] if kernel.esp.is_none() => Ok(None),
         [] => Err(Trouble::BootDiskMissing),
         [one] => Ok(Some(one)),
         many => Err(Trouble::SeveralBootDisks(many.iter().map(|d| d.name.clone()).collect())),

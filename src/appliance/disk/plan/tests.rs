@@ -15,7 +15,12 @@ fn named(number: u32, first: u64, last: u64, name: &str) -> Entry {
         *unit = c;
     }
     let id = if name == "esp" { ESP } else { Guid([u8::try_from(number).unwrap(); 16]) };
-    Entry { number, kind: Guid::LINUX, id, first, last, attributes: 0, name: units }
+    let kind = match name {
+        FAT => Guid::BASIC,
+        "esp" => Guid::ESP,
+        _ => Guid::LINUX,
+    };
+    Entry { number, kind, id, first, last, attributes: 0, name: units }
 }
 
 /// A machine that remembers what lasts and forgets the rest when its power is cut.
@@ -31,6 +36,8 @@ struct World {
     key_file: bool,
     tpm: bool,
     running: Running,
+    /// Whether it starts from a network: no loader says anything.
+    network: bool,
     fresh: u8,
     /// Whether it was ever mounted.
     used: bool,
@@ -75,6 +82,7 @@ impl Platter {
         table.entries = vec![
             named(1, 2048, 4095, FAT),
             named(2, 4096, 6143, "esp"),
+            named(4, 6144, 8191, "slot-a"),
             named(6, 8192, 8192 + 32_767, BOOT_DATA),
         ];
         disk.write(&table.writes(small), usize::MAX);
@@ -124,6 +132,7 @@ impl World {
             key_file: false,
             tpm: false,
             running: Running::default(),
+            network: false,
             fresh: 0,
             used: false,
         };
@@ -282,7 +291,7 @@ impl World {
     }
 
     fn power_cut(&mut self) {
-        let esp = self.disks.iter().find_map(Platter::loader_sees);
+        let esp = self.disks.iter().find_map(Platter::loader_sees).filter(|_| !self.network);
         self.running = Running { esp, ..Running::default() };
     }
 
@@ -371,6 +380,52 @@ fn two_flashed_disks_are_both_left_alone() {
     world.contents.insert(("sdb".to_owned(), 6), Content::Blank);
     world.power_cut();
     assert_eq!(world.run(Some(&choice(Encryption::None)), &[]).0, End::Mounted);
+}
+
+#[test]
+fn from_a_network_the_one_flashed_disk_counts() {
+    let from_network = |disks| {
+        let mut world = World::new(disks);
+        world.network = true;
+        world.power_cut();
+        world
+    };
+    let wish = choice(Encryption::KeyFile);
+    let mut world = from_network(vec![Platter::blank("sda"), Platter::flashed("sdb")]);
+    assert_eq!(world.run(Some(&wish), &[]), (End::Mounted, vec![]));
+    assert!(world.disks[0].written.is_empty());
+    // Its own GUIDs since: from a network as from itself.
+    for network in [true, false] {
+        world.network = network;
+        world.power_cut();
+        assert_eq!(world.run(Some(&wish), &[]), (End::Mounted, vec![]));
+    }
+    // One of each: nobody knows which of both is meant.
+    world.disks.push(Platter::flashed("sdc"));
+    world.network = true;
+    world.power_cut();
+    let before = world.disks.clone();
+    let several = Trouble::SeveralBootDisks(vec!["sdb".to_owned(), "sdc".to_owned()]);
+    assert_eq!(world.run(Some(&wish), &[]), (End::Absent, vec![several]));
+    assert!(world.disks.iter().zip(&before).all(|(a, b)| a.written == b.written));
+    // None, or one that only looks like it.
+    let mut other = Platter::blank("sda");
+    let small = Geometry { sector: 512, sectors: SECTORS };
+    let mut table = own_table(small, || Guid([9; 16])).unwrap();
+    table.entries = vec![named(1, 2048, 4095, FAT), named(2, 4096, 6143, "slot-a")];
+    other.write(&table.writes(small), usize::MAX);
+    for disks in [vec![Platter::blank("sda")], vec![other]] {
+        let mut world = from_network(disks);
+        assert_eq!(boot_disk(&world.inventory()), Ok(None));
+        let missing = vec![Trouble::BootDiskMissing];
+        assert_eq!(world.run(Some(&wish), &[]), (End::Absent, missing));
+    }
+    // A slot is known and its loader is not: that is no network.
+    let world = from_network(vec![Platter::flashed("sda")]);
+    let mut inventory = world.inventory();
+    assert_eq!(boot_disk(&inventory).unwrap().unwrap().name, "sda");
+    inventory.kernel.slot = Some(crate::appliance::report::Slot::A);
+    assert_eq!(boot_disk(&inventory), Ok(None));
 }
 
 #[test]
@@ -523,6 +578,7 @@ proptest! {
     fn power_cuts_cost_nothing(
         encryption in encryptions(),
         tpm in any::<bool>(),
+        network in any::<bool>(),
         where_to in 0..3_u8,
         cuts in proptest::collection::vec((0..9_usize, 0..80_usize), 0..6),
     ) {
@@ -531,7 +587,8 @@ proptest! {
             Platter::blank("sdb"),
             Platter::blank("sdc"),
         ]);
-        world.tpm = tpm;
+        (world.tpm, world.network) = (tpm, network);
+        world.power_cut();
         let mut wish = choice(encryption);
         match where_to {
             0 => {}
@@ -551,6 +608,7 @@ proptest! {
         encryption in encryptions(),
         names in proptest::collection::vec(0..4_usize, 0..3),
         adopted_already in any::<bool>(),
+        network in any::<bool>(),
     ) {
         let all = ["sda", "sdb", "sdc"];
         let disks = kinds.iter().zip(all).map(|((flashed, content, _), name)| {
@@ -567,6 +625,7 @@ proptest! {
                 disk.write(&table.writes(disk.geometry()), usize::MAX);
             }
         }
+        world.network = network;
         world.power_cut();
         let mut wish = choice(encryption);
         let name = |n: &usize| format!("/dev/{}", all.get(*n).unwrap_or(&"sdx"));
