@@ -5,9 +5,7 @@
 //! when the power went (it was never acknowledged), and is damage if a later batch follows.
 
 use super::segment::{self, Cursor, End, Hints, Place, SEGMENT_HEADER_LEN, SegmentHeader, Step};
-use super::{
-    CREDIT_BYTES, INDEX_EVERY, Inner, Log, Queue, Segment, Settings, State, Tail, appender,
-};
+use super::{CREDIT_BYTES, INDEX_EVERY, Inner, Log, Queue, Segment, Settings, State, Tail};
 use crate::store::disk::{Disk, DiskFile, Open};
 use crate::store::error::{Context, StoreError};
 use log::warn;
