@@ -253,11 +253,8 @@ impl Story {
         if both && self.now.is_multiple_of(25 * MS) && (self.cross || self.service) {
             for n in 0..2 {
                 let says = self.sides[n].machine.beacon(Mono(self.now));
-                let node = NodeId(u8::try_from(n).unwrap());
-                let (pair, sequence, boot) = ([0; 16], self.now, [0; 8]);
-                let beacon = Beacon { pair, node, says, sequence, boot };
                 if self.mute != Some(n) {
-                    self.feed(1 - n, Input::Beacon(beacon));
+                    self.beacon(n, says);
                 }
             }
         }
@@ -283,6 +280,13 @@ impl Story {
         for _ in 0..ms {
             self.millisecond();
         }
+    }
+
+    /// The other node hears this beacon of node `from`.
+    fn beacon(&mut self, from: usize, says: Saying) {
+        let node = NodeId(u8::try_from(from).unwrap());
+        let (pair, sequence, boot) = ([0; 16], self.now, [0; 8]);
+        self.feed(1 - from, Input::Beacon(Beacon { pair, node, says, sequence, boot }));
     }
 
     /// The disk of node 0's register stands still: what it has not done.
@@ -451,9 +455,7 @@ fn a_standby_that_heard_of_a_later_reign_before_its_sessions_end_does_not_lead()
         story.sides[1].machine.timers.mutant = mutant;
         let mut says = story.sides[0].machine.beacon(Mono(story.now));
         says.seen = Epoch(says.seen.0 + 2);
-        let (pair, sequence, boot) = ([0; 16], story.now, [0; 8]);
-        let beacon = Beacon { pair, node: NodeId(0), says, sequence, boot };
-        story.feed(1, Input::Beacon(beacon));
+        story.beacon(0, says);
         assert_eq!(story.states()[1], State::Pair, "the session may still bring it");
         story.kill(0);
         story.run(3_000);
@@ -620,8 +622,7 @@ fn a_peer_that_leads_by_its_own_right_ends_a_handover_that_it_has_not_heard_of()
     let mut says = story.sides[1].machine.beacon(Mono(story.now));
     says.phase = PhaseName::Primary;
     says.seen = primary::next_epoch(says.seen, NodeId(1));
-    let (pair, sequence, boot) = ([0; 16], story.now, [0; 8]);
-    story.feed(0, Input::Beacon(Beacon { pair, node: NodeId(1), says, sequence, boot }));
+    story.beacon(1, says);
     assert_eq!(story.roles()[0], Role::None);
     assert!(story.noted(0, "a higher epoch was seen"));
 }
@@ -783,8 +784,7 @@ fn a_rolled_back_witness_gives_no_lead_to_who_knows_of_a_later_reign() {
     story.witness = old;
     story.start(1);
     story.run(2_900);
-    let beacon = Beacon { pair: [0; 16], node: NodeId(0), says, sequence: 1, boot: [0; 8] };
-    story.feed(1, Input::Beacon(beacon));
+    story.beacon(0, says);
     story.run(30_000);
     assert_eq!(story.roles()[1], Role::None);
     assert_eq!(story.witness, old, "it was asked for nothing");
@@ -808,8 +808,7 @@ fn what_a_rolled_back_witness_did_meanwhile_gives_no_lead() {
     while story.witness == old {
         story.run(1);
     }
-    let beacon = Beacon { pair: [0; 16], node: NodeId(1), says, sequence: 1, boot: [0; 8] };
-    story.feed(0, Input::Beacon(beacon));
+    story.beacon(1, says);
     for (n, answer) in story.unsaid.take().unwrap() {
         story.feed(n, answer);
     }
@@ -844,8 +843,7 @@ fn what_a_primary_is_about_to_record_is_no_higher_epoch() {
     }
     let mut says = story.sides[1].machine.beacon(Mono(story.now));
     says.seen = seeded;
-    let beacon = Beacon { pair: [0; 16], node: NodeId(1), says, sequence: story.now, boot: [0; 8] };
-    story.feed(0, Input::Beacon(beacon));
+    story.beacon(1, says);
     assert_eq!(story.roles()[0], Role::Primary);
     for number in slow {
         story.feed(0, Input::Persisted(number));
@@ -938,8 +936,7 @@ fn who_is_about_to_record_a_later_reign_follows_nobody_on_what_it_said_before() 
     let higher = primary::next_epoch(story.sides[0].register.seen, NodeId(1));
     let mut says = story.sides[1].machine.beacon(Mono(story.now));
     says.seen = higher;
-    let beacon = Beacon { pair: [0; 16], node: NodeId(1), says, sequence: story.now, boot: [0; 8] };
-    story.feed(0, Input::Beacon(beacon));
+    story.beacon(1, says);
     assert_eq!(story.roles()[0], Role::None);
     story.run(2);
     let epoch = primary::next_epoch(higher, NodeId(1));
