@@ -551,9 +551,9 @@ impl Machine {
         let Some(p) = self.primary() else { return };
         if hello.phase == PhaseName::Primary {
             // It steps down when it hears our epoch. Where its beacons and ours do not arrive that is a
-            // new Hello: ours on this session may be from before.
-            let epoch = p.epoch;
-            if self.session.as_ref().is_some_and(|s| s.said.register.seen < epoch) {
+            // new Hello: ours on this session may be from before. (After a handover it knows.)
+            let (epoch, alone) = (p.epoch, p.mode == Mode::Solo);
+            if alone && self.session.as_ref().is_some_and(|s| s.said.register.seen < epoch) {
                 self.close_session("the peer does not know of our reign: say it anew");
             }
             return;

@@ -423,10 +423,16 @@ fn an_operator_moves_the_primary_role() {
 fn a_handover_on_an_old_session_keeps_it() {
     let mut story = Story::pair();
     story.run(5_000);
+    let said = |story: &Story| {
+        let hello = |frame: &&Frame| matches!(frame, Frame::Hello(_));
+        story.sides.iter().map(|side| side.sent.iter().filter(hello).count()).sum::<usize>()
+    };
+    let before = said(&story);
     story.feed(0, Input::Operator(Operator::Handover));
     story.run(100);
     assert_eq!(story.roles(), [Role::Standby, Role::Primary]);
     assert_eq!(story.states(), [State::Pair, State::Pair]);
+    assert_eq!(said(&story), before);
 }
 
 #[test]
