@@ -69,11 +69,21 @@ pub(super) struct Open {
     pub(super) email: EmailId,
     pub(super) mailbox: MailboxId,
     /// Mailboxes that are new on the branch.
-    pub(super) created: Vec<(MailboxId, String, Option<Role>)>,
+    pub(super) created: Vec<Created>,
     /// Where the branch gave UIDs: one above the highest, and whether any is in use.
     pub(super) next: Vec<(MailboxId, Uid, bool)>,
     /// Our own mailboxes that are new.
     pub(super) ours_new: Vec<MailboxId>,
+}
+
+/// A mailbox that is new on the branch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Created {
+    pub(super) id: MailboxId,
+    pub(super) name: String,
+    pub(super) role: Option<Role>,
+    /// Our own new one of that name: it may have given way to another by the time that this is opened.
+    pub(super) twin: Option<MailboxId>,
 }
 
 /// The fold of both sides.
@@ -188,7 +198,14 @@ fn open(tasks: &mut Vec<Task>, account: AccountId, theirs: &AccountTrace, ours: 
     let alive: Vec<_> = new.into_iter().filter(|(_, row)| !row.deleted).collect();
     for some in alive.chunks(BOXES_MAX) {
         let created = some.iter().map(|(id, row)| {
-            (**id, row.name.clone().unwrap_or_default(), row.created.unwrap_or_default())
+            let mut news = ours.boxes.iter().filter(|(id, _)| ours.is_new(**id));
+            let twin = news.find(|(_, ours)| !ours.deleted && ours.name == row.name);
+            Created {
+                id: **id,
+                name: row.name.clone().unwrap_or_default(),
+                role: row.created.unwrap_or_default(),
+                twin: twin.map(|(id, _)| *id),
+            }
         });
         piece(created.collect(), next(some));
     }

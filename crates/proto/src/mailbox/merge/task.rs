@@ -4,7 +4,7 @@ use super::super::apply::{Change, MailboxRules, Place, Source};
 use super::super::commands::FlagsOp;
 use super::super::rows::{self, AccountState, Flags, Mailbox, Touched};
 use super::super::{INBOX, NAME_LEN_MAX};
-use super::plan::{Open, Task, key_in, key_of};
+use super::plan::{Created, Open, Task, key_in, key_of};
 use super::trace::{Content, Ops, Spot, Trace};
 use super::{ACCOUNTS, MAILBOXES};
 use crate::codec;
@@ -220,15 +220,15 @@ fn open(on: &mut Merging<'_>, task: Open) -> Result<(), ApplyError> {
     let uid_validity = base.uid_validity.saturating_sub(INBOX.0);
     // What both knew comes back before what is new takes its name.
     for &(theirs, _, used) in &task.next {
-        if used && task.created.iter().all(|(id, ..)| *id != theirs) {
+        if used && task.created.iter().all(|new| new.id != theirs) {
             yield_name(on, it, theirs, &task.ours_new)?;
             it.open_mailbox(on, theirs)?;
         }
     }
-    for (theirs, name, role) in task.created {
+    for Created { id: theirs, name, role, twin } in task.created {
         let all = rows::mailboxes(on.keys(), account)?;
         let same = all.iter().find(|m| m.name == name && task.ours_new.contains(&m.id));
-        let id = match same {
+        let id = match same.or_else(|| all.iter().find(|m| Some(m.id) == twin)) {
             // Created on both sides under one name: one mailbox.
             Some(found) => found.id,
             None => {

@@ -675,6 +675,23 @@ fn hashes(node: &Node) -> BTreeMap<[u8; 32], usize> {
     all
 }
 
+/// Both sides made a mailbox, and on one of them another took that name and was deleted; mail on the
+/// other side brings it back, under that name. What both made is still one.
+#[test]
+fn a_mailbox_that_gave_way_is_still_the_one_that_both_made() {
+    let base = Node::new();
+    let fork = base.last();
+    let (mut a, mut b) = (base.clone(), base.clone());
+    (a.epoch, b.epoch, b.fork) = (Epoch(4), Epoch(3), Epoch(3));
+    [Do::Rename(3, 1), Do::Delete(3), Do::New(0)].iter().for_each(|d| a.act(d, 1_001));
+    [Do::New(0), Do::Append(3)].iter().for_each(|d| b.act(d, 1_002));
+    for merged in [merge(&a, &b, fork, None), merge(&b, &a, fork, None)] {
+        let all = mailbox::mailboxes(&merged.keys, ADA).unwrap();
+        let made = all.iter().filter(|m| m.id > box_of(2)).map(|m| (&*m.name, m.exists));
+        assert_eq!(made.collect::<Vec<_>>(), [("Both", 1), ("Both (2)", 0)]);
+    }
+}
+
 /// The leader's client deletes a mailbox of which the branch told a higher UIDNEXT, and a flag that was
 /// set there brings it back.
 #[test]
