@@ -111,8 +111,8 @@ licences() {
 
 scripts() {
     if command -v shellcheck >/dev/null; then
-        shellcheck -x build.sh .ci/run image/build image/lock image/twice image/variant \
-            image/test-release image/boot-test image/fault-test systemd/check packaging/deb/build packaging/deb/scripts/*
+        shellcheck -x build.sh .ci/run image/build image/lock image/twice image/variant image/test-release \
+            image/boot-test image/fault-test systemd/check packaging/deb/build packaging/deb/scripts/*
     else
         echo 'SKIP shellcheck: it is not installed'
     fi

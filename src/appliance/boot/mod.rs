@@ -8,7 +8,8 @@
 //! Invariants: it ends, and the machine goes on to its network and its screen, whatever is wrong with
 //! disks and files; what is wrong is in the report. A wrong site file never replaces a good one, a
 //! changed one waits for a person once anything depends on this machine. Deliberately absent: anything
-//! that runs after the start, but for the trial of a changed network.
+//! that runs after the start, but for the trial of a changed network, and a last word in STATUS.txt once it
+//! is known what has become of the slot.
 
 pub mod fat;
 mod firmware;
