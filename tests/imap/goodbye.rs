@@ -95,3 +95,16 @@ async fn a_long_answer_ends_with_the_credential() {
     // What lies in the buffers of both kernels comes; the rest does not.
     assert!(thief.rest().await < big.len());
 }
+
+/// What a test leaves running must not miss its folder: the store takes that for a broken disk and ends
+/// the process, without a word where nothing logs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_dropped_writes_no_more() {
+    let server = Server::start().await;
+    let held = server.store.clone();
+    server.deliver(b"Subject: the last\r\n\r\n").await;
+    drop(server);
+    // Longer than until the next checkpoint.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    drop(held);
+}

@@ -48,6 +48,13 @@ pub(crate) struct Server {
     _dir: TempDir,
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Sessions that are left hold the store, too: it must not write once its folder is gone.
+        self.store.close();
+    }
+}
+
 impl Server {
     pub(crate) async fn start() -> Self {
         Self::with(config::Imap {
