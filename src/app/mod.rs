@@ -32,7 +32,7 @@ use crate::pair::formation::{self, PairIdentity, Token};
 use crate::pair::side::Side;
 use crate::pair::{self, Pair, Vital};
 use crate::store::disk::RealDisk;
-use crate::store::{Store, StoreOptions, swap};
+use crate::store::{Store, StoreOptions, ballast, swap};
 use crate::tls;
 use crate::vrrp::Vrrp;
 use crate::vrrp::guardian::{self, Guardian};
@@ -170,7 +170,18 @@ fn build(mut builder: Builder) -> Result<Runtime, Failure> {
 
 fn make_data_dir(config: &Config) -> Result<(), Failure> {
     std::fs::create_dir_all(&config.data_dir)
-        .map_err(|e| failure(&format!("{} cannot be made", config.data_dir.display()), &e))
+        .map_err(|e| failure(&format!("{} cannot be made", config.data_dir.display()), &e))?;
+    let (segment, reserve) = (config.store.segment_len, config.store.reserve_bytes);
+    match ballast::trim(&RealDisk, &config.data_dir, segment, reserve) {
+        Ok(false) => {}
+        Ok(true) => log::error!(data_dir:% = config.data_dir.display(), runbook = "data-disk-full";
+            "something has filled the disk; the ballast was given up, so that this start has room"),
+        // A start that has room all the same goes on.
+        Err(e) => {
+            log::warn!(err:% = e, runbook = "data-disk-full"; "the ballast is not what it should be")
+        }
+    }
+    Ok(())
 }
 
 fn formed(config: &Config) -> Result<Formed, Failure> {

@@ -8,6 +8,7 @@
 //! Deliberately absent: what a change means (`understudy_proto::rule`), who is primary and what
 //! `insync` is (`pair` mints the lease and calls [`Log::commit`]).
 
+pub mod ballast;
 mod body;
 mod branch;
 mod decider;
