@@ -44,6 +44,10 @@ id!(
     EmailId(u64)
 );
 id!(
+    /// RFC 8621 3: a conversation within its account; the id of its first message. Never reused.
+    ThreadId(u64)
+);
+id!(
     /// RFC 9051 2.3.1.1: a message's unique identifier in its mailbox; never zero.
     Uid(u32)
 );

@@ -3,10 +3,11 @@
 use super::UID_JUMP;
 use super::commands::{At, CopyPairs, FirstEmail, FlagsOp, NewMailbox};
 use super::rows::{
-    self, AccountState, ChangeRow, Email, Entry, Flags, Grave, Mailbox, Touched, key_change,
-    key_email, key_entry, key_forward, key_grave, key_jump, key_mailbox, key_mailbox_grave,
-    key_reserved, key_state,
+    self, AccountState, ChangeRow, Email, Entry, Flags, Gone, Grave, Mailbox, Touched, key_change,
+    key_email, key_entry, key_forward, key_gone, key_grave, key_jump, key_mailbox,
+    key_mailbox_grave, key_reserved, key_state,
 };
+use super::thread;
 use crate::codec;
 use crate::id::{AccountId, EmailId, Epoch, MailboxId, ModSeq, QueueId, Uid};
 use crate::keys::{BodyRef, KeysMut};
@@ -142,6 +143,14 @@ pub(super) enum Change {
     Gap {
         next: Vec<(AccountId, MailboxId, Uid)>,
     },
+    /// Messages go to another mailbox and keep their ids.
+    Move {
+        account: AccountId,
+        from: MailboxId,
+        to: MailboxId,
+        modseq: At,
+        pairs: CopyPairs,
+    },
 }
 
 /// See [`Change::Place`].
@@ -221,6 +230,7 @@ impl Apply for MailboxRules {
                 let row = mailbox(keys, account, id)?;
                 keys.put(&key_mailbox_grave(account, id), &codec::encode(&row))?;
                 keys.delete(&key_mailbox(account, id))?;
+                bury(keys, account, modseq, Gone { mailboxes: vec![id], ..Gone::default() })?;
                 record(keys, account, modseq, vec![])
             }
             Change::Subscribe { account, mailbox: id, subscribed } => {
@@ -257,6 +267,9 @@ impl Apply for MailboxRules {
                     keys.delete(&key_mailbox_grave(account, mailbox))?;
                 }
                 Ok(())
+            }
+            Change::Move { account, from, to, modseq, pairs } => {
+                mv(keys, (account, at.epoch), (from, to), modseq, &pairs)
             }
             Change::Gap { next } => {
                 for (account, id, next) in next {
@@ -322,7 +335,7 @@ fn put_in_place(keys: &mut dyn KeysMut, place: Place) -> Result<(), ApplyError> 
         }
     };
     (row.mailbox, row.uid) = (to, uid);
-    keys.put(&key_email(account, id), &codec::encode(&row))?;
+    put_email(keys, account, id, &row)?;
     let entry = Entry { uid, email: id, flags, modseq, internal_date, size: row.size };
     let mut target = mailbox(keys, account, to)?;
     // The gap that it may come behind was not left by this reign.
@@ -333,7 +346,7 @@ fn put_in_place(keys: &mut dyn KeysMut, place: Place) -> Result<(), ApplyError> 
     keys.put(&key_state(account), &codec::encode(&state))?;
     let mut touched = vec![Touched { mailbox: to, changed: vec![uid], expunged: vec![] }];
     if let (Source::Entry(from, old), true) = (source, remove) {
-        remove_entries(keys, (account, from), modseq, &[old], Some((to, &[uid])))?;
+        remove_entries(keys, (account, from), modseq, &[old], Left::Renamed(to, &[uid]))?;
         touched.push(Touched { mailbox: from, changed: vec![], expunged: vec![old] });
     }
     record(keys, account, modseq, touched)
@@ -395,7 +408,7 @@ fn deliver(
             hash: body.hash,
             summary: summary.clone(),
         };
-        keys.put(&key_email(account, email), &codec::encode(&row))?;
+        put_email(keys, account, email, &row)?;
         let entry = Entry { uid, email, flags, modseq, internal_date, size: body.size };
         let mut row = mailbox(keys, account, id)?;
         add(keys, (account, epoch), &mut row, &entry)?;
@@ -453,7 +466,7 @@ fn copy(
         let mut email = email(keys, account, source.email)?;
         email.mailbox = to;
         email.uid = new;
-        keys.put(&key_email(account, email_id), &codec::encode(&email))?;
+        put_email(keys, account, email_id, &email)?;
         let entry = Entry { uid: new, email: email_id, modseq, ..source };
         add(keys, (account, epoch), &mut target, &entry)?;
         email_id = email_id.next();
@@ -465,10 +478,36 @@ fn copy(
     let (olds, news): (Vec<Uid>, Vec<Uid>) = pairs.iter().copied().unzip();
     let mut touched = vec![Touched { mailbox: to, changed: news.clone(), expunged: vec![] }];
     if remove {
-        remove_entries(keys, (account, from), modseq, &olds, Some((to, &news)))?;
+        remove_entries(keys, (account, from), modseq, &olds, Left::Renamed(to, &news))?;
         touched.push(Touched { mailbox: from, changed: vec![], expunged: olds });
     }
     record(keys, account, modseq, touched)
+}
+
+fn mv(
+    keys: &mut dyn KeysMut,
+    (account, epoch): (AccountId, Epoch),
+    (from, to): (MailboxId, MailboxId),
+    modseq: ModSeq,
+    pairs: &[(Uid, Uid)],
+) -> Result<(), ApplyError> {
+    let (olds, news): (Vec<Uid>, Vec<Uid>) = pairs.iter().copied().unzip();
+    let mut moved = Vec::with_capacity(pairs.len());
+    for &(old, new) in pairs {
+        moved.push(Entry { uid: new, modseq, ..entry(keys, account, from, old)? });
+    }
+    remove_entries(keys, (account, from), modseq, &olds, Left::Moved(to, &news))?;
+    let mut target = mailbox(keys, account, to)?;
+    for entry in &moved {
+        let row = email(keys, account, entry.email)?;
+        let row = Email { mailbox: to, uid: entry.uid, ..row };
+        keys.put(&key_email(account, entry.email), &codec::encode(&row))?;
+        add(keys, (account, epoch), &mut target, entry)?;
+    }
+    put_mailbox(keys, account, &target)?;
+    let came = Touched { mailbox: to, changed: news, expunged: vec![] };
+    let went = Touched { mailbox: from, changed: vec![], expunged: olds };
+    record(keys, account, modseq, vec![came, went])
 }
 
 fn expunge(
@@ -477,40 +516,81 @@ fn expunge(
     modseq: ModSeq,
     uids: &[Uid],
 ) -> Result<(), ApplyError> {
-    remove_entries(keys, (account, id), modseq, uids, None)?;
+    remove_entries(keys, (account, id), modseq, uids, Left::Expunged)?;
     let touched = Touched { mailbox: id, changed: vec![], expunged: uids.to_vec() };
     record(keys, account, modseq, vec![touched])
 }
 
-/// `moved`: where they went, one UID for each; else they are expunged.
+/// Why messages leave a place; with the mailbox and the UID of each where they are now.
+#[derive(Clone, Copy)]
+enum Left<'a> {
+    /// For good.
+    Expunged,
+    /// To another place, under the same id.
+    Moved(MailboxId, &'a [Uid]),
+    /// To another place, where they got another id: in merges, and in moves of older releases.
+    Renamed(MailboxId, &'a [Uid]),
+}
+
 fn remove_entries(
     keys: &mut dyn KeysMut,
     (account, id): (AccountId, MailboxId),
     modseq: ModSeq,
     uids: &[Uid],
-    moved: Option<(MailboxId, &[Uid])>,
+    left: Left<'_>,
 ) -> Result<(), ApplyError> {
     let mut row = mailbox(keys, account, id)?;
+    let mut gone = Gone::default();
     for (at, &uid) in uids.iter().enumerate() {
         let entry = entry(keys, account, id, uid)?;
         count(&mut row, &entry, false);
-        match moved.map(|(to, news)| (to, news.get(at).copied())) {
+        match left {
             // A merge that looks for it here finds it there.
-            Some((to, Some(new))) => {
-                keys.put(&key_forward(account, id, uid), &codec::encode(&(to, new)))?;
+            Left::Moved(to, news) | Left::Renamed(to, news) => {
+                let new = news.get(at).ok_or(ApplyError::Missing("where a message went"))?;
+                keys.put(&key_forward(account, id, uid), &codec::encode(&(to, *new)))?;
             }
             // Should the other branch have changed it, the merge brings it back.
-            _ => {
+            Left::Expunged => {
                 let email = email(keys, account, entry.email)?;
                 let grave = Grave { entry: entry.clone(), email };
                 keys.put(&key_grave(account, id, uid), &codec::encode(&grave))?;
             }
         }
         keys.delete(&key_entry(account, id, uid))?;
-        keys.delete(&key_email(account, entry.email))?;
+        if !matches!(left, Left::Moved(..)) {
+            keys.delete(&key_email(account, entry.email))?;
+            let thread = thread::leave(keys, account, entry.email)?;
+            gone.emails.push((entry.email, thread));
+        }
     }
     row.modseq = modseq;
-    put_mailbox(keys, account, &row)
+    put_mailbox(keys, account, &row)?;
+    bury(keys, account, modseq, gone)
+}
+
+/// A message comes, under a new id.
+fn put_email(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    id: EmailId,
+    row: &Email,
+) -> Result<(), ApplyError> {
+    keys.put(&key_email(account, id), &codec::encode(row))?;
+    Ok(thread::join(keys, account, id, &row.summary)?)
+}
+
+/// Records what is gone for good.
+fn bury(
+    keys: &mut dyn KeysMut,
+    account: AccountId,
+    modseq: ModSeq,
+    gone: Gone,
+) -> Result<(), ApplyError> {
+    if gone != Gone::default() {
+        keys.put(&key_gone(account, modseq), &codec::encode(&gone))?;
+    }
+    Ok(())
 }
 
 fn create(

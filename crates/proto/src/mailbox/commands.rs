@@ -312,8 +312,7 @@ impl Command for Copy {
         let (account, from, to) = (self.account, self.from, self.to);
         let (modseq, first_email) = (state.modseq.next(), state.email.next());
         let change = if self.remove {
-            let pairs = pairs.clone();
-            Change::Copy { account, from, to, modseq, first_email, pairs, remove: true }
+            Change::Move { account, from, to, modseq, pairs: pairs.clone() }
         } else {
             let pairs = pairs.clone();
             Change::CopyFlagged { account, from, to, modseq, first_email, pairs, flags }

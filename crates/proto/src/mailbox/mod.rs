@@ -9,6 +9,8 @@
 //! | `m` account mailbox uid | [`Entry`]: a message in a mailbox |
 //! | `e` account email | [`Email`]: what is known of the message, and where its body lies |
 //! | `C` account modseq | [`ChangeRow`]: what a command changed |
+//! | `D` account modseq | [`Gone`]: messages and mailboxes that a command ended |
+//! | `T`, `j`, `h` | conversations, see `thread` |
 //! | `g` account mailbox uid | [`Grave`]: an expunged message, while a branch may need it |
 //! | `f` account mailbox uid | mailbox and UID to which a message was moved from here, likewise |
 //! | `G` account mailbox | [`Mailbox`]: a deleted one, likewise |
@@ -25,6 +27,7 @@ mod merge;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 pub use apply::MailboxRules;
 pub use commands::{
@@ -33,10 +36,11 @@ pub use commands::{
 };
 pub(crate) use merge::{ACCOUNTS, delivered, enqueue_shipped};
 pub use rows::{
-    AccountState, ChangeRow, Email, Entry, Flags, Grave, GraveKeys, Mailbox, MailboxKeys, Role,
-    RowError, Touched, account_state, create_account_rows, email, entries_range, entry, grave,
-    graves, mailbox, mailbox_grave, mailboxes, touched_since,
+    AccountState, ChangeRow, Email, Entry, Flags, Gone, Grave, GraveKeys, Mailbox, MailboxKeys,
+    Role, RowError, Since, Touched, account_since, account_state, create_account_rows, email,
+    entries_range, entry, grave, graves, mailbox, mailbox_grave, mailboxes, touched_since,
 };
+pub use thread::{thread_emails, thread_of};
 
 /// The mailbox that every account has from its first moment.
 pub const INBOX: crate::id::MailboxId = crate::id::MailboxId(1);

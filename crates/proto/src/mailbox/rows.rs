@@ -1,12 +1,13 @@
 //! The rows of mailboxes and how they are read. Writing happens in `apply` alone.
 
 use crate::codec::{self, Key};
-use crate::id::{AccountId, EmailId, Epoch, MailboxId, ModSeq, Uid};
+use crate::id::{AccountId, EmailId, Epoch, MailboxId, ModSeq, ThreadId, Uid};
 use crate::keys::{BodyAddress, Keys, KeysError, KeysMut};
 use crate::message::Summary;
 use crate::rule::{ApplyError, DecideError};
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// RFC 9051 2.3.2: a message's system flags and keywords.
@@ -180,6 +181,15 @@ pub struct ChangeRow {
     pub touched: Vec<Touched>,
 }
 
+/// What is gone for good since one command: what [`ChangeRow`] cannot say, as it names places.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Messages, with the conversation that each was of.
+    pub emails: Vec<(EmailId, ThreadId)>,
+    /// Mailboxes.
+    pub mailboxes: Vec<MailboxId>,
+}
+
 /// A message that was expunged, until no branch can need it any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grave {
@@ -224,6 +234,10 @@ pub(crate) fn key_entry(account: AccountId, mailbox: MailboxId, uid: Uid) -> Vec
 
 pub(crate) fn key_email(account: AccountId, email: EmailId) -> Vec<u8> {
     Key::new(b'e').u32(account.0).u64(email.0).done()
+}
+
+pub(super) fn key_gone(account: AccountId, modseq: ModSeq) -> Vec<u8> {
+    Key::new(b'D').u32(account.0).u64(modseq.0).done()
 }
 
 pub(crate) fn key_change(account: AccountId, modseq: ModSeq) -> Vec<u8> {
@@ -440,7 +454,64 @@ pub fn touched_since(
     Ok(all)
 }
 
-fn collect<T: serde::de::DeserializeOwned>(
+/// What an account's messages and mailboxes went through since a modseq.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Messages that came or changed and are there, ascending and once.
+    pub emails: Vec<EmailId>,
+    /// What went.
+    pub gone: Gone,
+}
+
+/// What changed in the account after `since`; `None` where more than `rows_max` commands changed
+/// something, which is too much to be told one by one.
+pub fn account_since(
+    keys: &dyn Keys,
+    account: AccountId,
+    since: ModSeq,
+    rows_max: usize,
+) -> Result<Option<Since>, RowError> {
+    let from = key_change(account, since.next());
+    let (_, to) = Key::new(b'C').u32(account.0).range();
+    let Some(rows) = collect_at_most::<ChangeRow>(keys, "change row", (&from, &to), rows_max)?
+    else {
+        return Ok(None);
+    };
+    let mut emails = BTreeSet::new();
+    for touched in rows.into_iter().flat_map(|row| row.touched) {
+        for uid in touched.changed {
+            emails.extend(entry(keys, account, touched.mailbox, uid)?.map(|e| e.email));
+        }
+    }
+    let from = key_gone(account, since.next());
+    let (_, to) = Key::new(b'D').u32(account.0).range();
+    let Some(rows) = collect_at_most::<Gone>(keys, "what is gone", (&from, &to), rows_max)? else {
+        return Ok(None);
+    };
+    let mut gone = Gone::default();
+    for row in rows {
+        gone.emails.extend(row.emails);
+        gone.mailboxes.extend(row.mailboxes);
+    }
+    Ok(Some(Since { emails: emails.into_iter().collect(), gone }))
+}
+
+/// `None` where there are more than `max`.
+fn collect_at_most<T: serde::de::DeserializeOwned>(
+    keys: &dyn Keys,
+    what: &'static str,
+    (from, to): (&[u8], &[u8]),
+    max: usize,
+) -> Result<Option<Vec<T>>, RowError> {
+    let mut count = 0_usize;
+    keys.scan(from, to, &mut |_, _| {
+        count = count.saturating_add(1);
+        if count > max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if count > max { Ok(None) } else { collect(keys, what, from, to).map(Some) }
+}
+
+pub(super) fn collect<T: serde::de::DeserializeOwned>(
     keys: &dyn Keys,
     what: &'static str,
     from: &[u8],

@@ -1,5 +1,5 @@
 use super::*;
-use crate::id::{AccountId, Epoch, Lsn, MailboxId, ModSeq, Uid, UploadId};
+use crate::id::{AccountId, EmailId, Epoch, Lsn, MailboxId, ModSeq, ThreadId, Uid, UploadId};
 use crate::keys::{BodyAddress, BodyRef, MemKeys, Overlay};
 use crate::message::Summary;
 use crate::rule::{Apply, Command, DecideError, ENTRIES_PER_CHANGE_MAX, Moment, Position};
@@ -229,7 +229,74 @@ fn the_longest_changes_fit_into_what_one_change_may_touch() {
     let expunge = Expunge { account: ME, mailbox: INBOX, uids: uids.clone() };
     rows(&keys, decide(&keys, &expunge).unwrap().0);
     let graves = uids.into_iter().map(|uid| (ME, INBOX, uid)).collect();
+    for n in 2..=u32::try_from(RECIPIENTS_PER_CHANGE_MAX).unwrap() {
+        create_account_rows(&mut keys, AccountId(n), 7).unwrap();
+    }
+    let to = (1..=u32::try_from(RECIPIENTS_PER_CHANGE_MAX).unwrap())
+        .map(|n| Recipient { account: AccountId(n), mailbox: INBOX })
+        .collect();
+    let ids = |name: &str| (0..4).map(|n| format!("{name}{n}@example.org")).collect::<Vec<_>>();
+    let summary = Summary {
+        message_id: Some("a@example.org".into()),
+        in_reply_to: ids("b"),
+        references: ids("c"),
+        ..Summary::default()
+    };
+    let body = body(&mut keys, 9);
+    let (flags, transaction) = (Flags::default(), [0; 16]);
+    let deliver = Deliver { body, summary, transaction, to, outbound: None, flags, last: true };
+    rows(&keys, decide(&keys, &deliver).unwrap().0);
     rows(&keys, decide(&keys, &ForgetGraves { graves, mailboxes: Vec::new() }).unwrap().0);
+}
+
+/// Each message of the account by its id, with its mailbox.
+fn all_emails(keys: &MemKeys) -> std::collections::BTreeMap<EmailId, (MailboxId, Entry)> {
+    let mut all = std::collections::BTreeMap::new();
+    for row in mailboxes(keys, ME).unwrap() {
+        for entry in entries_range(keys, ME, row.id, (Uid(0), Uid(u32::MAX))).unwrap() {
+            assert_eq!(
+                thread_emails(keys, ME, thread_of(keys, ME, entry.email).unwrap()).unwrap(),
+                [entry.email]
+            );
+            assert!(all.insert(entry.email, (row.id, entry)).is_none());
+        }
+    }
+    all
+}
+
+#[test]
+fn too_many_changes_are_not_told_one_by_one() {
+    let mut keys = start();
+    for _ in 0..3 {
+        append(&mut keys, INBOX, Flags::default());
+    }
+    let since = |since, max| account_since(&keys, ME, ModSeq(since), max).unwrap();
+    assert_eq!(since(1, 2), None);
+    assert_eq!(since(1, 3).unwrap().emails.len(), 3);
+    assert_eq!(since(2, 2).unwrap().emails.len(), 2);
+}
+
+#[test]
+fn a_move_keeps_ids_and_what_goes_is_told() {
+    let mut keys = start();
+    let (archive, mine) = (MailboxId(6), MailboxId(7));
+    let uid = append(&mut keys, INBOX, Flags::system(Flags::DELETED));
+    let id = entry(&keys, ME, INBOX, uid).unwrap().unwrap().email;
+    let moved = Copy { account: ME, from: INBOX, uids: vec![uid], to: archive, remove: true };
+    let new = run(&mut keys, &moved).unwrap()[0].1;
+    assert_eq!(entry(&keys, ME, archive, new).unwrap().unwrap().email, id);
+    // Within one mailbox, too: it gets another UID.
+    let again = Copy { account: ME, from: archive, uids: vec![new], to: archive, remove: true };
+    let newer = run(&mut keys, &again).unwrap()[0].1;
+    assert!(newer > new);
+    assert_eq!(email(&keys, ME, id).unwrap().unwrap().uid, newer);
+    let state = account_state(&keys, ME).unwrap().unwrap();
+    run(&mut keys, &Expunge { account: ME, mailbox: archive, uids: vec![newer] }).unwrap();
+    run(&mut keys, &CreateMailbox { account: ME, name: "mine".into(), role: None }).unwrap();
+    run(&mut keys, &DeleteMailbox { account: ME, mailbox: mine }).unwrap();
+    let told = account_since(&keys, ME, state.modseq, 10).unwrap().unwrap();
+    assert_eq!(told.gone.emails, [(id, ThreadId(id.0))]);
+    assert_eq!((told.gone.mailboxes, told.emails), (vec![mine], vec![]));
 }
 
 proptest! {
@@ -241,12 +308,14 @@ proptest! {
         let mut since = ModSeq(1);
         let mut known: std::collections::BTreeMap<Uid, Entry> = Default::default();
         let mut all_uids: std::collections::BTreeSet<(MailboxId, Uid)> = Default::default();
+        let mut emails = all_emails(&keys);
         for (i, step) in steps.into_iter().enumerate() {
             if i == follow_from {
                 let row = mailbox(&keys, ME, INBOX).unwrap().unwrap();
                 since = account_state(&keys, ME).unwrap().unwrap().modseq;
                 known = entries_range(&keys, ME, row.id, (Uid(0), Uid(u32::MAX))).unwrap()
                     .into_iter().map(|e| (e.uid, e)).collect();
+                emails = all_emails(&keys);
             }
             match step {
                 Step::Append(m, f) => {
@@ -276,6 +345,18 @@ proptest! {
         }
         let fresh: Vec<Entry> = entries_range(&keys, ME, INBOX, (Uid(0), Uid(u32::MAX))).unwrap();
         prop_assert_eq!(known.into_values().collect::<Vec<_>>(), fresh);
+
+        // The same for the whole account, by the ids of its messages.
+        let told = account_since(&keys, ME, since, usize::MAX).unwrap().unwrap();
+        let now = all_emails(&keys);
+        for (id, thread) in told.gone.emails {
+            prop_assert_eq!(thread, ThreadId(id.0));
+            emails.remove(&id);
+        }
+        for id in told.emails {
+            emails.insert(id, now.get(&id).cloned().unwrap());
+        }
+        prop_assert_eq!(emails, now);
     }
 
     /// The decider's overlay and the view end with the same rows.

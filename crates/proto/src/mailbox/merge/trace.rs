@@ -202,6 +202,12 @@ impl SideTrace {
                     account.copy((from, old), (to, new), Some(flags));
                 }
             }
+            Change::Move { account, from, to, modseq, pairs } => {
+                let account = self.account(account, modseq);
+                for (old, new) in pairs {
+                    account.shift((from, old), (to, new));
+                }
+            }
             Change::Expunge { account, mailbox, modseq, uids } => {
                 let account = self.account(account, modseq);
                 for uid in uids {
