@@ -2,7 +2,7 @@
 //!
 //! Times are kept in UTC; INTERNALDATE is always written with the zone `+0000`.
 
-use crate::time::UnixMs;
+use crate::time::{self, UnixMs};
 
 /// A day: days since 1970-01-01, negative before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,40 +22,19 @@ impl Day {
     /// The day of a calendar date; `None` when there is no such day.
     #[must_use]
     pub fn from_civil(year: u32, month: u32, day: u32) -> Option<Self> {
-        if !(1..=12).contains(&month) || day == 0 || day > month_len(year, month) || year > 9999 {
+        if !(1..=12).contains(&month)
+            || day == 0
+            || i64::from(day) > time::month_len(i64::from(year), i64::from(month))
+            || year > 9999
+        {
             return None;
         }
-        // Howard Hinnant's days_from_civil, for years from 0.
-        let y = i64::from(year) - i64::from(month <= 2);
-        let era = y.div_euclid(400);
-        let yoe = y.rem_euclid(400);
-        let mp = (i64::from(month) + 9) % 12;
-        let doy = (153 * mp + 2) / 5 + i64::from(day) - 1;
-        let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-        Some(Self(era * 146_097 + doe - 719_468))
+        Some(Self(time::days(i64::from(year), i64::from(month), i64::from(day))))
     }
 
     /// Year, month and day of the month.
     fn civil(self) -> (i64, i64, i64) {
-        let z = self.0 + 719_468;
-        let era = z.div_euclid(146_097);
-        let doe = z.rem_euclid(146_097);
-        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-        let mp = (5 * doy + 2) / 153;
-        let month = if mp < 10 { mp + 3 } else { mp - 9 };
-        (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
-    }
-}
-
-fn month_len(year: u32, month: u32) -> u32 {
-    match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
-            29
-        }
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
+        time::civil(self.0)
     }
 }
 

@@ -4,7 +4,7 @@ use super::UID_JUMP;
 use super::commands::{At, CopyPairs, FirstEmail, FlagsOp, NewMailbox};
 use super::rows::{
     self, AccountState, ChangeRow, Email, Entry, Flags, Gone, Grave, Mailbox, Touched, key_change,
-    key_email, key_entry, key_forward, key_gone, key_grave, key_jump, key_mailbox,
+    key_email, key_entry, key_fork, key_forward, key_gone, key_grave, key_jump, key_mailbox,
     key_mailbox_grave, key_reserved, key_state,
 };
 use super::thread;
@@ -244,6 +244,7 @@ impl Apply for MailboxRules {
                 copy(keys, (account, at.epoch), (from, to), (modseq, first_email), &pairs, false)
             }
             Change::Raise { account, modseq, email, mailbox, next } => {
+                keys.put(&key_fork(account), &codec::encode(&at.lsn))?;
                 raise(keys, account, AccountState { modseq, email, mailbox }, next)
             }
             Change::Place(place) => put_in_place(keys, *place),

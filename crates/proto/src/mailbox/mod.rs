@@ -10,6 +10,7 @@
 //! | `e` account email | [`Email`]: what is known of the message, and where its body lies |
 //! | `C` account modseq | [`ChangeRow`]: what a command changed |
 //! | `D` account modseq | [`Gone`]: messages and mailboxes that a command ended |
+//! | `F` account | the lsn of the last merge that touched it: states of before count no more |
 //! | `T`, `j`, `h` | conversations, see `thread` |
 //! | `g` account mailbox uid | [`Grave`]: an expunged message, while a branch may need it |
 //! | `f` account mailbox uid | mailbox and UID to which a message was moved from here, likewise |
@@ -38,7 +39,7 @@ pub(crate) use merge::{ACCOUNTS, delivered, enqueue_shipped};
 pub use rows::{
     AccountState, ChangeRow, Email, Entry, Flags, Gone, Grave, GraveKeys, Mailbox, MailboxKeys,
     Role, RowError, Since, Touched, account_since, account_state, create_account_rows, email,
-    entries_range, entry, grave, graves, mailbox, mailbox_grave, mailboxes, touched_since,
+    entries_range, entry, fork, grave, graves, mailbox, mailbox_grave, mailboxes, touched_since,
 };
 pub use thread::{thread_emails, thread_of};
 

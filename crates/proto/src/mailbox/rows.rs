@@ -1,7 +1,7 @@
 //! The rows of mailboxes and how they are read. Writing happens in `apply` alone.
 
 use crate::codec::{self, Key};
-use crate::id::{AccountId, EmailId, Epoch, MailboxId, ModSeq, ThreadId, Uid};
+use crate::id::{AccountId, EmailId, Epoch, Lsn, MailboxId, ModSeq, ThreadId, Uid};
 use crate::keys::{BodyAddress, Keys, KeysError, KeysMut};
 use crate::message::Summary;
 use crate::rule::{ApplyError, DecideError};
@@ -236,6 +236,10 @@ pub(crate) fn key_email(account: AccountId, email: EmailId) -> Vec<u8> {
     Key::new(b'e').u32(account.0).u64(email.0).done()
 }
 
+pub(super) fn key_fork(account: AccountId) -> Vec<u8> {
+    Key::new(b'F').u32(account.0).done()
+}
+
 pub(super) fn key_gone(account: AccountId, modseq: ModSeq) -> Vec<u8> {
     Key::new(b'D').u32(account.0).u64(modseq.0).done()
 }
@@ -287,6 +291,11 @@ pub fn account_state(
     account: AccountId,
 ) -> Result<Option<AccountState>, RowError> {
     row(keys, "account counters", &key_state(account))
+}
+
+/// Which history of the account this is: another one after each merge that touched it.
+pub fn fork(keys: &dyn Keys, account: AccountId) -> Result<Lsn, RowError> {
+    Ok(row(keys, "the last merge of an account", &key_fork(account))?.unwrap_or_default())
 }
 
 /// One mailbox.

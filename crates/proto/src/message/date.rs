@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: writing dates, and guessing at what is no such date.
 
-use crate::time::UnixMs;
+use crate::time::{self, UnixMs};
 
 /// Longest value in bytes that is looked at.
 const DATE_LEN_MAX: usize = 256;
@@ -52,8 +52,7 @@ pub fn parse(value: &[u8]) -> Option<Date> {
         return None;
     }
     let zone = words.next().map_or(Some(0), zone)?;
-    let seconds =
-        ((days_since_1970(year, month, day) * 24 + hour) * 60 + minute - zone) * 60 + second;
+    let seconds = ((time::days(year, month, day) * 24 + hour) * 60 + minute - zone) * 60 + second;
     let at = UnixMs(u64::try_from(seconds).ok()?.saturating_mul(1_000));
     Some(Date { at, zone_minutes: i16::try_from(zone).ok()? })
 }
@@ -82,16 +81,6 @@ fn zone(word: &[u8]) -> Option<i64> {
         _ => 0,
     };
     Some(hours * 60)
-}
-
-/// Days from 1970-01-01 to a day of the Gregorian calendar (H. Hinnant, "chrono-compatible
-/// low-level date algorithms", days_from_civil), for years from 0 on.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 #[cfg(test)]

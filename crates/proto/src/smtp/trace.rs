@@ -4,7 +4,7 @@
 //! that no header can be injected, folded into or closed early.
 
 use super::address;
-use crate::time::UnixMs;
+use crate::time::{UnixMs, civil};
 use std::net::IpAddr;
 
 /// What one `Received:` header says.
@@ -68,22 +68,14 @@ pub fn date(at: UnixMs) -> String {
     const LAST_SECOND: u64 = 253_402_300_799;
     let seconds = (at.0 / 1_000).min(LAST_SECOND);
     let (days, clock) = (seconds / 86_400, seconds % 86_400);
-    // Civil from days, with years that start in March, so that the leap day is a year's last.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = (march_month + 2) % 12;
-    let year = era * 400 + year_of_era + u64::from(month < 2);
+    let (year, month, day) = civil(i64::try_from(days).unwrap_or_default());
     let name = |names: &[&'static str], n: u64| {
         usize::try_from(n).ok().and_then(|n| names.get(n).copied()).unwrap_or_default()
     };
     format!(
         "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} +0000",
         name(&DAYS, days % 7),
-        name(&MONTHS, month),
+        name(&MONTHS, u64::try_from(month - 1).unwrap_or_default()),
         clock / 3_600,
         clock / 60 % 60,
         clock % 60,
