@@ -11,7 +11,7 @@
 //! | `C` account modseq | [`ChangeRow`]: what a command changed |
 //! | `D` account modseq | [`Gone`]: messages and mailboxes that a command ended |
 //! | `F` account | the lsn of the last merge that touched it: states of before count no more |
-//! | `T`, `j`, `h` | conversations, see `thread` |
+//! | `T`, `j`, `H` | conversations, see `thread` |
 //! | `g` account mailbox uid | [`Grave`]: an expunged message, while a branch may need it |
 //! | `f` account mailbox uid | mailbox and UID to which a message was moved from here, likewise |
 //! | `G` account mailbox | [`Mailbox`]: a deleted one, likewise |

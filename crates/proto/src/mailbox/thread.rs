@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `T` account email | [`ThreadId`]: the conversation of a message |
 //! | `j` account thread email | nothing: a message of a conversation |
-//! | `h` account hash | [`ThreadId`]: where a message with that Message-ID is, or is answered |
+//! | `H` account hash | [`ThreadId`]: where a message with that Message-ID is, or is answered |
 //!
 //! Invariants: a message's conversation is found when it comes, by its Message-ID, what it answers and
 //! its references, and never changes; so two that turn out to be one stay two. A message of an older
-//! release has no row and is a conversation of its own. What `h` knows stays when the messages are gone:
+//! release has no row and is a conversation of its own. What `H` knows stays when the messages are gone:
 //! a later answer is still of the same conversation. Deliberately absent: subjects; people answer old
 //! mail to write something new, and that is said by the client.
 
@@ -33,7 +33,7 @@ fn key_member(account: AccountId, thread: ThreadId, email: EmailId) -> Vec<u8> {
 fn key_named(account: AccountId, message_id: &str) -> Vec<u8> {
     let hash = blake3::hash(message_id.as_bytes());
     let short = hash.as_bytes().first_chunk::<HASH_LEN>().copied().unwrap_or_default();
-    Key::new(b'h').u32(account.0).bytes(&short).done()
+    Key::new(b'H').u32(account.0).bytes(&short).done()
 }
 
 fn row(keys: &dyn Keys, key: &[u8]) -> Result<Option<ThreadId>, RowError> {
