@@ -129,7 +129,7 @@ fn without_a_pulse_nobody_is_active() {
     let mut instance = Instance::new(config(A), at(0));
     instance.set_stand(HOLDER, at(0));
     assert_eq!(instance.state(), State::Backup);
-    assert_eq!(sent(&drain(&mut instance)), []);
+    assert!(sent(&drain(&mut instance)).is_empty());
     instance.handle_pulse(at(500), at(1));
     assert_eq!(instance.state(), State::Active);
 }
@@ -275,7 +275,7 @@ fn an_outranked_holder_yields_and_returns() {
         let mut instance = holder(A, at(0));
         let outputs = hear(&mut instance, source, priority, at(10));
         assert_eq!(outputs[0], Output::RemoveAddresses);
-        assert_eq!(sent(&outputs), [], "yielding is no release");
+        assert!(sent(&outputs).is_empty(), "yielding is no release");
         assert!(events(&outputs).contains(&Event::Outranked { source, priority }));
         assert_eq!((instance.state(), instance.holder()), (State::Backup, Some(source)));
         // A lower one does not keep us down: we preempt it.
