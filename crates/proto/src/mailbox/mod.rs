@@ -31,12 +31,13 @@ pub use commands::{
     Append, Copy, CreateMailbox, DeleteMailbox, Deliver, Expunge, FlagsOp, ForgetGraves, LeaveGaps,
     MailboxRefusal, Recipient, RenameMailbox, SetFlags, Subscribe,
 };
-pub(crate) use merge::{ACCOUNTS, delivered, enqueue_shipped};
+pub(crate) use merge::{ACCOUNTS, came, delivered, enqueue_shipped};
 pub use rows::{
     AccountState, ChangeRow, Email, Entry, Flags, Grave, GraveKeys, Mailbox, MailboxKeys, Role,
     RowError, Touched, account_state, create_account_rows, email, entries_range, entry, grave,
     graves, mailbox, mailbox_grave, mailboxes, touched_since,
 };
+pub(crate) use rows::{body_at, email_row, find_body};
 
 /// The mailbox that every account has from its first moment.
 pub const INBOX: crate::id::MailboxId = crate::id::MailboxId(1);

@@ -1,11 +1,14 @@
 //! Changes of objects and what they do to the rows.
 
 use super::rows::{self, Body, Object, What, key_change, key_object, key_state};
+use super::submission::{self, Queued};
 use super::{ObjectId, ObjectType};
 use crate::codec::{self, DecodeError};
-use crate::id::{AccountId, Lsn, ModSeq};
+use crate::id::{AccountId, Lsn, ModSeq, QueueId};
 use crate::keys::{BodyAddress, BodyRef, KeysMut};
+use crate::mailbox;
 use crate::merge::{self, BranchId, key_body};
+use crate::queue;
 use crate::record::Kind;
 use crate::rule::{Apply, ApplyError, Position};
 use crate::time::UnixMs;
@@ -44,6 +47,14 @@ pub(super) enum Change {
     Touch { account: AccountId, object_type: ObjectType, modseq: ModSeq, id: ObjectId },
     /// Merge: what changed before is told to those who know a later modseq; whether it came.
     Tell { account: AccountId, object_type: ObjectType, first: ModSeq, ids: Vec<(ObjectId, bool)> },
+    /// A message goes into the queue, with its submission.
+    Submit { account: AccountId, modseq: ModSeq, put: Put, queued: Box<Queued> },
+    /// It leaves the queue unsent; its submission says so.
+    Unsend { account: AccountId, modseq: ModSeq, put: Put, items: Vec<QueueId> },
+    /// Merge: a message that the branch submitted goes into the queue. `row` has its body.
+    Requeue { account: AccountId, id: ObjectId, queued: Box<Queued>, row: Vec<u8> },
+    /// Merge: what the branch cancelled leaves the queue.
+    Withdraw { items: Vec<QueueId> },
 }
 
 /// The n-th version in the change that a branch made at `lsn`.
@@ -68,6 +79,10 @@ impl Did {
         Ok(match codec::decode("change of objects", change)? {
             Change::Set { account, object_type, first, puts, gone, .. } => {
                 Some(Self { account, object_type, first, puts, gone })
+            }
+            Change::Submit { account, modseq, put, .. }
+            | Change::Unsend { account, modseq, put, .. } => {
+                Some(submission::did(account, modseq, put))
             }
             _ => None,
         })
@@ -161,6 +176,25 @@ impl Apply for ObjectsRules {
                     modseq = modseq.next();
                 }
             }
+            Change::Submit { account, modseq, put, queued } => {
+                let of = (account, ObjectType::EmailSubmission);
+                merge::changed(keys, at, &key_object(of.0, of.1, &put.id), put.updated)?;
+                let row = mailbox::email_row(account, queued.email);
+                submission::enqueue(keys, (account, &put.id), *queued, &row)?;
+                write(keys, of, modseq, put, None)?;
+            }
+            Change::Unsend { account, modseq, put, items } => {
+                let of = (account, ObjectType::EmailSubmission);
+                merge::changed(keys, at, &key_object(of.0, of.1, &put.id), put.updated)?;
+                items.into_iter().try_for_each(|id| queue::remove(keys, id))?;
+                write(keys, of, modseq, put, None)?;
+            }
+            Change::Requeue { account, id, queued, row } => {
+                submission::enqueue(keys, (account, &id), *queued, &row)?;
+            }
+            Change::Withdraw { items } => {
+                items.into_iter().try_for_each(|id| queue::remove(keys, id))?;
+            }
         }
         Ok(())
     }
@@ -208,6 +242,10 @@ fn remove(keys: &mut dyn KeysMut, of: Of, modseq: ModSeq, id: &ObjectId) -> Resu
     let before = rows::object(keys, account, object_type, id)?;
     let before = before.ok_or(ApplyError::Missing("an object"))?;
     keys.delete(&key_object(account, object_type, id))?;
+    if object_type == ObjectType::EmailSubmission {
+        // What is in the queue is sent: RFC 8621 7.5. It cannot be cancelled any more.
+        keys.delete(&submission::key_held(account, id))?;
+    }
     record(keys, of, modseq, (What::Destroyed, id.clone()))?;
     raise(keys, of, modseq, -1, signed(before.weight()).saturating_neg())
 }

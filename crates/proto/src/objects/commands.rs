@@ -2,6 +2,7 @@
 
 use super::apply::{Change, Put};
 use super::rows::{self, Object};
+use super::submission;
 use super::{
     CHANGE_LEN_MAX, JSON_LEN_MAX, OBJECTS_PER_CHANGE_MAX, ObjectId, ObjectType, PUT_OVERHEAD,
     UPLOAD_BYTES_MAX, UPLOAD_LABEL_MAX,
@@ -318,7 +319,9 @@ impl Command for ForgetObjects {
         let most = usize::try_from(object_type.most()).unwrap_or(usize::MAX).saturating_mul(2);
         let mut gone = Vec::new();
         for object in rows::objects(keys, account, object_type, None, most)? {
-            if object.updated < before && gone.len() < OBJECTS_PER_CHANGE_MAX {
+            let old = object.updated < before && gone.len() < OBJECTS_PER_CHANGE_MAX;
+            // What is held for months can be cancelled until then.
+            if old && submission::held(keys, account, &object.id)?.is_empty() {
                 gone.push(object.id);
             }
         }

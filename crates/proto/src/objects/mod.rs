@@ -6,6 +6,7 @@
 //! | `o` account type id | [`Object`] |
 //! | `O` account type | [`ObjectState`]: the type's counters |
 //! | `P` account type modseq | [`Change`]: what one step did to one object |
+//! | `h` account submission | its items in the queue |
 //!
 //! Invariants: each object that a command writes or removes has a modseq of its own, so a list of
 //! changes can end anywhere (RFC 8620 5.2); a type's modseq only grows; an object's `updated` only
@@ -15,6 +16,7 @@ mod apply;
 mod commands;
 mod merge;
 mod rows;
+mod submission;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,9 @@ pub use commands::{
     ForgetObjects, KeepUpload, NewObject, ObjectRefusal, SetAnswer, SetObjects, Written,
 };
 pub use rows::{Body, Change, Changes, Object, ObjectState, What, changes, object, objects, state};
+
+pub use submission::{ADDRESSES_LEN_MAX, HOLD_MAX, Submit, Unsend, held};
+pub(crate) use submission::{Queued, Sent, requeue, sent, withdraw};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

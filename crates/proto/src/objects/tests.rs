@@ -1,8 +1,10 @@
 use super::*;
 use crate::codec;
-use crate::id::{AccountId, Epoch, Lsn, ModSeq, UploadId};
+use crate::id::{AccountId, EmailId, Epoch, Lsn, ModSeq, QueueId, UploadId};
 use crate::keys::{BodyAddress, BodyPart, BodyRef, MemKeys, Overlay};
-use crate::mailbox::create_account_rows;
+use crate::mailbox::{self, Append, Flags, INBOX, MailboxRules, create_account_rows};
+use crate::message::Summary;
+use crate::queue::{self, QueueRules, Settle};
 use crate::record::PAYLOAD_LEN_MAX;
 use crate::rule::{Apply, Command, DecideError, ENTRIES_PER_CHANGE_MAX, Moment, Position};
 use crate::time::UnixMs;
@@ -59,6 +61,37 @@ impl Bench {
         self.keys.bodies.insert(upload, BodyAddress { parts: vec![part] });
         let body = BodyRef { upload, size, hash: [7; 32] };
         self.run(&KeepUpload { account: ADA, body, media: "a/b".into(), name: "\"x\"".into() })
+    }
+
+    /// A message of Ada's.
+    fn email(&mut self) -> EmailId {
+        self.now += 1;
+        let upload = UploadId(self.now.to_be_bytes().repeat(2).try_into().unwrap());
+        let part = BodyPart { pack: 1, offset: 2, stored_len: 3, len: 4 };
+        self.keys.bodies.insert(upload, BodyAddress { parts: vec![part] });
+        let append = Append {
+            account: ADA,
+            mailbox: INBOX,
+            body: BodyRef { upload, size: 4, hash: [7; 32] },
+            summary: Summary::default(),
+            flags: Flags::default(),
+            internal_date: None,
+        };
+        let moment = Moment { now: UnixMs(self.now), random: [0; 32], fork: Epoch(0) };
+        let change = append.decide(&self.keys, moment).unwrap().change.unwrap();
+        let at = Position { lsn: Lsn(1), epoch: Epoch(1) };
+        MailboxRules.apply(&mut self.keys, at, &change).unwrap();
+        mailbox::account_state(&self.keys, ADA).unwrap().unwrap().email
+    }
+
+    fn submit(&mut self, to: Vec<String>, hold: u64) -> Result<ObjectId, ObjectRefusal> {
+        let (email, at) = (self.email(), UnixMs(self.now + hold));
+        let (from, json) = ("ada@here".to_owned(), "{}".to_owned());
+        self.run(&Submit { account: ADA, email, from, to, at, json }).map(|w| w.id)
+    }
+
+    fn unsend(&mut self, id: &ObjectId) -> Result<Written, ObjectRefusal> {
+        self.run(&Unsend { account: ADA, id: id.clone(), json: "cancelled".into() })
     }
 
     fn changes(&self, since: u64, most: usize) -> Changes {
@@ -218,4 +251,57 @@ fn a_file_travels_with_its_tenant() {
     let card = bench.card("{}");
     let key = rows::key_object(ADA, CARD, &card);
     assert_eq!(crate::carry::split(&key, &bench.keys.rows[&key]).unwrap(), None);
+}
+
+#[test]
+fn a_message_is_held_and_can_be_cancelled_until_its_time_has_come() {
+    let mut bench = Bench::new();
+    let to = |n: usize| (0..n).map(|i| format!("{i}@far.example")).collect::<Vec<_>>();
+    let now = bench.submit(to(1), 0).unwrap();
+    let later = bench.submit(to(120), 10_000).unwrap();
+    let items = held(&bench.keys, ADA, &later).unwrap();
+    assert_eq!(items.iter().map(|i| i.to.len()).collect::<Vec<_>>(), [50, 50, 20]);
+    assert!(items.iter().all(|i| i.next.0 == bench.now + 10_000 && i.created == i.next));
+    assert!(items.iter().all(|i| i.body.parts.len() == 1 && i.size == 4));
+    assert_eq!(queue::items(&bench.keys, 10).unwrap().len(), 4);
+    // Its time has come: somebody may be sending it.
+    assert_eq!(bench.unsend(&now), Err(ObjectRefusal::Changed));
+    bench.now += 9_999;
+    let written = bench.unsend(&later).unwrap();
+    assert!(held(&bench.keys, ADA, &later).unwrap().is_empty());
+    let row = object(&bench.keys, ADA, ObjectType::EmailSubmission, &later).unwrap().unwrap();
+    assert_eq!((row.json.as_str(), row.modseq), ("cancelled", written.modseq));
+    assert_eq!(bench.unsend(&later), Err(ObjectRefusal::Changed), "it is not there any more");
+    let nobody = ObjectId::parse("nobody").unwrap();
+    assert_eq!(bench.unsend(&nobody), Err(ObjectRefusal::NotFound));
+    assert_eq!(queue::items(&bench.keys, 10).unwrap().len(), 1);
+    // One that was tried and waits for the next attempt is on its way.
+    let tried = bench.submit(to(1), 0).unwrap();
+    let id = held(&bench.keys, ADA, &tried).unwrap()[0].id;
+    let (next, reason) = (UnixMs(bench.now + 60_000), "451".to_owned());
+    let settle = Settle { id, done: vec![], next, reason, over: true };
+    let at = Position { lsn: Lsn(1), epoch: Epoch(1) };
+    QueueRules.apply(&mut bench.keys, at, &codec::encode(&settle)).unwrap();
+    assert_eq!(bench.unsend(&tried), Err(ObjectRefusal::Changed));
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_and_what_is_held_is_not_forgotten() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.submit(vec![], 0), Err(ObjectRefusal::TooMuch));
+    assert_eq!(bench.submit(vec!["x".repeat(ADDRESSES_LEN_MAX)], 0), Err(ObjectRefusal::TooMuch));
+    let at = UnixMs(0);
+    let (email, from, json) = (EmailId(9), String::new(), String::new());
+    let gone = Submit { account: ADA, email, from, to: vec!["a@b".into()], at, json };
+    assert_eq!(bench.run(&gone).unwrap_err(), ObjectRefusal::NotFound);
+    let held_back = bench.submit(vec!["a@b".into()], u64::MAX / 2).unwrap();
+    let most = u64::try_from(HOLD_MAX.as_millis()).unwrap();
+    assert_eq!(held(&bench.keys, ADA, &held_back).unwrap()[0].next.0, bench.now + most);
+    let (account, object_type) = (ADA, ObjectType::EmailSubmission);
+    let forget = ForgetObjects { account, object_type, before: UnixMs(u64::MAX) };
+    assert_eq!(bench.run(&forget), Ok(0));
+    bench.unsend(&held_back).unwrap();
+    assert_eq!(bench.run(&forget), Ok(1));
+    assert!(!bench.keys.rows.keys().any(|key| key[0] == b'h'));
+    assert_eq!(queue::item(&bench.keys, QueueId(1)).unwrap(), None);
 }

@@ -3,12 +3,15 @@
 use super::*;
 use crate::id::ModSeq;
 use crate::objects::{
-    Changes, KeepUpload, NewObject, Object, ObjectId, ObjectType, SetAnswer, SetObjects,
+    Changes, KeepUpload, NewObject, Object, ObjectId, ObjectType, SetAnswer, SetObjects, Submit,
+    Unsend, held,
 };
 
 const CARD: ObjectType = ObjectType::ContactCard;
 const PREFERENCES: ObjectType = ObjectType::Preferences;
 
+/// What a queue has: recipients, when it is tried, and the body's first part.
+type Queue = Vec<(Vec<String>, UnixMs, bool)>;
 type All = BTreeMap<(String, &'static str, ObjectId), Version>;
 /// JSON, `created`, `updated`, and whether there is a file.
 type Version = (String, UnixMs, UnixMs, bool);
@@ -290,5 +293,129 @@ proptest! {
             let new = version.2.0 > lead.now;
             prop_assert!(!new || now.get(&key) == Some(&version), "{version:?} is lost");
         }
+    }
+}
+
+/// Two recipients, in ten seconds or at once.
+fn submit(node: &mut Node, n: u32, hold: u64) -> Option<ObjectId> {
+    let all = node.messages(ADA);
+    let email = all.iter().find(|(_, _, hash)| hash[..4] == n.to_be_bytes())?.1.email;
+    let to = ["x", "y"].map(|name| format!("{name}@{n}.example")).to_vec();
+    let (from, json, at) = (String::new(), "pending".to_owned(), UnixMs(node.now + hold));
+    Some(node.run(&Submit { account: ADA, email, from, to, at, json }).unwrap().id)
+}
+
+fn unsend(node: &mut Node, id: &ObjectId) -> bool {
+    let (id, json) = (id.clone(), "canceled".to_owned());
+    node.run(&Unsend { account: ADA, id, json }).is_ok()
+}
+
+fn queue_of(node: &Node) -> Queue {
+    let all = queue::items(&node.keys, 100).unwrap().into_iter();
+    let mut all: Queue = all.map(|i| (i.to, i.next, i.body.parts.is_empty())).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn what_is_held_is_sent_once_or_cancelled_whoever_leads() {
+    let mut base = Node::new();
+    let both_know = submit(&mut base, 101, 900_000).unwrap();
+    let (mut a, mut b, fork) = split(&base);
+    // Of the branch's own: a message of theirs, one that was there and is moved here, one cancelled.
+    b.deliver(ADA, 200, false, false);
+    let theirs = submit(&mut b, 200, 900_000).unwrap();
+    submit(&mut b, 102, 900_000).unwrap();
+    a.act(&Do::Copy(0, 2, 1, true), 1_001);
+    a.act(&Do::Expunge(1, 0), 1_001);
+    let undone = submit(&mut b, 103, 900_000).unwrap();
+    assert!(unsend(&mut b, &undone));
+    assert!(unsend(&mut a, &both_know));
+    let expected = [
+        vec!["x@102.example".to_owned(), "y@102.example".into()],
+        vec!["x@200.example".into(), "y@200.example".into()],
+    ];
+    let (ab, ba) = (merge(&a, &b, fork, None), merge(&b, &a, fork, None));
+    for merged in [&ab, &ba] {
+        let queue = queue_of(merged);
+        let to: Vec<_> = queue
+            .iter()
+            .map(|(to, ..)| to.clone())
+            .filter(|to| !to[0].ends_with("there.example"))
+            .collect();
+        assert_eq!(to, expected);
+        assert!(queue.iter().all(|(_, _, bare)| !bare), "without its body");
+        let submission = held(&merged.keys, ADA, &theirs).unwrap();
+        assert_eq!(submission[0].to[0], "x@200.example", "its number is another one");
+        let mut merged = (*merged).clone();
+        assert!(unsend(&mut merged, &theirs), "it can be cancelled here, too");
+        assert_eq!(queue_of(&merged).len(), queue.len() - 1);
+    }
+}
+
+#[test]
+fn what_was_sent_and_cancelled_is_noted() {
+    let mut base = Node::new();
+    let id = submit(&mut base, 101, 900_000).unwrap();
+    let (mut a, mut b, fork) = split(&base);
+    assert!(unsend(&mut a, &id));
+    let item = held(&b.keys, ADA, &id).unwrap()[0].id;
+    let (done, reason) = (vec!["x@101.example".to_owned()], String::new());
+    b.run(&Settle { id: item, done, next: UnixMs(0), reason, over: true }).unwrap();
+    for (x, y) in [(&a, &b), (&b, &a)] {
+        let merged = merge(x, y, fork, None);
+        assert!(held(&merged.keys, ADA, &id).unwrap().is_empty(), "the rest stays here");
+        let branch = BranchId { fork, epoch: y.epoch };
+        assert!(
+            notes(&merged.keys, branch)
+                .unwrap()
+                .iter()
+                .any(|n| n.rule.contains("sent on the other"))
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #[test]
+    fn queues_come_out_the_same_whichever_side_leads(
+        left in prop::collection::vec((0u8..4, 0u8..4), 0..8),
+        right in prop::collection::vec((0u8..4, 0u8..4), 0..8),
+    ) {
+        let mut base = Node::new();
+        let mut first = Vec::new();
+        for n in 0..3 {
+            first.extend(submit(&mut base, 101 + n, 900_000));
+        }
+        let (mut a, mut b, fork) = split(&base);
+        for (node, all, salt) in [(&mut a, left, 300), (&mut b, right, 400)] {
+            let mut known = first.clone();
+            for (what, n) in all {
+                let id = known.get(usize::from(n)).cloned();
+                match (what, id) {
+                    (0, _) => {
+                        node.deliver(ADA, salt + u32::from(n), false, false);
+                        known.extend(submit(node, salt + u32::from(n), 900_000));
+                    }
+                    (1, _) => known.extend(submit(node, 101 + u32::from(n % 3), 900_000)),
+                    (2, Some(id)) => {
+                        unsend(node, &id);
+                    }
+                    (_, Some(id)) => {
+                        let Some(item) = held(&node.keys, ADA, &id).unwrap().pop() else { continue };
+                        let (done, reason) = (item.to[..1].to_vec(), String::new());
+                        let settle = Settle { id: item.id, done, next: item.next, reason, over: true };
+                        node.run(&settle).unwrap();
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let (ab, ba) = (merge(&a, &b, fork, None), merge(&b, &a, fork, None));
+        prop_assert_eq!(queue_of(&ab), queue_of(&ba));
+        prop_assert_eq!(ab.all_objects(), ba.all_objects());
+        prop_assert!(queue_of(&ab).iter().all(|(_, _, bare)| !bare));
+        let half = merge(&a, &b, fork, Some(6));
+        prop_assert_eq!(queue_of(&merge(&half, &b, fork, None)), queue_of(&ab));
     }
 }
