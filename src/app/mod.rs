@@ -48,6 +48,7 @@ use understudy_proto::directory::DirectoryRules;
 use understudy_proto::id::NodeId;
 use understudy_proto::mailbox::MailboxRules;
 use understudy_proto::merge::{Kinds, MergeRules};
+use understudy_proto::objects::ObjectsRules;
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
 use understudy_proto::time::Mono;
@@ -366,6 +367,7 @@ fn open_store(config: &Config, node: NodeId) -> Result<Store, Failure> {
         .with(MailboxRules)
         .with(QueueRules)
         .with(ImportRules)
+        .with(ObjectsRules)
         .with(MergeRules(kinds()));
     Store::open(Arc::new(RealDisk), options, registry)
         .map_err(|e| failure("the store cannot be opened", &e))
@@ -378,6 +380,7 @@ fn kinds() -> Kinds {
         Box::new(DirectoryRules),
         Box::new(MailboxRules),
         Box::new(QueueRules),
+        Box::new(ObjectsRules),
     ])
 }
 

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod mailbox;
 pub mod merge;
 pub mod message;
+pub mod objects;
 pub mod pair;
 pub mod queue;
 pub mod record;

@@ -49,6 +49,8 @@ impl Kind {
     pub const BRANCH: Self = Self(19);
     /// A tenant that comes from another pair.
     pub const IMPORT: Self = Self(20);
+    /// JSON objects of accounts: identities, contacts, submissions, uploads.
+    pub const OBJECTS: Self = Self(21);
 }
 
 /// The value that links a record to all records before it.

@@ -22,6 +22,7 @@ use understudy_proto::directory::DirectoryRules;
 use understudy_proto::id::{Epoch, Lsn, NodeId, TenantId};
 use understudy_proto::keys::{BodyAddress, Keys};
 use understudy_proto::mailbox::{Email, MailboxRules};
+use understudy_proto::objects::ObjectsRules;
 use understudy_proto::queue::{Item as Queued, QueueRules};
 use understudy_proto::record::Kind;
 use understudy_proto::rule::Registry;
@@ -58,6 +59,7 @@ impl Node {
             .with(DirectoryRules)
             .with(MailboxRules)
             .with(QueueRules)
+            .with(ObjectsRules)
             .with(ImportRules);
         let store = Store::open(disk, options, registry).unwrap();
         store.log().begin_epoch(epoch).await.unwrap();

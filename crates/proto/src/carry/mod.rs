@@ -14,6 +14,7 @@ use crate::directory::Account;
 use crate::id::UploadId;
 use crate::keys::{BodyAddress, Keys, KeysMut};
 use crate::mailbox::{Email, RowError};
+use crate::objects::Object;
 use crate::queue::Item;
 use crate::record::Kind;
 use crate::rule::{Apply, ApplyError, Command, DecideError, Decision, Moment, Position};
@@ -121,6 +122,13 @@ pub fn split(key: &[u8], value: &[u8]) -> Result<Option<(Vec<u8>, BodyAddress)>,
             let body = std::mem::take(&mut item.body);
             Ok(Some((codec::encode(&item), body)))
         }
+        Some(b'o') => {
+            let mut object: Object = codec::decode("object", value)?;
+            let Some(body) = object.body.as_mut().map(|b| std::mem::take(&mut b.address)) else {
+                return Ok(None);
+            };
+            Ok(Some((codec::encode(&object), body)))
+        }
         _ => Ok(None),
     }
 }
@@ -153,6 +161,12 @@ fn join(key: &[u8], value: &[u8], body: BodyAddress) -> Result<Vec<u8>, ApplyErr
         Some(b'q') => {
             let item: Item = codec::decode("queue item", value)?;
             Ok(codec::encode(&Item { body, ..item }))
+        }
+        Some(b'o') => {
+            let mut object: Object = codec::decode("object", value)?;
+            let file = object.body.as_mut().ok_or(ApplyError::Missing("an object with a file"))?;
+            file.address = body;
+            Ok(codec::encode(&object))
         }
         _ => Err(ApplyError::Missing("a row that has a body")),
     }

@@ -35,12 +35,13 @@ pub use commands::{
     Append, Copy, CreateMailbox, DeleteMailbox, Deliver, Expunge, FlagsOp, ForgetGraves, LeaveGaps,
     MailboxRefusal, Recipient, RenameMailbox, SetFlags, Subscribe,
 };
-pub(crate) use merge::{ACCOUNTS, delivered, enqueue_shipped};
+pub(crate) use merge::{ACCOUNTS, came, delivered, enqueue_shipped};
 pub use rows::{
     AccountState, ChangeRow, Email, Entry, Flags, Gone, Grave, GraveKeys, Mailbox, MailboxKeys,
     Role, RowError, Since, Touched, account_since, account_state, create_account_rows, email,
     entries_range, entry, fork, grave, graves, mailbox, mailbox_grave, mailboxes, touched_since,
 };
+pub(crate) use rows::{body_at, email_row, find_body};
 pub use thread::{thread_emails, thread_of};
 
 /// The mailbox that every account has from its first moment.

@@ -439,6 +439,59 @@ pub fn email(
     row(keys, "message", &key_email(account, email))
 }
 
+/// The row of a message, for [`body_at`].
+pub(crate) fn email_row(account: AccountId, email: EmailId) -> Vec<u8> {
+    key_email(account, email)
+}
+
+/// The row that has the body of this content, as [`body_at`] reads it: the message's own, else any of
+/// the account, also of one that was expunged. The account's messages are looked through then: for
+/// merges only, and rare there.
+pub(crate) fn find_body(
+    keys: &dyn Keys,
+    account: AccountId,
+    id: EmailId,
+    hash: &[u8; 32],
+) -> Result<Option<Vec<u8>>, RowError> {
+    if email(keys, account, id)?.is_some_and(|email| email.hash == *hash) {
+        return Ok(Some(key_email(account, id)));
+    }
+    for table in *b"eg" {
+        let (from, to) = Key::new(table).u32(account.0).range();
+        let (mut found, mut failed) = (None, None);
+        keys.scan(&from, &to, &mut |key, value| {
+            let has = match table {
+                b'e' => codec::decode("message", value).map(|email: Email| email.hash),
+                _ => codec::decode("expunged message", value).map(|grave: Grave| grave.email.hash),
+            };
+            match has {
+                Ok(has) if has == *hash => found = Some(key.to_vec()),
+                Ok(_) => return ControlFlow::Continue(()),
+                Err(e) => failed = Some(e),
+            }
+            ControlFlow::Break(())
+        })?;
+        if let Some(e) = failed {
+            return Err(e.into());
+        }
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Where the body lies that a row speaks of: one of a message, of an expunged one, or of a body that a
+/// branch shipped.
+pub(crate) fn body_at(keys: &dyn Keys, key: &[u8]) -> Result<Option<BodyAddress>, RowError> {
+    let Some(value) = keys.get(key)? else { return Ok(None) };
+    Ok(Some(match key.first() {
+        Some(b'e') => codec::decode::<Email>("message", &value)?.body,
+        Some(b'g') => codec::decode::<Grave>("expunged message", &value)?.email.body,
+        _ => codec::decode("address of a body", &value)?,
+    }))
+}
+
 /// What changed in `mailbox` after `since`: UIDs that came or changed (and may be gone again by
 /// now) and UIDs that went, each ascending and once.
 pub fn touched_since(

@@ -250,6 +250,23 @@ pub fn records(
     })
 }
 
+/// The branch's change at `lsn`, if all of it is here.
+pub(crate) fn record(
+    keys: &dyn Keys,
+    branch: BranchId,
+    lsn: Lsn,
+) -> Result<Option<Vec<u8>>, RowError> {
+    let (from, to) = prefix(b'r', branch).u64(lsn.0).range();
+    let (mut whole, mut found) = (Vec::new(), false);
+    scan(keys, (&from, &to), |_, value| {
+        let taken: Taken = codec::decode("record of a branch", value)?;
+        whole.extend_from_slice(&taken.bytes);
+        found = taken.last;
+        Ok(())
+    })?;
+    Ok(found.then_some(whole))
+}
+
 fn scan(
     keys: &dyn Keys,
     (from, to): (&[u8], &[u8]),
@@ -389,18 +406,15 @@ impl<'a> Merging<'a> {
         self.note(object, rule, lost, Lsn(0));
     }
 
+    /// Where a change that a merge makes may keep what ours lost, for the note that comes next: a pair
+    /// of kind and change, as [`Merging::note_ours`] keeps it. For what is too long for a step.
+    pub(crate) fn original_row(&self) -> Vec<u8> {
+        key_original(self.branch, self.notes)
+    }
+
     /// The branch's change at `lsn`.
     pub fn record(&self, lsn: Lsn) -> Result<Option<Vec<u8>>, RowError> {
-        let (from, to) = prefix(b'r', self.branch).u64(lsn.0).range();
-        let mut whole = Vec::new();
-        let mut found = false;
-        scan(&self.rows, (&from, &to), |_, value| {
-            let taken: Taken = codec::decode("record of a branch", value)?;
-            whole.extend_from_slice(&taken.bytes);
-            found = taken.last;
-            Ok(())
-        })?;
-        Ok(found.then_some(whole))
+        record(&self.rows, self.branch, lsn)
     }
 }
 

@@ -1,10 +1,12 @@
-//! Merging the outbound queue: union; delivered on either side is delivered.
+//! Merging the outbound queue: union; delivered on either side is delivered, and what was cancelled on
+//! either side and not delivered is cancelled.
 
 use super::{Item, NewItem, QueueRules, Settle, item, next_id};
 use crate::codec::{self, DecodeError};
-use crate::id::{AccountId, QueueId};
-use crate::mailbox::{ACCOUNTS, MailboxRules, delivered, enqueue_shipped};
+use crate::id::{AccountId, Lsn, QueueId, UploadId};
+use crate::mailbox::{ACCOUNTS, MailboxRules, came, delivered, enqueue_shipped, find_body};
 use crate::merge::{Known, Merging, key_body};
+use crate::objects::{ObjectId, ObjectsRules, Queued, Sent, requeue, sent, withdraw};
 use crate::record::Kind;
 use crate::rule::{ApplyError, Merge, Planner, Position, Side};
 use crate::time::UnixMs;
@@ -20,6 +22,12 @@ struct Trace {
     done: BTreeMap<QueueId, BTreeSet<String>>,
     /// The n-th time that a transaction put something into the queue.
     sent: BTreeMap<[u8; 16], Vec<QueueId>>,
+    /// Messages that were submitted, and whose.
+    submitted: BTreeMap<ObjectId, (AccountId, Queued)>,
+    /// Submissions that were cancelled, with their items.
+    cancelled: BTreeMap<ObjectId, (AccountId, Vec<QueueId>)>,
+    /// Bodies that came, by their content.
+    came: BTreeMap<[u8; 32], UploadId>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +40,22 @@ struct New {
 
 impl Trace {
     fn fold(&mut self, kind: Kind, change: &[u8]) -> Result<(), DecodeError> {
+        if kind == Kind::MAILBOX
+            && let Some(body) = came(change)?
+        {
+            self.came.insert(body.hash, body.upload);
+        }
+        if kind == Kind::OBJECTS {
+            match sent(change)? {
+                Some(Sent::Submitted(account, id, queued)) => {
+                    self.submitted.insert(id, (account, queued));
+                }
+                Some(Sent::Cancelled(account, id, items)) => {
+                    self.cancelled.insert(id, (account, items));
+                }
+                None => {}
+            }
+        }
         if kind == Kind::MAILBOX
             && let Some(out) = delivered(change)?
         {
@@ -55,6 +79,59 @@ enum Task {
     Settle { id: QueueId, done: Vec<String> },
     /// An item that came on the branch and is not done there.
     New { new: Box<New>, highest: QueueId },
+    /// A message that the branch submitted and did not send to all.
+    Submitted {
+        of: (AccountId, ObjectId),
+        queued: Box<Queued>,
+        came: Option<UploadId>,
+        highest: QueueId,
+    },
+    /// A submission that the branch cancelled; both know its items. `sent`: we sent some of it.
+    Cancelled { of: (AccountId, ObjectId), items: Vec<QueueId>, sent: bool },
+    /// The branch sent some of what we cancelled.
+    Sent { of: (AccountId, ObjectId) },
+}
+
+/// The rule, as notes name it.
+const SENT: &str = "cancelled on one side, sent on the other";
+
+/// Items that came by submissions.
+fn own(trace: &Trace) -> BTreeSet<QueueId> {
+    let all = trace.submitted.values().map(|(_, queued)| queued);
+    all.flat_map(|q| (q.first.0..).map(QueueId).take(q.items.len())).collect()
+}
+
+impl Plan {
+    /// Submissions of the branch, and what either side cancelled.
+    fn submissions(&mut self, highest: QueueId, tasks: &mut Vec<Task>) {
+        let Self { ours, theirs } = self;
+        let any =
+            |trace: &Trace, items: &[QueueId]| items.iter().any(|i| trace.done.contains_key(i));
+        for (id, (account, items)) in &ours.cancelled {
+            if !ours.submitted.contains_key(id) && any(theirs, items) {
+                tasks.push(Task::Sent { of: (*account, id.clone()) });
+            }
+        }
+        for (id, (account, items)) in std::mem::take(&mut theirs.cancelled) {
+            if theirs.submitted.remove(&id).is_none() {
+                let sent = any(ours, &items);
+                tasks.push(Task::Cancelled { of: (account, id), items, sent });
+            }
+        }
+        for (id, (account, mut queued)) in std::mem::take(&mut theirs.submitted) {
+            for (n, item) in (queued.first.0..).map(QueueId).zip(&mut queued.items) {
+                if let Some(done) = theirs.done.get(&n) {
+                    item.to.retain(|to| !done.contains(to));
+                }
+            }
+            queued.items.retain(|item| !item.to.is_empty());
+            if !queued.items.is_empty() {
+                let came = theirs.came.get(&queued.hash).copied();
+                let (of, queued) = ((account, id), Box::new(queued));
+                tasks.push(Task::Submitted { of, queued, came, highest });
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -77,12 +154,15 @@ impl Planner for Plan {
         }
     }
 
-    fn plan(self: Box<Self>, _known: &Known<'_>) -> Result<Vec<Vec<u8>>, ApplyError> {
-        let Self { ours, theirs } = *self;
+    fn plan(mut self: Box<Self>, _known: &Known<'_>) -> Result<Vec<Vec<u8>>, ApplyError> {
+        let submitted = own(&self.theirs);
+        let new = self.theirs.new.keys().chain(&submitted);
+        let highest = new.max().copied().unwrap_or_default();
         let mut tasks = Vec::new();
-        let highest = theirs.new.keys().max().copied().unwrap_or_default();
+        self.submissions(highest, &mut tasks);
+        let Self { ours, theirs } = *self;
         for (id, done) in &theirs.done {
-            if !theirs.new.contains_key(id) {
+            if !theirs.new.contains_key(id) && !submitted.contains(id) {
                 let done = done.iter().cloned().collect();
                 tasks.push(Task::Settle { id: *id, done });
             }
@@ -125,15 +205,48 @@ impl Merge for QueueRules {
             Task::New { new, highest } => {
                 let New { mut item, created, body, .. } = *new;
                 if let Some(account) = &mut item.account {
-                    let same = account.0;
-                    let key = same.to_be_bytes();
-                    *account = AccountId(on.known().number(ACCOUNTS, &key, same)?);
+                    *account = here(on, *account)?;
                 }
                 let id = next_id(on.keys())?.max(highest.next());
                 let row = key_body(on.branch(), body.upload);
                 let change = enqueue_shipped((id, item, created), (row, body.size));
                 on.change(&MailboxRules, change)
             }
+            Task::Submitted { of: (theirs, id), mut queued, came, highest } => {
+                let account = here(on, theirs)?;
+                let row = match came {
+                    Some(upload) => Some(key_body(on.branch(), upload)),
+                    None => find_body(on.keys(), account, queued.email, &queued.hash)?,
+                };
+                let Some(row) = row else {
+                    let lost = "a message that was to be sent".to_owned();
+                    on.note(named(account, &id), "its message is nowhere any more", lost, Lsn(0));
+                    return Ok(());
+                };
+                queued.items.iter_mut().for_each(|item| item.account = Some(account));
+                queued.first = next_id(on.keys())?.max(highest.next());
+                on.change(&ObjectsRules, requeue((account, id), *queued, row))
+            }
+            Task::Cancelled { of: (account, id), items, sent } => {
+                if sent {
+                    let account = here(on, account)?;
+                    on.note(named(account, &id), SENT, "that it was cancelled".into(), Lsn(0));
+                }
+                on.change(&ObjectsRules, withdraw(items))
+            }
+            Task::Sent { of: (account, id) } => {
+                on.note(named(account, &id), SENT, "that it was cancelled".into(), Lsn(0));
+                Ok(())
+            }
         }
     }
+}
+
+fn here(on: &Merging<'_>, theirs: AccountId) -> Result<AccountId, ApplyError> {
+    let same = theirs.0;
+    Ok(AccountId(on.known().number(ACCOUNTS, &same.to_be_bytes(), same)?))
+}
+
+fn named(account: AccountId, id: &ObjectId) -> String {
+    format!("account {account}: submission {id}")
 }

@@ -2,7 +2,8 @@
 //!
 //! One row per message (`q` id) and a counter (`Q`) in the sender's tenant. Items are made by the
 //! change that accepts the message ([`crate::mailbox::Deliver`]), so that accepting and queueing are
-//! one; [`Settle`] records what an attempt achieved. Absent: when to try and whom to ask (src/smtp).
+//! one, or by one that submits a message which is there ([`crate::objects::Submit`]); [`Settle`] records
+//! what an attempt achieved. Absent: when to try again and whom to ask (src/smtp).
 
 mod merge;
 
@@ -45,7 +46,7 @@ pub struct Item {
     pub body: BodyAddress,
     /// Length in bytes.
     pub size: u64,
-    /// When it was accepted.
+    /// When it was accepted; for one that is held, the time at which it is first tried.
     pub created: UnixMs,
     /// When to try next.
     pub next: UnixMs,
@@ -68,13 +69,19 @@ pub(crate) fn next_id(keys: &dyn Keys) -> Result<QueueId, RowError> {
     Ok(last.next())
 }
 
-/// Writes a new item; called by the change that accepts the message.
+/// Takes an item out, if it is there.
+pub(crate) fn remove(keys: &mut dyn KeysMut, id: QueueId) -> Result<(), KeysError> {
+    keys.delete(&key_item(id))
+}
+
+/// Writes a new item that is tried at `at` and counts as accepted then; called by the change that
+/// accepts the message.
 pub(crate) fn enqueue(
     keys: &mut dyn KeysMut,
     id: QueueId,
     new: NewItem,
     (body, size): (BodyAddress, u64),
-    now: UnixMs,
+    at: UnixMs,
 ) -> Result<(), KeysError> {
     let NewItem { from, to, account } = new;
     let item = Item {
@@ -84,8 +91,8 @@ pub(crate) fn enqueue(
         account,
         body,
         size,
-        created: now,
-        next: now,
+        created: at,
+        next: at,
         attempts: 0,
         reason: String::new(),
     };

@@ -15,6 +15,7 @@ pub mod bounce;
 pub mod client;
 
 mod content;
+pub mod outgoing;
 mod reply;
 mod session;
 pub mod trace;

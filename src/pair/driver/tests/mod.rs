@@ -31,6 +31,7 @@ use understudy_proto::mailbox::{
 };
 use understudy_proto::merge::{self, Known, MergeRules, Merging};
 use understudy_proto::message::Summary;
+use understudy_proto::objects::ObjectsRules;
 use understudy_proto::pair::{Role, State};
 use understudy_proto::queue::QueueRules;
 use understudy_proto::record::Kind;
@@ -106,6 +107,7 @@ fn kinds() -> Kinds {
         Box::new(DirectoryRules),
         Box::new(MailboxRules),
         Box::new(QueueRules),
+        Box::new(ObjectsRules),
         Box::new(Setting),
     ])
 }
@@ -210,6 +212,7 @@ impl Appliance {
             .with(DirectoryRules)
             .with(MailboxRules)
             .with(QueueRules)
+            .with(ObjectsRules)
             .with(MergeRules((self.kinds)()));
         let store = Store::open(disk.clone(), options, registry).unwrap();
         let (listening, listening_out) = watch::channel(true);

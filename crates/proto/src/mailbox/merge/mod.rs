@@ -68,6 +68,14 @@ pub(crate) fn delivered(change: &[u8]) -> Result<Option<Outbound>, DecodeError> 
     })
 }
 
+/// The body that a change of mailboxes brought, if it did.
+pub(crate) fn came(change: &[u8]) -> Result<Option<BodyRef>, DecodeError> {
+    Ok(match codec::decode("change of mailboxes", change)? {
+        Change::Deliver { body, .. } => Some(body),
+        _ => None,
+    })
+}
+
 /// A change that puts a message of a branch into the outbound queue; `row` has its body's address.
 pub(crate) fn enqueue_shipped(
     (id, new, created): (QueueId, queue::NewItem, UnixMs),

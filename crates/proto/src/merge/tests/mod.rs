@@ -14,6 +14,7 @@ use crate::mailbox::{
     INBOX, LeaveGaps, MailboxRules, Recipient, RenameMailbox, SetFlags, Subscribe,
 };
 use crate::message::Summary;
+use crate::objects::{self, ObjectsRules};
 use crate::queue::{self, NewItem, QueueRules, Settle};
 use crate::record::PAYLOAD_LEN_MAX;
 use crate::rule::{Command, DecideError, ENTRIES_PER_CHANGE_MAX};
@@ -24,6 +25,7 @@ mod addresses;
 mod calendar;
 mod kept;
 mod meanwhile;
+mod objects_of_accounts;
 
 const ADA: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
@@ -36,6 +38,7 @@ fn kinds() -> Kinds {
         Box::new(DirectoryRules),
         Box::new(MailboxRules),
         Box::new(QueueRules),
+        Box::new(ObjectsRules),
         Box::new(calendar::CalendarRules),
     ])
 }
@@ -111,6 +114,7 @@ impl Node {
             Kind::MAILBOX => Box::new(MailboxRules),
             Kind::QUEUE => Box::new(QueueRules),
             Kind::IMPORT => Box::new(ImportRules),
+            Kind::OBJECTS => Box::new(ObjectsRules),
             calendar::KIND => Box::new(calendar::CalendarRules),
             _ => Box::new(MergeRules(kinds())),
         }
@@ -118,7 +122,10 @@ impl Node {
 
     fn run<C: Command>(&mut self, command: &C) -> Result<C::Answer, C::Refusal> {
         self.now += 1_000;
-        let moment = Moment { now: UnixMs(self.now), random: [0; 32], fork: self.fork };
+        let mut random = [0; 32];
+        random[..8].copy_from_slice(&self.epoch.0.to_be_bytes());
+        random[8..16].copy_from_slice(&self.now.to_be_bytes());
+        let moment = Moment { now: UnixMs(self.now), random, fork: self.fork };
         let decision = match command.decide(&self.keys, moment) {
             Ok(decision) => decision,
             Err(DecideError::Refused(why)) => return Err(why),
