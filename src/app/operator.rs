@@ -16,7 +16,7 @@ use crate::pair::formation;
 use crate::store::PrimaryLease;
 use crate::vrrp::Vrrp;
 use std::collections::BTreeMap;
-use understudy_proto::directory::{PASSWORD, Tenant};
+use understudy_proto::directory::{CredentialKind, Tenant};
 use understudy_proto::id::TenantId;
 use understudy_proto::merge;
 
@@ -188,11 +188,16 @@ impl Operator for Desk {
             .map_err(refused)
     }
 
-    async fn credential_app_password(&self, account: &str, label: &str) -> Outcome<MadePassword> {
+    async fn credential_app_password(
+        &self,
+        account: &str,
+        label: &str,
+        days: Option<u32>,
+    ) -> Outcome<MadePassword> {
         let made = self
             .0
             .directory
-            .add_app_password(&self.lease()?, account, label)
+            .add_app_password(&self.lease()?, account, label, days)
             .await
             .map_err(refused)?;
         Ok(MadePassword { id: made.id.into(), password: made.plain })
@@ -200,13 +205,22 @@ impl Operator for Desk {
 
     async fn credential_list(&self, account: &str) -> Outcome<Vec<CredentialEntry>> {
         let credentials = self.0.directory.credentials(account).map_err(refused)?;
+        let now = clock::now_ms();
         Ok(credentials
             .into_iter()
-            .map(|c| CredentialEntry {
-                id: c.id.into(),
-                kind: if c.id == PASSWORD { "password" } else { "app-password" }.to_owned(),
-                label: c.label,
-                created_ms: c.created.0,
+            .filter(|held| !held.is_over(now))
+            .map(|held| CredentialEntry {
+                id: held.credential.id.into(),
+                kind: match held.credential.kind() {
+                    CredentialKind::Password => "password",
+                    CredentialKind::AppPassword => "app-password",
+                    CredentialKind::Session => "session",
+                    CredentialKind::Totp => "totp",
+                }
+                .to_owned(),
+                label: held.credential.label,
+                created_ms: held.credential.created.0,
+                ends_ms: held.ends.map(|ends| ends.0),
             })
             .collect())
     }
@@ -214,6 +228,10 @@ impl Operator for Desk {
     async fn credential_revoke(&self, account: &str, id: u64) -> Outcome<()> {
         let id = u32::try_from(id).unwrap_or(u32::MAX);
         self.0.directory.revoke_credential(&self.lease()?, account, id).await.map_err(refused)
+    }
+
+    async fn credential_totp_reset(&self, account: &str) -> Outcome<()> {
+        self.0.directory.reset_totp(&self.lease()?, account).await.map_err(refused)
     }
 
     async fn branches(&self) -> Outcome<Vec<BranchEntry>> {

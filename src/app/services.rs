@@ -3,6 +3,7 @@
 use super::{Failure, Rooms, failure, shared};
 use crate::base::{clock, task};
 use crate::http::{self, Site, redirect};
+use crate::directory::Directory;
 use crate::imap::{self, Imap};
 use crate::net::table::Table;
 use crate::net::{self, Sessions, Stop, StopControl};
@@ -11,7 +12,11 @@ use crate::smtp::{Port, Smtp};
 use crate::store::PrimaryLease;
 use crate::tls::{Challenges, Names, Service};
 use crate::web::{Facts, Web};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How often credentials that are over are removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// The running services; dropping it stops them.
 pub(super) struct Services(StopControl);
@@ -83,6 +88,8 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
         }
     }
     drop(task::spawn_critical("queue", drain(smtp, rooms.pair.watch_lease())));
+    let sweep = sweep(rooms.directory.clone(), rooms.pair.watch_lease());
+    drop(task::spawn_critical("credential-sweep", sweep));
     Ok(Services(control))
 }
 
@@ -138,6 +145,20 @@ async fn drain(smtp: Smtp, mut leases: watch::Receiver<Option<PrimaryLease>>) {
         if leases.changed().await.is_err() {
             // The pair is gone: the process ends, in good order or by the pair's own alarm.
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Removes credentials that are over, under each lease. They open nothing meanwhile.
+async fn sweep(directory: Directory, leases: watch::Receiver<Option<PrimaryLease>>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let lease = leases.borrow().clone().filter(PrimaryLease::valid);
+        let Some(lease) = lease else { continue };
+        match directory.sweep_credentials(&lease).await {
+            Ok(0) => {}
+            Ok(count) => log::info!(count; "credentials that are over are removed"),
+            Err(e) => log::info!(err:% = e; "credentials that are over stay for now"),
         }
     }
 }

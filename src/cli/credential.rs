@@ -28,9 +28,19 @@ pub(super) enum Command {
         /// What it is for.
         #[arg(long, default_value = "app")]
         label: String,
+        /// After how many days it ends; without it, never.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3_660))]
+        days: Option<u32>,
     },
     /// List an account's credentials.
     List {
+        /// The account's address.
+        account: String,
+    },
+    /// Take an account's second factor away, for a person who has lost what shows the codes.
+    ///
+    /// While an account has one, mail programs sign in with app passwords only.
+    TotpReset {
         /// The account's address.
         account: String,
     },
@@ -49,16 +59,21 @@ pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
             let password = read_secret("Password")?;
             client::tell(config, &Request::CredentialPassword(Password { account, password }))
         }
-        Command::AppPassword { account, label } => app_password(config, account, label),
+        Command::AppPassword { account, label, days } => {
+            app_password(config, AppPassword { account, label, days })
+        }
         Command::List { account } => list(config, account),
+        Command::TotpReset { account } => {
+            client::tell(config, &Request::CredentialTotpReset(Named { name: account }))
+        }
         Command::Revoke { account, id } => {
             client::tell(config, &Request::CredentialRevoke(Revoke { account, id }))
         }
     }
 }
 
-fn app_password(config: &Path, account: String, label: String) -> Result<(), CliError> {
-    let request = Request::CredentialAppPassword(AppPassword { account, label });
+fn app_password(config: &Path, asked: AppPassword) -> Result<(), CliError> {
+    let request = Request::CredentialAppPassword(asked);
     match client::ask(config, &request)? {
         Answer::AppPassword(made) => {
             if io::stdout().is_terminal() {
@@ -81,10 +96,13 @@ fn list(config: &Path, account: String) -> Result<(), CliError> {
     };
     let rows: Vec<Vec<String>> = credentials
         .into_iter()
-        .map(|c| vec![c.id.to_string(), c.kind, c.label, output::time(c.created_ms)])
+        .map(|c| {
+            let ends = c.ends_ms.map_or_else(|| "-".to_owned(), output::time);
+            vec![c.id.to_string(), c.kind, c.label, output::time(c.created_ms), ends]
+        })
         .collect();
     let empty = "Nothing opens this account. Try: understudy credential password ADDRESS";
-    output::table(&["ID", "KIND", "LABEL", "MADE (UTC)"], &rows, empty)
+    output::table(&["ID", "KIND", "LABEL", "MADE (UTC)", "ENDS (UTC)"], &rows, empty)
 }
 
 /// Reads one secret: from the terminal without echo, or all of stdin.

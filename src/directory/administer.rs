@@ -1,19 +1,27 @@
 //! What operators do to the directory. Each call is one change, committed when it returns.
 
 use super::{Directory, DirectoryError, Login, Resolved, hashing, password};
+use crate::base::clock;
 use crate::base::secret::Secret;
+use crate::base::source::Source;
 use crate::store::PrimaryLease;
 use understudy_proto::directory::{
     self, Account, AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
-    Credential, DirectoryRefusal, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword, Tenant,
+    DirectoryRefusal, Held, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword, Sweep, TOTP,
+    Tenant,
 };
 use understudy_proto::id::{AccountId, TenantId};
 use understudy_proto::rule::Command;
+use understudy_proto::time::UnixMs;
 
 /// A person's password has at least this many characters.
 const PASSWORD_LEN_MIN: usize = 10;
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// And at most this many bytes: hashing is not for essays.
 const PASSWORD_LEN_MAX: usize = 1_000;
+
+/// Longest life of an app password that has an end, in days.
+pub const APP_PASSWORD_DAYS_MAX: u32 = 3_660;
 
 /// A fresh app password: shown once, kept by nobody.
 #[derive(Debug)]
@@ -160,6 +168,18 @@ impl Directory {
         address: &str,
         plain: Secret<String>,
     ) -> Result<(), DirectoryError> {
+        let at = self.find_account(address)?;
+        self.set_password_of(lease, at, plain, None).await
+    }
+
+    /// The same for an account, asked from `source`.
+    pub(super) async fn set_password_of(
+        &self,
+        lease: &PrimaryLease,
+        (tenant, account): (TenantId, AccountId),
+        plain: Secret<String>,
+        source: Option<Source>,
+    ) -> Result<(), DirectoryError> {
         let len = plain.expose().len();
         if plain.expose().chars().count() < PASSWORD_LEN_MIN || len > PASSWORD_LEN_MAX {
             return Err(DirectoryError::PasswordLength {
@@ -167,31 +187,75 @@ impl Directory {
                 max: PASSWORD_LEN_MAX,
             });
         }
-        let (tenant, account) = self.find_account(address)?;
-        let secret = hashing::run(None, move |bench| password::hash(bench, &plain))
+        let secret = hashing::run(source, move |bench| password::hash(bench, &plain))
             .await?
             .map_err(|e| DirectoryError::Hash(e.to_string()))?;
         self.write(lease, tenant, SetPassword { account, secret }).await
     }
 
-    /// Makes an app password for one device.
+    /// Makes an app password for one device. It ends after `days`, at most
+    /// [`APP_PASSWORD_DAYS_MAX`]; never where that is `None`.
     pub async fn add_app_password(
         &self,
         lease: &PrimaryLease,
         address: &str,
         label: &str,
+        days: Option<u32>,
     ) -> Result<NewAppPassword, DirectoryError> {
-        let (tenant, account) = self.find_account(address)?;
-        let (plain, secret) = password::new_app_password();
+        let at = self.find_account(address)?;
+        self.add_app_password_of(lease, at, label, days).await
+    }
+
+    pub(super) async fn add_app_password_of(
+        &self,
+        lease: &PrimaryLease,
+        (tenant, account): (TenantId, AccountId),
+        label: &str,
+        days: Option<u32>,
+    ) -> Result<NewAppPassword, DirectoryError> {
+        let until = days.map(|days| {
+            let days = u64::from(days.min(APP_PASSWORD_DAYS_MAX));
+            UnixMs(clock::now_ms().0.saturating_add(days * DAY_MS))
+        });
+        let (plain, secret) = password::new_app_password(until);
         let command = AddAppPassword { account, label: label.to_owned(), secret };
         let id = self.write(lease, tenant, command).await?;
         Ok(NewAppPassword { id, plain })
     }
 
-    /// An account's credentials, without their secrets' content.
-    pub fn credentials(&self, address: &str) -> Result<Vec<Credential>, DirectoryError> {
+    /// An account's credentials, also those that are over, without their secrets' content.
+    pub fn credentials(&self, address: &str) -> Result<Vec<Held>, DirectoryError> {
         let (tenant, account) = self.find_account(address)?;
-        Ok(directory::credentials(&self.store.read(tenant)?, account)?)
+        Ok(directory::held(&self.store.read(tenant)?, account)?)
+    }
+
+    /// Takes the second factor away: the person has lost what shows the codes.
+    pub async fn reset_totp(
+        &self,
+        lease: &PrimaryLease,
+        address: &str,
+    ) -> Result<(), DirectoryError> {
+        let (tenant, account) = self.find_account(address)?;
+        let missing = || DirectoryRefusal::Missing(format!("second factor of {address}"));
+        if !self.credentials(address)?.iter().any(|held| held.credential.id == TOTP) {
+            return Err(missing().into());
+        }
+        self.write(lease, tenant, RevokeCredential { account, id: TOTP }).await
+    }
+
+    /// Removes the rows of what is over, in all tenants; each account is a change of its own. The
+    /// answer is how many went.
+    pub async fn sweep_credentials(&self, lease: &PrimaryLease) -> Result<usize, DirectoryError> {
+        let mut count = 0;
+        for tenant in self.tenants()? {
+            for account in self.accounts(tenant.id)? {
+                let held = directory::held(&self.store.read(tenant.id)?, account.id)?;
+                if held.iter().any(|h| h.is_over(clock::now_ms())) {
+                    count += self.write(lease, tenant.id, Sweep { account: account.id }).await?;
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// Revokes a credential.

@@ -6,18 +6,23 @@
 //! password. One cache: [`Recent`]. Absent: roles of people.
 
 mod administer;
+mod attempts;
 mod authenticate;
 mod carry;
 mod hashing;
 mod password;
 mod recent;
+mod session;
 mod standing;
+mod totp;
 
 use crate::store::{Store, StoreError, WriteError};
-pub use administer::NewAppPassword;
+pub use administer::{APP_PASSWORD_DAYS_MAX, NewAppPassword};
+use attempts::Attempts;
 pub use authenticate::Login;
 pub use carry::{Arrival, CarryError, CarryProgress, Exported};
 pub use recent::{Known, RENEW_EVERY, Recent};
+pub use session::{FreshTotp, SignInError, SignedIn, WebSession, WebSignIn};
 pub use standing::Standing;
 use understudy_proto::directory::{self, AddressError, DirectoryRefusal};
 use understudy_proto::id::{AccountId, TenantId};
@@ -28,6 +33,7 @@ use understudy_proto::mailbox::RowError;
 pub struct Directory {
     store: Store,
     recent: Recent,
+    attempts: Attempts,
 }
 
 /// What an address leads to.
@@ -99,7 +105,7 @@ impl Directory {
     /// The directory that lies in `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, recent: Recent::default() }
+        Self { store, recent: Recent::default(), attempts: Attempts::default() }
     }
 
     /// Finds what an address leads to. Text that is no address is nobody's.

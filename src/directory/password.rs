@@ -4,29 +4,34 @@ use crate::base::secret::{self, Secret};
 use argon2::password_hash::phc::{Output, ParamsString, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use understudy_proto::directory::Secret as Proof;
+use understudy_proto::time::UnixMs;
 
 /// Random bytes of an app password: 160 bits, 32 characters.
 const APP_PASSWORD_BYTES: usize = 20;
 /// RFC 4648 base32, lower case: no letter is mistaken for a digit.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// A fresh app password, in groups that a person can copy, and its proof.
-pub(super) fn new_app_password() -> (Secret<String>, Proof) {
+/// A fresh app password, in groups that a person can copy, and its proof; it ends with `until`.
+pub(super) fn new_app_password(until: Option<UnixMs>) -> (Secret<String>, Proof) {
     let random: [u8; APP_PASSWORD_BYTES] = secret::random();
-    let mut plain = String::new();
-    for (i, chunk) in random.chunks(5).enumerate() {
-        let bits = chunk.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-        if i > 0 {
-            plain.push('-');
-        }
-        for shift in (0..8).rev() {
-            let index = usize::try_from(bits >> (shift * 5) & 31).unwrap_or_default();
-            plain.push(char::from(ALPHABET.get(index).copied().unwrap_or(b'a')));
-        }
-    }
+    let plain = random.chunks(5).map(base32).collect::<Vec<_>>().join("-");
     let salt = secret::random();
     let hash = app_hash(&salt, &plain);
-    (Secret::new(plain), Proof::Blake3 { salt, hash })
+    let proof = match until {
+        Some(until) => Proof::Blake3Until { salt, hash, until },
+        None => Proof::Blake3 { salt, hash },
+    };
+    (Secret::new(plain), proof)
+}
+
+/// Eight letters for five bytes.
+pub(super) fn base32(five: &[u8]) -> String {
+    let bits = five.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let letter = |shift: u32| {
+        let index = usize::try_from(bits >> (shift * 5) & 31).unwrap_or_default();
+        char::from(ALPHABET.get(index).copied().unwrap_or(b'a'))
+    };
+    (0..8).rev().map(letter).collect()
 }
 
 /// Case, spaces and dashes are how people copy, not what they know.
@@ -86,7 +91,9 @@ pub(super) fn hash(
 
 /// Whether `plain` is the app password that `proof` was made from; no other proof is one.
 pub(super) fn is_app_password(proof: &Proof, plain: &Secret<String>) -> bool {
-    let Proof::Blake3 { salt, hash } = proof else { return false };
+    let (Proof::Blake3 { salt, hash } | Proof::Blake3Until { salt, hash, .. }) = proof else {
+        return false;
+    };
     // blake3::Hash compares in constant time.
     blake3::Hash::from(app_hash(salt, plain.expose())) == blake3::Hash::from(*hash)
 }
@@ -117,12 +124,13 @@ mod tests {
 
     #[test]
     fn an_app_password_is_long_and_forgives_how_it_is_typed() {
-        let (plain, proof) = new_app_password();
+        let (plain, proof) = new_app_password(None);
         assert_eq!(plain.expose().len(), 32 + 3);
         assert!(is_app_password(&proof, &plain));
         let typed = plain.expose().replace('-', " ").to_uppercase();
         assert!(is_app_password(&proof, &Secret::new(typed)));
-        let (other, _) = new_app_password();
+        let (other, until) = new_app_password(Some(UnixMs(5)));
+        assert!(is_app_password(&until, &other) && !is_app_password(&until, &plain));
         assert!(!is_app_password(&proof, &other));
         assert!(!is_app_password(&proof, &Secret::new(String::new())));
     }

@@ -57,6 +57,8 @@ pub enum Request {
     CredentialList(Named),
     /// Takes a credential away.
     CredentialRevoke(Revoke),
+    /// Takes an account's second factor away.
+    CredentialTotpReset(Named),
     /// Messages that wait for delivery to others.
     QueueList,
     /// Groups of floating addresses.
@@ -167,6 +169,9 @@ pub struct AppPassword {
     pub account: String,
     /// What it is for, in the person's words.
     pub label: String,
+    /// After how many days it ends; `None`: never.
+    #[serde(default)]
+    pub days: Option<u32>,
 }
 
 /// A credential to be taken away.
@@ -340,12 +345,15 @@ pub struct AliasEntry {
 pub struct CredentialEntry {
     /// Names it in `credential revoke`.
     pub id: u64,
-    /// `password` or `app-password`.
+    /// `password`, `app-password`, `session` or `totp`.
     pub kind: String,
     /// What it is for.
     pub label: String,
     /// When it was made, milliseconds since 1970.
     pub created_ms: u64,
+    /// When it ends, milliseconds since 1970; a session ends later if it is used.
+    #[serde(default)]
+    pub ends_ms: Option<u64>,
 }
 
 /// An app password, shown once.
@@ -505,6 +513,7 @@ impl Request {
             Self::CredentialAppPassword(_) => "credential-app-password",
             Self::CredentialList(_) => "credential-list",
             Self::CredentialRevoke(_) => "credential-revoke",
+            Self::CredentialTotpReset(_) => "credential-totp-reset",
             Self::QueueList => "queue-list",
             Self::AddressList => "address-list",
             Self::AddressClaim(_) => "address-claim",
@@ -599,6 +608,7 @@ pub trait Operator: Send + Sync + 'static {
         &self,
         account: &str,
         label: &str,
+        days: Option<u32>,
     ) -> impl Future<Output = Outcome<MadePassword>> + Send;
     /// An account's credentials.
     fn credential_list(
@@ -608,6 +618,8 @@ pub trait Operator: Send + Sync + 'static {
     /// Takes a credential away.
     fn credential_revoke(&self, account: &str, id: u64)
     -> impl Future<Output = Outcome<()>> + Send;
+    /// Takes an account's second factor away.
+    fn credential_totp_reset(&self, account: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// What waits for delivery to others.
     fn queue_list(&self) -> impl Future<Output = Outcome<Vec<QueueEntry>>> + Send;
     /// All groups of floating addresses.
@@ -669,10 +681,11 @@ async fn perform<O: Operator>(o: &O, request: &Request, uid: u32) -> Outcome<Ans
             o.credential_password(&r.account, &r.password).await.map(done)
         }
         Request::CredentialAppPassword(r) => {
-            o.credential_app_password(&r.account, &r.label).await.map(Answer::AppPassword)
+            o.credential_app_password(&r.account, &r.label, r.days).await.map(Answer::AppPassword)
         }
         Request::CredentialList(r) => o.credential_list(&r.name).await.map(Answer::Credentials),
         Request::CredentialRevoke(r) => o.credential_revoke(&r.account, r.id).await.map(done),
+        Request::CredentialTotpReset(r) => o.credential_totp_reset(&r.name).await.map(done),
         Request::QueueList => o.queue_list().await.map(Answer::Queue),
         Request::AddressList => o.address_list().await.map(Answer::Addresses),
         Request::AddressClaim(r) => o.address_claim(&r.name, r.force).await.map(done),

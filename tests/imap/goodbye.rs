@@ -52,8 +52,8 @@ const SIGNED_OUT: &str = "* BYE The sign-in is no longer valid";
 async fn sessions_end_with_the_credential_that_they_rest_on() {
     let server = Server::start().await;
     let (directory, lease) = (&server.directory, &server.lease);
-    let phone = directory.add_app_password(lease, ADDRESS, "phone").await.unwrap();
-    let tablet = directory.add_app_password(lease, ADDRESS, "tablet").await.unwrap();
+    let phone = directory.add_app_password(lease, ADDRESS, "phone", None).await.unwrap();
+    let tablet = directory.add_app_password(lease, ADDRESS, "tablet", None).await.unwrap();
     let mut with_phone = server.client_with(phone.plain.expose()).await;
     let mut with_tablet = server.client_with(tablet.plain.expose()).await;
     let (mut at_rest, mut idle) = (server.inbox().await, server.inbox().await);

@@ -161,7 +161,7 @@ async fn acme() -> (Node, TenantId) {
     let a = directory.create_account(lease, "a@acme.example", "A").await.unwrap();
     let b = directory.create_account(lease, "b@acme.example", "B").await.unwrap();
     directory.add_alias(lease, "info@acme.test", "a@acme.example").await.unwrap();
-    directory.add_app_password(lease, "a@acme.example", "phone").await.unwrap();
+    directory.add_app_password(lease, "a@acme.example", "phone", None).await.unwrap();
     for n in 0..150_usize {
         let text = format!("{n} ").repeat(n * n);
         let to = [&a, &b];
@@ -524,12 +524,14 @@ async fn what_a_branch_had_is_recovered_as_its_runbook_says() {
     // On both sides a tenant of the same name, filled differently; one of the two serves.
     let (branch, id) = acme().await;
     let (directory, lease) = (&branch.directory, &branch.lease);
-    let phone = directory.add_app_password(lease, "b@acme.example", "tablet").await.unwrap().plain;
+    let phone =
+        directory.add_app_password(lease, "b@acme.example", "tablet", None).await.unwrap().plain;
     let pair = Node::new(1).await;
     let serving = pair.directory.create_tenant(&pair.lease, "acme").await.unwrap();
     pair.directory.add_domain(&pair.lease, serving, "acme.example").await.unwrap();
     let ours = pair.directory.create_account(&pair.lease, "b@acme.example", "B").await.unwrap();
-    let own = pair.directory.add_app_password(&pair.lease, "b@acme.example", "own").await.unwrap();
+    let own =
+        pair.directory.add_app_password(&pair.lease, "b@acme.example", "own", None).await.unwrap();
     // Export on the branch, import here under another name: the name alone does not help.
     let path = branch.dir.path().join("acme.tenant");
     branch.export("acme", &path).await.unwrap();

@@ -83,13 +83,21 @@ impl Operator for Recorder {
         self.saw(format!("password {account} {}", p.expose()));
         Ok(())
     }
-    async fn credential_app_password(&self, _: &str, _: &str) -> Outcome<MadePassword> {
+    async fn credential_app_password(
+        &self,
+        _: &str,
+        _: &str,
+        _: Option<u32>,
+    ) -> Outcome<MadePassword> {
         Ok(MadePassword { id: 3, password: Secret::new("made".to_owned()) })
     }
     async fn credential_list(&self, _: &str) -> Outcome<Vec<CredentialEntry>> {
         no()
     }
     async fn credential_revoke(&self, _: &str, _: u64) -> Outcome<()> {
+        no()
+    }
+    async fn credential_totp_reset(&self, _: &str) -> Outcome<()> {
         no()
     }
     async fn queue_list(&self) -> Outcome<Vec<QueueEntry>> {

@@ -1,8 +1,8 @@
 //! Changes of the directory and what they do to the rows.
 
 use super::rows::{
-    self, Account, Address, Credential, KEY_LAST_ACCOUNT, KEY_LAST_TENANT, Tenant, key_account,
-    key_address, key_credential, key_domain, key_tenant,
+    self, Account, Address, Credential, KEY_LAST_ACCOUNT, KEY_LAST_TENANT, TOTP, Tenant,
+    key_account, key_address, key_credential, key_domain, key_last, key_tenant,
 };
 use super::sign_in_topic;
 use crate::codec;
@@ -55,6 +55,18 @@ pub(super) enum Change {
         name: String,
         created: UnixMs,
     },
+    /// A session comes, or none; what is over, or gives way to it, goes.
+    Turn {
+        account: AccountId,
+        came: Option<Credential>,
+        gone: Vec<u32>,
+    },
+    /// A session was used, or a step of TOTP.
+    Used {
+        account: AccountId,
+        id: u32,
+        last: u64,
+    },
 }
 
 /// The kind [`Kind::DIRECTORY`].
@@ -96,8 +108,21 @@ impl Apply for DirectoryRules {
                 keys.wake(sign_in_topic(account));
             }
             Change::RevokeCredential { account, id } => {
-                keys.delete(&key_credential(account, id))?;
+                revoke(keys, account, id)?;
                 keys.wake(sign_in_topic(account));
+            }
+            Change::Turn { account, came, gone } => {
+                for id in gone {
+                    revoke(keys, account, id)?;
+                }
+                if let Some(came) = came {
+                    keys.put(&key_credential(account, came.id), &codec::encode(&came))?;
+                }
+                keys.wake(sign_in_topic(account));
+            }
+            // Whoever waits for the end of a session looks again by then.
+            Change::Used { account, id, last } => {
+                keys.put(&key_last(account, id), &codec::encode(&last))?;
             }
             Change::Describe { account, name, created } => {
                 let row = rows::account(keys, account)?.ok_or(ApplyError::Missing("an account"))?;
@@ -116,6 +141,9 @@ fn object(change: &Change) -> Option<(Vec<u8>, UnixMs)> {
         Change::SetCredential { account, credential } => {
             (key_credential(*account, credential.id), credential.created)
         }
+        Change::Turn { account, came: Some(credential), .. } => {
+            (key_credential(*account, credential.id), credential.created)
+        }
         Change::RevokeCredential { account, id } => (key_credential(*account, *id), UnixMs(0)),
         _ => return None,
     })
@@ -132,6 +160,15 @@ fn create_account(keys: &mut dyn KeysMut, account: &Account) -> Result<(), Apply
     Ok(())
 }
 
+fn revoke(keys: &mut dyn KeysMut, account: AccountId, id: u32) -> Result<(), ApplyError> {
+    keys.delete(&key_credential(account, id))?;
+    if id != TOTP {
+        // Numbers are given again: the last use was another's. A step of TOTP stays used.
+        keys.delete(&key_last(account, id))?;
+    }
+    Ok(())
+}
+
 fn close_account(keys: &mut dyn KeysMut, id: AccountId) -> Result<(), ApplyError> {
     let mut account = rows::account(keys, id)?.ok_or(ApplyError::Missing("an account"))?;
     account.closed = true;
@@ -143,8 +180,9 @@ fn close_account(keys: &mut dyn KeysMut, id: AccountId) -> Result<(), ApplyError
         }
     }
     for credential in rows::credentials(keys, id)? {
-        keys.delete(&key_credential(id, credential.id))?;
+        revoke(keys, id, credential.id)?;
     }
+    keys.delete(&key_last(id, TOTP))?;
     keys.wake(sign_in_topic(id));
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use super::address::{AddressError, canonical_address, canonical_domain};
 use super::apply::Change;
-use super::rows::{self, Account, Credential, PASSWORD, Secret, Tenant};
-use super::{CREDENTIALS_MAX, LABEL_LEN_MAX};
+use super::rows::{self, Account, Tenant};
+use super::{APP_PASSWORDS_MAX, LABEL_LEN_MAX};
 use crate::codec;
 use crate::id::{AccountId, NodeId, TenantId};
 use crate::keys::Keys;
@@ -30,21 +30,26 @@ pub enum DirectoryRefusal {
     #[error("this is the account's main address; only aliases are removed")]
     MainAddress,
     /// A bound is reached.
-    #[error("an account has at most {CREDENTIALS_MAX} app passwords; revoke one first")]
+    #[error("an account has at most {APP_PASSWORDS_MAX} app passwords; revoke one first")]
     TooManyCredentials,
+    /// RFC 6238 5.2: a code opens once.
+    #[error("this code was used before")]
+    UsedCode,
 }
 
-type Refused<A> = Result<Decision<A>, DecideError<DirectoryRefusal>>;
+pub(super) type Refused<A> = Result<Decision<A>, DecideError<DirectoryRefusal>>;
 
-fn refuse<T>(why: impl Into<DirectoryRefusal>) -> Result<T, DecideError<DirectoryRefusal>> {
+pub(super) fn refuse<T>(
+    why: impl Into<DirectoryRefusal>,
+) -> Result<T, DecideError<DirectoryRefusal>> {
     Err(DecideError::Refused(why.into()))
 }
 
-fn decided<A>(change: &Change, answer: A) -> Refused<A> {
+pub(super) fn decided<A>(change: &Change, answer: A) -> Refused<A> {
     Ok(Decision { change: Some(codec::encode(change)), answer })
 }
 
-fn check_label(label: &str) -> Result<(), DecideError<DirectoryRefusal>> {
+pub(super) fn check_label(label: &str) -> Result<(), DecideError<DirectoryRefusal>> {
     if label.is_empty() || label.len() > LABEL_LEN_MAX || label.chars().any(char::is_control) {
         return refuse(DirectoryRefusal::Name);
     }
@@ -55,7 +60,10 @@ fn canonical(address: &str) -> Result<String, DecideError<DirectoryRefusal>> {
     canonical_address(address).or_else(refuse)
 }
 
-fn open_account(keys: &dyn Keys, id: AccountId) -> Result<Account, DecideError<DirectoryRefusal>> {
+pub(super) fn open_account(
+    keys: &dyn Keys,
+    id: AccountId,
+) -> Result<Account, DecideError<DirectoryRefusal>> {
     match rows::account(keys, id)? {
         Some(account) if !account.closed => Ok(account),
         _ => refuse(DirectoryRefusal::Missing(format!("account {id}"))),
@@ -247,89 +255,5 @@ impl Command for RemoveAlias {
                 decided(&Change::SetAliasAt { address, account: None, when: moment.now }, ())
             }
         }
-    }
-}
-
-/// Tenant: the person's password, already hashed.
-#[derive(Clone, Debug)]
-pub struct SetPassword {
-    /// Whose.
-    pub account: AccountId,
-    /// The argon2id PHC string.
-    pub secret: Secret,
-}
-
-impl Command for SetPassword {
-    const KIND: Kind = Kind::DIRECTORY;
-    type Answer = ();
-    type Refusal = DirectoryRefusal;
-
-    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<()> {
-        open_account(keys, self.account)?;
-        let credential = Credential {
-            id: PASSWORD,
-            label: "password".to_owned(),
-            created: moment.now,
-            secret: self.secret.clone(),
-        };
-        decided(&Change::SetCredential { account: self.account, credential }, ())
-    }
-}
-
-/// Tenant: a machine-made password for one device, already hashed.
-#[derive(Clone, Debug)]
-pub struct AddAppPassword {
-    /// Whose.
-    pub account: AccountId,
-    /// What its owner calls it.
-    pub label: String,
-    /// The keyed hash.
-    pub secret: Secret,
-}
-
-impl Command for AddAppPassword {
-    const KIND: Kind = Kind::DIRECTORY;
-    /// The credential's number.
-    type Answer = u32;
-    type Refusal = DirectoryRefusal;
-
-    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<u32> {
-        check_label(&self.label)?;
-        open_account(keys, self.account)?;
-        let held = rows::credentials(keys, self.account)?;
-        if held.len() > CREDENTIALS_MAX {
-            return refuse(DirectoryRefusal::TooManyCredentials);
-        }
-        let id = held.last().map_or(1, |c| c.id.saturating_add(1)).max(1);
-        let credential = Credential {
-            id,
-            label: self.label.clone(),
-            created: moment.now,
-            secret: self.secret.clone(),
-        };
-        decided(&Change::SetCredential { account: self.account, credential }, id)
-    }
-}
-
-/// Tenant: a credential opens nothing any more.
-#[derive(Clone, Copy, Debug)]
-pub struct RevokeCredential {
-    /// Whose.
-    pub account: AccountId,
-    /// Which.
-    pub id: u32,
-}
-
-impl Command for RevokeCredential {
-    const KIND: Kind = Kind::DIRECTORY;
-    type Answer = ();
-    type Refusal = DirectoryRefusal;
-
-    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
-        open_account(keys, self.account)?;
-        if !rows::credentials(keys, self.account)?.iter().any(|c| c.id == self.id) {
-            return refuse(DirectoryRefusal::Missing(format!("credential {}", self.id)));
-        }
-        decided(&Change::RevokeCredential { account: self.account, id: self.id }, ())
     }
 }

@@ -8,7 +8,8 @@
 
 use super::apply::{Change, DirectoryRules};
 use super::rows::{
-    self, Account, Credential, PASSWORD, Tenant, key_address, key_credential, key_domain,
+    self, Account, Credential, Secret, TOTP, Tenant, is_single, key_address, key_credential,
+    key_domain,
 };
 use super::{CreateTenant, split_address};
 use crate::codec::{self, DecodeError};
@@ -52,6 +53,8 @@ struct Trace {
     revoked: BTreeSet<(AccountId, u32)>,
     /// Credentials that came on this side.
     made: BTreeSet<(AccountId, u32)>,
+    /// Last uses of credentials.
+    used: BTreeMap<(AccountId, u32), u64>,
 }
 
 impl Trace {
@@ -71,6 +74,7 @@ impl Trace {
                 self.closed.insert(id);
                 // They went with it, without a change of their own.
                 self.credentials.retain(|(account, _), _| *account != id);
+                self.used.retain(|(account, _), _| *account != id);
                 for alias in self.aliases.values_mut().filter(|(_, last)| last.1 == Some(id)) {
                     *alias = (at, (UnixMs(0), None));
                 }
@@ -81,23 +85,37 @@ impl Trace {
             Change::SetAliasAt { address, account, when } => {
                 self.aliases.insert(address, (at, (when, account)));
             }
-            Change::SetCredential { account, credential } => {
-                let key = (account, credential.id);
-                if credential.id != PASSWORD {
-                    self.made.insert(key);
-                }
-                self.credentials.insert(key, (at, Some(credential)));
+            Change::SetCredential { account, credential } => self.set(at, account, credential),
+            Change::RevokeCredential { account, id } => self.revoke(at, account, id),
+            Change::Turn { account, came, gone } => {
+                gone.into_iter().for_each(|id| self.revoke(at, account, id));
+                came.into_iter().for_each(|credential| self.set(at, account, credential));
             }
-            Change::RevokeCredential { account, id } => {
-                let key = (account, id);
-                // Numbers may be given again: what came here and went again is nobody else's.
-                if !self.made.remove(&key) {
-                    self.revoked.insert(key);
-                }
-                self.credentials.insert(key, (at, None));
+            Change::Used { account, id, last } => {
+                self.used.insert((account, id), last);
             }
             // Only ever inside a merge's step, which is nobody's own change.
             Change::Describe { .. } => {}
+        }
+    }
+
+    fn set(&mut self, at: Lsn, account: AccountId, credential: Credential) {
+        let key = (account, credential.id);
+        if !is_single(credential.id) {
+            self.made.insert(key);
+        }
+        self.credentials.insert(key, (at, Some(credential)));
+    }
+
+    fn revoke(&mut self, at: Lsn, account: AccountId, id: u32) {
+        let key = (account, id);
+        // Numbers may be given again: what came here and went again is nobody else's.
+        if !self.made.remove(&key) {
+            self.revoked.insert(key);
+        }
+        self.credentials.insert(key, (at, None));
+        if id != TOTP {
+            self.used.remove(&key);
         }
     }
 
@@ -136,6 +154,7 @@ enum Task {
         account: AccountId,
         credential: Credential,
     },
+    /// Also a TOTP secret.
     Password {
         at: Lsn,
         account: AccountId,
@@ -164,6 +183,13 @@ enum Task {
     Close {
         account: AccountId,
         credentials: Vec<u32>,
+    },
+    /// `made`: it came on the branch, and has another number here.
+    Used {
+        account: AccountId,
+        id: u32,
+        made: Option<Secret>,
+        last: u64,
     },
 }
 
@@ -264,23 +290,36 @@ fn plan_credentials(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
     for &(account, id) in &theirs.revoked {
         // A password that was set anew after it was revoked counts.
         let last = theirs.credentials.get(&(account, id)).is_none_or(|(_, c)| c.is_none());
-        let now = if id == PASSWORD { last } else { !ours.made.contains(&(account, id)) };
+        let now = if is_single(id) { last } else { !ours.made.contains(&(account, id)) };
         if now {
             let set = here(account).and_then(|here| ours.credentials.get(&(here, id)));
             let set = set.is_some_and(|(_, c)| c.is_some());
             tasks.push(Task::Revoke { account, id, ours: set });
         }
     }
+    for (&(account, id), last) in &theirs.used {
+        let made = |trace: &Trace, account| trace.made.contains(&(account, id));
+        if !made(theirs, account) && !here(account).is_some_and(|here| made(ours, here)) {
+            tasks.push(Task::Used { account, id, made: None, last: *last });
+        }
+    }
     for (&(account, id), (at, credential)) in &theirs.credentials {
         let (at, Some(credential)) = (*at, credential.clone()) else { continue };
-        if id != PASSWORD {
+        if !is_single(id) {
             tasks.push(Task::Credential { at, account, credential });
             continue;
         }
-        let other = here(account).and_then(|here| ours.credentials.get(&(here, PASSWORD)));
+        let other = here(account).and_then(|here| ours.credentials.get(&(here, id)));
         let other = other.map(|(_, c)| c.is_some());
         let (revoked, ours) = (other == Some(false), other == Some(true));
         tasks.push(Task::Password { at, account, credential, ours, revoked });
+    }
+    for (&(account, id), last) in &theirs.used {
+        let made = theirs.credentials.get(&(account, id)).and_then(|(_, c)| c.as_ref());
+        if let Some(made) = made.filter(|_| !is_single(id)) {
+            let made = Some(made.secret.clone());
+            tasks.push(Task::Used { account, id, made, last: *last });
+        }
     }
 }
 
@@ -313,6 +352,7 @@ impl Merge for DirectoryRules {
                 aliases.into_iter().try_for_each(|address| lose_alias(on, account, address))
             }
             Task::Close { account, credentials } => close(on, account, &credentials),
+            Task::Used { account, id, made, last } => used(on, (account, id), made, last),
         }
     }
 }
@@ -510,7 +550,7 @@ fn add_credential(
     if held.iter().any(|c| c.secret == credential.secret) {
         return Ok(());
     }
-    let id = held.last().map_or(1, |c| c.id.saturating_add(1)).max(1);
+    let id = rows::next_credential(&held);
     make(on, &Change::SetCredential { account, credential: Credential { id, ..credential } })
 }
 
@@ -522,16 +562,18 @@ fn set_password(
 ) -> Result<(), ApplyError> {
     let came = on.known().mapped(ACCOUNTS, &account.0.to_be_bytes())?.is_some();
     let account = here(on, account)?;
-    let what = format!("account {account}: password");
+    let (id, label) = (credential.id, &credential.label);
+    let what = format!("account {account}: {label}");
     let held = rows::credentials(on.keys(), account)?;
-    let now = held.into_iter().find(|c| c.id == PASSWORD);
-    let changed = on.changed(&key_credential(account, PASSWORD))?.is_some();
+    let now = held.into_iter().find(|c| c.id == id);
+    let changed = on.changed(&key_credential(account, id))?.is_some();
     if revoked || (changed && now.is_none()) || !is_open(on, account)? {
-        on.note(what, REVOKED, "a new password".into(), at);
+        on.note(what, REVOKED, format!("a new {label}"), at);
         return Ok(());
     }
     if let Some(now) = now.filter(|_| ours_too || came || changed) {
-        let order = |c: &Credential| (c.created, codec::encode(&c.secret));
+        // One that waits to be confirmed does not take the place of one that is.
+        let order = |c: &Credential| (c.is_confirmed_totp(), c.created, codec::encode(&c.secret));
         let lost = "the earlier one".to_owned();
         if order(&now) >= order(&credential) {
             on.note(what, LATER, lost, at);
@@ -548,13 +590,40 @@ fn revoke(on: &mut Merging<'_>, account: AccountId, id: u32, ours: bool) -> Resu
     let held = rows::credentials(on.keys(), account)?.into_iter().find(|c| c.id == id);
     let Some(credential) = held else { return Ok(()) };
     let changed = on.changed(&key_credential(account, id))?;
-    if id != PASSWORD && changed.is_some_and(|when| when > UnixMs(0)) {
+    if !is_single(id) && changed.is_some_and(|when| when > UnixMs(0)) {
         return Ok(()); // Another one, made since under a number that is given again.
     }
     if ours || changed.is_some() {
         lose_credential(on, account, credential, REVOKED);
     }
     make(on, &Change::RevokeCredential { account, id })
+}
+
+/// The branch used a credential: the later use counts.
+fn used(
+    on: &mut Merging<'_>,
+    (account, id): (AccountId, u32),
+    made: Option<Secret>,
+    last: u64,
+) -> Result<(), ApplyError> {
+    let account = here(on, account)?;
+    let same = |c: &&Credential| match &made {
+        Some(secret) => c.secret == *secret,
+        None => c.id == id,
+    };
+    let held = rows::credentials(on.keys(), account)?;
+    let held = held.iter().find(same).map(|c| c.id);
+    // A step stays used, whatever becomes of its secret.
+    let step = id == TOTP && is_open(on, account)?;
+    let changed = on.changed(&key_credential(account, id))?;
+    if made.is_none() && !step && changed.is_some_and(|when| when > UnixMs(0)) {
+        return Ok(()); // Another one, as with [`revoke`].
+    }
+    let Some(id) = held.or(step.then_some(TOTP)) else { return Ok(()) };
+    if rows::last_use(on.keys(), account, id)?.is_some_and(|ours| last <= ours) {
+        return Ok(());
+    }
+    make(on, &Change::Used { account, id, last })
 }
 
 fn lose_credential(on: &mut Merging<'_>, account: AccountId, credential: Credential, rule: &str) {

@@ -12,6 +12,7 @@
 //! | tenant | `a` account | [`Account`] |
 //! | tenant | `x` address | [`Address`] |
 //! | tenant | `c` account credential | [`Credential`] |
+//! | tenant | `l` account credential | when it was used last; of [`TOTP`] the last step |
 //!
 //! Invariants: ids are given once; a domain has one owner; an address has one account; domains and
 //! addresses are keyed in canonical form ([`canonical_address`]). Absent: checking passwords
@@ -22,6 +23,8 @@ use crate::id::AccountId;
 mod address;
 mod apply;
 mod commands;
+mod credential;
+mod held;
 mod merge;
 mod rows;
 #[cfg(test)]
@@ -30,13 +33,18 @@ mod tests;
 pub use address::{AddressError, canonical_address, canonical_domain, split_address};
 pub use apply::DirectoryRules;
 pub use commands::{
-    AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
-    DirectoryRefusal, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword,
+    AddAlias, AddDomain, CloseAccount, CreateAccount, CreateTenant, DirectoryRefusal, RemoveAlias,
+    RemoveDomain,
 };
+pub use credential::{
+    AddAppPassword, AddSession, BeginTotp, ConfirmTotp, RevokeCredential, SetPassword, Sweep,
+    TouchSession, UseStep,
+};
+pub use held::{Held, held};
 pub use merge::{TENANTS, created_tenant, merged_tenant};
 pub use rows::{
-    Account, Address, Credential, PASSWORD, Secret, Tenant, account, accounts, address, aliases,
-    credentials, domain_owner, domains, tenant, tenants,
+    Account, Address, Credential, CredentialKind, PASSWORD, Secret, TOTP, Tenant, account,
+    accounts, address, aliases, credentials, domain_owner, domains, tenant, tenants,
 };
 
 /// The topic that is woken when a credential of the account comes, changes or goes, or the account
@@ -47,6 +55,15 @@ pub fn sign_in_topic(account: AccountId) -> u64 {
 }
 
 /// Most app passwords of one account.
-pub const CREDENTIALS_MAX: usize = 64;
+pub const APP_PASSWORDS_MAX: usize = 100;
+/// Most web sessions of one account: with one more, the one that was unused for longest ends.
+pub const SESSIONS_MAX: usize = 50;
+/// A web session ends so long after its last use, in milliseconds.
+pub const SESSION_IDLE_MS: u64 = 12 * HOUR_MS;
+/// The same where the person said that the device is their own.
+pub const SESSION_IDLE_OWN_MS: u64 = 30 * 24 * HOUR_MS;
+/// The use of a web session is written down once in so long, in milliseconds.
+pub const SESSION_TOUCH_MS: u64 = HOUR_MS;
+const HOUR_MS: u64 = 60 * 60 * 1_000;
 /// Longest name of a tenant, an account or a credential's label, in bytes.
 pub const LABEL_LEN_MAX: usize = 200;

@@ -6,6 +6,7 @@ use crate::keys::Keys;
 use crate::mailbox::RowError;
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -56,6 +57,30 @@ pub enum Secret {
         /// The keyed hash.
         hash: [u8; 32],
     },
+    /// [`Secret::Blake3`] that opens nothing from a time on.
+    Blake3Until {
+        /// The key.
+        salt: [u8; 32],
+        /// The keyed hash.
+        hash: [u8; 32],
+        /// When it ends.
+        until: UnixMs,
+    },
+    /// A web session: BLAKE3 of its token, which is random, under a key of that purpose.
+    Session {
+        /// The hash.
+        hash: [u8; 32],
+        /// Whether the person said that the device is their own.
+        own_device: bool,
+    },
+    /// What codes are computed from (RFC 6238). Whoever signs in must know them from the time on that
+    /// the person has shown one.
+    Totp {
+        /// The shared secret.
+        key: [u8; 20],
+        /// Whether one was shown.
+        confirmed: bool,
+    },
 }
 
 impl fmt::Debug for Secret {
@@ -77,8 +102,54 @@ pub struct Credential {
     pub secret: Secret,
 }
 
+/// What a credential is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// The person's password.
+    Password,
+    /// For one device.
+    AppPassword,
+    /// Of a browser.
+    Session,
+    /// The second factor.
+    Totp,
+}
+
+impl Credential {
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> CredentialKind {
+        match (self.id, &self.secret) {
+            (PASSWORD, _) => CredentialKind::Password,
+            (TOTP, _) => CredentialKind::Totp,
+            (_, Secret::Session { .. }) => CredentialKind::Session,
+            _ => CredentialKind::AppPassword,
+        }
+    }
+
+    /// Whether it is a TOTP secret of which the person has shown a code.
+    #[must_use]
+    pub fn is_confirmed_totp(&self) -> bool {
+        matches!(self.secret, Secret::Totp { confirmed: true, .. })
+    }
+}
+
 /// The number of the person's password.
 pub const PASSWORD: u32 = 0;
+/// The number of the person's TOTP secret.
+pub const TOTP: u32 = u32::MAX;
+
+/// Whether an account has at most one credential of that number, whatever side of a fork made it;
+/// other numbers are given one by one.
+pub(crate) fn is_single(id: u32) -> bool {
+    id == PASSWORD || id == TOTP
+}
+
+/// The number that the next app password or session gets.
+pub(crate) fn next_credential(held: &[Credential]) -> u32 {
+    let last = held.iter().map(|c| c.id).filter(|id| *id != TOTP).max();
+    last.map_or(1, |id| id.saturating_add(1)).max(1)
+}
 
 pub(crate) const KEY_LAST_TENANT: &[u8] = b"S";
 pub(crate) const KEY_LAST_ACCOUNT: &[u8] = b"D";
@@ -101,6 +172,10 @@ pub(crate) fn key_address(canonical: &str) -> Vec<u8> {
 
 pub(crate) fn key_credential(account: AccountId, id: u32) -> Vec<u8> {
     Key::new(b'c').u32(account.0).u32(id).done()
+}
+
+pub(crate) fn key_last(account: AccountId, id: u32) -> Vec<u8> {
+    Key::new(b'l').u32(account.0).u32(id).done()
 }
 
 fn row<T: serde::de::DeserializeOwned>(
@@ -197,4 +272,23 @@ pub fn aliases(keys: &dyn Keys) -> Result<Vec<(String, AccountId)>, RowError> {
 /// Tenant's view: the account's credentials, the password first.
 pub fn credentials(keys: &dyn Keys, account: AccountId) -> Result<Vec<Credential>, RowError> {
     Ok(values(rows(keys, "credential", Key::new(b'c').u32(account.0))?))
+}
+
+/// Tenant's view: when the account's credentials were used last, by number. Milliseconds since 1970;
+/// of [`TOTP`] the last step.
+pub(crate) fn last_uses(
+    keys: &dyn Keys,
+    account: AccountId,
+) -> Result<BTreeMap<u32, u64>, RowError> {
+    let all = rows(keys, "last use of a credential", Key::new(b'l').u32(account.0))?;
+    Ok(all.into_iter().filter_map(|(key, last)| Some((codec::u32_at(&key, 0)?, last))).collect())
+}
+
+/// Tenant's view: the same of one.
+pub(crate) fn last_use(
+    keys: &dyn Keys,
+    account: AccountId,
+    id: u32,
+) -> Result<Option<u64>, RowError> {
+    row(keys, "last use of a credential", &key_last(account, id))
 }

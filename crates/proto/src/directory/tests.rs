@@ -5,8 +5,14 @@ use crate::mailbox;
 use crate::rule::{Apply, Command, DecideError, Moment, Position};
 use crate::time::UnixMs;
 
+const NOW: u64 = 1_700_000_000_000;
+
 fn run<C: Command>(keys: &mut MemKeys, command: &C) -> Result<C::Answer, C::Refusal> {
-    let moment = Moment { now: UnixMs(1_700_000_000_000), random: [0; 32], fork: Epoch(0) };
+    run_at(keys, NOW, command)
+}
+
+fn run_at<C: Command>(keys: &mut MemKeys, now: u64, command: &C) -> Result<C::Answer, C::Refusal> {
+    let moment = Moment { now: UnixMs(now), random: [0; 32], fork: Epoch(0) };
     match command.decide(keys, moment) {
         Ok(decision) => {
             if let Some(change) = decision.change {
@@ -77,4 +83,129 @@ fn credentials_come_and_go_one_by_one() {
     let gone = RevokeCredential { account: id, id: 1 };
     assert!(matches!(run(&mut keys, &gone), Err(DirectoryRefusal::Missing(_))));
     assert_eq!(format!("{secret:?}"), "(secret)");
+}
+
+/// An account with a password.
+fn person(keys: &mut MemKeys) -> AccountId {
+    let new = CreateAccount { address: "a@b".into(), name: "A".into() };
+    let account = run(keys, &new).unwrap();
+    run(keys, &SetPassword { account, secret: Secret::Argon2id("x".into()) }).unwrap();
+    account
+}
+
+fn sign_in(keys: &mut MemKeys, now: u64, account: AccountId, n: u8, own_device: bool) -> u32 {
+    let secret = Secret::Session { hash: [n; 32], own_device };
+    run_at(keys, now, &AddSession { account, label: "Firefox".into(), secret }).unwrap().id
+}
+
+fn open_at(keys: &MemKeys, account: AccountId, now: u64) -> Vec<u32> {
+    let all = held(keys, account).unwrap();
+    all.iter().filter(|h| !h.is_over(UnixMs(now))).map(|h| h.credential.id).collect()
+}
+
+#[test]
+fn a_session_ends_some_time_after_its_last_use() {
+    let mut keys = MemKeys::default();
+    let account = person(&mut keys);
+    let (desk, own) =
+        (sign_in(&mut keys, NOW, account, 1, false), sign_in(&mut keys, NOW, account, 2, true));
+    let touch = |id| TouchSession { account, id };
+    let before = keys.rows.clone();
+    run_at(&mut keys, NOW + SESSION_TOUCH_MS - 1, &touch(desk)).unwrap();
+    assert_eq!(keys.rows, before, "once an hour is enough");
+    let used = NOW + SESSION_TOUCH_MS;
+    run_at(&mut keys, used, &touch(desk)).unwrap();
+    assert_eq!(open_at(&keys, account, used + SESSION_IDLE_MS - 1), [PASSWORD, desk, own]);
+    let later = used + SESSION_IDLE_MS;
+    assert_eq!(open_at(&keys, account, later), [PASSWORD, own]);
+    let over = run_at(&mut keys, later, &touch(desk));
+    assert!(matches!(over, Err(DirectoryRefusal::Missing(_))), "it does not come back");
+    assert_eq!(open_at(&keys, account, NOW + SESSION_IDLE_OWN_MS), [PASSWORD]);
+    assert_eq!(run_at(&mut keys, later, &Sweep { account }), Ok(1));
+    assert_eq!(run_at(&mut keys, later, &Sweep { account }), Ok(0));
+    assert_eq!(credentials(&keys, account).unwrap().len(), 2);
+    assert_eq!(keys.rows.keys().filter(|key| key.first() == Some(&b'l')).count(), 0);
+}
+
+#[test]
+fn too_many_sessions_end_the_one_that_was_unused_for_longest() {
+    let mut keys = MemKeys::default();
+    let account = person(&mut keys);
+    let many = u8::try_from(SESSIONS_MAX).unwrap();
+    let ids: Vec<u32> =
+        (0..many).map(|n| sign_in(&mut keys, NOW + u64::from(n), account, n, true)).collect();
+    let later = NOW + SESSION_TOUCH_MS * 2;
+    run_at(&mut keys, later, &TouchSession { account, id: ids[0] }).unwrap();
+    let new = sign_in(&mut keys, later, account, 99, true);
+    let open = open_at(&keys, account, later);
+    assert_eq!(open.len(), 1 + SESSIONS_MAX);
+    assert!(open.contains(&ids[0]) && !open.contains(&ids[1]) && open.contains(&new));
+}
+
+#[test]
+fn a_new_password_ends_every_session_and_no_app_password() {
+    let mut keys = MemKeys::default();
+    let account = person(&mut keys);
+    // It began by a clock that is ahead of ours.
+    sign_in(&mut keys, NOW + 5_000, account, 1, true);
+    let secret = Secret::Blake3Until { salt: [1; 32], hash: [2; 32], until: UnixMs(NOW + 9_000) };
+    let app = run(&mut keys, &AddAppPassword { account, label: "phone".into(), secret }).unwrap();
+    run(&mut keys, &SetPassword { account, secret: Secret::Argon2id("y".into()) }).unwrap();
+    assert_eq!(open_at(&keys, account, NOW), [PASSWORD, app]);
+    let new = sign_in(&mut keys, NOW, account, 2, true);
+    assert_eq!(
+        open_at(&keys, account, NOW),
+        [PASSWORD, app, new],
+        "also by a clock that is behind"
+    );
+    assert_eq!(open_at(&keys, account, NOW + 9_000), [PASSWORD, new]);
+    run(&mut keys, &RevokeCredential { account, id: PASSWORD }).unwrap();
+    assert_eq!(open_at(&keys, account, NOW), [app]);
+}
+
+#[test]
+fn a_second_factor_is_confirmed_and_each_step_used_once() {
+    let mut keys = MemKeys::default();
+    let account = person(&mut keys);
+    let (first, second) = ([1; 20], [2; 20]);
+    for key in [first, second] {
+        run(&mut keys, &BeginTotp { account, key }).unwrap();
+    }
+    let old = run(&mut keys, &ConfirmTotp { account, key: first });
+    assert!(matches!(old, Err(DirectoryRefusal::Missing(_))));
+    let on = |keys: &MemKeys| {
+        credentials(keys, account).unwrap().iter().any(Credential::is_confirmed_totp)
+    };
+    assert!(!on(&keys));
+    run(&mut keys, &UseStep { account, step: 100 }).unwrap();
+    run(&mut keys, &ConfirmTotp { account, key: second }).unwrap();
+    assert!(on(&keys));
+    let again = run(&mut keys, &BeginTotp { account, key: first });
+    assert!(matches!(again, Err(DirectoryRefusal::Exists(_))));
+    for (step, used) in [(100, true), (99, true), (101, false), (101, true)] {
+        assert_eq!(run(&mut keys, &UseStep { account, step }).is_err(), used, "{step}");
+    }
+    // An app password is numbered as if there were none.
+    assert!(sign_in(&mut keys, NOW, account, 1, false) < 10);
+    run(&mut keys, &RevokeCredential { account, id: TOTP }).unwrap();
+    assert!(!on(&keys));
+    assert!(run(&mut keys, &UseStep { account, step: 101 }).is_err());
+    run(&mut keys, &CloseAccount { account }).unwrap();
+    assert!(!keys.rows.keys().any(|key| matches!(key.first(), Some(b'c' | b'l'))));
+}
+
+/// What releases before this one wrote, byte for byte.
+#[test]
+fn old_credentials_are_read() {
+    #[derive(serde::Serialize)]
+    enum Old {
+        _Argon2id(String),
+        Blake3 { salt: [u8; 32], hash: [u8; 32] },
+    }
+    let secret = Old::Blake3 { salt: [1; 32], hash: [2; 32] };
+    let row = crate::codec::encode(&(7_u32, "phone", 5_u64, secret));
+    let read: Credential = crate::codec::decode("credential", &row).unwrap();
+    let secret = Secret::Blake3 { salt: [1; 32], hash: [2; 32] };
+    assert_eq!(read, Credential { id: 7, label: "phone".into(), created: UnixMs(5), secret });
+    assert_eq!(read.kind(), CredentialKind::AppPassword);
 }

@@ -327,3 +327,88 @@ fn a_revoked_password_of_an_account_of_both_sides_is_kept() {
     let n = all.iter().position(|n| n.rule == "a revocation always wins").expect("noted");
     assert!(original(&merged.keys, id, u32::try_from(n).unwrap()).unwrap().is_some());
 }
+
+fn session(node: &Node, n: usize) -> Option<directory::Held> {
+    let all = directory::held(&node.keys, ADA).unwrap();
+    let mut sessions = all.into_iter().filter(|h| h.credential.kind() == CredentialKind::Session);
+    sessions.nth(n)
+}
+
+fn is_over(node: &Node, held: Option<&directory::Held>) -> bool {
+    held.is_none_or(|h| h.is_over(UnixMs(node.now)))
+}
+
+#[test]
+fn sessions_of_both_sides_are_kept_with_their_later_use() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    a.session(1);
+    b.session(2);
+    a.act(&Do::Touch(0), 1);
+    b.now = a.now;
+    b.act(&Do::Touch(1), 2);
+    b.act(&Do::Touch(0), 2);
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let merged = merge(a, b, fork, None);
+        let uses: Vec<_> = (0..3).map(|n| session(&merged, n).expect("kept").last).collect();
+        assert_eq!(uses.iter().flatten().count(), 2, "{uses:?}");
+        assert_eq!(uses[0], Some(a.now.max(b.now)), "both used it");
+    }
+}
+
+#[test]
+fn a_session_that_was_ended_on_one_side_is_ended() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    let id = session(&a, 0).unwrap().credential.id;
+    a.run(&RevokeCredential { account: ADA, id }).unwrap();
+    b.act(&Do::Touch(0), 2);
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        assert_eq!(session(&merge(a, b, fork, None), 0), None);
+    }
+}
+
+#[test]
+fn a_new_password_ends_the_other_sides_older_sessions() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    a.session(1);
+    b.now = a.now;
+    password(&mut b, ADA, "new");
+    b.session(2);
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let merged = merge(a, b, fork, None);
+        let all = directory::held(&merged.keys, ADA).unwrap();
+        let open = all.iter().filter(|h| h.credential.kind() == CredentialKind::Session);
+        let open: Vec<_> = open.filter(|h| !is_over(&merged, Some(h))).collect();
+        assert_eq!(open.len(), 1);
+        assert!(secret(&open[0].credential.secret).starts_with("[0, 0, 0, 2"));
+    }
+}
+
+#[test]
+fn a_second_factor_is_merged_as_a_password_is_and_its_steps_stay_used() {
+    let totp = |node: &Node| {
+        let all = directory::credentials(&node.keys, ADA).unwrap();
+        all.into_iter().find(|c| c.id == directory::TOTP).map(|c| secret(&c.secret))
+    };
+    let key = |n: u8| [n; 20];
+    let mut base = Node::new();
+    base.run(&BeginTotp { account: ADA, key: key(1) }).unwrap();
+    let (mut a, mut b, fork) = split(&base);
+    a.run(&ConfirmTotp { account: ADA, key: key(1) }).unwrap();
+    a.run(&UseStep { account: ADA, step: 70 }).unwrap();
+    b.now = a.now + 5_000;
+    b.run(&BeginTotp { account: ADA, key: key(2) }).unwrap();
+    b.run(&UseStep { account: ADA, step: 60 }).unwrap();
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let mut merged = merge(a, b, fork, None);
+        let confirmed = Secret::Totp { key: key(1), confirmed: true };
+        assert_eq!(totp(&merged), Some(secret(&confirmed)), "the other one was never shown");
+        assert!(merged.run(&UseStep { account: ADA, step: 70 }).is_err());
+        merged.run(&UseStep { account: ADA, step: 71 }).unwrap();
+    }
+    b.run(&RevokeCredential { account: ADA, id: directory::TOTP }).unwrap();
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let mut merged = merge(a, b, fork, None);
+        assert_eq!(totp(&merged), None, "a revocation always wins");
+        assert!(merged.run(&UseStep { account: ADA, step: 70 }).is_err());
+    }
+}

@@ -4,8 +4,9 @@
 use super::*;
 use crate::carry::{self, Import, ImportRules};
 use crate::directory::{
-    self, AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
-    DirectoryRules, RemoveAlias, RemoveDomain, RevokeCredential, Secret, SetPassword,
+    self, AddAlias, AddAppPassword, AddDomain, AddSession, BeginTotp, CloseAccount, ConfirmTotp,
+    CreateAccount, CreateTenant, CredentialKind, DirectoryRules, RemoveAlias, RemoveDomain,
+    RevokeCredential, Secret, SetPassword, TouchSession, UseStep,
 };
 use crate::id::{AccountId, MailboxId, TenantId, Uid};
 use crate::keys::{BodyAddress, BodyPart, BodyRef, MemKeys};
@@ -99,6 +100,8 @@ impl Node {
             let secret = Secret::Argon2id(format!("app {n}"));
             node.run(&AddAppPassword { account: ADA, label: "app".into(), secret }).unwrap();
         }
+        node.session(0);
+        node.run(&UseStep { account: ADA, step: 5 }).unwrap();
         let address = "alias@example.org".into();
         node.run(&AddAlias { address, account: ADA }).unwrap();
         node
@@ -239,6 +242,9 @@ enum Do {
     Subscribe(u8, bool),
     Password(u8),
     App(u8),
+    Session(u8),
+    Touch(u8),
+    Totp(u8),
     Revoke(u8),
     Alias(u8),
     Domain(u8),
@@ -264,6 +270,9 @@ fn does() -> impl Strategy<Value = Vec<Do>> {
         1 => (0u8..4).prop_map(Do::Password),
         1 => (0u8..4).prop_map(Do::App),
         1 => (0u8..4).prop_map(Do::Revoke),
+        1 => (0u8..4).prop_map(Do::Session),
+        1 => (0u8..2).prop_map(Do::Touch),
+        1 => (0u8..4).prop_map(Do::Totp),
         1 => (0u8..4).prop_map(Do::Alias),
         1 => (0u8..3).prop_map(Do::Domain),
         2 => (0u8..3, any::<bool>()).prop_map(|(i, x)| Do::Settle(i, x)),
@@ -360,6 +369,28 @@ impl Node {
         }
     }
 
+    fn session(&mut self, salt: u32) {
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&salt.to_be_bytes());
+        hash[4..12].copy_from_slice(&self.now.to_be_bytes());
+        let secret = Secret::Session { hash, own_device: false };
+        let _closed = self.run(&AddSession { account: ADA, label: "Firefox".into(), secret });
+    }
+
+    fn totp(&mut self, n: u8, salt: u32) {
+        let mut key = [n; 20];
+        key[..4].copy_from_slice(&salt.to_be_bytes());
+        let account = ADA;
+        match n {
+            0 => drop(self.run(&RevokeCredential { account, id: directory::TOTP })),
+            1 => drop(self.run(&BeginTotp { account, key })),
+            2 if self.run(&BeginTotp { account, key }).is_ok() => {
+                self.run(&ConfirmTotp { account, key }).unwrap();
+            }
+            _ => drop(self.run(&UseStep { account, step: u64::from(salt) })),
+        }
+    }
+
     fn act_elsewhere(&mut self, does: &Do, salt: u32) {
         match *does {
             Do::Password(n) => {
@@ -371,6 +402,15 @@ impl Node {
                 let label = "new".into();
                 let _closed = self.run(&AddAppPassword { account: ADA, label, secret });
             }
+            Do::Session(_) => self.session(salt),
+            Do::Touch(n) => {
+                self.now += 60 * 60 * 1_000;
+                let all = directory::credentials(&self.keys, ADA).unwrap();
+                let mut sessions = all.iter().filter(|c| c.kind() == CredentialKind::Session);
+                let Some(id) = sessions.nth(usize::from(n)).map(|c| c.id) else { return };
+                let _over = self.run(&TouchSession { account: ADA, id });
+            }
+            Do::Totp(n) => self.totp(n, salt),
             Do::Revoke(n) => {
                 let id = u32::from(n);
                 let _not = self.run(&RevokeCredential { account: ADA, id });
@@ -531,7 +571,9 @@ struct Content {
 fn secret(secret: &Secret) -> String {
     match secret {
         Secret::Argon2id(text) => text.clone(),
-        Secret::Blake3 { .. } => String::new(),
+        Secret::Blake3 { .. } | Secret::Blake3Until { .. } => String::new(),
+        Secret::Session { hash, .. } => format!("{hash:?}"),
+        Secret::Totp { key, confirmed } => format!("{key:?} {confirmed}"),
     }
 }
 
@@ -557,8 +599,10 @@ fn content(node: &Node) -> Content {
             let Flags { bits, keywords } = entry.flags;
             messages.get_mut(&key).unwrap().push((n, bits, keywords, date));
         }
-        for c in directory::credentials(keys, account.id).unwrap() {
-            credentials.insert((account.address.clone(), secret(&c.secret)));
+        for held in directory::held(keys, account.id).unwrap() {
+            let said = secret(&held.credential.secret);
+            let said = format!("{said} {:?} {:?}", held.last, held.ends);
+            credentials.insert((account.address.clone(), said));
         }
         let open = directory::address(keys, &account.address).unwrap().is_some();
         let said = format!("{} {:?} {open}", account.name, account.created);
