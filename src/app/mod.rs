@@ -305,6 +305,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         updates,
     };
 
+    let indexer = rooms.mail.start_indexer();
     let services = services::start(&rooms, &side)?;
     listening.send_replace(true);
     health::serve(rooms.config.management.address, rooms.board.clone())
@@ -327,6 +328,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     if let Some(vrrp) = &rooms.vrrp {
         vrrp.stop();
     }
+    drop(indexer);
     rooms.store.close();
     log::info!("stopped");
     Ok(())

@@ -120,6 +120,13 @@ metrics! {
     /// Commands answered by IMAP.
     Counter IMAP_COMMANDS = "understudy_imap_commands_total";
 
+    /// Messages put into search indexes.
+    Counter SEARCH_INDEXED = "understudy_search_indexed_total";
+    /// Search indexes that were begun anew.
+    Counter SEARCH_REBUILDS = "understudy_search_rebuilds_total";
+    /// Searches that could not look through everything in time.
+    Counter SEARCHES_PARTIAL = "understudy_searches_partial_total";
+
     /// Messages in the outbound queue.
     Gauge QUEUE_DEPTH = "understudy_queue_depth";
     /// Messages delivered from the outbound queue.

@@ -33,9 +33,10 @@ pub use commands::{
 };
 pub(crate) use merge::{ACCOUNTS, delivered, enqueue_shipped};
 pub use rows::{
-    AccountState, ChangeRow, Email, Entry, Flags, Grave, GraveKeys, Mailbox, MailboxKeys, Role,
-    RowError, Touched, account_state, create_account_rows, email, entries_range, entry, grave,
-    graves, mailbox, mailbox_grave, mailboxes, touched_since,
+    AccountState, ChangeRow, Email, Entry, Flags, Grave, GraveKeys, Mailbox, MailboxKeys,
+    PlacesTouched, Role, RowError, Touched, account_state, account_states, create_account_rows,
+    email, emails_range, entries_range, entry, grave, graves, mailbox, mailbox_grave, mailboxes,
+    places_touched_since, touched_since,
 };
 
 /// The mailbox that every account has from its first moment.
