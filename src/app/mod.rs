@@ -306,6 +306,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         updates,
     };
 
+    let indexer = rooms.mail.start_indexer();
     let services = services::start(&rooms, &side)?;
     listening.send_replace(true);
     health::serve(rooms.config.management.address, rooms.board.clone())
@@ -328,6 +329,7 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     if let Some(vrrp) = &rooms.vrrp {
         vrrp.stop();
     }
+    drop(indexer);
     rooms.store.close();
     log::info!("stopped");
     Ok(())

@@ -2,8 +2,8 @@
 
 use super::{Failure, Rooms, failure, shared};
 use crate::base::{clock, task};
-use crate::http::{self, Site, redirect};
 use crate::directory::Directory;
+use crate::http::{self, Site, redirect};
 use crate::imap::{self, Imap};
 use crate::net::table::Table;
 use crate::net::{self, Sessions, Stop, StopControl};

@@ -122,6 +122,13 @@ metrics! {
     /// Requests answered by HTTP.
     Counter HTTP_REQUESTS = "understudy_http_requests_total";
 
+    /// Messages put into search indexes.
+    Counter SEARCH_INDEXED = "understudy_search_indexed_total";
+    /// Search indexes that were begun anew.
+    Counter SEARCH_REBUILDS = "understudy_search_rebuilds_total";
+    /// Searches that could not look through everything in time.
+    Counter SEARCHES_PARTIAL = "understudy_searches_partial_total";
+
     /// Messages in the outbound queue.
     Gauge QUEUE_DEPTH = "understudy_queue_depth";
     /// Messages delivered from the outbound queue.

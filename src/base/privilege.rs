@@ -15,6 +15,8 @@ use std::process::Command;
 
 /// Real-time priority of threads that must run in time: the lowest, above all ordinary threads.
 const REALTIME_PRIORITY: libc::c_int = 1;
+/// The nice value of what may wait.
+const LOWEST: libc::c_int = 19;
 /// `linux/mman.h`; lock pages when they are first touched, not all of the program at once.
 const MCL_ONFAULT: libc::c_int = 4;
 /// `linux/capability.h`: the version with 64 capabilities.
@@ -35,6 +37,17 @@ pub fn realtime_alone() -> Result<(), Errno> {
     let parameters = libc::sched_param { sched_priority: REALTIME_PRIORITY };
     // SAFETY: the kernel reads one `sched_param` that outlives the call; 0 is the calling thread.
     let answer = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &parameters) };
+    Errno::result(answer).map(drop)
+}
+
+/// Lets all others run before this thread and those that it starts from now on (nice 19).
+///
+/// # Errors
+/// None on Linux.
+#[expect(unsafe_code, reason = "no crate that we use wraps setpriority(2) for a thread")]
+pub fn background() -> Result<(), Errno> {
+    // SAFETY: a bare system call on numbers; 0 is the calling thread.
+    let answer = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST) };
     Errno::result(answer).map(drop)
 }
 

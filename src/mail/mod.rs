@@ -11,6 +11,7 @@ mod mailbox;
 mod message;
 mod outbox;
 mod repeats;
+mod search;
 
 use crate::base::task;
 use crate::directory::Login;
@@ -19,6 +20,7 @@ pub use error::{Class, MailError};
 pub use ingest::{Envelope, Ingest, Staged};
 pub use mailbox::Changes;
 use repeats::Repeats;
+pub use search::{Field, Found, Indexer, Leaf, Snippet};
 use std::sync::Arc;
 use understudy_proto::id::{Lsn, TenantId};
 use understudy_proto::mailbox::{MailboxRefusal, MailboxRules};
@@ -34,13 +36,15 @@ const REMEMBERED_RECORDS: u64 = 2_000;
 pub struct Mail {
     store: Store,
     repeats: Arc<Repeats>,
+    search: Arc<search::Search>,
 }
 
 impl Mail {
     /// The mail that lies in `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, repeats: Arc::default() }
+        let search = Arc::new(search::Search::new());
+        Self { store, repeats: Arc::default(), search }
     }
 
     /// This node becomes primary and promotes the log up to `tail`. Returns at once; deliveries wait

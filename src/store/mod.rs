@@ -293,6 +293,18 @@ impl Store {
         self.inner().keyring.add(tenant)
     }
 
+    /// The tenant's last change that became visible since the start; 0 before there was one.
+    #[must_use]
+    pub fn applied_to(&self, tenant: TenantId) -> Lsn {
+        *self.inner().slot(tenant).applied.borrow()
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner().options.dir
+    }
+
     /// Which appliance of the pair this is.
     #[must_use]
     pub fn node(&self) -> NodeId {

@@ -9,6 +9,8 @@
 //! incoming/{log,system,tenants}  ──►  log, system, tenants  ──►  retired/<id>/ or branches/<id>/
 //! ```
 //!
+//! What rests on the old data without being part of it (the search index) goes before the first step.
+//!
 //! Deliberately absent: deciding when (`pair`), and how long a branch is kept. What was not merged is
 //! never removed.
 
@@ -19,6 +21,8 @@ use std::time::Duration;
 
 /// The folders that make up a node's data.
 const PARTS: [&str; 3] = ["log", "system", "tenants"];
+/// What was made from the data: of no use beside other data, and made again.
+const SEARCH: &str = "search";
 /// Where a copy of another node's data is received.
 pub(super) const INCOMING: &str = "incoming";
 /// The order to swap it in; its content says where the old data goes.
@@ -237,7 +241,19 @@ pub fn exec_self() -> std::io::Error {
     std::process::Command::new("/proc/self/exe").arg0(name).args(arguments).exec()
 }
 
+/// The index of mail that is about to go says nothing of the mail that comes, even where numbers are
+/// the same.
+fn forget_search(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(SEARCH);
+    if disk.is_dir(&path).context("look for", &path)? {
+        remove_tree(disk, &path)?;
+        disk.sync_dir(dir).context("sync", dir)?;
+    }
+    Ok(())
+}
+
 fn install(disk: &dyn Disk, dir: &Path, old: &str) -> Result<(), StoreError> {
+    forget_search(disk, dir)?;
     let (incoming, old) = (dir.join(INCOMING), dir.join(old));
     make_dirs(disk, dir, &old)?;
     // Tails that were set aside wait for the merge, whatever becomes of the log that they left.
@@ -270,6 +286,7 @@ fn install(disk: &dyn Disk, dir: &Path, old: &str) -> Result<(), StoreError> {
 }
 
 fn put_away(disk: &dyn Disk, dir: &Path, id: &str) -> Result<(), StoreError> {
+    forget_search(disk, dir)?;
     let branch = dir.join(BRANCHES).join(id);
     let system = branch.join("system");
     make_dirs(disk, dir, &system)?;
@@ -403,6 +420,7 @@ mod tests {
         put(&disk, "system/packs/1.pack", "ours");
         put(&disk, "tenants/1/index.redb", "ours");
         put(&disk, "pair/register", "ours");
+        put(&disk, "search/1/meta.json", "of ours");
         for name in ["log/7.seg", "system/keyring", "system/index.redb", "tenants/1/index.redb"] {
             put(&disk, &format!("incoming/{name}"), "theirs");
         }
@@ -447,6 +465,7 @@ mod tests {
         let disk = node();
         assert_eq!(at_boot(&disk, Path::new(ROOT)).unwrap(), Swapped::Nothing);
         assert_eq!(files(&disk)["system/index.redb"], "ours");
+        assert_eq!(files(&disk)["search/1/meta.json"], "of ours");
     }
 
     #[test]
@@ -466,7 +485,8 @@ mod tests {
                 for name in ["log/1.seg", "system/keyring", "system/packs/1.pack"] {
                     assert_eq!(files[&format!("{place}/{name}")], "ours", "{name} {all:?}");
                 }
-                assert!(!all.iter().any(|n| n.starts_with("incoming")), "{all:?}");
+                let gone = |n: &&str| n.starts_with("incoming") || n.starts_with("search");
+                assert!(!all.iter().any(gone), "{all:?}");
                 assert!(
                     !files.contains_key("log/1.seg") && !files.contains_key("system/packs/1.pack")
                 );
@@ -485,7 +505,13 @@ mod tests {
             }
             assert_eq!(files["branches/77/tenants/1/index.redb"], "ours");
             assert_eq!((&*files["system/keyring"], &*files["pair/register"]), ("ours", "ours"));
-            let gone = ["log/1.seg", "system/index.redb", "system/packs/1.pack", "retire"];
+            let gone = [
+                "log/1.seg",
+                "system/index.redb",
+                "system/packs/1.pack",
+                "search/1/meta.json",
+                "retire",
+            ];
             assert!(!gone.iter().any(|n| files.contains_key(*n)), "{all:?}");
         });
     }

@@ -38,8 +38,9 @@ pub use commands::{
 pub(crate) use merge::{ACCOUNTS, came, delivered, enqueue_shipped};
 pub use rows::{
     AccountState, ChangeRow, Email, Entry, Flags, Gone, Grave, GraveKeys, Mailbox, MailboxKeys,
-    Role, RowError, Since, Touched, account_since, account_state, create_account_rows, email,
-    entries_range, entry, fork, grave, graves, mailbox, mailbox_grave, mailboxes, touched_since,
+    PlacesTouched, Role, RowError, Since, Touched, account_since, account_state, account_states,
+    create_account_rows, email, emails_range, entries_range, entry, fork, grave, graves, mailbox,
+    mailbox_grave, mailboxes, places_touched_since, touched_since,
 };
 pub(crate) use rows::{body_at, email_row, find_body};
 pub use thread::{thread_emails, thread_of};

@@ -573,18 +573,92 @@ fn collect_at_most<T: serde::de::DeserializeOwned>(
     if count > max { Ok(None) } else { collect(keys, what, from, to).map(Some) }
 }
 
-pub(super) fn collect<T: serde::de::DeserializeOwned>(
+/// The counters of all accounts.
+pub fn account_states(keys: &dyn Keys) -> Result<Vec<(AccountId, AccountState)>, RowError> {
+    let (from, to) = Key::new(b'A').range();
+    let mut accounts = Vec::new();
+    let states = collect_with(keys, "account counters", (&from, &to), |key, _| {
+        accounts.extend(codec::u32_at(key, 1).map(AccountId));
+        true
+    })?;
+    Ok(accounts.into_iter().zip(states).collect())
+}
+
+/// At most `limit` messages with `first <= id < end` that are there, ascending.
+pub fn emails_range(
+    keys: &dyn Keys,
+    account: AccountId,
+    (first, end): (EmailId, EmailId),
+    limit: usize,
+) -> Result<Vec<(EmailId, Email)>, RowError> {
+    let (from, to) = (key_email(account, first), key_email(account, end));
+    let mut ids = Vec::new();
+    let emails = collect_with(keys, "message", (&from, &to), |key, _| {
+        ids.extend(codec::u64_at(key, 5).map(EmailId));
+        ids.len() < limit
+    })?;
+    Ok(ids.into_iter().zip(emails).collect())
+}
+
+/// See [`places_touched_since`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlacesTouched {
+    /// The places, ascending and each once.
+    pub places: Vec<(MailboxId, Uid)>,
+    /// The last change that was looked at; the one asked about without any.
+    pub last: ModSeq,
+    /// There are no more.
+    pub all: bool,
+}
+
+/// Places at which something came, changed or went after `since`, until they are `limit`
+/// with repeats; no change is taken in part.
+pub fn places_touched_since(
+    keys: &dyn Keys,
+    account: AccountId,
+    since: ModSeq,
+    limit: usize,
+) -> Result<PlacesTouched, RowError> {
+    let from = key_change(account, since.next());
+    let (_, to) = Key::new(b'C').u32(account.0).range();
+    let mut last = since;
+    let mut places = Vec::new();
+    collect_with(keys, "change row", (&from, &to), |key, row: &ChangeRow| {
+        last = codec::u64_at(key, 5).map_or(last, ModSeq);
+        for t in &row.touched {
+            places.extend(t.changed.iter().chain(&t.expunged).map(|uid| (t.mailbox, *uid)));
+        }
+        places.len() < limit
+    })?;
+    let all = places.len() < limit;
+    places.sort_unstable();
+    places.dedup();
+    Ok(PlacesTouched { places, last, all })
+}
+
+fn collect<T: serde::de::DeserializeOwned>(
     keys: &dyn Keys,
     what: &'static str,
     from: &[u8],
     to: &[u8],
 ) -> Result<Vec<T>, RowError> {
+    collect_with(keys, what, (from, to), |_, _| true)
+}
+
+/// The same, as long as `more` says so of the rows that it is shown.
+fn collect_with<T: serde::de::DeserializeOwned>(
+    keys: &dyn Keys,
+    what: &'static str,
+    (from, to): (&[u8], &[u8]),
+    mut more: impl FnMut(&[u8], &T) -> bool,
+) -> Result<Vec<T>, RowError> {
     let mut rows = Vec::new();
     let mut failed = None;
-    keys.scan(from, to, &mut |_, value| match codec::decode(what, value) {
+    keys.scan(from, to, &mut |key, value| match codec::decode(what, value) {
         Ok(row) => {
+            let more = more(key, &row);
             rows.push(row);
-            ControlFlow::Continue(())
+            if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         }
         Err(e) => {
             failed = Some(e);

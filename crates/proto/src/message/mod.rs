@@ -11,6 +11,7 @@ pub mod address;
 pub mod date;
 pub mod decode;
 pub mod header;
+pub mod html;
 mod preview;
 mod scanner;
 mod structure;
