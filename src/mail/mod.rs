@@ -5,8 +5,10 @@
 //! session may look returns once it is visible. Absent: protocols, and memory of what sessions have
 //! seen.
 
+mod account;
 mod error;
 mod ingest;
+mod listing;
 mod mailbox;
 mod message;
 mod outbox;
@@ -16,8 +18,11 @@ mod search;
 use crate::base::task;
 use crate::directory::Login;
 use crate::store::{PrimaryLease, Store, WriteError};
+pub use account::{Message, Snapshot};
 pub use error::{Class, MailError};
 pub use ingest::{Envelope, Ingest, Staged};
+use listing::Listings;
+pub use listing::{Listed, Listing};
 pub use mailbox::Changes;
 use repeats::Repeats;
 pub use search::{Field, Found, Indexer, Leaf, Snippet};
@@ -37,6 +42,7 @@ pub struct Mail {
     store: Store,
     repeats: Arc<Repeats>,
     search: Arc<search::Search>,
+    listings: Arc<Listings>,
 }
 
 impl Mail {
@@ -44,7 +50,7 @@ impl Mail {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let search = Arc::new(search::Search::new());
-        Self { store, repeats: Arc::default(), search }
+        Self { store, repeats: Arc::default(), search, listings: Arc::default() }
     }
 
     /// This node becomes primary and promotes the log up to `tail`. Returns at once; deliveries wait

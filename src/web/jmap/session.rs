@@ -1,0 +1,99 @@
+//! The session object (RFC 8620 2).
+
+use super::super::Web;
+use super::super::api::Caller;
+use crate::directory::Login;
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+use understudy_proto::jmap::{
+    self, BLOB, CALLS_MAX, CONTACTS, CORE, GET_MAX, MAIL, PREFERENCES, QUOTA, REQUEST_LEN_MAX,
+    REQUESTS_AT_ONCE_MAX, SET_MAX, SUBMISSION, UPLOAD_LEN_MAX, VACATION,
+};
+use understudy_proto::mailbox::NAME_LEN_MAX;
+
+/// RFC 8621 7: how far ahead a message may be sent, in seconds.
+pub(super) const HOLD_MAX_S: u64 = 366 * 86_400;
+
+pub(super) async fn get(State(web): State<Web>, caller: Caller) -> Json<Value> {
+    Json(object(&web, &caller.login))
+}
+
+/// Changes where the session object does.
+pub(super) fn state(web: &Web, login: &Login) -> String {
+    let hash = blake3::hash(capabilities(web).to_string().as_bytes());
+    let bytes = hash.as_bytes().first_chunk::<6>().copied().unwrap_or_default();
+    format!("{}-{}", jmap::account_id(login.account), bytes.map(|b| format!("{b:02x}")).concat())
+}
+
+fn object(web: &Web, login: &Login) -> Value {
+    let id = jmap::account_id(login.account);
+    let all = capabilities(web);
+    let account = json!({
+        "name": login.address,
+        "isPersonal": true,
+        "isReadOnly": false,
+        "accountCapabilities": all,
+    });
+    let primary: Map<String, Value> = jmap::CAPABILITIES
+        .iter()
+        .filter(|c| **c != CORE)
+        .map(|c| ((*c).to_owned(), json!(id)))
+        .collect();
+    let server: Map<String, Value> = jmap::CAPABILITIES
+        .iter()
+        .map(|c| ((*c).to_owned(), if *c == CORE { core() } else { json!({}) }))
+        .collect();
+    json!({
+        "capabilities": server,
+        "accounts": { id: account },
+        "primaryAccounts": primary,
+        "username": login.address,
+        "apiUrl": "/jmap/api",
+        "downloadUrl": "/jmap/download/{accountId}/{blobId}/{name}?type={type}",
+        "uploadUrl": "/jmap/upload/{accountId}",
+        "eventSourceUrl": "/jmap/events?types={types}&closeafter={closeafter}&ping={ping}",
+        "state": state(web, login),
+    })
+}
+
+fn core() -> Value {
+    json!({
+        "maxSizeUpload": UPLOAD_LEN_MAX,
+        "maxConcurrentUpload": REQUESTS_AT_ONCE_MAX,
+        "maxSizeRequest": REQUEST_LEN_MAX,
+        "maxConcurrentRequests": REQUESTS_AT_ONCE_MAX,
+        "maxCallsInRequest": CALLS_MAX,
+        "maxObjectsInGet": GET_MAX,
+        "maxObjectsInSet": SET_MAX,
+        "collationAlgorithms": ["i;unicode-casemap"],
+    })
+}
+
+/// Of the account.
+fn capabilities(web: &Web) -> Value {
+    json!({
+        MAIL: {
+            "maxMailboxesPerEmail": 1,
+            "maxMailboxDepth": null,
+            "maxSizeMailboxName": NAME_LEN_MAX,
+            "maxSizeAttachmentsPerEmail": web.facts().message_size_max,
+            "emailQuerySortOptions": [
+                "receivedAt", "sentAt", "size", "from", "to", "subject", "hasKeyword",
+                "allInThreadHaveKeyword", "someInThreadHaveKeyword",
+            ],
+            "mayCreateTopLevelMailbox": true,
+        },
+        SUBMISSION: { "maxDelayedSend": HOLD_MAX_S, "submissionExtensions": {} },
+        VACATION: {},
+        QUOTA: {},
+        CONTACTS: { "maxAddressBooksPerCard": 1, "mayCreateAddressBook": true },
+        BLOB: {
+            "maxSizeBlobSet": UPLOAD_LEN_MAX,
+            "maxDataSources": 16,
+            "supportedTypeNames": ["Email"],
+            "supportedDigestAlgorithms": ["sha-256"],
+        },
+        PREFERENCES: {},
+    })
+}
