@@ -7,6 +7,7 @@ pub mod config;
 pub mod store;
 pub mod vrrp;
 
+pub mod http;
 pub mod net;
 pub mod tls;
 
@@ -16,6 +17,7 @@ pub mod pair;
 
 pub mod imap;
 pub mod smtp;
+pub mod web;
 
 pub mod ops;
 

@@ -3,13 +3,15 @@
 use super::{Failure, Rooms, failure, shared};
 use crate::base::{clock, task};
 use crate::directory::Directory;
+use crate::http::{self, Site, redirect};
 use crate::imap::{self, Imap};
 use crate::net::table::Table;
 use crate::net::{self, Sessions, Stop, StopControl};
 use crate::pair::side::Side;
 use crate::smtp::{Port, Smtp};
 use crate::store::PrimaryLease;
-use crate::tls::{Names, Service};
+use crate::tls::{Challenges, Names, Service};
+use crate::web::{Facts, Web};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -64,6 +66,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
             drop(task::spawn_critical("smtp-listener", until_stopped(serve, stop.clone())));
         }
     }
+    web(rooms, &tls, &table, &stop)?;
     let imap =
         Imap::new(directory, mail, tls.config(), config.imap.clone(), config.smtp.message_size_max);
     // Nobody can read a plain refusal where TLS begins with the first byte.
@@ -88,6 +91,40 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
     let sweep = sweep(rooms.directory.clone(), rooms.pair.watch_lease());
     drop(task::spawn_critical("credential-sweep", sweep));
     Ok(Services(control))
+}
+
+/// The web on 443, and what sends people there on 80.
+fn web(rooms: &Rooms, tls: &Service, table: &Table, stop: &Stop) -> Result<(), Failure> {
+    let config = &rooms.config;
+    let facts = Facts {
+        hostname: config.hostname.clone(),
+        imap: config.listen.imap,
+        imaps: config.listen.imaps,
+        submission: config.listen.submission,
+        submissions: config.listen.submissions,
+        message_size_max: config.smtp.message_size_max,
+    };
+    let web = Web::new(rooms.directory.clone(), rooms.mail.clone(), facts).router();
+    let secure = Site::new(web, Some(tls.config_for(http::PROTOCOLS)));
+    let https = config.listen.https;
+    let plain = Site::new(redirect::router(Challenges::default(), https.unwrap_or(443)), None);
+    for (number, site, limits) in
+        [(https, secure, http::LIMITS), (config.listen.http, plain, http::PLAIN_LIMITS)]
+    {
+        let sessions = Sessions::new(limits);
+        for listener in listen(rooms, number)? {
+            let (site, gate) = (site.clone(), rooms.pair.gate());
+            let serve = net::serve(
+                listener,
+                sessions.clone().listed_in(table).heard_in(&rooms.deaf),
+                gate,
+                stop.clone(),
+                move |s| site.clone().serve(s),
+            );
+            drop(task::spawn_critical("http-listener", until_stopped(serve, stop.clone())));
+        }
+    }
+    Ok(())
 }
 
 /// A listener ends with the process's orderly stop only; ended earlier, it takes the process along.

@@ -90,9 +90,22 @@ pub static SMTP_SESSIONS: Limit = Limit::new("smtp_sessions", 1_000);
 pub static SUBMISSION_SESSIONS: Limit = Limit::new("submission_sessions", 1_000);
 /// IMAP sessions at once.
 pub static IMAP_SESSIONS: Limit = Limit::new("imap_sessions", 10_000);
+/// HTTPS connections at once.
+pub static HTTPS_SESSIONS: Limit = Limit::new("https_sessions", 10_000);
+/// Connections at once that are only told to use HTTPS.
+pub static HTTP_SESSIONS: Limit = Limit::new("http_sessions", 1_000);
+/// Requests of HTTP at once that wait for their answer.
+pub static HTTP_REQUESTS: Limit = Limit::new("http_requests", 1_024);
 
 /// Every limit, for `/metrics`.
-pub static ALL: &[&Limit] = &[&SMTP_SESSIONS, &SUBMISSION_SESSIONS, &IMAP_SESSIONS];
+pub static ALL: &[&Limit] = &[
+    &SMTP_SESSIONS,
+    &SUBMISSION_SESSIONS,
+    &IMAP_SESSIONS,
+    &HTTPS_SESSIONS,
+    &HTTP_SESSIONS,
+    &HTTP_REQUESTS,
+];
 
 #[cfg(test)]
 mod tests {

@@ -119,6 +119,8 @@ metrics! {
     Counter PASSWORD_HASHES = "understudy_password_hashes_total";
     /// Commands answered by IMAP.
     Counter IMAP_COMMANDS = "understudy_imap_commands_total";
+    /// Requests answered by HTTP.
+    Counter HTTP_REQUESTS = "understudy_http_requests_total";
 
     /// Messages in the outbound queue.
     Gauge QUEUE_DEPTH = "understudy_queue_depth";

@@ -132,7 +132,7 @@ section! {
 }
 
 section! {
-    /// Where mail is served. A port of 0 turns that listener off.
+    /// Where mail and the web are served. A port of 0 turns that listener off.
     Listen {
         /// Addresses: the pair's floating ones, or "0.0.0.0" for an appliance alone.
         addresses: Vec<String> = vec!["0.0.0.0".into()], example: vec!["10.0.0.100".into()];
@@ -146,6 +146,10 @@ section! {
         imap: i64 = 143;
         /// IMAP with TLS from the first byte.
         imaps: i64 = 993;
+        /// The web, with TLS.
+        https: i64 = 443;
+        /// Tells browsers to use HTTPS, and answers certificate authorities.
+        http: i64 = 80;
     }
 }
 

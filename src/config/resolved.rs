@@ -22,7 +22,7 @@ pub struct Config {
     pub hostname: String,
     /// How much is logged.
     pub log_level: log::LevelFilter,
-    /// Where mail is served.
+    /// Where mail and the web are served.
     pub listen: Listen,
     /// Health and metrics.
     pub management: Management,
@@ -40,7 +40,7 @@ pub struct Config {
     pub vrrp: Vec<Vrrp>,
 }
 
-/// Where mail is served. A port of `None` is turned off.
+/// Where mail and the web are served. A port of `None` is turned off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// At least one address.
@@ -55,6 +55,10 @@ pub struct Listen {
     pub imap: Option<u16>,
     /// IMAP with TLS from the first byte.
     pub imaps: Option<u16>,
+    /// The web, with TLS.
+    pub https: Option<u16>,
+    /// Tells browsers to use HTTPS.
+    pub http: Option<u16>,
 }
 
 /// Health and metrics.
@@ -461,6 +465,8 @@ impl Resolver<'_> {
             submission: self.port("submission", file.submission),
             imap: self.port("imap", file.imap),
             imaps: self.port("imaps", file.imaps),
+            https: self.port("https", file.https),
+            http: self.port("http", file.http),
         };
         self.no_port_twice(&listen);
         listen
@@ -473,6 +479,8 @@ impl Resolver<'_> {
             ("submission", listen.submission),
             ("imap", listen.imap),
             ("imaps", listen.imaps),
+            ("https", listen.https),
+            ("http", listen.http),
         ];
         for (i, (key, port)) in ports.iter().enumerate() {
             let earlier = ports.iter().take(i).find(|(_, p)| p.is_some() && p == port);

@@ -79,7 +79,8 @@ pub struct Sessions {
 }
 
 /// A place among the service's sessions; given back when dropped.
-struct Place {
+#[derive(Debug)]
+pub struct Place {
     _permit: Permit<'static>,
     by_source: Arc<Mutex<HashMap<Source, usize>>>,
     source: Source,
@@ -120,7 +121,9 @@ impl Sessions {
         Self { table: table.clone(), ..self }
     }
 
-    fn enter(&self, peer: IpAddr) -> Option<Place> {
+    /// A place for `peer`; `None` where there is none. [`serve`] asks for each connection.
+    #[must_use]
+    pub fn enter(&self, peer: IpAddr) -> Option<Place> {
         let permit = self.limits.limit.try_enter()?;
         let source = Source::of(peer);
         let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);

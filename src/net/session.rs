@@ -69,6 +69,13 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// The protocol that TLS agreed on (ALPN, RFC 7301).
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        let Self::Tls(tls) = self else { return None };
+        tls.get_ref().1.alpn_protocol()
+    }
+
     /// What TLS agreed on; `None` on a plain stream.
     #[must_use]
     pub fn tls_facts(&self) -> Option<TlsFacts> {

@@ -10,6 +10,7 @@
 //! that clients meet the same key behind a floating address, whoever holds it.
 
 mod authority;
+mod challenge;
 mod der;
 pub mod files;
 mod pin;
@@ -17,6 +18,7 @@ mod service;
 pub mod ticket;
 
 pub use authority::{Authority, Identity, Names};
+pub use challenge::Challenges;
 pub use der::{not_after, not_after_pem};
 pub use pin::{
     JOIN_ALPN, LINK_ALPN, LinkTls, Pin, PinRefusal, WITNESS_ALPN, WrongPin, join_client,

@@ -113,6 +113,14 @@ impl Service {
         Arc::clone(&self.config)
     }
 
+    /// The same for a service whose clients choose among `protocols` (ALPN), the first that both know.
+    #[must_use]
+    pub fn config_for(&self, protocols: &[&[u8]]) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Arc::new(config)
+    }
+
     /// The keys of session tickets, to be shared with the other node.
     #[must_use]
     pub fn tickets(&self) -> Tickets {

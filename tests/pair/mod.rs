@@ -32,12 +32,13 @@ impl Appliance {
     /// Writes the file; `more` stands at the end of `[pair]`.
     fn configure(&self, more: &str) {
         let Self { at, peer, .. } = self;
-        let ports: [u16; 6] = crate::smtp::appliance::free_ports();
-        let [smtp, submission, submissions, imap, imaps, management] = ports;
+        let ports: [u16; 8] = crate::smtp::appliance::free_ports();
+        let [smtp, submission, submissions, imap, imaps, https, http, management] = ports;
         let text = format!(
             "data_dir = \"{data}\"\nhostname = \"mx.here.example\"\n\
              [listen]\naddresses = [\"127.0.0.1\"]\nsmtp = {smtp}\nsubmission = {submission}\n\
              submissions = {submissions}\nimap = {imap}\nimaps = {imaps}\n\
+             https = {https}\nhttp = {http}\n\
              [management]\naddress = \"127.0.0.1:{management}\"\n\
              [store]\nsegment_mib = 16\nreserve_mib = 64\n\
              [pair]\nlisten = [\"{at}\"]\npeer = [\"{peer}\"]\nboot_wait_ms = 500\n\

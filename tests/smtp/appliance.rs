@@ -27,6 +27,8 @@ pub(crate) struct Appliance {
     pub(crate) submission: u16,
     pub(crate) submissions: u16,
     pub(crate) imaps: u16,
+    pub(crate) https: u16,
+    pub(crate) http: u16,
 }
 
 impl Appliance {
@@ -49,11 +51,11 @@ impl Appliance {
     /// Without a tenant.
     pub(crate) fn empty(smtp: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ports: [u16; 6] = free_ports();
+        let ports: [u16; 8] = free_ports();
         let config = format!(
             "data_dir = \"{data}\"\nhostname = \"{HOSTNAME}\"\nlog_level = \"debug\"\n\
              [listen]\naddresses = [\"127.0.0.1\"]\nsmtp = {}\nsubmission = {}\n\
-             submissions = {}\nimap = {}\nimaps = {}\n\
+             submissions = {}\nimap = {}\nimaps = {}\nhttps = {}\nhttp = {}\n\
              [management]\naddress = \"127.0.0.1:{}\"\n\
              [store]\nsegment_mib = 16\nreserve_mib = 64\n[smtp]\n{smtp}\n",
             ports[0],
@@ -62,6 +64,8 @@ impl Appliance {
             ports[3],
             ports[4],
             ports[5],
+            ports[6],
+            ports[7],
             data = dir.path().join("data").display(),
         );
         std::fs::create_dir(dir.path().join("data")).unwrap();
@@ -76,6 +80,8 @@ impl Appliance {
             submission: ports[1],
             submissions: ports[2],
             imaps: ports[4],
+            https: ports[5],
+            http: ports[6],
         };
         appliance.wait_for_greeting();
         appliance
