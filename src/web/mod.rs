@@ -6,13 +6,21 @@
 
 mod api;
 mod assets;
+mod caller;
+mod discover;
+mod failure;
 mod jmap;
+mod xml;
 
+pub use api::{Notice, Words};
+
+use crate::base::secret::{self, Secret};
 use crate::directory::Directory;
 use crate::mail::Mail;
 use axum::Router;
 use axum::routing::get;
 use std::sync::Arc;
+use understudy_proto::id::TenantId;
 
 /// What clients are told about this appliance.
 #[derive(Clone, Debug, Default)]
@@ -39,13 +47,45 @@ struct Inner {
     directory: Directory,
     mail: Mail,
     facts: Facts,
+    providers: Providers,
+    /// For what is given out and comes back within minutes ([`api`]): this process's alone.
+    key: Secret<[u8; 32]>,
+}
+
+/// What is going on, for the people of a tenant.
+type Notices = Arc<dyn Fn(TenantId) -> Option<Notice> + Send + Sync>;
+/// Content, signed with the service's certificate (CMS, RFC 5652); `None` where that cannot be.
+type Signer = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
+
+/// What other rooms add to the web.
+#[derive(Clone, Default)]
+pub struct Providers {
+    /// For the banner; without it nothing is ever going on.
+    pub notices: Option<Notices>,
+    /// For configuration profiles; without it they are not signed.
+    pub signer: Option<Signer>,
 }
 
 impl Web {
     /// The service over `directory` and `mail`.
     #[must_use]
     pub fn new(directory: Directory, mail: Mail, facts: Facts) -> Self {
-        Self(Arc::new(Inner { directory, mail, facts }))
+        let (providers, key) = (Providers::default(), Secret::new(secret::random()));
+        Self(Arc::new(Inner { directory, mail, facts, providers, key }))
+    }
+
+    /// The same service with what other rooms add.
+    #[must_use]
+    pub fn with(self, providers: Providers) -> Self {
+        let Inner { directory, mail, facts, key, .. } = &*self.0;
+        let (directory, mail, facts) = (directory.clone(), mail.clone(), facts.clone());
+        Self(Arc::new(Inner { directory, mail, facts, providers, key: key.clone() }))
+    }
+
+    /// What is going on, for the people of `tenant`.
+    #[must_use]
+    pub fn notice(&self, tenant: TenantId) -> Option<Notice> {
+        self.0.providers.notices.as_ref().and_then(|notices| notices(tenant))
     }
 
     /// Tenants, accounts, credentials.
@@ -71,8 +111,9 @@ impl Web {
         Router::new()
             .nest("/api", api::router())
             .merge(jmap::router())
+            .merge(discover::router())
             .route("/frame", get(assets::frame))
-            .fallback_service(get(assets::serve))
+            .fallback(discover::or_asset)
             .with_state(self)
     }
 }
