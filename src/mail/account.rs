@@ -8,7 +8,7 @@ use super::{Mail, MailError};
 use crate::directory::Login;
 use crate::store::ReadView;
 use std::sync::Arc;
-use understudy_proto::id::{AccountId, EmailId, Lsn, MailboxId, ModSeq, TenantId, ThreadId};
+use understudy_proto::id::{AccountId, EmailId, Lsn, MailboxId, ModSeq, TenantId, ThreadId, Uid};
 use understudy_proto::mailbox::{self, AccountState, Email, Entry, Mailbox, MailboxRefusal, Since};
 
 /// Most commands whose changes are told one by one; whoever is further behind looks at everything anew.
@@ -45,6 +45,20 @@ impl Mail {
         let state = mailbox::account_state(&view, account)?.ok_or(MailboxRefusal::NoSuchAccount)?;
         let fork = mailbox::fork(&view, account)?;
         Ok(Snapshot { view, tenant, account, mail: self.clone(), state, fork })
+    }
+
+    /// The message at a place.
+    pub fn message_at(
+        &self,
+        login: &Login,
+        mailbox: MailboxId,
+        uid: Uid,
+    ) -> Result<Option<Message>, MailError> {
+        let account = self.snapshot(login)?;
+        match mailbox::entry(&account.view, account.account, mailbox, uid)? {
+            Some(entry) => account.message(entry.email),
+            None => Ok(None),
+        }
     }
 }
 

@@ -1,18 +1,28 @@
 //! Blobs: up- and downloads (RFC 8620 6).
 
 use super::super::Web;
-use super::super::api::Caller;
+use super::super::caller::Caller;
+use super::super::failure::Failure;
+use super::stream::Chunks;
 use super::{Asking, blocking};
 use crate::directory::Login;
-use crate::mail::Message;
-use axum::body::Bytes;
+use crate::mail::{Class, MailError, ObjectError};
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::Json;
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
 use serde::Deserialize;
+use serde_json::json;
+use std::ops::Range;
+use tokio::sync::mpsc;
 use understudy_proto::jmap::email::parts;
 use understudy_proto::jmap::{self, BlobId, MethodError, UPLOAD_LEN_MAX};
-use understudy_proto::message::Span;
+use understudy_proto::keys::BodyAddress;
+use understudy_proto::message::decode::TransferDecoder;
+use understudy_proto::message::{Encoding, Span};
+use understudy_proto::objects::ObjectId;
 
 /// The octets of a blob of the caller's own; `None` where there is none.
 pub(super) async fn whole(
@@ -28,7 +38,13 @@ fn read(web: &Web, login: &Login, id: &BlobId) -> Result<Option<Vec<u8>>, Method
     let (email, part) = match id {
         BlobId::Email(email) => (*email, None),
         BlobId::Part(email, part) => (*email, Some(*part)),
-        BlobId::Upload(_) => return Ok(None),
+        BlobId::Upload(id) => {
+            let upload = ObjectId::parse(id).map(|id| web.mail().upload(login, &id));
+            let Some(body) = upload.transpose()?.flatten().and_then(|u| u.body) else {
+                return Ok(None);
+            };
+            return Ok(Some(web.mail().read(login, &body.address, 0..body.size)?));
+        }
     };
     let account = web.mail().snapshot(login)?;
     let Some(message) = account.message(email)? else { return Ok(None) };
@@ -47,5 +63,199 @@ fn read(web: &Web, login: &Login, id: &BlobId) -> Result<Option<Vec<u8>>, Method
             };
             Ok(Some(part.decode(&octets(part.body)?)))
         }
+    }
+}
+
+/// RFC 8620 6.1. The octets go into the log as they come, so that an attachment outlives a takeover.
+pub(super) async fn upload(
+    State(web): State<Web>,
+    Path(account): Path<String>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    if jmap::parse_account(&account) != Some(caller.login.account) {
+        return Failure::NotFound.into_response();
+    }
+    let media = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let media = media.unwrap_or("application/octet-stream").to_owned();
+    match take(&web, &caller, body, &media).await {
+        Ok((id, size)) => {
+            let answer = json!({ "accountId": account, "blobId": id, "type": media, "size": size });
+            (StatusCode::CREATED, Json(answer)).into_response()
+        }
+        Err(Taken::TooLarge) => Failure::TooLarge.into_response(),
+        // The client is gone, or said less than it promised.
+        Err(Taken::Broken) => StatusCode::BAD_REQUEST.into_response(),
+        Err(Taken::Not(why)) => {
+            log::debug!(err:% = why; "an upload was not kept");
+            let full = StatusCode::INSUFFICIENT_STORAGE;
+            match why {
+                ObjectError::Refused(_) => full.into_response(),
+                ObjectError::Mail(e) if e.class() == Class::Full => full.into_response(),
+                ObjectError::Mail(_) => Failure::NotHere.into_response(),
+            }
+        }
+    }
+}
+
+/// Why an upload came to nothing.
+enum Taken {
+    TooLarge,
+    Broken,
+    Not(ObjectError),
+}
+
+impl<E: Into<ObjectError>> From<E> for Taken {
+    fn from(why: E) -> Self {
+        Self::Not(why.into())
+    }
+}
+
+async fn take(web: &Web, caller: &Caller, body: Body, media: &str) -> Result<(String, usize), Taken> {
+    let (lease, login) = (caller.lease(), &caller.login);
+    let mut upload = web.mail().begin_upload(lease, login).await?;
+    let mut size = 0_usize;
+    let mut body = body;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_gone| Taken::Broken)?.into_data() else { continue };
+        size = size.saturating_add(data.len());
+        if size > UPLOAD_LEN_MAX {
+            return Err(Taken::TooLarge);
+        }
+        upload.write(&data).await?;
+    }
+    let media: String = media.chars().take(MEDIA_LEN_MAX).collect();
+    let id = web.mail().keep_upload(lease, login, upload, media, String::new()).await?;
+    Ok((id.as_str().to_owned(), size))
+}
+
+/// Longest media type that is kept, in characters.
+const MEDIA_LEN_MAX: usize = 255;
+/// Octets of a download that are read at a time.
+const CHUNK_LEN: u64 = 256 * 1024;
+
+#[derive(Deserialize)]
+pub(super) struct As {
+    #[serde(rename = "type")]
+    media: Option<String>,
+}
+
+/// RFC 8620 6.2. What a tenant wrote is never a page of our origin: an attachment, whatever its type.
+pub(super) async fn download(
+    State(web): State<Web>,
+    Path((account, blob, name)): Path<(String, String, String)>,
+    Query(As { media }): Query<As>,
+    caller: Caller,
+) -> Response {
+    let blob = BlobId::parse(&blob).filter(|_| jmap::parse_account(&account) == Some(caller.login.account));
+    let Some(blob) = blob else { return Failure::NotFound.into_response() };
+    let login = caller.login.clone();
+    let found = {
+        let (web, login) = (web.clone(), login.clone());
+        blocking(move || stretch(&web, &login, &blob)).await
+    };
+    let stretch = match found {
+        Ok(Some(stretch)) => stretch,
+        Ok(None) => return Failure::NotFound.into_response(),
+        Err(_unavailable) => return Failure::NotHere.into_response(),
+    };
+    let length = (stretch.encoding == Encoding::Identity)
+        .then(|| stretch.range.end.saturating_sub(stretch.range.start));
+    let (out, chunks) = mpsc::channel(2);
+    // It ends with the receiver; the client may take its time.
+    drop(tokio::task::spawn_blocking(move || send(&web, &login, stretch, &out)));
+    let mut response = Body::new(Chunks(chunks)).into_response();
+    let headers = response.headers_mut();
+    let media = media.as_deref().filter(|m| is_media(m)).unwrap_or("application/octet-stream");
+    let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("attachment"));
+    headers.insert(header::CONTENT_TYPE, value(media));
+    headers.insert(header::CONTENT_DISPOSITION, value(&disposition(&name)));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    // A blob never changes.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, immutable, max-age=31536000"));
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}
+
+/// Octets of a body and how they are encoded there.
+struct Stretch {
+    body: BodyAddress,
+    range: Range<u64>,
+    encoding: Encoding,
+}
+
+fn stretch(web: &Web, login: &Login, id: &BlobId) -> Result<Option<Stretch>, MethodError> {
+    let plain = |body, size| Some(Stretch { body, range: 0..size, encoding: Encoding::Identity });
+    let (email, part) = match id {
+        BlobId::Upload(id) => {
+            let upload = ObjectId::parse(id).map(|id| web.mail().upload(login, &id));
+            let body = upload.transpose()?.flatten().and_then(|u| u.body);
+            return Ok(body.and_then(|b| plain(b.address, b.size)));
+        }
+        BlobId::Email(email) => (*email, None),
+        BlobId::Part(email, part) => (*email, Some(*part)),
+    };
+    let Some(row) = web.mail().email(login, email)? else { return Ok(None) };
+    let Some(part) = part else { return Ok(plain(row.body, row.size)) };
+    let part = row.summary.parts.get(usize::from(part)).cloned();
+    Ok(part.map(|p| Stretch { body: row.body, range: p.body.range(), encoding: p.encoding }))
+}
+
+fn send(web: &Web, login: &Login, stretch: Stretch, out: &mpsc::Sender<Result<Vec<u8>, MailError>>) {
+    let Stretch { body, range, encoding } = stretch;
+    let mut decoder = TransferDecoder::new(encoding);
+    let mut at = range.start;
+    while at < range.end {
+        let end = range.end.min(at.saturating_add(CHUNK_LEN));
+        let mut chunk = Vec::new();
+        let read = web.mail().read(login, &body, at..end).map(|octets| decoder.feed(&octets, &mut chunk));
+        let failed = read.is_err();
+        if out.blocking_send(read.map(|()| chunk)).is_err() || failed {
+            return;
+        }
+        at = end;
+    }
+    let mut rest = Vec::new();
+    decoder.finish(&mut rest);
+    if !rest.is_empty() && out.blocking_send(Ok(rest)).is_err() {
+        log::trace!("a client left at the end of a download");
+    }
+}
+
+fn is_media(text: &str) -> bool {
+    let token = |t: &str| {
+        !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    // What a browser would show as a page is a file all the same.
+    text.len() <= MEDIA_LEN_MAX && text.split_once('/').is_some_and(|(a, b)| token(a) && token(b))
+}
+
+/// RFC 6266, with the name in RFC 8187's form.
+fn disposition(name: &str) -> String {
+    let mut encoded = String::new();
+    for byte in name.bytes().take(NAME_LEN_MAX) {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    format!("attachment; filename*=UTF-8''{encoded}")
+}
+
+/// Longest file name that is suggested, in bytes.
+const NAME_LEN_MAX: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_header() {
+        assert_eq!(disposition("a\"\r\n;ü.pdf"), "attachment; filename*=UTF-8''a%22%0D%0A%3B%C3%BC.pdf");
+        assert!(is_media("image/png") && !is_media("text/html; charset=x") && !is_media("a/b\r\nX: y"));
     }
 }

@@ -9,20 +9,21 @@ mod arguments;
 mod blob;
 mod compose;
 mod email;
-mod identity;
 mod mailbox;
+mod objects;
 mod push;
 mod query;
 mod sanitise;
 mod session;
 mod set;
+mod stream;
+mod submission;
 mod thread;
 
 use self::arguments::Arguments;
 use super::Web;
-use super::api::Caller;
+use super::caller::Caller;
 use crate::directory::Login;
-use crate::http::Client;
 use crate::mail::{Class, MailError, Snapshot};
 use crate::store::PrimaryLease;
 use axum::body::Bytes;
@@ -30,7 +31,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use understudy_proto::jmap::{
@@ -66,7 +67,6 @@ type Answer = Result<Answers, MethodError>;
 
 async fn api(
     State(web): State<Web>,
-    Extension(client): Extension<Client>,
     caller: Caller,
     body: Bytes,
 ) -> Response {
@@ -78,8 +78,8 @@ async fn api(
     let given = request.created.is_some();
     let mut asking = Asking {
         web,
+        lease: caller.lease().clone(),
         login: caller.login,
-        lease: client.lease,
         created: request.created.unwrap_or_default(),
     };
     let mut responses: Vec<(String, Value, String)> = Vec::with_capacity(request.calls.len());
@@ -139,8 +139,16 @@ impl Asking {
             "Email/queryChanges" | "Mailbox/queryChanges" => {
                 Err(MethodError::CannotCalculateChanges)
             }
-            "Identity/get" => self.read("Identity/get", arguments, identity::get).await,
-            _ => Err(MethodError::UnknownMethod),
+            "EmailSubmission/set" => submission::set(self, arguments).await,
+            "EmailSubmission/get" => self.read("EmailSubmission/get", arguments, submission::get).await,
+            "EmailSubmission/changes" => {
+                self.read("EmailSubmission/changes", arguments, submission::changes).await
+            }
+            "EmailSubmission/query" => {
+                self.read("EmailSubmission/query", arguments, submission::query).await
+            }
+            "Quota/get" => self.read("Quota/get", arguments, objects::quota).await,
+            other => objects::call(self, other, arguments).await,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The session object (RFC 8620 2).
 
 use super::super::Web;
-use super::super::api::Caller;
+use super::super::caller::Caller;
 use crate::directory::Login;
 use axum::Json;
 use axum::extract::State;

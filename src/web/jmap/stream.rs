@@ -1,0 +1,23 @@
+//! A body that is written while it is sent.
+
+use crate::mail::MailError;
+use axum::body::Bytes;
+use hyper::body::{Body, Frame};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// What comes through the channel, in order; it ends with the sender.
+pub(super) struct Chunks(pub(super) mpsc::Receiver<Result<Vec<u8>, MailError>>);
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = MailError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, MailError>>> {
+        self.0.poll_recv(cx).map(|next| next.map(|c| c.map(|bytes| Frame::data(bytes.into()))))
+    }
+}
