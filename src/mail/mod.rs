@@ -9,6 +9,7 @@ mod error;
 mod ingest;
 mod mailbox;
 mod message;
+mod objects;
 mod outbox;
 mod repeats;
 
@@ -18,8 +19,10 @@ use crate::store::{PrimaryLease, Store, WriteError};
 pub use error::{Class, MailError};
 pub use ingest::{Envelope, Ingest, Staged};
 pub use mailbox::Changes;
+pub use objects::{Found, NewUpload, ObjectError, Submission};
 use repeats::Repeats;
 use std::sync::Arc;
+use tokio::sync::Notify;
 use understudy_proto::id::{Lsn, TenantId};
 use understudy_proto::mailbox::{MailboxRefusal, MailboxRules};
 use understudy_proto::record::Kind;
@@ -34,13 +37,15 @@ const REMEMBERED_RECORDS: u64 = 2_000;
 pub struct Mail {
     store: Store,
     repeats: Arc<Repeats>,
+    /// Something was put into the queue.
+    queued: Arc<Notify>,
 }
 
 impl Mail {
     /// The mail that lies in `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, repeats: Arc::default() }
+        Self { store, repeats: Arc::default(), queued: Arc::default() }
     }
 
     /// This node becomes primary and promotes the log up to `tail`. Returns at once; deliveries wait
