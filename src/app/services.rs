@@ -5,6 +5,7 @@ use crate::base::{clock, task};
 use crate::directory::Directory;
 use crate::http::{self, Site, redirect};
 use crate::imap::{self, Imap};
+use crate::mail::Mail;
 use crate::net::table::Table;
 use crate::net::{self, Sessions, Stop, StopControl};
 use crate::pair::side::Side;
@@ -90,6 +91,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
     drop(task::spawn_critical("queue", drain(smtp, rooms.pair.watch_lease())));
     let sweep = sweep(rooms.directory.clone(), rooms.pair.watch_lease());
     drop(task::spawn_critical("credential-sweep", sweep));
+    drop(task::spawn_critical("objects", forget(rooms.mail.clone(), rooms.pair.watch_lease())));
     Ok(Services(control))
 }
 
@@ -136,11 +138,24 @@ async fn until_stopped(serve: impl Future<Output = ()>, stop: Stop) {
 }
 
 /// Drains the outbound queue under each lease.
-async fn drain(smtp: Smtp, mut leases: watch::Receiver<Option<PrimaryLease>>) {
+async fn drain(smtp: Smtp, leases: watch::Receiver<Option<PrimaryLease>>) {
+    under_each(leases, |lease| smtp.clone().drain_queue(lease)).await;
+}
+
+/// Forgets old objects under each lease.
+async fn forget(mail: Mail, leases: watch::Receiver<Option<PrimaryLease>>) {
+    under_each(leases, |lease| mail.clone().forget_in_time(lease)).await;
+}
+
+/// Does `work` under each lease; it ends with it.
+async fn under_each<W: Future<Output = ()>>(
+    mut leases: watch::Receiver<Option<PrimaryLease>>,
+    work: impl Fn(PrimaryLease) -> W,
+) {
     loop {
         let lease = leases.borrow_and_update().clone().filter(PrimaryLease::valid);
         if let Some(lease) = lease {
-            smtp.clone().drain_queue(lease).await;
+            work(lease).await;
         }
         if leases.changed().await.is_err() {
             // The pair is gone: the process ends, in good order or by the pair's own alarm.

@@ -131,6 +131,9 @@ impl Mail {
                 committed.push(transaction);
             }
         }
+        if sender.is_some() {
+            self.queued.notify_one();
+        }
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod ingest;
 mod listing;
 mod mailbox;
 mod message;
+mod objects;
 mod outbox;
 mod repeats;
 mod search;
@@ -24,9 +25,11 @@ pub use ingest::{Envelope, Ingest, Staged};
 use listing::Listings;
 pub use listing::{Listed, Listing};
 pub use mailbox::Changes;
+pub use objects::{NewUpload, ObjectError, ObjectsFound, Submission};
 use repeats::Repeats;
 pub use search::{Field, Found, Indexer, Leaf, Snippet};
 use std::sync::Arc;
+use tokio::sync::Notify;
 use understudy_proto::id::{Lsn, TenantId};
 use understudy_proto::mailbox::{MailboxRefusal, MailboxRules};
 use understudy_proto::record::Kind;
@@ -43,6 +46,8 @@ pub struct Mail {
     repeats: Arc<Repeats>,
     search: Arc<search::Search>,
     listings: Arc<Listings>,
+    /// Something was put into the queue.
+    queued: Arc<Notify>,
 }
 
 impl Mail {
@@ -50,7 +55,8 @@ impl Mail {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let search = Arc::new(search::Search::new());
-        Self { store, repeats: Arc::default(), search, listings: Arc::default() }
+        let (repeats, listings, queued) = Default::default();
+        Self { store, repeats, search, listings, queued }
     }
 
     /// This node becomes primary and promotes the log up to `tail`. Returns at once; deliveries wait

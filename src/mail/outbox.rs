@@ -12,6 +12,16 @@ use understudy_proto::queue::{self, Item, NoSuchItem, Settle};
 const ITEMS_MAX: usize = 10_000;
 
 impl Mail {
+    /// Returns when something was put into the queue since the last call.
+    pub async fn queued(&self) {
+        self.queued.notified().await;
+    }
+
+    /// There is something to do in the queue at once.
+    pub fn queue_again(&self) {
+        self.queued.notify_one();
+    }
+
     /// All items in all tenants' queues, oldest first within each, at most `limit` in all.
     pub fn queue(&self, limit: usize) -> Result<Vec<(TenantId, Item)>, MailError> {
         let mut all = Vec::new();

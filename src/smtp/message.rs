@@ -83,12 +83,7 @@ impl Message {
         let Some(ingest) = self.ingest else { return Answer::Temporary };
         let delivered = smtp.0.mail.deliver(lease, &self.envelope, ingest.finish());
         match delivered.await {
-            Ok(()) => {
-                if !self.envelope.remote.is_empty() {
-                    smtp.0.queued.notify_one();
-                }
-                Answer::Committed { id: self.id }
-            }
+            Ok(()) => Answer::Committed { id: self.id },
             Err(e) => refusal(&self.id, &e),
         }
     }

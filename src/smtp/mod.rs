@@ -17,7 +17,6 @@ use crate::mail::Mail;
 use crate::net;
 use crate::tls;
 use std::sync::Arc;
-use tokio::sync::Notify;
 use understudy_proto::smtp::{Limits, NO_PLACE, Service};
 
 /// Most sessions of one source on port 25: a gateway in front of us may bring all mail there is.
@@ -46,8 +45,6 @@ struct Inner {
     directory: Directory,
     mail: Mail,
     tls: tls::Service,
-    /// Something was put into the queue.
-    queued: Notify,
 }
 
 impl Smtp {
@@ -61,7 +58,7 @@ impl Smtp {
         tls: tls::Service,
     ) -> Self {
         let hostname = hostname.to_owned();
-        Self(Arc::new(Inner { hostname, config, directory, mail, tls, queued: Notify::new() }))
+        Self(Arc::new(Inner { hostname, config, directory, mail, tls }))
     }
 
     /// How many sessions a port takes, for [`net::Sessions`]. 465 and 587 share one limit's places

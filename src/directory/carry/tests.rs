@@ -6,7 +6,7 @@ use crate::base::secret::Secret;
 use crate::base::source::Source;
 use crate::base::task;
 use crate::directory::{Directory, DirectoryError, Login, Resolved};
-use crate::mail::{Envelope, Mail};
+use crate::mail::{Envelope, Mail, Submission};
 use crate::store::disk::{Cut, Disk, DiskFile, Lock, Open, RealDisk, SimDisk};
 use crate::store::{LeaseControl, PrimaryLease, Store, StoreOptions};
 use std::collections::BTreeMap;
@@ -19,13 +19,14 @@ use tempfile::TempDir;
 use understudy_proto::carry::{self, ImportRules, KEY_IMPORT};
 use understudy_proto::codec;
 use understudy_proto::directory::DirectoryRules;
-use understudy_proto::id::{Epoch, Lsn, NodeId, TenantId};
+use understudy_proto::id::{EmailId, Epoch, Lsn, NodeId, TenantId};
 use understudy_proto::keys::{BodyAddress, Keys};
 use understudy_proto::mailbox::{Email, MailboxRules};
-use understudy_proto::objects::ObjectsRules;
+use understudy_proto::objects::{NewObject, Object, ObjectType, ObjectsRules};
 use understudy_proto::queue::{Item as Queued, QueueRules};
 use understudy_proto::record::Kind;
 use understudy_proto::rule::Registry;
+use understudy_proto::time::UnixMs;
 
 struct Node {
     dir: TempDir,
@@ -141,6 +142,10 @@ impl Node {
                 let item: Queued = codec::decode("item", &value).unwrap();
                 assert_eq!(item.size, body.len() as u64);
             }
+            if key.first() == Some(&b'o') {
+                let object: Object = codec::decode("object", &value).unwrap();
+                assert_eq!(object.body.map_or(0, |b| b.size), body.len() as u64);
+            }
             all.insert(key, (value, body));
         }
         all
@@ -168,6 +173,17 @@ async fn acme() -> (Node, TenantId) {
         let remote: &[&str] = if n % 40 == 0 { &["c@elsewhere.example"] } else { &[] };
         node.send(&a, &to[..1 + n % 2], remote, &text).await;
     }
+    let (mail, json) = (&node.mail, "{}".to_owned());
+    let card = NewObject { json: json.clone(), ..NewObject::default() };
+    mail.set_objects(lease, &a, ObjectType::ContactCard, None, vec![card], vec![]).await.unwrap();
+    let mut upload = mail.begin_upload(lease, &a).await.unwrap();
+    upload.write(&[7; 300_000]).await.unwrap();
+    mail.keep_upload(lease, &a, upload, "a/b".into(), String::new()).await.unwrap();
+    let email = EmailId(1);
+    let (from, to) = (a.address.clone(), vec!["c@elsewhere.example".to_owned()]);
+    let hold_until = Some(UnixMs(u64::MAX));
+    let submission = Submission { email, from, to, hold_until, json };
+    mail.submit(lease, &a, submission).await.unwrap();
     (node, id)
 }
 

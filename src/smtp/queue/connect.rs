@@ -2,6 +2,7 @@
 
 use super::READ_MAX;
 use crate::base::clock;
+use crate::mail::MailError;
 use crate::smtp::Smtp;
 use crate::tls::opportunistic_client;
 use log::debug;
@@ -19,6 +20,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use understudy_proto::id::TenantId;
 use understudy_proto::keys::BodyAddress;
 use understudy_proto::smtp::client::{Client, Delivery, Outcome, Output};
+use understudy_proto::smtp::outgoing::Piece;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,8 +35,8 @@ pub(super) struct Cargo {
     pub(super) tenant: TenantId,
     pub(super) from: String,
     pub(super) body: BodyAddress,
-    /// Which of the body's octets leave.
-    pub(super) range: Range<u64>,
+    /// What leaves.
+    pub(super) pieces: Vec<Piece>,
 }
 
 /// How a conversation ended.
@@ -47,6 +49,26 @@ enum End {
 type Outcomes = Vec<(String, Outcome)>;
 
 impl Cargo {
+    /// What leaves, in pieces of at most [`READ_MAX`] octets.
+    pub(super) fn reads(&self) -> impl Iterator<Item = Piece> {
+        self.pieces.iter().flat_map(|piece| match piece {
+            Piece::Text(text) => vec![Piece::Text(text.clone())],
+            Piece::Range(Range { start, end }) => {
+                let step = usize::try_from(READ_MAX).unwrap_or(usize::MAX);
+                let from = (*start..*end).step_by(step);
+                from.map(|at| Piece::Range(at..(*end).min(at.saturating_add(READ_MAX)))).collect()
+            }
+        })
+    }
+
+    /// The octets of one of [`Cargo::reads`].
+    pub(super) fn read(&self, piece: Piece) -> Result<Vec<u8>, MailError> {
+        match piece {
+            Piece::Text(text) => Ok(text),
+            Piece::Range(range) => self.smtp.0.mail.read_queued(self.tenant, &self.body, range),
+        }
+    }
+
     /// Brings the message to the host at `at`; also whether the next host may do better.
     pub(super) async fn bring(&self, at: SocketAddr, to: Vec<String>) -> (Outcomes, bool) {
         // RFC 7435: TLS where it works, else without; nobody was promised more.
@@ -66,7 +88,7 @@ impl Cargo {
             hostname: self.smtp.0.hostname.clone(),
             from: self.from.clone(),
             to,
-            size: self.range.end.saturating_sub(self.range.start),
+            size: self.pieces.iter().map(Piece::len).sum(),
             tls,
         };
         let mut client = Client::new(delivery, clock::mono());
@@ -129,20 +151,12 @@ impl Cargo {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut at = self.range.start;
-        while at < self.range.end {
-            let end = self.range.end.min(at.saturating_add(READ_MAX));
-            let piece = self
-                .smtp
-                .0
-                .mail
-                .read_queued(self.tenant, &self.body, at..end)
-                .map_err(|e| io::Error::other(e.to_string()))?;
+        for piece in self.reads() {
+            let piece = self.read(piece).map_err(|e| io::Error::other(e.to_string()))?;
             client.handle_body(&piece, clock::mono());
             while let Some(Output::Send(bytes)) = client.poll_output() {
                 send(stream, &bytes).await?;
             }
-            at = end;
         }
         client.handle_body_end(clock::mono());
         Ok(())

@@ -1,7 +1,8 @@
 //! The way out: drains the durable queue to the configured relay or to the recipients' hosts.
 //!
 //! ```text
-//! due item -> by domain: route (relay | MX | address) -> hosts in order -> client machine
+//! due item -> who lives here: delivered like mail that arrives
+//!          -> by domain: route (relay | MX | address) -> hosts in order -> client machine
 //!          -> delivered | refused: bounce | deferred: again later, at last bounce
 //! ```
 //!
@@ -12,9 +13,12 @@
 
 mod connect;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use super::Smtp;
 use crate::base::{clock, metric, secret, task};
+use crate::directory::Resolved;
 use crate::mail::{self, MailError};
 use crate::store::PrimaryLease;
 use connect::Cargo;
@@ -24,14 +28,17 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use understudy_proto::id::{QueueId, TenantId};
+use understudy_proto::id::{AccountId, QueueId, TenantId};
 use understudy_proto::queue::{Item, Settle};
 use understudy_proto::smtp::client::Outcome;
-use understudy_proto::smtp::{address, bounce, trace};
+use understudy_proto::smtp::{address, bounce, outgoing, trace};
 use understudy_proto::time::UnixMs;
 
 /// Deliveries that are under way at once.
 const DELIVERIES_MAX: usize = 20;
+/// Deliveries to those who live here that are under way at once: they have places of their own, so
+/// that they wait for no tarpit.
+const NEAR_MAX: usize = 4;
 /// Longest wait between two looks at the queue.
 const POLL: Duration = Duration::from_secs(5);
 /// Longest pause between two attempts.
@@ -44,8 +51,17 @@ const DOMAIN_TIME_MAX: Duration = Duration::from_mins(30);
 /// Pause before an outcome that could not be recorded is recorded again; ends with the lease.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
+/// A recipient here, or what became of one who is not.
+type Local = Result<(TenantId, AccountId), Outcome>;
+
 /// Items that an attempt is under way for.
 type Busy = Arc<Mutex<HashSet<(TenantId, QueueId)>>>;
+
+/// Room for attempts.
+struct Places {
+    near: Arc<Semaphore>,
+    far: Arc<Semaphore>,
+}
 
 /// Keeps an item from being tried twice at once.
 struct Claim {
@@ -62,16 +78,23 @@ impl Drop for Claim {
 impl Smtp {
     /// Drains the queue until the lease is revoked. Call it once for each lease.
     pub async fn drain_queue(self, lease: PrimaryLease) {
-        let places = Arc::new(Semaphore::new(DELIVERIES_MAX));
+        let places = Places {
+            near: Arc::new(Semaphore::new(NEAR_MAX)),
+            far: Arc::new(Semaphore::new(DELIVERIES_MAX)),
+        };
         let busy = Busy::default();
         let drain = async {
             loop {
-                if let Err(e) = self.drain_once(&lease, &places, &busy).await {
-                    warn!(err:% = e; "the queue cannot be read");
-                }
+                let pause = match self.drain_once(&lease, &places, &busy).await {
+                    Ok(next) => next.min(POLL),
+                    Err(e) => {
+                        warn!(err:% = e; "the queue cannot be read");
+                        POLL
+                    }
+                };
                 tokio::select! {
-                    () = self.0.queued.notified() => {}
-                    () = tokio::time::sleep(POLL) => {}
+                    () = self.0.mail.queued() => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
             }
         };
@@ -81,25 +104,48 @@ impl Smtp {
         }
     }
 
+    /// Starts all attempts that are due; gives the time until the next one is.
     async fn drain_once(
         &self,
         lease: &PrimaryLease,
-        places: &Arc<Semaphore>,
+        places: &Places,
         busy: &Busy,
-    ) -> Result<(), MailError> {
+    ) -> Result<Duration, MailError> {
         let now = clock::now_ms();
+        let ours = self.0.directory.domains().unwrap_or_default();
+        let ours: HashSet<String> = ours.into_iter().map(|(domain, _)| domain).collect();
+        let near = |item: &Item| {
+            let domains = item.to.iter().map(|to| address::split(to).map(|(_, domain)| domain));
+            domains.flatten().any(|domain| ours.contains(&domain.to_lowercase()))
+        };
         let items = self.0.mail.queue(usize::MAX)?;
         metric::QUEUE_DEPTH.set(u64::try_from(items.len()).unwrap_or(u64::MAX));
-        let mut router = None;
+        let (mut router, mut pause, mut due) = (None, POLL, Vec::new());
         for (tenant, item) in items {
-            let key = (tenant, item.id);
-            if item.next > now || !claim(busy, key) {
+            if item.next > now {
+                // What is held is sent at its time, not some seconds after.
+                pause = pause.min(Duration::from_millis(item.next.0.saturating_sub(now.0)));
+            } else {
+                due.push((near(&item), tenant, item.id));
+            }
+        }
+        due.sort_by_key(|(near, ..)| !near);
+        for (near, tenant, id) in due {
+            let key = (tenant, id);
+            if !claim(busy, key) {
                 continue;
             }
             let claim = Claim { busy: Arc::clone(busy), key };
-            let Ok(place) = Arc::clone(places).acquire_owned().await else { return Ok(()) };
+            let free = Arc::clone(if near { &places.near } else { &places.far });
+            let place = tokio::select! {
+                place = free.acquire_owned() => place,
+                // What is new may be for those who live here, and goes first.
+                () = self.0.mail.queued(), if !near => return Ok(Duration::ZERO),
+                () = tokio::time::sleep(pause), if !near => return Ok(Duration::ZERO),
+            };
+            let Ok(place) = place else { return Ok(pause) };
             // It may have been settled by the attempt whose place this is.
-            let Some(item) = self.0.mail.queue_item(tenant, item.id)? else { continue };
+            let Some(item) = self.0.mail.queue_item(tenant, id)? else { continue };
             if item.next > now {
                 continue;
             }
@@ -107,22 +153,42 @@ impl Smtp {
             let (smtp, lease) = (self.clone(), lease.clone());
             // The attempt ends by itself, with its last timeout or with the lease.
             drop(task::spawn("smtp::queue", async move {
-                let _held = (claim, place);
+                let held = (claim, place);
                 tokio::select! {
                     () = lease.revoked() => {}
-                    () = smtp.attempt(&lease, &router, tenant, item) => {}
+                    () = smtp.attempt(&lease, &router, (tenant, item), near) => {}
+                }
+                drop(held);
+                if near {
+                    smtp.0.mail.queue_again();
                 }
             }));
         }
-        Ok(())
+        Ok(pause)
     }
 
-    /// One attempt for one item: all its recipients, and what follows.
-    async fn attempt(&self, lease: &PrimaryLease, router: &Router, tenant: TenantId, item: Item) {
+    /// One attempt for one item: all its recipients, and what follows. `near`: first those who live
+    /// here; the others have their turn at once, in a place that they may hold for long.
+    async fn attempt(
+        &self,
+        lease: &PrimaryLease,
+        router: &Router,
+        (tenant, item): (TenantId, Item),
+        near: bool,
+    ) {
         let deferred = |to: &[String], why: &str| {
             to.iter().map(|to| (to.clone(), Outcome::Deferred(why.to_owned()))).collect()
         };
-        let mut domains = by_domain(&item.to, router.relays()).into_iter().peekable();
+        let (here, remote) = self.divide(&item.to);
+        if !here.is_empty() {
+            let outcomes = self.bring_here(lease, tenant, &item, here).await;
+            let waits = outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Deferred(_)));
+            self.record(lease, tenant, &item, outcomes, waits || remote.is_empty()).await;
+            if near || waits {
+                return;
+            }
+        }
+        let mut domains = by_domain(&remote, router.relays()).into_iter().peekable();
         // Each domain's outcome is recorded at once: what is delivered is not delivered again when
         // the next one hangs, or the lease ends.
         while let Some((domain, to)) = domains.next() {
@@ -137,26 +203,89 @@ impl Smtp {
                 Err(e) => deferred(&all, &e.to_string()),
             };
             let over = domains.peek().is_none();
-            while let Err(e) = self.settle(lease, tenant, &item, outcomes.clone(), over).await {
-                warn!(tenant:% = tenant, queue_id:% = item.id, err:% = e; "attempt cannot be recorded, trying again");
-                tokio::time::sleep(SETTLE_PAUSE).await;
-            }
+            self.record(lease, tenant, &item, outcomes, over).await;
         }
     }
 
-    /// The message as it leaves: without the `Return-Path:` that we wrote in front (RFC 5321 4.4).
-    fn cargo(&self, tenant: TenantId, item: &Item) -> Result<Cargo, MailError> {
-        let start = self.0.mail.read_queued(tenant, &item.body, 0..item.size.min(1_024))?;
-        let skip = match start.windows(2).position(|pair| pair == b"\r\n") {
-            Some(at) if start.starts_with(b"Return-Path:") => at.saturating_add(2),
-            _ => 0,
+    /// Who of the recipients lives here (or cannot be looked up), and who does not. Here are those of
+    /// a message that its sender submitted by JMAP, and those whose domain came to us since.
+    fn divide(&self, to: &[String]) -> (Vec<(String, Local)>, Vec<String>) {
+        let (mut here, mut remote) = (Vec::new(), Vec::new());
+        for to in to {
+            match self.resolve(to) {
+                Ok(Resolved::Account { tenant, account }) => {
+                    here.push((to.clone(), Ok((tenant, account))));
+                }
+                Ok(Resolved::UnknownAccount) => {
+                    let why = Outcome::Refused("550 5.1.1 nobody here has this address".to_owned());
+                    here.push((to.clone(), Err(why)));
+                }
+                Ok(Resolved::NotLocal) => remote.push(to.clone()),
+                Err(e) => here.push((to.clone(), Err(Outcome::Deferred(e.to_string())))),
+            }
+        }
+        (here, remote)
+    }
+
+    /// Delivers to those who live here, in all tenants, like mail that arrives. Should we die before
+    /// it is recorded, the repetition is recognised ([`crate::mail::Mail::deliver`]).
+    async fn bring_here(
+        &self,
+        lease: &PrimaryLease,
+        tenant: TenantId,
+        item: &Item,
+        to: Vec<(String, Local)>,
+    ) -> Vec<(String, Outcome)> {
+        let local: Vec<_> = to.iter().filter_map(|(_, at)| at.as_ref().ok().copied()).collect();
+        let deliver = async {
+            if local.is_empty() {
+                return Ok(());
+            }
+            let cargo = self.cargo(tenant, item)?;
+            let tenants: Vec<TenantId> = local.iter().map(|(tenant, _)| *tenant).collect();
+            let mut ingest = self.0.mail.begin(lease, &tenants).await?;
+            ingest.trace(&trace::return_path(&item.from)).await?;
+            for piece in cargo.reads() {
+                ingest.write(&cargo.read(piece)?).await?;
+            }
+            let from = item.from.clone();
+            let envelope = mail::Envelope { from, local, ..mail::Envelope::default() };
+            self.0.mail.deliver(lease, &envelope, ingest.finish()).await
         };
+        let delivered: Result<(), MailError> = deliver.await;
+        let outcome = |at: Local| match (at, &delivered) {
+            (Err(outcome), _) => outcome,
+            (Ok(_), Ok(())) => Outcome::Delivered,
+            (Ok(_), Err(e)) => Outcome::Deferred(e.to_string()),
+        };
+        to.into_iter().map(|(to, at)| (to, outcome(at))).collect()
+    }
+
+    /// Records outcomes until it works or the lease ends.
+    async fn record(
+        &self,
+        lease: &PrimaryLease,
+        tenant: TenantId,
+        item: &Item,
+        outcomes: Vec<(String, Outcome)>,
+        over: bool,
+    ) {
+        while let Err(e) = self.settle(lease, tenant, item, outcomes.clone(), over).await {
+            warn!(tenant:% = tenant, queue_id:% = item.id, err:% = e; "attempt cannot be recorded, trying again");
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+    }
+
+    /// The message as it leaves.
+    fn cargo(&self, tenant: TenantId, item: &Item) -> Result<Cargo, MailError> {
+        let header = u64::try_from(outgoing::HEADER_MAX).unwrap_or(0);
+        let start = self.0.mail.read_queued(tenant, &item.body, 0..item.size.min(header))?;
         Ok(Cargo {
             smtp: self.clone(),
             tenant,
             from: item.from.clone(),
             body: item.body.clone(),
-            range: u64::try_from(skip).unwrap_or(0)..item.size,
+            pieces: outgoing::pieces(&start, item.size, &self.0.hostname, item.created),
         })
     }
 
@@ -208,9 +337,14 @@ impl Smtp {
     ) -> Result<(), MailError> {
         let Some(account) = item.account.filter(|_| !item.from.is_empty()) else { return Ok(()) };
         let cargo = self.cargo(tenant, item)?;
-        let header = u64::try_from(bounce::HEADER_MAX).unwrap_or(0);
-        let end = cargo.range.end.min(cargo.range.start.saturating_add(header));
-        let original = self.0.mail.read_queued(tenant, &item.body, cargo.range.start..end)?;
+        let mut original = Vec::new();
+        for piece in cargo.reads() {
+            if original.len() >= bounce::HEADER_MAX {
+                break;
+            }
+            original.extend(cargo.read(piece)?);
+        }
+        original.truncate(bounce::HEADER_MAX);
         let unique: String = secret::random::<12>().iter().map(|b| format!("{b:02x}")).collect();
         let message = bounce::message(&bounce::Bounce {
             hostname: &self.0.hostname,
@@ -301,44 +435,4 @@ fn retry_after(first: Duration, attempts: u32) -> Duration {
 
 fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recipients_go_together_by_domain_or_all_by_a_relay() {
-        let to = ["a@X.far", "b@y.far", "c@x.far"].map(str::to_owned);
-        let domains = by_domain(&to, false);
-        assert_eq!(domains["x.far"], ["a@X.far", "c@x.far"]);
-        assert_eq!(domains.len(), 2);
-        assert_eq!(by_domain(&to, true)[""].len(), 3);
-    }
-
-    #[test]
-    fn pauses_double_up_to_six_hours() {
-        let minutes = |n| Duration::from_mins(n);
-        let pauses: Vec<_> = (0..9).map(|n| retry_after(minutes(5), n)).collect();
-        assert_eq!(pauses[..4], [minutes(5), minutes(10), minutes(20), minutes(40)]);
-        assert_eq!((pauses[7], pauses[8]), (RETRY_MAX, RETRY_MAX));
-        assert_eq!(retry_after(minutes(5), u32::MAX), RETRY_MAX);
-        assert_eq!(retry_after(Duration::from_hours(24), 3), Duration::from_hours(24));
-    }
-
-    #[test]
-    fn only_what_is_too_old_or_refused_bounces() {
-        let outcomes = || {
-            vec![
-                ("a".to_owned(), Outcome::Delivered),
-                ("b".to_owned(), Outcome::Refused("550".to_owned())),
-                ("c".to_owned(), Outcome::Deferred("451".to_owned())),
-            ]
-        };
-        let young = sort(outcomes(), false);
-        assert_eq!(young.delivered, ["a"]);
-        assert_eq!(young.failed, [("b".to_owned(), "550".to_owned())]);
-        assert_eq!(young.reason, "451");
-        assert_eq!(sort(outcomes(), true).failed.len(), 2);
-    }
 }

@@ -62,6 +62,20 @@ pub struct NewObject {
     pub if_modseq: Option<ModSeq>,
 }
 
+impl NewObject {
+    /// The bytes that it counts towards [`CHANGE_LEN_MAX`]; what is too long is refused and is in none.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        Some(self.json.len()).filter(|len| *len <= JSON_LEN_MAX).unwrap_or(0)
+    }
+
+    /// Whether it counts nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Objects of one type are created, replaced and removed, each as far as it can be.
 #[derive(Clone, Debug)]
 pub struct SetObjects {
@@ -138,7 +152,7 @@ pub(super) fn later(before: Option<&Object>, moment: Moment) -> UnixMs {
 impl SetObjects {
     /// What it counts towards [`CHANGE_LEN_MAX`].
     fn len(&self) -> usize {
-        let puts = self.put.iter().map(|p| p.json.len());
+        let puts = self.put.iter().map(NewObject::len);
         let all = puts.chain(self.destroy.iter().map(|id| id.as_str().len()));
         all.fold(0, |sum: usize, len| sum.saturating_add(len).saturating_add(PUT_OVERHEAD))
     }
