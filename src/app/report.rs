@@ -2,7 +2,7 @@
 //!
 //! Absent: remembering. Every report is made afresh from what the rooms publish.
 
-use super::Rooms;
+use super::{Rooms, certificates};
 use crate::base::{clock, limit, metric};
 use crate::ops::health::{Duty, Facts};
 use crate::ops::status::{
@@ -232,6 +232,9 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
     if pair.certificate_expires.is_some_and(|at| at <= clock::now_ms()) {
         let what = "a certificate of the pair's link has expired; the link goes on, its keys count";
         add(what.into(), "pair-certificate");
+    }
+    for what in certificates::alarms(rooms, clock::now_ms()) {
+        add(what, "certificate-renewal");
     }
     for problem in &pair.problems {
         add(problem.what.clone(), problem.runbook);
