@@ -39,9 +39,11 @@ export interface ReadyMail {
   cids: string[];
 }
 
-/** A message's HTML for its frame: links open elsewhere, images of other servers and of parts wait in data-… */
-export function readyMail(html: string, showRemote: boolean): ReadyMail {
-  const fragment = DOMPurify.sanitize(html, { ...MAIL, RETURN_DOM_FRAGMENT: true }) as DocumentFragment;
+/** A message's HTML for its frame: links open elsewhere, images of other servers and of parts wait in data-…
+    It is parsed in the frame's realm, where its policy lets style attributes be. */
+export function readyMail(html: string, showRemote: boolean, realm: Window): ReadyMail {
+  const purify = DOMPurify(realm as unknown as Parameters<typeof DOMPurify>[0]);
+  const fragment = purify.sanitize(html, { ...MAIL, RETURN_DOM_FRAGMENT: true }) as DocumentFragment;
   const out: ReadyMail = { fragment, remote: false, paper: false, cids: [] };
   for (const link of fragment.querySelectorAll('a[href], area[href]')) {
     link.setAttribute('target', '_blank');

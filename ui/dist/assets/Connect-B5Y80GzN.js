@@ -1,1 +1,0 @@
-import{g as e,h as t}from"./index-CFJg-d69.js";var n=e(`<p>soon</p>`);function r(e){var r=n();t(e,r)}export{r as default};
