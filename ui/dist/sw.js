@@ -1,0 +1,25 @@
+// The offline shell: the files of one build, and nothing of anybody's mail.
+// index.html comes from the network where that answers, so that a takeover by a newer version works.
+const VERSION = 'understudy-8178db45358f';
+const FILES = ["/","/assets/Connect-BO0rEkMW.js","/assets/Connect-DD3IBLXI.css","/assets/Contacts-Cbz1irjG.js","/assets/Contacts-LuKZ5ZDR.css","/assets/Editor-BeSzcDeq.js","/assets/Editor-rdbmk-py.css","/assets/Icon-DY7l17kW.js","/assets/Page-CdJvTPXR.js","/assets/Page-K9TCojx8.css","/assets/Qr-C5e7zPTw.css","/assets/Qr-Ij1yM3u9.js","/assets/Scheduled-3EWxKIkx.js","/assets/Scheduled-DDWrKiUY.css","/assets/Settings-Blg0qoKs.css","/assets/Settings-vL2Dpm76.js","/assets/html-DYELVItW.js","/assets/index-BKe6jy9i.js","/assets/index-BoDZO7Cq.css","/assets/mail.svelte-BtcN3tLZ.js","/assets/toast.svelte-CxnanrLb.js","/icon-192.png","/icon-512.png","/icon.svg","/manifest.webmanifest","/message-images.html","/message.html"];
+
+self.addEventListener('install', (event) => {
+  event.waitUntil(caches.open(VERSION).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));
+});
+
+self.addEventListener('activate', (event) => {
+  const old = (keys) => Promise.all(keys.filter((key) => key !== VERSION).map((key) => caches.delete(key)));
+  event.waitUntil(caches.keys().then(old).then(() => self.clients.claim()));
+});
+
+self.addEventListener('fetch', (event) => {
+  const url = new URL(event.request.url);
+  if (event.request.method !== 'GET' || url.origin !== location.origin) return;
+  if (event.request.mode === 'navigate' && url.pathname === '/') {
+    const shell = () => caches.match('/').then((kept) => kept ?? Response.error());
+    const soon = AbortSignal.timeout(1500);
+    event.respondWith(fetch(event.request, { signal: soon }).catch(shell));
+  } else if (FILES.includes(url.pathname)) {
+    event.respondWith(caches.match(url.pathname).then((kept) => kept ?? fetch(event.request)));
+  }
+});

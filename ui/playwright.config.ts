@@ -1,0 +1,22 @@
+import { defineConfig } from '@playwright/test';
+
+// Against the mock, or against an appliance: UI_BASE_URL, UI_USER, UI_PASSWORD.
+const base = process.env['UI_BASE_URL'];
+const port = 4189;
+
+export default defineConfig({
+  testDir: 'test',
+  workers: 1,
+  timeout: 60_000,
+  expect: { timeout: 10_000 },
+  reporter: [['list']],
+  use: {
+    baseURL: base ?? `http://127.0.0.1:${port}`,
+    ignoreHTTPSErrors: true,
+    locale: 'en-GB',
+    viewport: { width: 1360, height: 850 },
+    serviceWorkers: 'block',
+    launchOptions: { executablePath: process.env['UI_CHROMIUM'] ?? '/usr/bin/chromium' },
+  },
+  ...(base ? {} : { webServer: { command: 'node mock/server.mjs', env: { PORT: String(port) }, port } }),
+});

@@ -1,0 +1,60 @@
+// RFC 8620 7.3 over fetch: our own watchdog hears within three seconds that the server has gone.
+import { net, sleep } from '../net.svelte';
+import { jmap } from './client';
+
+const SILENCE_MS = 3_200;
+
+/** Runs until aborted.  `changed` gets the types of each StateChange; `opened` says: look what was missed. */
+export async function listen(types: string, opened: () => void, changed: (types: string[]) => void, stop: AbortSignal): Promise<void> {
+  while (!stop.aborted) {
+    const control = new AbortController();
+    stop.addEventListener('abort', () => control.abort(), { once: true });
+    let heard = Date.now();
+    const dog = setInterval(() => {
+      if (Date.now() - heard > SILENCE_MS) control.abort();
+    }, 500);
+    const free = net.whenBack(() => control.abort());
+    let begun = false;
+    try {
+      const answer = await fetch(jmap.events(types), { headers: { Accept: 'text/event-stream' }, signal: control.signal, cache: 'no-store' });
+      if (answer.status === 401) {
+        net.onSignedOut();
+        return;
+      }
+      if (!answer.ok || !answer.body) throw new Error(String(answer.status));
+      begun = true;
+      opened();
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = '';
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        heard = Date.now();
+        const events = (rest + value).split(/\r?\n\r?\n/);
+        rest = events.pop() ?? '';
+        for (const event of events) heed(event, changed);
+      }
+    } catch {
+      // The stream ended; below is what to do.
+    } finally {
+      clearInterval(dog);
+      free();
+    }
+    if (stop.aborted) return;
+    if (net.online) net.lost();
+    // A stream that is refused again and again is asked for calmly.
+    if (!begun) await sleep(300);
+    while (!net.online && !stop.aborted) await sleep(50);
+  }
+}
+
+function heed(event: string, changed: (types: string[]) => void): void {
+  if (!/^event: ?state$/m.test(event)) return;
+  const data = event.split(/\r?\n/).filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n');
+  try {
+    const change = JSON.parse(data) as { changed: Record<string, Record<string, string>> };
+    changed(Object.keys(change.changed[jmap.account] ?? {}));
+  } catch {
+    changed(['Email']);
+  }
+}
