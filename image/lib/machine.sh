@@ -24,7 +24,7 @@ KEEP=no
 RESTARTS=no
 FORWARD=()  # HOST-PORT=ADDRESS:PORT
 EXTRA=()    # further options of QEMU
-NETWORK=(-device "e1000e,netdev=n,mac=$CARD")
+NETWORK=(-device "e1000e,netdev=n,id=card,mac=$CARD")
 
 VM=
 QEMU=

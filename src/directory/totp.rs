@@ -35,7 +35,7 @@ pub(super) fn step_of(key: &[u8], code: &str, now: UnixMs) -> Option<u64> {
     let now = step(now);
     // All of them are compared, so that time does not tell which was near.
     let right = |step: &u64| number(key, *step) % 1_000_000 == asked;
-    (now.saturating_sub(STEPS_OFF)..=now.saturating_add(STEPS_OFF)).filter(right).last()
+    (now.saturating_sub(STEPS_OFF)..=now.saturating_add(STEPS_OFF)).rfind(right)
 }
 
 /// The secret as people type it: RFC 4648 6, without padding.

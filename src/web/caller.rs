@@ -89,7 +89,6 @@ impl Caller {
 
     /// Ends when an answer that goes on (events) has to: the credential is gone or over, this node is
     /// about to stop, or may not serve any more.
-    #[expect(dead_code, reason = "for the events of `jmap`")]
     pub(super) fn over(&self) -> impl Future<Output = ()> + Send + 'static {
         let (mut standing, client) = (self.standing.clone(), self.here.0.clone());
         async move {

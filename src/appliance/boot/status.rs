@@ -44,8 +44,23 @@ pub(super) fn text(report: &BootReport, site: Option<&Site>) -> String {
         lines.push(format!("{:<11} {address}", pick(en, de)));
     }
     lines.push(String::new());
-    if report.troubles.is_empty() {
-        lines.push(pick("Nothing is wrong.", "Alles in Ordnung.").to_owned());
+    let passphrase = match &report.data {
+        DataOutcome::Locked => Some(pick(
+            "Mail starts once the passphrase was typed: press u on the machine's own screen.",
+            "Die Mail startet mit der Passphrase: am Bildschirm des Geräts u drücken.",
+        )),
+        DataOutcome::New => Some(pick(
+            "Mail starts once the data has a passphrase: press u on the machine's own screen.",
+            "Die Mail startet, sobald die Daten eine Passphrase haben: am Bildschirm des Geräts u drücken.",
+        )),
+        DataOutcome::Mounted { .. } | DataOutcome::Absent => None,
+    };
+    match passphrase {
+        Some(todo) => lines.extend(folded("", todo)),
+        None if report.troubles.is_empty() => {
+            lines.push(pick("Nothing is wrong.", "Alles in Ordnung.").to_owned());
+        }
+        None => {}
     }
     for (number, trouble) in (1..).zip(&report.troubles) {
         let (what, todo) = trouble.words(report.language);

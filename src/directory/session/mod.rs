@@ -195,7 +195,8 @@ impl Directory {
         let view = self.store.read(login.tenant)?;
         let held = directory::held(&view, login.account)?;
         let held = held.into_iter().find(|h| h.credential == credential);
-        let held = held.unwrap_or(Held { credential, last: None, ends: Some(clock::now_ms()) });
+        let held =
+            held.unwrap_or_else(|| Held { credential, last: None, ends: Some(clock::now_ms()) });
         let standing = follower.standing(self, &login, held, None);
         Ok(SignedIn { login, standing, id, token })
     }

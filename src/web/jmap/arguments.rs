@@ -44,7 +44,10 @@ impl Arguments {
     }
 
     /// `None` where it is missing or null.
-    pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, MethodError> {
+    pub(super) fn take<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<T>, MethodError> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value)
@@ -102,7 +105,8 @@ impl Arguments {
 impl Get {
     /// Whether a property is wanted; `id` always is.
     pub(super) fn wants(&self, property: &str) -> bool {
-        property == "id" || self.properties.as_ref().is_none_or(|all| all.iter().any(|p| p == property))
+        property == "id"
+            || self.properties.as_ref().is_none_or(|all| all.iter().any(|p| p == property))
     }
 
     /// Refuses what is no property.

@@ -7,10 +7,10 @@ use super::stream::Chunks;
 use super::{Asking, blocking};
 use crate::directory::Login;
 use crate::mail::{Class, MailError, ObjectError};
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -112,7 +112,12 @@ impl<E: Into<ObjectError>> From<E> for Taken {
     }
 }
 
-async fn take(web: &Web, caller: &Caller, body: Body, media: &str) -> Result<(String, usize), Taken> {
+async fn take(
+    web: &Web,
+    caller: &Caller,
+    body: Body,
+    media: &str,
+) -> Result<(String, usize), Taken> {
     let (lease, login) = (caller.lease(), &caller.login);
     let mut upload = web.mail().begin_upload(lease, login).await?;
     let mut size = 0_usize;
@@ -148,7 +153,8 @@ pub(super) async fn download(
     Query(As { media }): Query<As>,
     caller: Caller,
 ) -> Response {
-    let blob = BlobId::parse(&blob).filter(|_| jmap::parse_account(&account) == Some(caller.login.account));
+    let blob = BlobId::parse(&blob)
+        .filter(|_| jmap::parse_account(&account) == Some(caller.login.account));
     let Some(blob) = blob else { return Failure::NotFound.into_response() };
     let login = caller.login.clone();
     let found = {
@@ -168,12 +174,19 @@ pub(super) async fn download(
     let mut response = Body::new(Chunks(chunks)).into_response();
     let headers = response.headers_mut();
     let media = media.as_deref().filter(|m| is_media(m)).unwrap_or("application/octet-stream");
-    let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("attachment"));
+    let value =
+        |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("attachment"));
     headers.insert(header::CONTENT_TYPE, value(media));
     headers.insert(header::CONTENT_DISPOSITION, value(&disposition(&name)));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("sandbox; default-src 'none'"),
+    );
     // A blob never changes.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, immutable, max-age=31536000"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("private, immutable, max-age=31536000"),
+    );
     if let Some(length) = length {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -204,14 +217,20 @@ fn stretch(web: &Web, login: &Login, id: &BlobId) -> Result<Option<Stretch>, Met
     Ok(part.map(|p| Stretch { body: row.body, range: p.body.range(), encoding: p.encoding }))
 }
 
-fn send(web: &Web, login: &Login, stretch: Stretch, out: &mpsc::Sender<Result<Vec<u8>, MailError>>) {
+fn send(
+    web: &Web,
+    login: &Login,
+    stretch: Stretch,
+    out: &mpsc::Sender<Result<Vec<u8>, MailError>>,
+) {
     let Stretch { body, range, encoding } = stretch;
     let mut decoder = TransferDecoder::new(encoding);
     let mut at = range.start;
     while at < range.end {
         let end = range.end.min(at.saturating_add(CHUNK_LEN));
         let mut chunk = Vec::new();
-        let read = web.mail().read(login, &body, at..end).map(|octets| decoder.feed(&octets, &mut chunk));
+        let read =
+            web.mail().read(login, &body, at..end).map(|octets| decoder.feed(&octets, &mut chunk));
         let failed = read.is_err();
         if out.blocking_send(read.map(|()| chunk)).is_err() || failed {
             return;
@@ -255,7 +274,12 @@ mod tests {
 
     #[test]
     fn names_cannot_leave_their_header() {
-        assert_eq!(disposition("a\"\r\n;ü.pdf"), "attachment; filename*=UTF-8''a%22%0D%0A%3B%C3%BC.pdf");
-        assert!(is_media("image/png") && !is_media("text/html; charset=x") && !is_media("a/b\r\nX: y"));
+        assert_eq!(
+            disposition("a\"\r\n;ü.pdf"),
+            "attachment; filename*=UTF-8''a%22%0D%0A%3B%C3%BC.pdf"
+        );
+        assert!(
+            is_media("image/png") && !is_media("text/html; charset=x") && !is_media("a/b\r\nX: y")
+        );
     }
 }

@@ -102,7 +102,8 @@ impl Part {
     ) -> Result<Self, SetError> {
         let wrong = |name: &str| SetError::invalid([name.to_owned()]);
         let all = object.as_object().ok_or_else(|| wrong("bodyStructure"))?;
-        *left = left.checked_sub(1).ok_or_else(|| wrong("bodyStructure").because("too many parts"))?;
+        *left =
+            left.checked_sub(1).ok_or_else(|| wrong("bodyStructure").because("too many parts"))?;
         let text = |name: &str| -> Result<Option<String>, SetError> {
             match all.get(name) {
                 None | Some(Value::Null) => Ok(None),
@@ -129,12 +130,17 @@ impl Part {
             }
             (None | Some(Value::Null), Some(text), None) => Content::Text(text),
             (None | Some(Value::Null), None, Some(id)) => Content::Blob(id),
-            _ => return Err(wrong("bodyStructure").because("a part has one of subParts, partId, blobId")),
+            _ => {
+                return Err(
+                    wrong("bodyStructure").because("a part has one of subParts, partId, blobId")
+                );
+            }
         };
         let media = media.unwrap_or_else(|| "text/plain".into()).to_ascii_lowercase();
         let is_multipart = matches!(content, Content::Parts(_));
         let token = |t: &str| {
-            !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+            !t.is_empty()
+                && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
         };
         let is_type = media.split_once('/').is_some_and(|(a, b)| token(a) && token(b));
         if !is_type || is_multipart != media.starts_with("multipart/") {
@@ -179,7 +185,8 @@ impl Part {
                 BodyPart::Text(text.into())
             }
             Content::Blob(id) => {
-                let bytes = blobs.iter().find(|(known, _)| known == id).map(|(_, bytes)| bytes.as_slice());
+                let bytes =
+                    blobs.iter().find(|(known, _)| known == id).map(|(_, bytes)| bytes.as_slice());
                 BodyPart::Binary(bytes.unwrap_or_default().into())
             }
         };
@@ -187,7 +194,8 @@ impl Part {
             kind = kind.attribute("name", name.as_str());
         }
         let mut part = MimePart::new(kind, body);
-        let disposition = self.disposition.as_deref().or(self.name.as_ref().map(|_| "attachment"));
+        let disposition =
+            self.disposition.as_deref().or_else(|| self.name.as_ref().map(|_| "attachment"));
         if let Some(disposition) = disposition {
             let mut value = ContentType::new(disposition);
             if let Some(name) = &self.name {
@@ -234,15 +242,16 @@ fn wanted(object: &Map<String, Value>) -> Result<Part, SetError> {
     }
     let (text, html) = (list("textBody", 1, &mut left)?, list("htmlBody", 1, &mut left)?);
     let attachments = list("attachments", PARTS_MAX, &mut left)?;
-    for (parts, kind, name) in [(&text, "text/plain", "textBody"), (&html, "text/html", "htmlBody")] {
+    for (parts, kind, name) in [(&text, "text/plain", "textBody"), (&html, "text/html", "htmlBody")]
+    {
         if parts.iter().any(|p| p.media != kind) {
             return Err(SetError::invalid([name]).because(format!("it is {kind}")));
         }
     }
     // What the HTML shows by itself belongs to it (RFC 2387).
-    let (related, attached): (Vec<Part>, Vec<Part>) = attachments
-        .into_iter()
-        .partition(|p| !html.is_empty() && p.cid.is_some() && p.disposition.as_deref() == Some("inline"));
+    let (related, attached): (Vec<Part>, Vec<Part>) = attachments.into_iter().partition(|p| {
+        !html.is_empty() && p.cid.is_some() && p.disposition.as_deref() == Some("inline")
+    });
     let mut body: Vec<Part> = html;
     if !related.is_empty() {
         body.extend(related);
@@ -318,10 +327,7 @@ fn random_id() -> Result<String, SetError> {
 }
 
 /// The values of a header property, each a field.
-fn header(
-    property: &HeaderProperty,
-    value: &Value,
-) -> Result<Vec<HeaderType<'static>>, SetError> {
+fn header(property: &HeaderProperty, value: &Value) -> Result<Vec<HeaderType<'static>>, SetError> {
     let name = &property.field;
     let wrong = || SetError::invalid([name.clone()]);
     let values: Vec<&Value> = match (property.all, value) {
@@ -339,7 +345,9 @@ fn header(
         fields.push(match property.form {
             Form::Raw => HeaderType::Raw(Raw::new(text()?)),
             Form::Text => HeaderType::Text(Text::new(text()?)),
-            Form::Addresses => HeaderType::Address(Address::new_list(addresses(value).ok_or_else(wrong)?)),
+            Form::Addresses => {
+                HeaderType::Address(Address::new_list(addresses(value).ok_or_else(wrong)?))
+            }
             Form::GroupedAddresses => {
                 let all = value.as_array().ok_or_else(wrong)?;
                 let mut groups = Vec::new();
@@ -366,7 +374,9 @@ fn header(
                 let at = time::parse_rfc3339(&text()?).ok_or_else(wrong)?;
                 HeaderType::Date(Date::new(i64::try_from(at.0 / 1_000).unwrap_or_default()))
             }
-            Form::Urls => HeaderType::URL(URL { url: texts(value)?.into_iter().map(Into::into).collect() }),
+            Form::Urls => {
+                HeaderType::URL(URL { url: texts(value)?.into_iter().map(Into::into).collect() })
+            }
         });
     }
     Ok(fields)

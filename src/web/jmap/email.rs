@@ -42,8 +42,7 @@ struct Wanted {
 impl Wanted {
     fn take(asked: &Get, arguments: &mut Arguments) -> Result<Self, MethodError> {
         let owned = |all: &[&str]| all.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
-        let mut properties =
-            asked.properties.clone().unwrap_or_else(|| owned(&DEFAULT_PROPERTIES));
+        let mut properties = asked.properties.clone().unwrap_or_else(|| owned(&DEFAULT_PROPERTIES));
         if !properties.iter().any(|p| p == "id") {
             properties.push("id".into());
         }
@@ -410,8 +409,7 @@ impl Patch {
         for (path, value) in all {
             match path.split_once('/') {
                 None if path == "keywords" => {
-                    out.set =
-                        Some(flags_of(value).ok_or_else(|| SetError::invalid(["keywords"]))?);
+                    out.set = Some(flags_of(value).ok_or_else(|| SetError::invalid(["keywords"]))?);
                 }
                 None if path == "mailboxIds" => mailboxes = value.as_object().cloned(),
                 Some(("keywords", name)) => {
@@ -445,6 +443,9 @@ impl Patch {
     }
 }
 
+/// A patch, the mailbox in which its messages lie, and these by the client's names for them.
+type Group = (Value, MailboxId, Vec<(String, EmailId)>);
+
 /// Updates, those of many messages that are alike in one change each.
 async fn update_all(
     asking: &Asking,
@@ -453,7 +454,7 @@ async fn update_all(
 ) -> Result<(), MethodError> {
     let account = asking.web.mail().snapshot(&asking.login)?;
     // What is to be done, and for whom; patches that read the same are done together.
-    let mut groups: Vec<(Value, MailboxId, Vec<(String, EmailId)>)> = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     for (id, patch) in updates {
         let found = asking.id(&id).and_then(jmap::parse_email).map(|id| account.email(id));
         let Some((email, row)) = found
@@ -464,7 +465,7 @@ async fn update_all(
             out.update(id, Err(SetError::not_found()));
             continue;
         };
-        let same = |g: &&mut (Value, MailboxId, Vec<_>)| g.0 == patch && g.1 == row.mailbox;
+        let same = |g: &&mut Group| g.0 == patch && g.1 == row.mailbox;
         match groups.iter_mut().find(same) {
             Some((.., all)) => all.push((id, email)),
             None => groups.push((patch, row.mailbox, vec![(id, email)])),

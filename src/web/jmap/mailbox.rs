@@ -11,8 +11,17 @@ use understudy_proto::jmap::{self, MethodError, SetError, State};
 use understudy_proto::mailbox::{Flags, INBOX, Mailbox, MailboxRefusal, Role};
 
 const PROPERTIES: [&str; 11] = [
-    "id", "name", "parentId", "role", "sortOrder", "totalEmails", "unreadEmails", "totalThreads",
-    "unreadThreads", "myRights", "isSubscribed",
+    "id",
+    "name",
+    "parentId",
+    "role",
+    "sortOrder",
+    "totalEmails",
+    "unreadEmails",
+    "totalThreads",
+    "unreadThreads",
+    "myRights",
+    "isSubscribed",
 ];
 
 /// What a client knows of mailboxes.
@@ -76,7 +85,8 @@ pub(super) fn get(look: &Look, mut arguments: Arguments) -> Result<Value, Method
 /// (RFC 8621 2: what is in the trash makes only the trash unread, and the other way round).
 fn threads(look: &Look) -> Result<BTreeMap<MailboxId, (usize, usize)>, MethodError> {
     let listing = look.account.listing()?;
-    let trash = look.account.mailboxes()?.iter().find(|m| m.role == Some(Role::Trash)).map(|m| m.id);
+    let trash =
+        look.account.mailboxes()?.iter().find(|m| m.role == Some(Role::Trash)).map(|m| m.id);
     let mut unread: BTreeSet<(bool, ThreadId)> = BTreeSet::new();
     let mut inside: BTreeSet<(MailboxId, ThreadId)> = BTreeSet::new();
     for message in listing.messages() {
@@ -160,12 +170,16 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
             "role" => rows.retain(|m| m.role.map(role_name) == value.as_str()),
             "hasAnyRole" => rows.retain(|m| Some(m.role.is_some()) == value.as_bool()),
             "isSubscribed" => rows.retain(|m| Some(m.subscribed) == value.as_bool()),
-            "name" => rows.retain(|m| text.as_ref().is_some_and(|t| m.name.to_lowercase().contains(t))),
+            "name" => {
+                rows.retain(|m| text.as_ref().is_some_and(|t| m.name.to_lowercase().contains(t)))
+            }
             "parentId" => rows.retain(|m| {
                 let parent = m.name.rsplit_once('/').and_then(|(p, _)| names.get(p)).copied();
                 parent == value.as_str().and_then(jmap::parse_mailbox)
             }),
-            other => return Err(MethodError::UnsupportedFilter(format!("{other} is no condition"))),
+            other => {
+                return Err(MethodError::UnsupportedFilter(format!("{other} is no condition")));
+            }
         }
     }
     rows.sort_by(|a, b| (sort_order(a.role), &a.name).cmp(&(sort_order(b.role), &b.name)));
@@ -208,7 +222,8 @@ impl Wish {
                 }
                 "parentId" if value.is_null() => wish.parent = Some(None),
                 "parentId" => {
-                    let id = value.as_str().and_then(|id| asking.id(id)).and_then(jmap::parse_mailbox);
+                    let id =
+                        value.as_str().and_then(|id| asking.id(id)).and_then(jmap::parse_mailbox);
                     wish.parent = Some(Some(id.ok_or_else(wrong)?));
                 }
                 "isSubscribed" => wish.subscribed = Some(value.as_bool().ok_or_else(wrong)?),

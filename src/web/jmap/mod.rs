@@ -65,11 +65,7 @@ struct Asking {
 type Answers = Vec<(&'static str, Value)>;
 type Answer = Result<Answers, MethodError>;
 
-async fn api(
-    State(web): State<Web>,
-    caller: Caller,
-    body: Bytes,
-) -> Response {
+async fn api(State(web): State<Web>, caller: Caller, body: Bytes) -> Response {
     let request = match Request::parse(&body) {
         Ok(request) => request,
         Err(why) => return problem(&why),
@@ -90,7 +86,8 @@ async fn api(
         };
         match answer {
             Ok(answers) => {
-                responses.extend(answers.into_iter().map(|(name, v)| (name.to_owned(), v, id.clone())));
+                responses
+                    .extend(answers.into_iter().map(|(name, v)| (name.to_owned(), v, id.clone())));
             }
             Err(why) => responses.push(("error".to_owned(), why.to_json(), id)),
         }
@@ -132,15 +129,15 @@ impl Asking {
             "Email/query" => self.read("Email/query", arguments, query::query).await,
             "Email/set" => email::set(self, arguments).await,
             "Email/import" => email::import(self, arguments).await,
-            "SearchSnippet/get" => {
-                self.read("SearchSnippet/get", arguments, query::snippets).await
-            }
+            "SearchSnippet/get" => self.read("SearchSnippet/get", arguments, query::snippets).await,
             // RFC 8620 5.6: these lists are asked for anew.
             "Email/queryChanges" | "Mailbox/queryChanges" => {
                 Err(MethodError::CannotCalculateChanges)
             }
             "EmailSubmission/set" => submission::set(self, arguments).await,
-            "EmailSubmission/get" => self.read("EmailSubmission/get", arguments, submission::get).await,
+            "EmailSubmission/get" => {
+                self.read("EmailSubmission/get", arguments, submission::get).await
+            }
             "EmailSubmission/changes" => {
                 self.read("EmailSubmission/changes", arguments, submission::changes).await
             }
@@ -214,7 +211,9 @@ impl From<MailError> for MethodError {
             Class::Full => Self::ServerFail("there is no room for it just now".into()),
             Class::Temporary if unknown => {
                 log::warn!(err:% = e; "a change may have been made or not");
-                Self::ServerPartialFail("it may have been done or not; look before asking again".into())
+                Self::ServerPartialFail(
+                    "it may have been done or not; look before asking again".into(),
+                )
             }
             Class::Temporary => {
                 log::debug!(err:% = e; "a JMAP call cannot be answered now");

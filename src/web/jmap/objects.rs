@@ -33,10 +33,7 @@ const FOLLOWED: [ObjectType; 6] = [
 const CHANGES_MAX: usize = 1_000;
 
 /// The state of each type.
-pub(super) fn states(
-    web: &Web,
-    login: &Login,
-) -> Result<Vec<(&'static str, String)>, MailError> {
+pub(super) fn states(web: &Web, login: &Login) -> Result<Vec<(&'static str, String)>, MailError> {
     let state = |t: ObjectType| Ok((t.name(), web.mail().object_state(login, t)?.to_string()));
     FOLLOWED.into_iter().map(state).collect()
 }
@@ -44,15 +41,15 @@ pub(super) fn states(
 pub(super) async fn call(asking: &mut Asking, name: &str, arguments: Arguments) -> Answer {
     let (object_type, method) = name.split_once('/').unwrap_or((name, ""));
     let unknown = MethodError::UnknownMethod;
-    let object_type = match ObjectType::by_name(object_type) {
-        Some(
-            t @ (ObjectType::Identity
-            | ObjectType::VacationResponse
-            | ObjectType::AddressBook
-            | ObjectType::ContactCard
-            | ObjectType::Preferences),
-        ) => t,
-        _ => return Err(unknown),
+    let Some(
+        object_type @ (ObjectType::Identity
+        | ObjectType::VacationResponse
+        | ObjectType::AddressBook
+        | ObjectType::ContactCard
+        | ObjectType::Preferences),
+    ) = ObjectType::by_name(object_type)
+    else {
+        return Err(unknown);
     };
     match (object_type, method) {
         (_, "get") => get(asking, object_type, arguments).await,
@@ -100,11 +97,10 @@ async fn get(asking: &Asking, object_type: ObjectType, mut arguments: Arguments)
     let mut by_id: BTreeMap<String, Map<String, Value>> =
         found.objects.iter().map(|o| (o.id.as_str().to_owned(), parsed(o))).collect();
     let single = ObjectId::singleton();
-    let wants_single = asked.ids.as_ref().is_none_or(|ids| ids.iter().any(|i| i == single.as_str()));
+    let wants_single =
+        asked.ids.as_ref().is_none_or(|ids| ids.iter().any(|i| i == single.as_str()));
     if rules::is_singleton(object_type) && wants_single {
-        by_id
-            .entry(single.as_str().to_owned())
-            .or_insert_with(|| rules::defaults(object_type));
+        by_id.entry(single.as_str().to_owned()).or_insert_with(|| rules::defaults(object_type));
     }
     let mut list = Vec::with_capacity(by_id.len());
     for (id, kept) in &by_id {
@@ -154,7 +150,8 @@ async fn begin(asking: &Asking, object_type: ObjectType) -> Result<(), MethodErr
     let json = Value::Object(kept.json).to_string();
     let new = NewObject { id: None, json, if_modseq: None };
     // Somebody else may have been first: then there is one.
-    match mail.set_objects(&asking.lease, login, object_type, Some(state), vec![new], vec![]).await {
+    match mail.set_objects(&asking.lease, login, object_type, Some(state), vec![new], vec![]).await
+    {
         Ok(_) | Err(ObjectError::Refused(_)) => Ok(()),
         Err(ObjectError::Mail(e)) => Err(e.into()),
     }
@@ -319,17 +316,20 @@ fn name_books(asking: &Asking, object_type: ObjectType, object: &mut Value) {
     }
 }
 
-/// An object after a patch.
+/// An object after a patch, and what the client does not know of it.
+type Changed = (NewObject, Map<String, Value>);
+
 fn changed(
     asking: &Asking,
     object_type: ObjectType,
     (name, patch): (&str, &Value),
     books: &BTreeSet<String>,
-) -> Result<Result<(NewObject, Map<String, Value>), SetError>, MethodError> {
+) -> Result<Result<Changed, SetError>, MethodError> {
     let Some(id) = asking.id(name).and_then(ObjectId::parse) else {
         return Ok(Err(SetError::not_found()));
     };
-    let found = asking.web.mail().objects(&asking.login, object_type, Some(std::slice::from_ref(&id)))?;
+    let found =
+        asking.web.mail().objects(&asking.login, object_type, Some(std::slice::from_ref(&id)))?;
     let (before, modseq) = match found.objects.first() {
         Some(object) => (parsed(object), object.modseq),
         None if rules::is_singleton(object_type) && id == ObjectId::singleton() => {
@@ -403,7 +403,9 @@ async fn make_default(asking: &Asking, id: &ObjectId) -> Result<Option<ModSeq>, 
 fn rule(why: &rules::SetError) -> SetError {
     match why {
         rules::SetError::InvalidProperties(names) => SetError::invalid(names.iter().cloned()),
-        rules::SetError::InvalidPatch(why) => SetError::new("invalidPatch").because(why.to_string()),
+        rules::SetError::InvalidPatch(why) => {
+            SetError::new("invalidPatch").because(why.to_string())
+        }
         rules::SetError::Singleton => SetError::new("singleton"),
         rules::SetError::ForbiddenFrom => SetError::new("forbiddenFrom"),
         rules::SetError::Forbidden => SetError::new("forbidden"),
@@ -432,7 +434,9 @@ async fn query(asking: &Asking, mut arguments: Arguments) -> Answer {
     let wrong = |why: QueryError| match why {
         QueryError::UnsupportedFilter => MethodError::UnsupportedFilter(why.to_string()),
         QueryError::UnsupportedSort => MethodError::UnsupportedSort(why.to_string()),
-        QueryError::InvalidArguments => MethodError::argument("filter or sort is of the wrong kind"),
+        QueryError::InvalidArguments => {
+            MethodError::argument("filter or sort is of the wrong kind")
+        }
     };
     let filter = Filter::parse(&filter).map_err(wrong)?;
     let sort = Comparator::parse(&sort).map_err(wrong)?;

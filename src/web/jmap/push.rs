@@ -89,8 +89,11 @@ impl Stream {
                 // The client comes back.
                 Err(_unreadable) => return,
             };
-            let changed: Map<String, Value> =
-                now.iter().filter(|(name, state)| told.get(*name) != Some(state)).map(|(n, s)| (n.clone(), s.clone())).collect();
+            let changed: Map<String, Value> = now
+                .iter()
+                .filter(|(name, state)| told.get(*name) != Some(state))
+                .map(|(n, s)| (n.clone(), s.clone()))
+                .collect();
             if !changed.is_empty() {
                 let account = jmap::account_id(self.login.account);
                 let event = json!({ "@type": "StateChange", "changed": { account: changed } });
@@ -106,7 +109,10 @@ impl Stream {
                     // The store is gone, and the process with it.
                     Ok(Err(_)) => return,
                     Err(_quiet) => {
-                        let ping = format!("event: ping\ndata: {{\"interval\":{}}}\n\n", self.ping.as_secs());
+                        let ping = format!(
+                            "event: ping\ndata: {{\"interval\":{}}}\n\n",
+                            self.ping.as_secs()
+                        );
                         if out.send(Ok(ping.into_bytes())).await.is_err() {
                             return;
                         }

@@ -2,7 +2,7 @@
 
 use super::arguments::Arguments;
 use super::{Look, email};
-use crate::mail::{Listed, Listing};
+use crate::mail::{Field, Leaf, Listed, Listing, Snippet};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashSet};
 use understudy_proto::id::{EmailId, ThreadId};
@@ -97,30 +97,21 @@ fn check(look: &Look, condition: Condition) -> Result<Check, MethodError> {
 
 /// Which messages have the words there.
 fn full_text(look: &Look, place: TextIn, words: &str) -> Result<HashSet<EmailId>, MethodError> {
-    let mut found = HashSet::new();
-    for message in look.account.listing()?.messages() {
-        if let Some(row) = look.account.email(message.id)?
-            && has_words(&row, place, words)
-        {
-            found.insert(message.id);
-        }
-    }
-    Ok(found)
+    let found = look.web.mail().search(&look.login, &[leaf(place, words)])?;
+    Ok(found.leaves.into_iter().flatten().collect())
 }
 
-fn has_words(row: &Email, place: TextIn, words: &str) -> bool {
-    let s = &row.summary;
-    match place {
-        TextIn::From => contains(&s.from, words),
-        TextIn::To => contains(&s.to, words),
-        TextIn::Cc => contains(&s.cc, words),
-        TextIn::Subject => contains(&s.subject, words),
-        TextIn::Bcc => false,
-        TextIn::Body => contains(&s.preview, words),
-        TextIn::Anywhere => {
-            [&s.from, &s.to, &s.cc, &s.subject, &s.preview].iter().any(|t| contains(t, words))
-        }
-    }
+fn leaf(place: TextIn, words: &str) -> Leaf {
+    let field = match place {
+        TextIn::Anywhere => Field::Text,
+        TextIn::From => Field::From,
+        TextIn::To => Field::To,
+        TextIn::Cc => Field::Cc,
+        TextIn::Bcc => Field::Bcc,
+        TextIn::Subject => Field::Subject,
+        TextIn::Body => Field::Body,
+    };
+    Leaf { field, text: words.to_owned() }
 }
 
 /// The ids that hold, in order; no more than `enough`.
@@ -316,7 +307,9 @@ fn sort_key(
         }
         SortBy::From => text(row()?.map(|r| r.summary.from).unwrap_or_default()),
         SortBy::To => text(row()?.map(|r| r.summary.to).unwrap_or_default()),
-        SortBy::Subject => text(row()?.map(|r| base_subject(&r.summary.subject)).unwrap_or_default()),
+        SortBy::Subject => {
+            text(row()?.map(|r| base_subject(&r.summary.subject)).unwrap_or_default())
+        }
     })
 }
 
@@ -341,23 +334,18 @@ pub(super) fn snippets(look: &Look, mut arguments: Arguments) -> Result<Value, M
     if ids.len() > jmap::GET_MAX {
         return Err(MethodError::RequestTooLarge);
     }
-    let words = match filter {
-        Some(filter) => {
-            let mut words = Vec::new();
-            let parsed = Filter::parse(&filter, &mut parse_condition)?;
-            gather(&parsed, &mut words);
-            words
-        }
-        None => Vec::new(),
-    };
+    let mut leaves = Vec::new();
+    if let Some(filter) = filter {
+        gather(&Filter::parse(&filter, &mut parse_condition)?, &mut leaves);
+    }
     let (mut list, mut not_found) = (Vec::new(), Vec::new());
     for id in ids {
-        match jmap::parse_email(&id).map(|id| look.account.email(id)).transpose()?.flatten() {
-            Some(row) => list.push(json!({
-                "emailId": id,
-                "subject": mark(&row.summary.subject, &words),
-                "preview": mark(&row.summary.preview, &words),
-            })),
+        let found =
+            jmap::parse_email(&id).map(|id| look.web.mail().snippet(&look.login, id, &leaves));
+        match found.transpose()?.flatten() {
+            Some(Snippet { subject, preview }) => {
+                list.push(json!({ "emailId": id, "subject": subject, "preview": preview }));
+            }
             None => not_found.push(json!(id)),
         }
     }
@@ -369,52 +357,16 @@ pub(super) fn snippets(look: &Look, mut arguments: Arguments) -> Result<Value, M
     Ok(Value::Object(answer))
 }
 
-/// The words that are looked for; not those that must not be there.
-fn gather(filter: &Filter<Vec<Condition>>, words: &mut Vec<String>) {
+/// What is looked for; not what must not be there.
+fn gather(filter: &Filter<Vec<Condition>>, leaves: &mut Vec<Leaf>) {
     match filter {
-        Filter::And(all) | Filter::Or(all) => all.iter().for_each(|f| gather(f, words)),
+        Filter::And(all) | Filter::Or(all) => all.iter().for_each(|f| gather(f, leaves)),
         Filter::Not(_) => {}
         Filter::Is(all) => {
-            for condition in all {
-                if let Condition::Text(_, text) = condition {
-                    words.extend(text.split_whitespace().map(|w| w.trim_matches('"').to_lowercase()));
-                }
-            }
-        }
-    }
-    words.retain(|w| !w.is_empty());
-}
-
-/// The text as HTML with what was looked for in `<mark>`; `None` where nothing of it is there.
-fn mark(text: &str, words: &[String]) -> Option<String> {
-    let mut out = String::new();
-    let mut found = false;
-    for piece in text.split_inclusive(char::is_whitespace) {
-        let lower = piece.to_lowercase();
-        let is = words.iter().any(|w| lower.contains(w.as_str()));
-        found |= is;
-        let (word, space) = piece.split_at(piece.trim_end().len());
-        if is {
-            out.push_str("<mark>");
-        }
-        escape(word, &mut out);
-        if is {
-            out.push_str("</mark>");
-        }
-        out.push_str(space);
-    }
-    found.then_some(out)
-}
-
-fn escape(text: &str, out: &mut String) {
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
+            leaves.extend(all.iter().filter_map(|condition| match condition {
+                Condition::Text(place, text) => Some(leaf(*place, text)),
+                _ => None,
+            }));
         }
     }
 }
@@ -422,16 +374,6 @@ fn escape(text: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_looked_for_is_marked_and_nothing_is_markup() {
-        let words = ["grüße".to_owned(), "b".to_owned()];
-        assert_eq!(
-            mark("Viele Grüße <b> & mehr", &words).as_deref(),
-            Some("Viele <mark>Grüße</mark> <mark>&lt;b&gt;</mark> &amp; mehr")
-        );
-        assert_eq!(mark("nichts", &["x".to_owned()]), None);
-    }
 
     #[test]
     fn subjects_are_compared_without_what_answers_put_before_them() {

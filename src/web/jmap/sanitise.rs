@@ -13,30 +13,94 @@ use std::sync::LazyLock;
 
 /// Properties of inline styles that stay; none of them can fetch anything or leave its place.
 const STYLES: [&str; 53] = [
-    "background-color", "border", "border-bottom", "border-collapse", "border-color", "border-left",
-    "border-radius", "border-right", "border-spacing", "border-style", "border-top", "border-width",
-    "clear", "color", "direction", "display", "float", "font", "font-family", "font-size", "font-style",
-    "font-variant", "font-weight", "height", "letter-spacing", "line-height", "list-style-type", "margin",
-    "margin-bottom", "margin-left", "margin-right", "margin-top", "max-height", "max-width", "min-width",
-    "opacity", "overflow-wrap", "padding", "padding-bottom", "padding-left", "padding-right",
-    "padding-top", "table-layout", "text-align", "text-decoration", "text-indent", "text-transform",
-    "unicode-bidi", "vertical-align", "white-space", "width", "word-break", "word-wrap",
+    "background-color",
+    "border",
+    "border-bottom",
+    "border-collapse",
+    "border-color",
+    "border-left",
+    "border-radius",
+    "border-right",
+    "border-spacing",
+    "border-style",
+    "border-top",
+    "border-width",
+    "clear",
+    "color",
+    "direction",
+    "display",
+    "float",
+    "font",
+    "font-family",
+    "font-size",
+    "font-style",
+    "font-variant",
+    "font-weight",
+    "height",
+    "letter-spacing",
+    "line-height",
+    "list-style-type",
+    "margin",
+    "margin-bottom",
+    "margin-left",
+    "margin-right",
+    "margin-top",
+    "max-height",
+    "max-width",
+    "min-width",
+    "opacity",
+    "overflow-wrap",
+    "padding",
+    "padding-bottom",
+    "padding-left",
+    "padding-right",
+    "padding-top",
+    "table-layout",
+    "text-align",
+    "text-decoration",
+    "text-indent",
+    "text-transform",
+    "unicode-bidi",
+    "vertical-align",
+    "white-space",
+    "width",
+    "word-break",
+    "word-wrap",
 ];
 
 /// How the address of a picture may begin.
 const PICTURES: [&str; 7] = [
-    "cid:", "https:", "http:", "data:image/png;", "data:image/jpeg;", "data:image/gif;", "data:image/webp;",
+    "cid:",
+    "https:",
+    "http:",
+    "data:image/png;",
+    "data:image/jpeg;",
+    "data:image/gif;",
+    "data:image/webp;",
 ];
 
 /// Attributes that any element may have.
 const GENERIC: [&str; 14] = [
-    "align", "bgcolor", "border", "cellpadding", "cellspacing", "color", "dir", "height", "lang", "style",
-    "title", "valign", "width", "role",
+    "align",
+    "bgcolor",
+    "border",
+    "cellpadding",
+    "cellspacing",
+    "color",
+    "dir",
+    "height",
+    "lang",
+    "style",
+    "title",
+    "valign",
+    "width",
+    "role",
 ];
 
 static CLEANER: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let mut builder = Builder::default();
-    let more = ["font", "center", "big", "tt", "u", "s", "strike", "address", "figure", "figcaption"];
+    let more =
+        ["font", "center", "big", "tt", "u", "s", "strike", "address", "figure", "figcaption"];
     let attributes: HashMap<&str, HashSet<&str>> = HashMap::from([
         ("a", HashSet::from(["href", "name"])),
         ("img", HashSet::from(["alt", "src"])),
@@ -55,8 +119,23 @@ static CLEANER: LazyLock<Builder<'static>> = LazyLock::new(|| {
         .add_tags(more)
         .rm_tags(["map", "area"])
         .clean_content_tags(HashSet::from([
-            "script", "style", "title", "head", "svg", "math", "template", "noscript", "iframe", "object",
-            "embed", "select", "textarea", "xmp", "noembed", "noframes", "plaintext",
+            "script",
+            "style",
+            "title",
+            "head",
+            "svg",
+            "math",
+            "template",
+            "noscript",
+            "iframe",
+            "object",
+            "embed",
+            "select",
+            "textarea",
+            "xmp",
+            "noembed",
+            "noframes",
+            "plaintext",
         ]))
         .generic_attributes(HashSet::from(GENERIC))
         .tag_attributes(attributes)
@@ -80,7 +159,8 @@ fn attribute<'v>(element: &str, name: &str, value: &'v str) -> Option<Cow<'v, st
         (_, "href") => begins(&["http:", "https:", "mailto:", "tel:"]),
         // Nothing of a style is an address or an expression; an escape could hide one.
         (_, "style") => {
-            let hides = ["url", "image", "expression", "\\", "/*", "@", "behavior", "-moz-binding", "var("];
+            let hides =
+                ["url", "image", "expression", "\\", "/*", "@", "behavior", "-moz-binding", "var("];
             !hides.iter().any(|s| lower.contains(s))
         }
         _ => true,
@@ -126,11 +206,30 @@ mod tests {
         ] {
             let clean = sanitise(hostile).to_ascii_lowercase();
             for left in [
-                "<script", "onerror", "onload", "<svg", "<math", "<form", "<input", "<iframe", "<object", "<embed",
-                "javascript", "evil.example", "data:", "url(", "<style", "<link", "<meta", "<base", "position", "srcset",
+                "<script",
+                "onerror",
+                "onload",
+                "<svg",
+                "<math",
+                "<form",
+                "<input",
+                "<iframe",
+                "<object",
+                "<embed",
+                "javascript",
+                "evil.example",
+                "data:",
+                "url(",
+                "<style",
+                "<link",
+                "<meta",
+                "<base",
+                "position",
+                "srcset",
             ] {
                 // Text that was text before stays text.
-                let tags: String = clean.split('<').skip(1).filter_map(|t| t.split('>').next()).collect();
+                let tags: String =
+                    clean.split('<').skip(1).filter_map(|t| t.split('>').next()).collect();
                 assert!(!tags.contains(left.trim_start_matches('<')), "{hostile} gives {clean}");
             }
         }
@@ -143,7 +242,10 @@ mod tests {
         assert!(clean.contains("color:red") && clean.contains("<b>Welt</b>"), "{clean}");
         assert!(clean.contains("src=\"cid:a@b\"") && clean.contains("width=\"10\""), "{clean}");
         assert!(clean.contains("target=\"_blank\"") && clean.contains("noopener"), "{clean}");
-        assert!(sanitise("<img src=\"https://example.org/a.png\">").contains("https://example.org/a.png"));
+        assert!(
+            sanitise("<img src=\"https://example.org/a.png\">")
+                .contains("https://example.org/a.png")
+        );
         assert!(sanitise("<img src=\"data:image/png;base64,AAAA\">").contains("data:image/png"));
     }
 

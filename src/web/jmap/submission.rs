@@ -24,8 +24,7 @@ type Done<T> = Result<Result<T, SetError>, MethodError>;
 
 pub(super) async fn set(asking: &mut Asking, mut arguments: Arguments) -> Answer {
     let asked = arguments.set()?;
-    let on_update: Map<String, Value> =
-        arguments.take("onSuccessUpdateEmail")?.unwrap_or_default();
+    let on_update: Map<String, Value> = arguments.take("onSuccessUpdateEmail")?.unwrap_or_default();
     let on_destroy: Vec<String> = arguments.take("onSuccessDestroyEmail")?.unwrap_or_default();
     arguments.end()?;
     let old = asking.web.mail().object_state(&asking.login, TYPE)?;
@@ -62,7 +61,8 @@ pub(super) async fn set(asking: &mut Asking, mut arguments: Arguments) -> Answer
     let answer = out.answer(account.clone(), &old.to_string(), &new.to_string());
     let mut answers = vec![("EmailSubmission/set", answer)];
     // RFC 8621 7.5: one Email/set with all of it.
-    let of = |name: &str| sent.iter().find(|(known, _)| known == name).map(|(_, email)| email.clone());
+    let of =
+        |name: &str| sent.iter().find(|(known, _)| known == name).map(|(_, email)| email.clone());
     let update: Map<String, Value> =
         on_update.into_iter().filter_map(|(name, patch)| Some((of(&name)?, patch))).collect();
     let destroy: Vec<String> = on_destroy.iter().filter_map(|name| of(name)).collect();
@@ -81,7 +81,9 @@ async fn create(asking: &Asking, object: &Value) -> Done<(String, String, Value)
     let text = |name: &str| object.get(name).and_then(Value::as_str);
     let wrong = |name: &str| Ok(Err(SetError::invalid([name])));
     let known = ["identityId", "emailId", "envelope", "sendAt"];
-    if let Some(other) = object.as_object().into_iter().flatten().find(|(n, _)| !known.contains(&n.as_str())) {
+    if let Some(other) =
+        object.as_object().into_iter().flatten().find(|(n, _)| !known.contains(&n.as_str()))
+    {
         return wrong(other.0);
     }
     let (mail, login) = (asking.web.mail(), &asking.login);
@@ -120,11 +122,12 @@ async fn create(asking: &Asking, object: &Value) -> Done<(String, String, Value)
         }
     }
     let now = clock::now_ms();
-    let hold_until = match text("sendAt").map(time::parse_rfc3339).or(envelope.hold.map(Some)) {
-        None => None,
-        Some(None) => return wrong("sendAt"),
-        Some(Some(at)) => Some(at).filter(|at| *at > now),
-    };
+    let hold_until =
+        match text("sendAt").map(time::parse_rfc3339).or_else(|| envelope.hold.map(Some)) {
+            None => None,
+            Some(None) => return wrong("sendAt"),
+            Some(Some(at)) => Some(at).filter(|at| *at > now),
+        };
     let furthest = u64::try_from(HOLD_MAX.as_millis()).unwrap_or(u64::MAX);
     if hold_until.is_some_and(|at| at.0 > now.0.saturating_add(furthest)) {
         return wrong("sendAt");
@@ -182,7 +185,10 @@ fn envelope(given: Option<&Value>, raw: &[u8]) -> Result<Envelope, SetError> {
     let invalid = || SetError::invalid(["envelope"]);
     let text = |value: &Value| {
         let email = value.get("email").and_then(Value::as_str);
-        email.filter(|e| !e.contains(['<', '>', ' ', '\r', '\n'])).map(str::to_owned).ok_or_else(invalid)
+        email
+            .filter(|e| !e.contains(['<', '>', ' ', '\r', '\n']))
+            .map(str::to_owned)
+            .ok_or_else(invalid)
     };
     let mut envelope = match given.filter(|g| !g.is_null()) {
         Some(given) => {
@@ -246,7 +252,9 @@ async fn update(asking: &Asking, id: &str, patch: &Value) -> Done<String> {
         return Ok(Err(SetError::invalid([other.clone()])));
     }
     match patch.get("undoStatus").and_then(Value::as_str) {
-        Some("canceled") if kept.get("undoStatus") == Some(&json!("canceled")) => return Ok(Ok(email)),
+        Some("canceled") if kept.get("undoStatus") == Some(&json!("canceled")) => {
+            return Ok(Ok(email));
+        }
         Some("canceled") => {}
         _ => return Ok(Err(SetError::invalid(["undoStatus"]))),
     }
@@ -272,7 +280,9 @@ async fn destroy(asking: &Asking, id: &str) -> Done<()> {
             _ => Ok(()),
         }),
         Err(ObjectError::Mail(e)) => Err(e.into()),
-        Err(ObjectError::Refused(why)) => Ok(Err(SetError::new("forbidden").because(why.to_string()))),
+        Err(ObjectError::Refused(why)) => {
+            Ok(Err(SetError::new("forbidden").because(why.to_string())))
+        }
     }
 }
 
@@ -291,11 +301,17 @@ fn shown(look: &Look, object: &Object) -> Result<Value, MethodError> {
         .flat_map(|item| item.to.iter().map(move |to| (to, item)))
         .map(|(to, item)| {
             let reply = if item.reason.is_empty() { "250 2.0.0 queued" } else { &item.reason };
-            (to.clone(), json!({ "smtpReply": reply, "delivered": "queued", "displayed": "unknown" }))
+            (
+                to.clone(),
+                json!({ "smtpReply": reply, "delivered": "queued", "displayed": "unknown" }),
+            )
         })
         .collect();
     kept.insert("id".into(), json!(object.id.as_str()));
-    kept.insert("deliveryStatus".into(), if status.is_empty() { Value::Null } else { json!(status) });
+    kept.insert(
+        "deliveryStatus".into(),
+        if status.is_empty() { Value::Null } else { json!(status) },
+    );
     kept.insert("dsnBlobIds".into(), json!([]));
     kept.insert("mdnBlobIds".into(), json!([]));
     Ok(Value::Object(kept))
@@ -305,8 +321,16 @@ pub(super) fn get(look: &Look, mut arguments: Arguments) -> Result<Value, Method
     let asked = arguments.get()?;
     arguments.end()?;
     asked.only(&[
-        "id", "identityId", "emailId", "threadId", "envelope", "sendAt", "undoStatus", "deliveryStatus",
-        "dsnBlobIds", "mdnBlobIds",
+        "id",
+        "identityId",
+        "emailId",
+        "threadId",
+        "envelope",
+        "sendAt",
+        "undoStatus",
+        "deliveryStatus",
+        "dsnBlobIds",
+        "mdnBlobIds",
     ])?;
     let real = |id: &String| look.created.get(id.trim_start_matches('#')).unwrap_or(id).clone();
     let ids: Option<Vec<(String, Option<ObjectId>)>> = asked
@@ -366,7 +390,9 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
             "threadIds" => "threadId",
             "undoStatus" => "undoStatus",
             "before" | "after" => "sendAt",
-            other => return Err(MethodError::UnsupportedFilter(format!("{other} is no condition"))),
+            other => {
+                return Err(MethodError::UnsupportedFilter(format!("{other} is no condition")));
+            }
         };
         all.retain(|o| {
             let has = o.get(property).unwrap_or(&Value::Null);
@@ -378,7 +404,8 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
             }
         });
     }
-    let by = sort.first().and_then(|s| s.get("property")).and_then(Value::as_str).unwrap_or("sentAt");
+    let by =
+        sort.first().and_then(|s| s.get("property")).and_then(Value::as_str).unwrap_or("sentAt");
     let property = match by {
         "sentAt" | "sendAt" => "sendAt",
         "emailId" => "emailId",
@@ -389,8 +416,12 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
     if sort.first().and_then(|s| s.get("isAscending")) == Some(&json!(false)) {
         all.reverse();
     }
-    let ids: Vec<&Value> =
-        all.iter().filter_map(|o| o.get("id")).skip(position).take(limit.unwrap_or(usize::MAX)).collect();
+    let ids: Vec<&Value> = all
+        .iter()
+        .filter_map(|o| o.get("id"))
+        .skip(position)
+        .take(limit.unwrap_or(usize::MAX))
+        .collect();
     let mut answer = json!({
         "accountId": look.account_id(),
         "queryState": found.state.to_string(),

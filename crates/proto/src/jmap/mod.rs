@@ -9,6 +9,8 @@ pub mod email;
 mod error;
 pub mod filter;
 mod id;
+pub mod objects;
+pub mod patch;
 pub mod pointer;
 mod request;
 
@@ -18,6 +20,9 @@ pub use id::{
     parse_thread, thread_id,
 };
 pub use request::{Call, Request, RequestError, resolve};
+
+/// A JSON object.
+pub type Map = serde_json::Map<String, serde_json::Value>;
 
 /// RFC 8620 2.
 pub const CORE: &str = "urn:ietf:params:jmap:core";
