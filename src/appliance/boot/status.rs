@@ -155,7 +155,9 @@ mod tests {
         report.language = Language::En;
         report.troubles.clear();
         let english = text(&report, None);
-        assert!(english.contains("Nothing is wrong.") && english.contains("passphrase"));
+        assert!(english.contains("press u") && !english.contains("Nothing is wrong."));
+        report.data = DataOutcome::Mounted { what: "vda6".into() };
+        assert!(text(&report, None).contains("Nothing is wrong."));
     }
 
     #[test]
