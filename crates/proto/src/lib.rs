@@ -17,6 +17,7 @@ pub mod codec;
 pub mod directory;
 pub mod id;
 pub mod imap;
+pub mod jmap;
 pub mod keys;
 pub mod mailbox;
 pub mod merge;
