@@ -1,6 +1,6 @@
 //! The thread that keeps the indexes up with the views.
 //!
-//! It is never waited for and never in a commit's way: lowest priority, one tenant and one writer at a
+//! It is never waited for and never in a commit's way: low priority, one tenant and one writer at a
 //! time, a pause between two turns of a tenant. Invariants: marks are committed together with what they
 //! say; each step may be done again; what it cannot do it does later. Before the disk's reserve it
 //! stops: room is for mail.
@@ -157,7 +157,10 @@ impl Work {
                     if !self.store.log().is_stopped() {
                         log::warn!(tenant:% = tenant, err:% = e; "the search index is behind, trying again later");
                     }
-                    self.shelves.get(tenant).suspect();
+                    // A view or a body that cannot be read is no fault of the index.
+                    if !matches!(e, IndexError::Mail(_)) {
+                        self.shelves.get(tenant).suspect();
+                    }
                     (false, RETRY_AFTER)
                 }
             };
@@ -381,7 +384,8 @@ impl<'a> Turn<'a> {
 
     fn finish(mut self) -> Result<(), IndexError> {
         self.commit()?;
-        if let Some(writer) = self.writer.take() {
+        // Merges may take long: who stops gives them up.
+        if let Some(writer) = self.writer.take().filter(|_| !self.work.stop.is_set()) {
             writer.close()?;
             // What was merged is fewer files.
             self.open.publish(self.open.index.snapshot(self.marks)?);

@@ -1,7 +1,8 @@
 //! Searches on a node with a real disk: before, while and after the index knows.
 
 use super::indexer::{Stop, Work};
-use super::{Field, Found, Leaf};
+use super::words::Query;
+use super::{Field, Found, Leaf, Looking};
 use crate::base::secret::Secret;
 use crate::directory::{Directory, Login};
 use crate::mail::{Envelope, Mail};
@@ -349,6 +350,35 @@ async fn indexes_of_tenants_that_are_gone_are_removed() {
     std::fs::write(strange.join("x"), "words").unwrap();
     node.index();
     assert!(!strange.exists() && node.index_dir(node.login().tenant).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_index_can_be_written_searches_read() {
+    let node = Node::start().await;
+    node.deliver("one", "common").await;
+    let folder = node.store.dir().join("search");
+    std::fs::write(&folder, "in the way").unwrap();
+    node.index();
+    assert_eq!(node.count("common"), 1);
+    std::fs::remove_file(&folder).unwrap();
+    node.index();
+    assert_eq!((node.count("common"), node.documents()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_in_time_makes_the_answer_partial() {
+    let node = Node::start().await;
+    let queries = [(Field::Text.parts(), Query::parse("common"))];
+    let late = || Looking::new(&node.mail, node.login(), &queries, Mono(0)).unwrap();
+    assert!(!late().unindexed().unwrap().partial, "there is nothing to read");
+    node.deliver("one", "common").await;
+    let found = late().unindexed().unwrap();
+    assert!(found.partial && found.leaves[0].is_empty());
+    node.index();
+    node.deliver("two", "common").await;
+    let snapshot = node.mail.search.snapshot(node.login().tenant).unwrap();
+    let found = late().indexed(&snapshot).unwrap();
+    assert!(found.partial && found.leaves[0].len() == 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
