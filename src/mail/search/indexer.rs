@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use understudy_proto::carry;
 use understudy_proto::id::{AccountId, EmailId, Lsn, TenantId};
 use understudy_proto::mailbox::{self, AccountState, Email};
 use understudy_proto::time::Mono;
@@ -244,6 +245,10 @@ impl<'a> Turn<'a> {
     fn run(&mut self) -> Result<bool, IndexError> {
         let states = {
             let view = self.work.store.read(self.tenant).map_err(MailError::from)?;
+            // An import puts rows under its accounts without telling those who follow them.
+            if carry::progress(&view).map_err(MailError::from)?.is_some() {
+                return Ok(true);
+            }
             mailbox::account_states(&view).map_err(MailError::from)?
         };
         let known: BTreeMap<AccountId, AccountState> = states.into_iter().collect();
