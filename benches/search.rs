@@ -153,7 +153,7 @@ async fn run(all: u64) {
     while metric::SEARCH_INDEXED.get() < all {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    println!("indexed {:.0} per s at nice 19, a fifth of it rest", rate(all, began));
+    println!("indexed {:.0} per s at nice 10, a fifth of it rest", rate(all, began));
     let began = Instant::now();
     fill(&mail, &lease, &login, all / 10).await;
     println!(

@@ -15,8 +15,8 @@ use std::process::Command;
 
 /// Real-time priority of threads that must run in time: the lowest, above all ordinary threads.
 const REALTIME_PRIORITY: libc::c_int = 1;
-/// The nice value of what may wait.
-const LOWEST: libc::c_int = 19;
+/// The nice value of work that may wait: a tenth of an ordinary thread's share.
+const STEPS_BACK: libc::c_int = 10;
 /// `linux/mman.h`; lock pages when they are first touched, not all of the program at once.
 const MCL_ONFAULT: libc::c_int = 4;
 /// `linux/capability.h`: the version with 64 capabilities.
@@ -40,14 +40,15 @@ pub fn realtime_alone() -> Result<(), Errno> {
     Errno::result(answer).map(drop)
 }
 
-/// Lets all others run before this thread and those that it starts from now on (nice 19).
+/// Has this thread, and those that it starts from now on, step back behind all others. Not to the very
+/// end: it would hold locks for long that others wait for.
 ///
 /// # Errors
 /// None on Linux.
 #[expect(unsafe_code, reason = "no crate that we use wraps setpriority(2) for a thread")]
 pub fn background() -> Result<(), Errno> {
     // SAFETY: a bare system call on numbers; 0 is the calling thread.
-    let answer = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST) };
+    let answer = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, STEPS_BACK) };
     Errno::result(answer).map(drop)
 }
 

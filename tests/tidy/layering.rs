@@ -154,6 +154,19 @@ fn only_the_store_names_its_index() {
 }
 
 #[test]
+fn only_one_file_names_the_search_engine() {
+    let mut findings = Vec::new();
+    for source in sources(&["src"]) {
+        if source.path != "src/mail/search/index.rs" {
+            for at in words(&source.code, "tantivy") {
+                findings.push(format!("{}:{}", source.path, source.line_of(at)));
+            }
+        }
+    }
+    report("Only src/mail/search/index.rs names tantivy; ask it for what you need:", &findings);
+}
+
+#[test]
 fn only_the_pair_makes_a_primary() {
     let mut findings = Vec::new();
     for source in sources(&["src"]) {

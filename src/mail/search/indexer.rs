@@ -1,6 +1,6 @@
 //! The thread that keeps the indexes up with the views.
 //!
-//! It is never waited for and never in a commit's way: lowest priority, one tenant and one writer at a
+//! It is never waited for and never in a commit's way: low priority, one tenant and one writer at a
 //! time, a pause between two turns of a tenant. Invariants: marks are committed together with what they
 //! say; each step may be done again; what it cannot do it does later. Before the disk's reserve it
 //! stops: room is for mail.
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use understudy_proto::carry;
 use understudy_proto::id::{AccountId, EmailId, Lsn, TenantId};
 use understudy_proto::mailbox::{self, AccountState, Email};
 use understudy_proto::time::Mono;
@@ -157,7 +158,10 @@ impl Work {
                     if !self.store.log().is_stopped() {
                         log::warn!(tenant:% = tenant, err:% = e; "the search index is behind, trying again later");
                     }
-                    self.shelves.get(tenant).suspect();
+                    // A view or a body that cannot be read is no fault of the index.
+                    if !matches!(e, IndexError::Mail(_)) {
+                        self.shelves.get(tenant).suspect();
+                    }
                     (false, RETRY_AFTER)
                 }
             };
@@ -241,6 +245,10 @@ impl<'a> Turn<'a> {
     fn run(&mut self) -> Result<bool, IndexError> {
         let states = {
             let view = self.work.store.read(self.tenant).map_err(MailError::from)?;
+            // An import puts rows under its accounts without telling those who follow them.
+            if carry::progress(&view).map_err(MailError::from)?.is_some() {
+                return Ok(true);
+            }
             mailbox::account_states(&view).map_err(MailError::from)?
         };
         let known: BTreeMap<AccountId, AccountState> = states.into_iter().collect();
@@ -381,7 +389,8 @@ impl<'a> Turn<'a> {
 
     fn finish(mut self) -> Result<(), IndexError> {
         self.commit()?;
-        if let Some(writer) = self.writer.take() {
+        // Merges may take long: who stops gives them up.
+        if let Some(writer) = self.writer.take().filter(|_| !self.work.stop.is_set()) {
             writer.close()?;
             // What was merged is fewer files.
             self.open.publish(self.open.index.snapshot(self.marks)?);

@@ -7,7 +7,7 @@ use super::index::{Index, IndexError, Marks, Snapshot, guarded};
 use crate::base::{clock, metric};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use understudy_proto::id::TenantId;
 use understudy_proto::time::Mono;
@@ -26,11 +26,14 @@ pub(super) struct Shelf {
     tenant: TenantId,
     dir: PathBuf,
     state: Mutex<State>,
+    opened: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     open: Option<Arc<Open>>,
+    /// Somebody opens it, which takes as long as reading it does.
+    opening: bool,
     /// All of it was read since the process began.
     verified: bool,
     damaged: bool,
@@ -72,7 +75,7 @@ impl Shelves {
         let mut shelves = lock(&self.shelves);
         let shelf = shelves.entry(tenant).or_insert_with(|| {
             let dir = self.dir.join(tenant.to_string());
-            Arc::new(Shelf { tenant, dir, state: Mutex::default() })
+            Arc::new(Shelf { tenant, dir, state: Mutex::default(), opened: Condvar::new() })
         });
         Arc::clone(shelf)
     }
@@ -95,7 +98,8 @@ impl Shelves {
             let entry = entry?;
             let name = entry.file_name();
             if !tenants.iter().any(|t| name.to_str() == Some(t.to_string().as_str())) {
-                std::fs::remove_dir_all(entry.path())?;
+                let (path, is_dir) = (entry.path(), entry.file_type()?.is_dir());
+                if is_dir { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
             }
         }
         Ok(())
@@ -103,30 +107,41 @@ impl Shelves {
 }
 
 impl Shelf {
-    /// What can be searched; `None` where there is no sound index.
+    /// What can be searched; `None` where there is no sound index, or it is being opened.
     pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        let open = self.open(&mut lock(&self.state));
-        open.map(|open| open.snapshot())
+        self.open().map(|open| open.snapshot())
     }
 
     /// The index, made anew where there is no sound one. For the indexer alone.
     pub(super) fn open_or_create(&self) -> Result<Arc<Open>, IndexError> {
-        let mut state = lock(&self.state);
-        // Somebody may have removed it under us: a cache may go at any time.
-        if state.open.is_some() && !self.dir.is_dir() {
-            *state = State::default();
+        let mut tried = false;
+        loop {
+            let waited = self.opened.wait_while(lock(&self.state), |state| state.opening);
+            let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+            match state.open.take().filter(|_| self.dir.is_dir()) {
+                Some(open) => {
+                    state.open = Some(Arc::clone(&open));
+                    return Ok(open);
+                }
+                // Nobody opens what is removed and made while the lock is held.
+                None if tried || state.damaged => return self.create(&mut state),
+                None => {}
+            }
+            drop(state);
+            // By us, or by a search that was faster.
+            self.open();
+            tried = true;
         }
-        if let Some(open) = self.open(&mut state) {
-            return Ok(open);
-        }
+    }
+
+    fn create(&self, state: &mut State) -> Result<Arc<Open>, IndexError> {
         if self.dir.exists() {
             std::fs::remove_dir_all(&self.dir)?;
         }
         metric::SEARCH_REBUILDS.inc();
-        let open = guarded(|| Open::new(Index::create(&self.dir)?, Marks::new()))?;
-        let open = Arc::new(open);
-        let used = clock::mono();
-        *state = State { open: Some(Arc::clone(&open)), verified: true, damaged: false, used };
+        let open = Arc::new(guarded(|| Open::new(Index::create(&self.dir)?, Marks::new()))?);
+        let (kept, used) = (Some(Arc::clone(&open)), clock::mono());
+        *state = State { open: kept, opening: false, verified: true, damaged: false, used };
         Ok(open)
     }
 
@@ -143,24 +158,33 @@ impl Shelf {
         state.verified = false;
     }
 
-    fn open(&self, state: &mut State) -> Option<Arc<Open>> {
-        state.used = clock::mono();
-        if state.open.is_none() && !state.damaged {
-            let opened = guarded(|| {
-                let opened = Index::open(&self.dir, !state.verified)?;
-                opened.map(|(index, marks)| Open::new(index, marks)).transpose()
-            });
-            match opened {
-                Ok(Some(open)) => {
-                    state.open = Some(Arc::new(open));
-                    state.verified = true;
-                }
-                Ok(None) => {}
-                Err(e) => {
-                    log::warn!(tenant:% = self.tenant, err:% = e;
-                        "the search index cannot be used and is built anew");
-                    state.damaged = true;
-                }
+    fn open(&self) -> Option<Arc<Open>> {
+        let verify = {
+            let mut state = lock(&self.state);
+            state.used = clock::mono();
+            if state.open.is_some() || state.damaged || state.opening {
+                return state.open.clone();
+            }
+            state.opening = true;
+            !state.verified
+        };
+        let opened = guarded(|| {
+            let opened = Index::open(&self.dir, verify)?;
+            opened.map(|(index, marks)| Open::new(index, marks)).transpose()
+        });
+        let mut state = lock(&self.state);
+        state.opening = false;
+        self.opened.notify_all();
+        match opened {
+            Ok(Some(open)) => {
+                state.open = Some(Arc::new(open));
+                state.verified = true;
+            }
+            Ok(None) => {}
+            Err(e) => {
+                log::warn!(tenant:% = self.tenant, err:% = e;
+                    "the search index cannot be used and is built anew");
+                state.damaged = true;
             }
         }
         state.open.clone()

@@ -1,19 +1,23 @@
 //! Searches on a node with a real disk: before, while and after the index knows.
 
 use super::indexer::{Stop, Work};
-use super::{Field, Found, Leaf};
+use super::words::Query;
+use super::{Field, Found, Leaf, Looking};
 use crate::base::secret::Secret;
 use crate::directory::{Directory, Login};
 use crate::mail::{Envelope, Mail};
 use crate::store::disk::RealDisk;
 use crate::store::{LeaseControl, PrimaryLease, Store, StoreOptions};
 use proptest::prelude::*;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use understudy_proto::carry::{Import, ImportRules, Step as ImportStep};
 use understudy_proto::directory::DirectoryRules;
 use understudy_proto::id::{EmailId, Epoch, MailboxId, NodeId, TenantId, Uid};
+use understudy_proto::keys::Keys;
 use understudy_proto::mailbox::{self, Flags, FlagsOp, INBOX, MailboxRules};
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
@@ -42,7 +46,11 @@ fn options(dir: &Path) -> StoreOptions {
 }
 
 fn open(dir: &Path) -> Store {
-    let rules = Registry::default().with(DirectoryRules).with(MailboxRules).with(QueueRules);
+    let rules = Registry::default()
+        .with(DirectoryRules)
+        .with(MailboxRules)
+        .with(QueueRules)
+        .with(ImportRules);
     Store::open(Arc::new(RealDisk), options(dir), rules).unwrap()
 }
 
@@ -349,6 +357,66 @@ async fn indexes_of_tenants_that_are_gone_are_removed() {
     std::fs::write(strange.join("x"), "words").unwrap();
     node.index();
     assert!(!strange.exists() && node.index_dir(node.login().tenant).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_arrives_is_indexed_once_it_is_whole() {
+    let node = Node::start().await;
+    for text in ["one", "two"] {
+        node.deliver(text, "common").await;
+    }
+    let mut rows = Vec::new();
+    let view = node.store.read(node.login().tenant).unwrap();
+    view.scan(b"A", b"z", &mut |key, value| {
+        rows.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    drop(view);
+    let tenant = TenantId(9);
+    node.store.add_tenant_key(tenant).unwrap();
+    node.store.keyring().mark_replicated(u64::MAX);
+    // Counters come first, messages later.
+    let rest = rows.split_off(rows.iter().position(|(key, _)| key[0] != b'A').unwrap());
+    for (number, step) in
+        (0..).zip([ImportStep::Rows(rows), ImportStep::Rows(rest), ImportStep::Finish])
+    {
+        let import = Import { file: [1; 16], number, step };
+        node.store.write(&node.lease, tenant, import).await.unwrap();
+        node.settle().await;
+        node.index();
+    }
+    let snapshot = node.mail.search.snapshot(tenant).unwrap();
+    assert_eq!(snapshot.documents(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_index_can_be_written_searches_read() {
+    let node = Node::start().await;
+    node.deliver("one", "common").await;
+    let folder = node.store.dir().join("search");
+    std::fs::write(&folder, "in the way").unwrap();
+    node.index();
+    assert_eq!(node.count("common"), 1);
+    std::fs::remove_file(&folder).unwrap();
+    node.index();
+    assert_eq!((node.count("common"), node.documents()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_in_time_makes_the_answer_partial() {
+    let node = Node::start().await;
+    let queries = [(Field::Text.parts(), Query::parse("common"))];
+    let late = || Looking::new(&node.mail, node.login(), &queries, Mono(0)).unwrap();
+    assert!(!late().unindexed().unwrap().partial, "there is nothing to read");
+    node.deliver("one", "common").await;
+    let found = late().unindexed().unwrap();
+    assert!(found.partial && found.leaves[0].is_empty());
+    node.index();
+    node.deliver("two", "common").await;
+    let snapshot = node.mail.search.snapshot(node.login().tenant).unwrap();
+    let found = late().indexed(&snapshot).unwrap();
+    assert!(found.partial && found.leaves[0].len() == 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

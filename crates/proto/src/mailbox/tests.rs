@@ -96,6 +96,43 @@ fn a_delivery_reaches_everybody_once_and_links_its_body() {
 }
 
 #[test]
+fn whoever_follows_an_account_learns_all_places_in_pieces() {
+    let mut keys = start();
+    let since = account_state(&keys, ME).unwrap().unwrap().modseq;
+    for _ in 0..5 {
+        append(&mut keys, INBOX, Flags::system(Flags::DELETED));
+    }
+    let command = Expunge { account: ME, mailbox: INBOX, uids: vec![Uid(1), Uid(4)] };
+    run(&mut keys, &command).unwrap();
+    let state = account_state(&keys, ME).unwrap().unwrap();
+    let whole = places_touched_since(&keys, ME, since, usize::MAX).unwrap();
+    assert_eq!(whole.places, [1, 2, 3, 4, 5].map(|uid| (INBOX, Uid(uid))));
+    assert!(whole.all && whole.last == state.modseq);
+    let (mut at, mut places) = (since, Vec::new());
+    loop {
+        let piece = places_touched_since(&keys, ME, at, 2).unwrap();
+        places.extend(piece.places);
+        at = piece.last;
+        if piece.all {
+            break;
+        }
+    }
+    assert_eq!(at, state.modseq);
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places, whole.places);
+    let none = places_touched_since(&keys, ME, at, 2).unwrap();
+    assert_eq!(none, PlacesTouched { places: Vec::new(), last: at, all: true });
+    let ids = |range, limit| {
+        let emails = emails_range(&keys, ME, range, limit).unwrap();
+        emails.into_iter().map(|(id, _)| id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(ids((EmailId(0), EmailId(5)), usize::MAX), [2, 3]);
+    assert_eq!(ids((EmailId(0), state.email.next()), 2), [2, 3]);
+    assert_eq!(account_states(&keys).unwrap(), [(ME, state)]);
+}
+
+#[test]
 fn flags_change_only_where_they_differ() {
     let mut keys = start();
     let uid = append(&mut keys, INBOX, Flags::default());
