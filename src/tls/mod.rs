@@ -11,6 +11,7 @@
 
 mod authority;
 mod challenge;
+mod cms;
 mod der;
 pub mod files;
 mod pin;

@@ -2,11 +2,12 @@
 
 use super::authority::{Authority, Identity, Names, fingerprint};
 use super::ticket::Tickets;
-use super::{TlsError, der, files, install, provider, sha256};
+use super::{TlsError, cms, der, files, install, provider, sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::SigningKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig};
 use understudy_proto::time::UnixMs;
@@ -22,6 +23,9 @@ pub struct Service {
     fingerprint: String,
     authority: Option<String>,
     tickets: Tickets,
+    /// For what is signed besides handshakes.
+    chain: Arc<[CertificateDer<'static>]>,
+    key: Arc<dyn SigningKey>,
 }
 
 impl Service {
@@ -92,6 +96,8 @@ impl Service {
     ) -> Result<Self, TlsError> {
         install();
         let leaf = chain.first().cloned();
+        let kept: Arc<[CertificateDer<'static>]> = chain.clone().into();
+        let signing = provider().key_provider.load_private_key(key.clone_key())?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_no_client_auth()
@@ -104,6 +110,8 @@ impl Service {
             fingerprint: leaf.as_ref().map(|c| fingerprint(c)).unwrap_or_default(),
             authority,
             tickets,
+            chain: kept,
+            key: signing,
         })
     }
 
@@ -125,6 +133,13 @@ impl Service {
     #[must_use]
     pub fn tickets(&self) -> Tickets {
         self.tickets.clone()
+    }
+
+    /// `content`, signed (CMS) with the service's key; `None` where that is of a kind that CMS signs
+    /// otherwise.
+    #[must_use]
+    pub fn sign(&self, content: &[u8]) -> Option<Vec<u8>> {
+        cms::sign(&self.chain, &self.key, content)
     }
 
     /// When the certificate expires; `None` where it does not say so readably.
