@@ -12,7 +12,8 @@ use crate::pair::side::Side;
 use crate::smtp::{Port, Smtp};
 use crate::store::PrimaryLease;
 use crate::tls::Service;
-use crate::web::{Facts, Web};
+use crate::web::{Facts, Providers, Signer, Web};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -107,7 +108,11 @@ fn web(rooms: &Rooms, tls: &Service, table: &Table, stop: &Stop) -> Result<(), F
         submissions: config.listen.submissions,
         message_size_max: config.smtp.message_size_max,
     };
-    let web = Web::new(rooms.directory.clone(), rooms.mail.clone(), facts).router();
+    let signing = tls.clone();
+    let signer: Signer = Arc::new(move |content: &[u8]| signing.sign(content));
+    let providers = Providers { signer: Some(signer), ..Providers::default() };
+    let web = Web::new(rooms.directory.clone(), rooms.mail.clone(), facts);
+    let web = web.with(providers).router();
     let secure = Site::new(web, Some(tls.offering(http::PROTOCOLS)));
     let https = config.listen.https;
     let plain = Site::new(redirect::router(tls.challenges(), https.unwrap_or(443)), None);

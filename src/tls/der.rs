@@ -6,12 +6,12 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use understudy_proto::time::UnixMs;
 
-const INTEGER: u8 = 0x02;
+pub(super) const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
 const UTF8_STRING: u8 = 0x0c;
 const PRINTABLE_STRING: u8 = 0x13;
 /// `id-at-commonName`, 2.5.4.3.
@@ -45,6 +45,19 @@ fn from_validity(der: &[u8]) -> Option<&[u8]> {
     Some(tbs)
 }
 
+/// Issuer and serial number of a certificate, each with its tag, as CMS names it (RFC 5652 10.2.4).
+pub(super) fn issuer_and_serial(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (certificate, _) = element(der, SEQUENCE)?;
+    let (mut tbs, _) = element(certificate, SEQUENCE)?;
+    if let Some((_, rest)) = element(tbs, VERSION) {
+        tbs = rest;
+    }
+    let (serial, tbs) = whole(tbs, INTEGER)?;
+    let (_, tbs) = element(tbs, SEQUENCE)?; // signature
+    let (issuer, _) = whole(tbs, SEQUENCE)?;
+    Some((issuer, serial))
+}
+
 /// The name of whom the certificate `der` is for; `None` where it has none that can be read.
 pub(super) fn common_name(der: &[u8]) -> Option<String> {
     let (_, rest) = element(from_validity(der)?, SEQUENCE)?; // validity
@@ -70,6 +83,12 @@ pub fn not_after_pem(pem: &str) -> Option<UnixMs> {
 /// From when until when the first certificate in a PEM text holds.
 pub(super) fn life_pem(pem: &str) -> Option<(UnixMs, UnixMs)> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|c| life(&c))
+}
+
+/// [`element`] with its tag and length.
+fn whole(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (_, rest) = element(bytes, tag)?;
+    bytes.split_at_checked(bytes.len().checked_sub(rest.len())?)
 }
 
 /// The content of the element at the start of `bytes`, which must have `tag`, and what follows it.
@@ -165,6 +184,7 @@ mod tests {
         fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(not_after(&bytes).is_none() || bytes.len() > 20);
             prop_assert!(common_name(&bytes).is_none() || bytes.len() > 20);
+            prop_assert!(issuer_and_serial(&bytes).is_none() || bytes.len() > 8);
         }
     }
 

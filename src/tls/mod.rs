@@ -12,6 +12,7 @@
 pub mod acme;
 mod authority;
 mod challenge;
+mod cms;
 mod der;
 pub mod files;
 mod pin;

@@ -5,7 +5,7 @@ use super::challenge::{ACME_TLS, Challenges};
 use super::shown::{Chooser, Shown};
 use super::ticket::Tickets;
 use super::vault::Vault;
-use super::{TlsError, acme, der, files, install, provider, sha256};
+use super::{TlsError, acme, cms, der, files, install, provider, sha256};
 use crate::base::secret::Secret;
 use crate::net::Acceptor;
 use serde::{Deserialize, Serialize};
@@ -185,6 +185,14 @@ impl Service {
     fn chooser(&self, answers: bool, local: Option<IpAddr>) -> Arc<Chooser> {
         let challenges = answers.then(|| self.challenges.clone());
         Arc::new(Chooser::new(self.shown.clone(), challenges, local))
+    }
+
+    /// `content`, signed (CMS) with the service's key; `None` where that is of a kind that CMS signs
+    /// otherwise.
+    #[must_use]
+    pub fn sign(&self, content: &[u8]) -> Option<Vec<u8>> {
+        let shown = self.shown.best();
+        cms::sign(&shown.cert, &shown.key, content)
     }
 
     /// The keys of session tickets, to be shared with the other node.

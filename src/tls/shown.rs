@@ -54,6 +54,14 @@ impl Shown {
         !self.list.read().unwrap_or_else(PoisonError::into_inner).obtained.is_empty()
     }
 
+    /// The one that most programs trust.
+    pub(super) fn best(&self) -> Arc<CertifiedKey> {
+        let now = clock::now_ms();
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let mut valid = list.obtained.iter().filter(|c| c.until > now);
+        Arc::clone(valid.next().map_or(&list.base, |c| &c.key))
+    }
+
     fn choose(&self, name: Option<&str>, local: Option<IpAddr>, now: UnixMs) -> Arc<CertifiedKey> {
         let local = local.map(|ip| ip.to_canonical());
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use super::{Web, assets};
 use crate::http::Host;
 use axum::body::to_bytes;
 use axum::extract::{Query, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -107,7 +107,7 @@ pub(super) async fn or_asset(
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if path == "/autodiscover/autodiscover.xml" {
         if *request.method() != Method::POST {
-            return StatusCode::METHOD_NOT_ALLOWED.into_response();
+            return not_so("POST");
         }
         let (mut parts, body) = request.into_parts();
         let here = axum::RequestPartsExt::extract::<Here>(&mut parts).await;
@@ -132,11 +132,12 @@ pub(super) async fn or_asset(
         });
         return (StatusCode::NOT_FOUND, Json(said)).into_response();
     }
-    if reads {
-        assets::serve(request).await
-    } else {
-        StatusCode::METHOD_NOT_ALLOWED.into_response()
-    }
+    if reads { assets::serve(request).await } else { not_so("GET, HEAD") }
+}
+
+/// RFC 9110 15.5.6.
+fn not_so(allowed: &'static str) -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, allowed)]).into_response()
 }
 
 /// [MS-OXDSCLI] 3.1.5 with the settings of [MS-OXDSCLI] 2.2.4 for IMAP and SMTP.

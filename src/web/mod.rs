@@ -53,9 +53,9 @@ struct Inner {
 }
 
 /// What is going on, for the people of a tenant.
-type Notices = Arc<dyn Fn(TenantId) -> Option<Notice> + Send + Sync>;
+pub type Notices = Arc<dyn Fn(TenantId) -> Option<Notice> + Send + Sync>;
 /// Content, signed with the service's certificate (CMS, RFC 5652); `None` where that cannot be.
-type Signer = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
+pub type Signer = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
 /// What other rooms add to the web.
 #[derive(Clone, Default)]

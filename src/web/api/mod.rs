@@ -6,6 +6,8 @@ mod credentials;
 mod people;
 mod profile;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub(in crate::web) use connect::{Connect, Security, Service};
 
