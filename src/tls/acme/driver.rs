@@ -169,7 +169,14 @@ impl Inner {
             let obtained =
                 Box::pin(tokio::time::timeout(ORDER_TIMEOUT, self.obtain(wanted, failures)));
             match obtained.await.unwrap_or(Err(AcmeError::Timeout)) {
-                Ok(()) => log::info!(host = wanted.subject(); "a certificate was obtained"),
+                Ok(()) => {
+                    log::info!(host = wanted.subject(); "a certificate was obtained");
+                    let held = self.held(wanted);
+                    let (life, chance) = held.map_or((None, 0), |(life, n)| (Some(life), n));
+                    if let Some(plan) = self.plans().get_mut(number) {
+                        plan.obtained(life, clock::now_ms(), chance);
+                    }
+                }
                 Err(e) => {
                     log::warn!(host = wanted.subject(), attempts = failures + 1, err:% = e,
                         runbook = "certificate-renewal"; "no certificate was obtained");
