@@ -8,10 +8,9 @@ use super::{Failure, Rooms, failure};
 use crate::base::{clock, task};
 use crate::config::Config;
 use crate::pair::side::{Side, SideEvent, Topic};
-use crate::tls::acme::{Acme, Alarm, Ways};
+use crate::tls::acme::{Acme, Ways};
 use crate::tls::vault::{Item, Vault};
 use crate::tls::{Names, Service};
-use understudy_proto::time::UnixMs;
 
 /// What services show, of the operator's files or of our own authority.
 pub(super) fn service(config: &Config) -> Result<Service, Failure> {
@@ -113,17 +112,4 @@ async fn hear(vault: &Vault, bytes: &[u8]) {
         Err(e) => log::warn!(err:% = e, runbook = "certificate-renewal";
             "a certificate of the other node cannot be kept"),
     }
-}
-
-/// What an operator should know of them.
-pub(super) fn alarms(rooms: &Rooms, now: UnixMs) -> Vec<String> {
-    let Some(acme) = &rooms.acme else { return Vec::new() };
-    let text = |(id, alarm)| match alarm {
-        Alarm::Missing => format!("the certificate for our {id} cannot be obtained"),
-        Alarm::Expired => format!("the certificate for our {id} has expired"),
-        Alarm::Expires { left } => {
-            format!("the certificate for our {id} ends in {} hours", left.as_secs() / 3_600)
-        }
-    };
-    acme.alarms(now).into_iter().map(text).collect()
 }

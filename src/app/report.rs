@@ -2,7 +2,7 @@
 //!
 //! Absent: remembering. Every report is made afresh from what the rooms publish.
 
-use super::{Rooms, certificates};
+use super::Rooms;
 use crate::base::{clock, limit, metric};
 use crate::ops::health::{Duty, Facts};
 use crate::ops::status::{
@@ -11,6 +11,7 @@ use crate::ops::status::{
 };
 use crate::pair::witness::{Held, WitnessStatus};
 use crate::pair::{CopyStatus, PairStatus, PathStatus};
+use crate::tls::acme::Alarm;
 use crate::vrrp::GroupStatus;
 use std::time::Duration;
 use understudy_proto::pair::{self as machine, Waiting};
@@ -233,7 +234,15 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
         let what = "a certificate of the pair's link has expired; the link goes on, its keys count";
         add(what.into(), "pair-certificate");
     }
-    for what in certificates::alarms(rooms, clock::now_ms()) {
+    for (whose, alarm) in rooms.acme.iter().flat_map(|acme| acme.alarms(clock::now_ms())) {
+        let what = match alarm {
+            Alarm::Missing => format!("no certificate can be obtained for {whose}: see the log"),
+            Alarm::Expired => format!("the certificate for {whose} has expired"),
+            Alarm::Expires { left } => {
+                let hours = left.as_secs() / 3_600;
+                format!("the certificate for {whose} ends in {hours} hours: see the log")
+            }
+        };
         add(what, "certificate-renewal");
     }
     for problem in &pair.problems {

@@ -38,6 +38,8 @@ pub enum Times {
     One,
     /// `[name]`, and its absence means something.
     Optional,
+    /// The same; the example shows it as a comment.
+    Unusual,
     /// `[[name]]`, any number.
     Many,
 }
@@ -170,7 +172,7 @@ section! {
         key: Option<String> = None, optional: Some("/etc/understudy/tls.key".into());
     }
     sections {
-        acme: Option<Acme> = Optional Acme;
+        acme: Option<Acme> = Unusual Acme;
     }
 }
 

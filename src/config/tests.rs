@@ -51,6 +51,7 @@ fn optional_lines_are_right_once_uncommented() {
         .collect();
     let config = parse(&text).unwrap();
     assert!(config.tls.own.is_some() && config.smtp.relay.is_some());
+    assert_eq!(config.tls.acme.unwrap().names, ["mx.example.net"]);
 }
 
 #[test]
@@ -105,6 +106,26 @@ fn mistakes_get_place_key_and_suggestion() {
         (
             "hostname = \"a\"\n[pair]\n",
             "line 2, column 2: [pair] `listen` must name 1 to 4 addresses",
+        ),
+        (
+            "hostname = \"a\"\n[listen]\nhttp = 443",
+            "[listen] `http` is 443, which `https` has already",
+        ),
+        (
+            "hostname = \"a\"\n[tls.acme]\nnames = [\"a.example\"]",
+            "line 2, column 6: [tls.acme] `agree_terms` must be true",
+        ),
+        (
+            "hostname = \"a\"\n[tls.acme]\nagree_terms = true",
+            "[tls.acme] `names` is empty, and so is `addresses`",
+        ),
+        (
+            "hostname = \"a\"\n[tls.acme]\nagree_terms = true\nnames = [\"*.a.example\"]",
+            "line 4, column 1: [tls.acme] `names` has \"*.a.example\": that is not a host name",
+        ),
+        (
+            "hostname = \"a\"\n[tls.acme]\nagree_terms = true\naddresses = [\"a.example\"]",
+            "[tls.acme] `addresses` has \"a.example\": write an IP address without a port",
         ),
         ("hostname = \"a\"\n[smtp]\nrelay = \"a\"", "[smtp] `relay` is \"a\": write host and port"),
     ] {

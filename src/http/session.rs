@@ -32,7 +32,15 @@ use understudy_proto::time::Mono;
 pub(super) async fn run(site: Arc<Inner>, connection: Connection<PrimaryLease>) {
     static LAST_ID: AtomicU64 = AtomicU64::new(0);
     let session = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-    let Connection { stream, peer, local, pass: lease, notice } = connection;
+    let Connection { mut stream, peer, local, pass: lease, notice } = connection;
+    // Whoever has said nothing yet misses nothing.
+    tokio::select! {
+        biased;
+        spoken = stream.spoken_to() => if spoken.is_err() {
+            return;
+        },
+        () = notice.given() => return,
+    }
     let stream = match &site.tls {
         Some(tls) => match stream.upgrade(tls).await {
             // RFC 8737 3: the handshake was all that the authority wanted.

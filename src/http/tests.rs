@@ -140,9 +140,9 @@ async fn requests_without_a_usable_host_or_too_much_of_anything_are_refused() {
 async fn who_is_too_slow_is_not_waited_for() {
     let site = Site::with_patience(app(), None, Duration::from_millis(50));
     let server = start_site(site, tempfile::tempdir().unwrap());
-    for request in ["", "GET /who HTTP/1.1\r\nho", "GET /who HTTP/1.1\r\nhost: a\r\n\r\n"] {
+    for request in ["GET /who HTTP/1.1\r\nho", "GET /who HTTP/1.1\r\nhost: a\r\n\r\n"] {
         let said = exchange(server.at, request).await;
-        assert!(request.is_empty() || code(&said) != "400", "{said}");
+        assert_ne!(code(&said), "400", "{said}");
     }
 }
 

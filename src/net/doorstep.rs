@@ -32,7 +32,7 @@ impl Doorstep {
     /// To be kept until the connection that is accepted now is greeted.
     pub(super) fn greeting(&self) -> Greeting {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Greeting { _counts: Arc::clone(&state.ungreeted) }
+        Greeting { counts: Arc::clone(&state.ungreeted) }
     }
 
     /// Those that listen.
@@ -66,7 +66,24 @@ impl Doorstep {
 /// See [`Doorstep::greeting`].
 #[derive(Clone, Debug)]
 pub(super) struct Greeting {
-    _counts: Arc<()>,
+    counts: Arc<()>,
+}
+
+/// A greeting that does not count for now.
+pub(super) struct Paused(Weak<()>);
+
+impl Greeting {
+    /// Does not count until it is resumed.
+    pub(super) fn pause(self) -> Paused {
+        Paused(Arc::downgrade(&self.counts))
+    }
+}
+
+impl Paused {
+    /// Counts again; `None` when the doorstep is gone.
+    pub(super) fn resume(&self) -> Option<Greeting> {
+        self.0.upgrade().map(|counts| Greeting { counts })
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +107,10 @@ mod tests {
         assert!(doorstep.is_quiet());
         let greeting = listener.greeting();
         assert!(!doorstep.is_quiet(), "one waits to be greeted");
+        let paused = greeting.pause();
+        assert!(doorstep.is_quiet(), "it has to speak first");
+        let greeting = paused.resume().unwrap();
+        assert!(!doorstep.is_quiet(), "it has spoken");
         drop(greeting);
         assert!(doorstep.is_quiet());
         let deaf = half_open(at);

@@ -62,6 +62,15 @@ impl Socket {
         &self.tcp
     }
 
+    /// Waits until the peer has spoken, in protocols where it does so first: until then nobody owes it
+    /// a greeting (browsers connect long before they ask).
+    pub async fn spoken_to(&mut self) -> io::Result<()> {
+        let paused = self.greeting.take().map(Greeting::pause);
+        let readable = self.tcp.readable().await;
+        self.greeting = paused.and_then(|paused| paused.resume());
+        readable
+    }
+
     /// Ready while bytes may leave.
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(hold) = &self.hold else { return Poll::Ready(Ok(())) };

@@ -77,6 +77,18 @@ impl Stream {
         }
     }
 
+    /// Waits until the client has spoken, in protocols where it does so first.
+    ///
+    /// # Errors
+    /// As read(2), and if it has not for [`HANDSHAKE_TIMEOUT`].
+    pub async fn spoken_to(&mut self) -> io::Result<()> {
+        let Self::Plain(socket) = self else { return Ok(()) };
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, socket.spoken_to()).await {
+            Ok(spoken) => spoken,
+            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
     /// Whether the bytes are protected.
     #[must_use]
     pub fn is_tls(&self) -> bool {

@@ -65,7 +65,9 @@ impl Challenges {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?.der().clone();
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let shown = CertifiedKey::from_der(vec![certificate], key, &provider())?;
+        // Not `from_der`: it looks into the certificate, whose extension must be critical (RFC 8737 3).
+        let key = provider().key_provider.load_private_key(key)?;
+        let shown = CertifiedKey::new(vec![certificate], key);
         let mut answers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         answers.tls.insert(name.clone(), Arc::new(shown));
         Ok(Posted { challenges: self.clone(), http: None, tls: Some(name) })

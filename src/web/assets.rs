@@ -221,6 +221,17 @@ mod tests {
     }
 
     #[test]
+    fn an_app_that_is_embedded_is_whole() {
+        assert!(ASSETS.is_empty() || find(ASSETS, INDEX).is_some());
+        for asset in ASSETS {
+            let smaller =
+                |packed: Option<&[u8]>| packed.is_none_or(|p| p.len() < asset.plain.len());
+            assert!(smaller(asset.brotli) && smaller(asset.gzip), "{}", asset.name);
+            assert_ne!(kind(asset.name), "application/octet-stream", "{}", asset.name);
+        }
+    }
+
+    #[test]
     fn who_has_a_file_is_told_so() {
         let (code, said, headers) = ask("/index.html", &[(IF_NONE_MATCH, "W/\"9\", W/\"2\"")]);
         assert_eq!((code, said.as_str()), (304, ""));

@@ -61,7 +61,7 @@ The pair stays up. Enter or Ctrl-C ends it.
 
   a shell at the client's desk (all below is typed there):
     {enter}bash
-  server {FLOATING}: SMTP 25, 465, 587; IMAP 143, 993
+  server {FLOATING}: SMTP 25, 465, 587; IMAP 143, 993; web 443
   user {name}   app password {password}
   trust the pair's authority: {ca}
 

@@ -94,15 +94,15 @@ impl Acme {
         Ok(Self(Arc::new(Inner { config, service, vault, ways, client, wanted, plans })))
     }
 
-    /// What an operator should know, with whose certificate it is.
+    /// What an operator should know, with whose certificate it is: its first name or address.
     #[must_use]
-    pub fn alarms(&self, now: UnixMs) -> Vec<(&'static str, Alarm)> {
+    pub fn alarms(&self, now: UnixMs) -> Vec<(String, Alarm)> {
         let mut plans = self.0.plans();
         let pairs = self.0.wanted.iter().zip(plans.iter_mut());
         pairs
             .filter_map(|(wanted, plan)| {
                 plan.hold(self.0.held(wanted).map(|(life, _)| life));
-                plan.alarm(now).map(|alarm| (wanted.id, alarm))
+                plan.alarm(now).map(|alarm| (wanted.subject(), alarm))
             })
             .collect()
     }
@@ -169,9 +169,16 @@ impl Inner {
             let obtained =
                 Box::pin(tokio::time::timeout(ORDER_TIMEOUT, self.obtain(wanted, failures)));
             match obtained.await.unwrap_or(Err(AcmeError::Timeout)) {
-                Ok(()) => log::info!(host = wanted.id; "a certificate was obtained"),
+                Ok(()) => {
+                    log::info!(host = wanted.subject(); "a certificate was obtained");
+                    let held = self.held(wanted);
+                    let (life, chance) = held.map_or((None, 0), |(life, n)| (Some(life), n));
+                    if let Some(plan) = self.plans().get_mut(number) {
+                        plan.obtained(life, clock::now_ms(), chance);
+                    }
+                }
                 Err(e) => {
-                    log::warn!(host = wanted.id, attempts = failures + 1, err:% = e,
+                    log::warn!(host = wanted.subject(), attempts = failures + 1, err:% = e,
                         runbook = "certificate-renewal"; "no certificate was obtained");
                     if let Some(plan) = self.plans().get_mut(number) {
                         plan.failed(clock::now_ms(), self.client.retry_after());
@@ -289,6 +296,11 @@ impl Inner {
 impl Wanted {
     fn item(&self) -> String {
         format!("{CERTIFICATE}{}", self.id)
+    }
+
+    fn subject(&self) -> String {
+        let address = self.addresses.first().map(IpAddr::to_string);
+        self.names.first().cloned().or(address).unwrap_or_default()
     }
 
     fn identifiers(&self) -> Vec<Identifier> {

@@ -85,6 +85,17 @@ impl Plan {
         self.held = held;
     }
 
+    /// An attempt brought this at `now`. One that would be renewed at once, by a clock that is wrong or an
+    /// authority whose certificates hold for minutes, is as good as none.
+    pub fn obtained(&mut self, life: Option<Life>, now: UnixMs, chance: u64) {
+        let failures = self.failures;
+        self.hold(life);
+        if self.next(now, chance) == Next::Obtain {
+            self.failures = failures;
+            self.failed(now, Some(PAUSE_MAX));
+        }
+    }
+
     /// An attempt failed at `now`; the authority may have said how long to wait (RFC 8555 6.6).
     pub fn failed(&mut self, now: UnixMs, retry_after: Option<Duration>) {
         self.failures = self.failures.saturating_add(1);
@@ -207,6 +218,22 @@ mod tests {
         plan.hold(Some(life(90 * 24)));
         assert_eq!(plan.alarm(at(75 * 24)), None);
         assert!(matches!(plan.alarm(at(77 * 24)), Some(Alarm::Expires { .. })));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_does_not_order_one_after_the_other() {
+        let mut plan = Plan::default();
+        let ahead = at(10_000);
+        plan.obtained(Some(life(160)), ahead, 0);
+        assert_eq!(plan.next(ahead, 0), Next::Wait(PAUSE_MAX));
+        plan.hold(Some(life(160)));
+        assert_eq!(plan.next(ahead, 0), Next::Wait(PAUSE_MAX), "looking changes nothing");
+        let later = at(10_007);
+        plan.obtained(None, later, 0);
+        assert_eq!(plan.next(later, 0), Next::Wait(PAUSE_MAX), "nor does what cannot be read");
+        assert_eq!(plan.failures(), 2);
+        plan.obtained(Some(life(160)), NOW, 0);
+        assert_eq!(plan.next(NOW, 0), Next::Wait(Duration::from_millis(80 * HOUR)));
     }
 
     proptest! {
