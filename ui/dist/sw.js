@@ -1,7 +1,7 @@
 // The offline shell: the files of one build, and nothing of anybody's mail.
 // index.html comes from the network where that answers, so that a takeover by a newer version works.
-const VERSION = 'understudy-f15f1f2227f4';
-const FILES = ["/","/assets/Connect-DD3IBLXI.css","/assets/Connect-DpFTSzlw.js","/assets/Contacts-CBOmGsQj.js","/assets/Contacts-LuKZ5ZDR.css","/assets/Editor-D_L3zDjP.js","/assets/Editor-rdbmk-py.css","/assets/Icon-BHhPULE1.js","/assets/Page-CNnwEcb4.js","/assets/Page-K9TCojx8.css","/assets/Qr-C5e7zPTw.css","/assets/Qr-qqHRVq5B.js","/assets/Scheduled-DDWrKiUY.css","/assets/Scheduled-wzyA3ilW.js","/assets/Settings-BBhgR7eA.js","/assets/Settings-Blg0qoKs.css","/assets/html-CzE8KArj.js","/assets/index-BoDZO7Cq.css","/assets/index-DFf-cuvr.js","/assets/mail.svelte-BaPnFHd6.js","/assets/toast.svelte-DfGkUe6K.js","/icon-192.png","/icon-512.png","/icon.svg","/manifest.webmanifest","/message-images.html","/message.html"];
+const VERSION = 'understudy-090a0ee3d192';
+const FILES = ["/","/assets/Connect-DD3IBLXI.css","/assets/Connect-DW3vHA-k.js","/assets/Contacts-BCZOGp2h.js","/assets/Contacts-LuKZ5ZDR.css","/assets/Editor-qCmHFEeD.js","/assets/Editor-rdbmk-py.css","/assets/Icon-BHhPULE1.js","/assets/Page-CNnwEcb4.js","/assets/Page-K9TCojx8.css","/assets/Qr-C5e7zPTw.css","/assets/Qr-qqHRVq5B.js","/assets/Scheduled-DDWrKiUY.css","/assets/Scheduled-yIpLGfld.js","/assets/Settings-Blg0qoKs.css","/assets/Settings-uEERnr3o.js","/assets/html-CRaThrfD.js","/assets/index-BkCZf_p2.js","/assets/index-BoDZO7Cq.css","/assets/mail.svelte-C2RNtGw2.js","/assets/toast.svelte-DfGkUe6K.js","/icon-192.png","/icon-512.png","/icon.svg","/manifest.webmanifest","/message-images.html","/message.html"];
 
 self.addEventListener('install', (event) => {
   event.waitUntil(caches.open(VERSION).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));

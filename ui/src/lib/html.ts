@@ -38,13 +38,13 @@ const MAIL: Config = {
   FORBID_TAGS: ['style', 'form', 'input', 'button', 'select', 'textarea', 'svg', 'math', 'video', 'audio', 'iframe', 'object', 'template', 'dialog'],
   FORBID_ATTR: ['srcset', 'background', 'ping', 'id', 'name', 'popover', 'contenteditable', 'tabindex', 'autofocus', 'accesskey'],
   ALLOW_DATA_ATTR: false,
-  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|tel:|cid:|data:image\/(?:png|jpe?g|gif|webp);)/i,
+  ALLOWED_URI_REGEXP: /^(?:(?:https?|mailto|tel|cid):|data:image\/(?:png|jpe?g|gif|webp);|[^a-z]|[a-z+.-]+(?:[^a-z+.:-]|$))/i,
 };
 const EDITOR: Config = {
   ALLOWED_TAGS: ['a', 'b', 'strong', 'i', 'em', 'u', 's', 'del', 'code', 'pre', 'br', 'div', 'p', 'ul', 'ol', 'li', 'blockquote', 'h1', 'h2', 'h3', 'h4', 'img', 'span', 'sub', 'sup', 'table', 'thead', 'tbody', 'tr', 'td', 'th', 'hr', 'input'],
   // `input`: the editor keeps the selection in its undo steps with two hidden ones.
   ALLOWED_ATTR: ['href', 'src', 'alt', 'width', 'height', 'data-cid', 'type', 'id', 'colspan', 'rowspan', 'dir'],
-  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|tel:|cid:|blob:|data:image\/(?:png|jpe?g|gif|webp);)/i,
+  ALLOWED_URI_REGEXP: /^(?:(?:https?|mailto|tel|cid|blob):|data:image\/(?:png|jpe?g|gif|webp);|[^a-z]|[a-z+.-]+(?:[^a-z+.:-]|$))/i,
 };
 
 export interface ReadyMail {
@@ -63,6 +63,8 @@ export function readyMail(html: string, showRemote: boolean, realm: Window): Rea
   const fragment = purify.sanitize(html, { ...MAIL, RETURN_DOM_FRAGMENT: true }) as DocumentFragment;
   const out: ReadyMail = { fragment, remote: false, paper: false, cids: [] };
   for (const link of fragment.querySelectorAll('a[href], area[href]')) {
+    // A relative link would lead into the app.
+    if (!/^(?:https?:|mailto:|tel:)/i.test(link.getAttribute('href') ?? '')) link.removeAttribute('href');
     link.setAttribute('target', '_blank');
     link.setAttribute('rel', 'noopener noreferrer');
   }
@@ -79,7 +81,7 @@ export function readyMail(html: string, showRemote: boolean, realm: Window): Rea
         image.removeAttribute('src');
         image.dataset.blocked = '';
       }
-    }
+    } else if (!/^data:image\//i.test(src)) image.removeAttribute('src');
   }
   for (const element of fragment.querySelectorAll<HTMLElement>('[style], [bgcolor], [color]')) {
     const style = element.getAttribute('style') ?? '';

@@ -62,7 +62,7 @@ export class Draft {
   files = $state<File_[]>([]);
   minimised = $state(false);
   status = $state<'clean' | 'changed' | 'saving' | 'saved' | 'failed' | 'sending'>('clean');
-  emailId: Id | null = null;
+  emailId = $state<Id | null>(null);
   source: Kept['source'] = null;
   changed = 0;
   savedAt = $state(0);
@@ -360,6 +360,10 @@ export class Draft {
 
   /** Puts it away: saved where there is something, gone where there is not. */
   async putAway(): Promise<void> {
+    if (!this.changed && !this.files.length) {
+      this.drop();
+      return composer.close(this);
+    }
     if (this.blank) return this.discard();
     composer.close(this);
     if (this.savedAt >= this.changed || (await this.save())) {
