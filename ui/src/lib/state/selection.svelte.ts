@@ -50,10 +50,15 @@ class Selection {
     for (const id of mail.list?.ids.slice(first, last + 1) ?? []) if (id) this.chosen.add(id);
   }
 
-  touch(index: number): void {
+  /** The keyboard is there; where a range began stays. */
+  here(index: number): void {
     this.at = index;
-    this.anchor = index;
     this.id = mail.list?.ids[index];
+  }
+
+  touch(index: number): void {
+    this.here(index);
+    this.anchor = index;
   }
 
   /** To the next or previous conversation; opens it where one is open. */
