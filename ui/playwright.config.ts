@@ -7,7 +7,7 @@ const port = 4189;
 export default defineConfig({
   testDir: 'test',
   workers: 1,
-  timeout: 60_000,
+  timeout: 90_000,
   expect: { timeout: 10_000 },
   reporter: [['list']],
   use: {

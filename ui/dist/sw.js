@@ -1,7 +1,7 @@
 // The offline shell: the files of one build, and nothing of anybody's mail.
 // index.html comes from the network where that answers, so that a takeover by a newer version works.
-const VERSION = 'understudy-8178db45358f';
-const FILES = ["/","/assets/Connect-BO0rEkMW.js","/assets/Connect-DD3IBLXI.css","/assets/Contacts-Cbz1irjG.js","/assets/Contacts-LuKZ5ZDR.css","/assets/Editor-BeSzcDeq.js","/assets/Editor-rdbmk-py.css","/assets/Icon-DY7l17kW.js","/assets/Page-CdJvTPXR.js","/assets/Page-K9TCojx8.css","/assets/Qr-C5e7zPTw.css","/assets/Qr-Ij1yM3u9.js","/assets/Scheduled-3EWxKIkx.js","/assets/Scheduled-DDWrKiUY.css","/assets/Settings-Blg0qoKs.css","/assets/Settings-vL2Dpm76.js","/assets/html-DYELVItW.js","/assets/index-BKe6jy9i.js","/assets/index-BoDZO7Cq.css","/assets/mail.svelte-BtcN3tLZ.js","/assets/toast.svelte-CxnanrLb.js","/icon-192.png","/icon-512.png","/icon.svg","/manifest.webmanifest","/message-images.html","/message.html"];
+const VERSION = 'understudy-746ecc1ec81e';
+const FILES = ["/","/assets/Connect-DD3IBLXI.css","/assets/Connect-eO-GP68c.js","/assets/Contacts-BhIMf4yq.js","/assets/Contacts-LuKZ5ZDR.css","/assets/Editor-M00WzHTE.js","/assets/Editor-rdbmk-py.css","/assets/Icon-mL5uKzqn.js","/assets/Page-BjLHGS_R.js","/assets/Page-K9TCojx8.css","/assets/Qr-C5e7zPTw.css","/assets/Qr-DO-7TYmX.js","/assets/Scheduled-BaRkC_F6.js","/assets/Scheduled-DDWrKiUY.css","/assets/Settings-Blg0qoKs.css","/assets/Settings-DK1NxA95.js","/assets/html-y6e47vvS.js","/assets/index-Cs5p_s86.css","/assets/index-CvaNO-NC.js","/assets/mail.svelte-BerKm-Ej.js","/assets/toast.svelte-CWRD2lxl.js","/icon-192.png","/icon-512.png","/icon.svg","/manifest.webmanifest","/message-images.html","/message.html"];
 
 self.addEventListener('install', (event) => {
   event.waitUntil(caches.open(VERSION).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));

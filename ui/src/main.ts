@@ -1,8 +1,9 @@
 import { mount } from 'svelte';
 import App from './App.svelte';
 import './app.css';
-import { workerUrl } from './lib/html';
+import { prepare, workerUrl } from './lib/html';
 
+prepare();
 mount(App, { target: document.getElementById('app')! });
 
 // The offline shell.  With a certificate that the browser does not trust it is refused, and that is all right.

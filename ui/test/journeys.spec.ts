@@ -208,7 +208,21 @@ test('files are attached with their size, and come back whole', async ({ page })
   await page.getByRole('button', { name: 'Save and close' }).click();
   await page.getByRole('link', { name: /^Drafts/ }).click();
   await row(page, subject).click();
-  await expect(page.getByRole('list', { name: 'Attachments' })).toContainText('300');
+  const files = page.getByRole('list', { name: 'Attachments' });
+  await expect(files).toContainText('300');
+  // The older draft goes with each save; its files must not.
+  for (const words of ['More. ', 'And more. ']) {
+    const saved = page.waitForResponse((answer) => /"Email\/set".*"create"/.test(answer.request().postData() ?? ''));
+    await editor(page).click();
+    await page.keyboard.type(words);
+    await saved;
+    await expect(page.getByRole('region', { name: subject })).toContainText('Saved');
+  }
+  await expect(files.getByRole('listitem')).toHaveCount(2);
+  await expect(page.getByText('attach them again')).toHaveCount(0);
+  await page.getByRole('button', { name: 'Save and close' }).click();
+  await row(page, subject).click();
+  await expect(files.getByRole('listitem')).toHaveCount(2);
 });
 
 test('a picture is pasted into the text and stays there', async ({ page }) => {

@@ -9,7 +9,7 @@ export async function signIn(page: Page, at = '/'): Promise<void> {
   await page.locator('input[type=email]').fill(USER);
   await page.locator('input[type=password]').fill(PASSWORD);
   await page.locator('form button.primary').click();
-  await expect(page.locator('nav a').first()).toBeVisible();
+  await expect(page.locator('nav a').first()).toBeAttached();
   if (at === '/') await expect(page.getByRole('grid')).toHaveAttribute('aria-busy', 'false');
 }
 

@@ -17,17 +17,34 @@ export const workerUrl = (): string => (own?.createScriptURL('/sw.js') ?? '/sw.j
 // Whatever a library hands to innerHTML (the editor's undo) goes through the same allow-list.
 factory?.createPolicy('default', { createHTML: (html) => DOMPurify.sanitize(html, EDITOR) as string });
 
+// The app's policy reports each style attribute that is parsed in its realm; a hidden frame's policy lets them be.
+let quiet = DOMPurify;
+type Realm = Parameters<typeof DOMPurify>[0];
+export function prepare(): void {
+  const frame = document.createElement('iframe');
+  frame.hidden = true;
+  frame.title = 'parser';
+  frame.setAttribute('sandbox', 'allow-same-origin');
+  frame.src = '/message.html';
+  frame.onload = () => {
+    const purify = frame.contentDocument?.querySelector('style') ? DOMPurify(frame.contentWindow as unknown as Realm) : null;
+    if (purify?.isSupported) quiet = purify;
+  };
+  document.body.append(frame);
+}
+const sanitised = (html: string, config: Config): DocumentFragment => quiet.sanitize(html, { ...config, RETURN_DOM_FRAGMENT: true }) as DocumentFragment;
+
 const MAIL: Config = {
   FORBID_TAGS: ['style', 'form', 'input', 'button', 'select', 'textarea', 'svg', 'math', 'video', 'audio', 'iframe', 'object', 'template', 'dialog'],
   FORBID_ATTR: ['srcset', 'background', 'ping', 'id', 'name', 'popover', 'contenteditable', 'tabindex', 'autofocus', 'accesskey'],
   ALLOW_DATA_ATTR: false,
-  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|tel:|cid:|data:image\/(?:png|jpe?g|gif|webp);)/i,
+  ALLOWED_URI_REGEXP: /^(?:(?:https?|mailto|tel|cid):|data:image\/(?:png|jpe?g|gif|webp);|[^a-z]|[a-z+.-]+(?:[^a-z+.:-]|$))/i,
 };
 const EDITOR: Config = {
   ALLOWED_TAGS: ['a', 'b', 'strong', 'i', 'em', 'u', 's', 'del', 'code', 'pre', 'br', 'div', 'p', 'ul', 'ol', 'li', 'blockquote', 'h1', 'h2', 'h3', 'h4', 'img', 'span', 'sub', 'sup', 'table', 'thead', 'tbody', 'tr', 'td', 'th', 'hr', 'input'],
   // `input`: the editor keeps the selection in its undo steps with two hidden ones.
   ALLOWED_ATTR: ['href', 'src', 'alt', 'width', 'height', 'data-cid', 'type', 'id', 'colspan', 'rowspan', 'dir'],
-  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|tel:|cid:|blob:|data:image\/(?:png|jpe?g|gif|webp);)/i,
+  ALLOWED_URI_REGEXP: /^(?:(?:https?|mailto|tel|cid|blob):|data:image\/(?:png|jpe?g|gif|webp);|[^a-z]|[a-z+.-]+(?:[^a-z+.:-]|$))/i,
 };
 
 export interface ReadyMail {
@@ -42,10 +59,12 @@ export interface ReadyMail {
 /** A message's HTML for its frame: links open elsewhere, images of other servers and of parts wait in data-…
     It is parsed in the frame's realm, where its policy lets style attributes be. */
 export function readyMail(html: string, showRemote: boolean, realm: Window): ReadyMail {
-  const purify = DOMPurify(realm as unknown as Parameters<typeof DOMPurify>[0]);
+  const purify = DOMPurify(realm as unknown as Realm);
   const fragment = purify.sanitize(html, { ...MAIL, RETURN_DOM_FRAGMENT: true }) as DocumentFragment;
   const out: ReadyMail = { fragment, remote: false, paper: false, cids: [] };
   for (const link of fragment.querySelectorAll('a[href], area[href]')) {
+    // A relative link would lead into the app.
+    if (!/^(?:https?:|mailto:|tel:)/i.test(link.getAttribute('href') ?? '')) link.removeAttribute('href');
     link.setAttribute('target', '_blank');
     link.setAttribute('rel', 'noopener noreferrer');
   }
@@ -62,7 +81,7 @@ export function readyMail(html: string, showRemote: boolean, realm: Window): Rea
         image.removeAttribute('src');
         image.dataset.blocked = '';
       }
-    }
+    } else if (!/^data:image\//i.test(src)) image.removeAttribute('src');
   }
   for (const element of fragment.querySelectorAll<HTMLElement>('[style], [bgcolor], [color]')) {
     const style = element.getAttribute('style') ?? '';
@@ -76,14 +95,14 @@ export function readyMail(html: string, showRemote: boolean, realm: Window): Rea
 }
 
 export const editorFragment = (html: string): DocumentFragment => {
-  const fragment = DOMPurify.sanitize(html, { ...EDITOR, RETURN_DOM_FRAGMENT: true }) as DocumentFragment;
+  const fragment = sanitised(html, EDITOR);
   for (const stray of fragment.querySelectorAll('input:not([type="hidden"])')) stray.remove();
   return document.importNode(fragment, true);
 };
 
 /** For a quote that is sent on: clean, and as a string again. */
 export function cleanHtml(html: string): string {
-  return DOMPurify.sanitize(html, { ...MAIL, RETURN_TRUSTED_TYPE: false }) as unknown as string;
+  return quiet.sanitize(html, { ...MAIL, RETURN_TRUSTED_TYPE: false }) as unknown as string;
 }
 
 export const escapeHtml = (text: string): string =>
@@ -107,7 +126,7 @@ export function textToHtml(text: string): string {
 
 /** HTML as plain text: the other half of multipart/alternative. */
 export function htmlToText(html: string): string {
-  const root = DOMPurify.sanitize(html, { ...MAIL, RETURN_DOM_FRAGMENT: true }) as DocumentFragment;
+  const root = sanitised(html, MAIL);
   const block = /^(DIV|P|LI|BLOCKQUOTE|H[1-6]|TR|UL|OL|PRE|TABLE|HR)$/;
   const walk = (node: Node, quote: string): string => {
     if (node.nodeType === Node.TEXT_NODE) return (node.textContent ?? '').replace(/\s+/g, ' ');
@@ -133,13 +152,14 @@ export function htmlToText(html: string): string {
 
 /** A draft's HTML apart again: what was written, and the last quote at its end, which stays sealed. */
 export function splitQuote(html: string): { written: string; quote: string } {
-  const root = document.createElement('div');
-  root.append(DOMPurify.sanitize(html, { ...MAIL, RETURN_DOM_FRAGMENT: true }) as DocumentFragment);
+  const fragment = sanitised(html, MAIL);
+  const root = fragment.ownerDocument.createElement('div');
+  root.append(fragment);
   let last = root.lastElementChild;
   if (last?.nodeName === 'DIV' && last.lastElementChild?.nodeName === 'BLOCKQUOTE' && root.children.length === 1) last = last.lastElementChild;
   if (last?.nodeName !== 'BLOCKQUOTE') return { written: root.innerHTML, quote: '' };
   const intro = last.previousElementSibling;
-  const box = document.createElement('div');
+  const box = root.ownerDocument.createElement('div');
   if (intro && /:\s*$/.test(intro.textContent ?? '')) box.append(intro);
   box.append(last);
   return { written: root.innerHTML, quote: box.innerHTML };

@@ -55,7 +55,12 @@ class Keys {
       case 'e': case 'y': selection.after(rows, () => archive(rows)); return true;
       case '#': case 'Delete': selection.after(rows, () => trash(rows)); return true;
       case '!': selection.after(rows, () => junk(rows)); return true;
-      case 'u': void markRead(rows, rows.some(isUnread)); return true;
+      case 'u':
+        if (route.item) {
+          void markRead(newest ? [newest.id] : rows, false);
+          selection.leave();
+        } else void markRead(rows, rows.some(isUnread));
+        return true;
       case 's': void star(rows, !rows.every(isStarred)); return true;
       case 'v': this.moving = true; return true;
       case 'x': selection.toggle(rows.length === 1 ? rows[0] : selection.current); return true;

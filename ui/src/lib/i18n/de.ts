@@ -23,7 +23,7 @@ export const de: typeof en = {
   importEml: 'Nachrichten hochladen (.eml)', imported: (count, folder) => `${n(count, 'Nachricht', 'Nachrichten')} nach ${folder} gelegt.`, importFailed: (count) => `${n(count, 'Datei war', 'Dateien waren')} keine Nachricht.`,
   storage: 'Speicherplatz', quota: (used, all) => `${used} von ${all} belegt`, unreadCount: (count) => `${count} ungelesen`, draftsCount: (count) => n(count, 'Entwurf', 'Entwürfe'),
 
-  select: 'Auswählen', selectOne: 'Auswählen', selected: (count) => `${count} ausgewählt`, clearSelection: 'Auswahl aufheben', found: (count) => `${new Intl.NumberFormat('de').format(count)} gefunden`,
+  select: 'Auswählen', selectAll: 'Alle', selectOne: 'Auswählen', selected: (count) => `${count} ausgewählt`, clearSelection: 'Auswahl aufheben', found: (count) => `${new Intl.NumberFormat('de').format(count)} gefunden`,
   nothingFound: 'Nichts gefunden. Versuchen Sie es mit weniger Wörtern.', inboxEmpty: 'Hier ist nichts. Neue Mail erscheint von selbst.', folderEmpty: 'Dieser Ordner ist leer.',
   unread: 'ungelesen', draft: 'Entwurf', answered: 'beantwortet', hasAttachment: 'mit Anhang', noSubject: '(kein Betreff)', noSender: '(kein Absender)', toWhom: (names) => `an ${names}`,
   messages: (count) => n(count, 'Nachricht', 'Nachrichten'), newMail: (count) => n(count, 'neue Nachricht', 'neue Nachrichten'),
@@ -38,7 +38,7 @@ export const de: typeof en = {
 
   reading: 'Unterhaltung', conversation: 'Nachrichten der Unterhaltung', chooseOne: 'Wählen Sie eine Unterhaltung', backToList: 'Zurück zur Liste', previous: 'Vorige Unterhaltung', next: 'Nächste Unterhaltung',
   messageFrom: (who) => `Nachricht von ${who}`, moreFor: (who) => `Mehr zur Nachricht von ${who}`, print: 'Drucken', source: 'Quelltext', saveEml: 'Als .eml speichern', details: 'Details', editDraft: 'Weiterschreiben', addContact: 'Zu den Kontakten', contactAdded: 'Zu Ihren Kontakten hinzugefügt.',
-  from: 'Von', to: 'An', cc: 'Cc', bcc: 'Bcc', replyTo: 'Antwort an', subject: 'Betreff', received: 'Empfangen', attachments: 'Anhänge', unnamed: 'ohne Namen', download: (file, size) => `${file} herunterladen, ${size}`,
+  from: 'Von', to: 'An', cc: 'Cc', bcc: 'Bcc', replyTo: 'Antwort an', subject: 'Betreff', received: 'Empfangen', attachments: 'Anhänge', unnamed: 'ohne Namen', preview: (file) => `${file} ansehen`, downloadIt: 'Herunterladen', download: (file, size) => `${file} herunterladen, ${size}`,
   imagesBlocked: 'Bilder von anderswo werden nicht geladen: Ihr Absender erführe, dass Sie das lesen.', showOnce: 'Jetzt zeigen', showAlways: (who) => `Immer von ${who}`,
   signedNotChecked: 'Diese Nachricht ist signiert; die Signatur wird hier nicht geprüft.', encryptedNotRead: 'Diese Nachricht ist verschlüsselt und kann hier nicht gelesen werden. Speichern Sie sie als .eml und öffnen Sie sie in Ihrem Mailprogramm.',
   reply: 'Antworten', replyAll: 'Allen antworten', forward: 'Weiterleiten', wrote: (when, who) => `Am ${when} schrieb ${who}:`, forwarded: 'Weitergeleitete Nachricht',

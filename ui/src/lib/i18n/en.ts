@@ -26,7 +26,7 @@ export const en = {
   storage: 'Storage', quota: (used: string, all: string) => `${used} of ${all} used`, unreadCount: (count: number) => `${count} unread`, draftsCount: (count: number) => n(count, 'draft', 'drafts'),
 
   // List
-  select: 'Select', selectOne: 'Select', selected: (count: number) => `${count} selected`, clearSelection: 'Clear the selection', found: (count: number) => `${new Intl.NumberFormat('en').format(count)} found`,
+  select: 'Select', selectAll: 'All', selectOne: 'Select', selected: (count: number) => `${count} selected`, clearSelection: 'Clear the selection', found: (count: number) => `${new Intl.NumberFormat('en').format(count)} found`,
   nothingFound: 'Nothing found. Try fewer words.', inboxEmpty: 'Nothing here. New mail shows by itself.', folderEmpty: 'This folder is empty.',
   unread: 'unread', draft: 'Draft', answered: 'answered', hasAttachment: 'has attachments', noSubject: '(no subject)', noSender: '(no sender)', toWhom: (names: string) => `to ${names}`,
   messages: (count: number) => n(count, 'message', 'messages'), newMail: (count: number) => n(count, 'new message', 'new messages'),
@@ -43,7 +43,7 @@ export const en = {
   // Reading
   reading: 'Conversation', conversation: 'Messages of the conversation', chooseOne: 'Choose a conversation', backToList: 'Back to the list', previous: 'Previous conversation', next: 'Next conversation',
   messageFrom: (who: string) => `Message from ${who}`, moreFor: (who: string) => `More for the message from ${who}`, print: 'Print', source: 'Source', saveEml: 'Save as .eml', details: 'Details', editDraft: 'Go on writing', addContact: 'Add to contacts', contactAdded: 'Added to your contacts.',
-  from: 'From', to: 'To', cc: 'Cc', bcc: 'Bcc', replyTo: 'Reply to', subject: 'Subject', received: 'Received', attachments: 'Attachments', unnamed: 'unnamed', download: (file: string, size: string) => `Download ${file}, ${size}`,
+  from: 'From', to: 'To', cc: 'Cc', bcc: 'Bcc', replyTo: 'Reply to', subject: 'Subject', received: 'Received', attachments: 'Attachments', unnamed: 'unnamed', preview: (file: string) => `Look at ${file}`, downloadIt: 'Download', download: (file: string, size: string) => `Download ${file}, ${size}`,
   imagesBlocked: 'Images from elsewhere are not loaded: their sender would learn that you read this.', showOnce: 'Show now', showAlways: (who: string) => `Always from ${who}`,
   signedNotChecked: 'This message is signed; the signature is not checked here.', encryptedNotRead: 'This message is encrypted and cannot be read here. Save it as .eml and open it in your mail program.',
   reply: 'Reply', replyAll: 'Reply to all', forward: 'Forward', wrote: (when: string, who: string) => `On ${when}, ${who} wrote:`, forwarded: 'Forwarded message',

@@ -2,19 +2,25 @@
 import { net, sleep } from '../net.svelte';
 import { jmap } from './client';
 
+// We ask for a ping each second.  A server may give fewer (RFC 8620 7.3), and is then waited for longer.
 const SILENCE_MS = 3_200;
+const MOST_MS = 65_000;
 
 /** Runs until aborted.  `changed` gets the types of each StateChange; `opened` says: look what was missed. */
 export async function listen(types: string, opened: () => void, changed: (types: string[]) => void, stop: AbortSignal): Promise<void> {
+  let silence = SILENCE_MS;
   while (!stop.aborted) {
+    let pinged = false;
     const control = new AbortController();
     stop.addEventListener('abort', () => control.abort(), { once: true });
     let heard = Date.now();
+    let begun = false;
     const dog = setInterval(() => {
-      if (Date.now() - heard > SILENCE_MS) control.abort();
+      if (Date.now() - heard <= silence) return;
+      if (begun && !pinged) silence = Math.min(silence * 4, MOST_MS);
+      control.abort();
     }, 500);
     const free = net.whenBack(() => control.abort());
-    let begun = false;
     try {
       const answer = await fetch(jmap.events(types), { headers: { Accept: 'text/event-stream' }, signal: control.signal, cache: 'no-store' });
       if (answer.status === 401) {
@@ -32,7 +38,11 @@ export async function listen(types: string, opened: () => void, changed: (types:
         heard = Date.now();
         const events = (rest + value).split(/\r?\n\r?\n/);
         rest = events.pop() ?? '';
-        for (const event of events) heed(event, changed);
+        for (const event of events) {
+          const interval = /^event: ?ping$/m.test(event) && Number(/"interval": ?(\d+)/.exec(event)?.[1]);
+          if (interval) (pinged = true), (silence = Math.min(Math.max(SILENCE_MS, interval * 2_500), MOST_MS));
+          heed(event, changed);
+        }
       }
     } catch {
       // The stream ended; below is what to do.

@@ -147,6 +147,7 @@ export interface SetError {
   description?: string;
   properties?: string[];
   invalidRecipients?: string[];
+  notFound?: Id[];
 }
 
 export interface GetAnswer<T> {

@@ -62,7 +62,7 @@ export class Draft {
   files = $state<File_[]>([]);
   minimised = $state(false);
   status = $state<'clean' | 'changed' | 'saving' | 'saved' | 'failed' | 'sending'>('clean');
-  emailId: Id | null = null;
+  emailId = $state<Id | null>(null);
   source: Kept['source'] = null;
   changed = 0;
   savedAt = $state(0);
@@ -230,16 +230,17 @@ export class Draft {
       let answer = await jmap.one('Email/set', { create, ...(this.emailId && { destroy: [this.emailId] }) }, false);
       const refused = answer.notCreated?.d;
       if (refused?.type === 'blobNotFound') {
-        // The day of an upload is over: what the older draft had is asked for there, the rest has to be chosen again.
+        // The day of an upload is over: those files have to be chosen again.
         toasts.show(t('filesGone'));
-        this.files = this.files.filter((file) => file.blobId?.startsWith('e'));
+        this.files = this.files.filter((file) => file.blobId && !refused.notFound?.includes(file.blobId));
         create.d = this.email();
-        answer = await jmap.one('Email/set', { create }, false);
+        answer = await jmap.one('Email/set', { create, ...(this.emailId && { destroy: [this.emailId] }) }, false);
       }
       const made = answer.created?.d;
       if (!made) throw new Error(answer.notCreated?.d?.type ?? 'notCreated');
       this.emailId = made.id;
       this.savedAt = at;
+      await this.adopt();
       this.keep();
       if (this.status !== 'sending') this.status = this.changed > at ? 'changed' : 'saved';
       return true;
@@ -256,6 +257,18 @@ export class Draft {
     }
   }
 
+  /** The parts of the older draft go with it: from now on the files are those of the new one. */
+  private async adopt(): Promise<void> {
+    if (!this.emailId || !this.files.some((file) => file.blobId)) return;
+    const bodyProperties = ['blobId', 'name', 'type', 'cid', 'size'];
+    const { list } = await jmap.one('Email/get', { ids: [this.emailId], properties: ['attachments'], bodyProperties });
+    const parts = [...(list[0]?.attachments ?? [])];
+    for (const file of this.files) {
+      const at = parts.findIndex((part) => (file.cid ? part.cid === file.cid : part.name === file.name && part.type === file.type));
+      if (at >= 0) file.blobId = parts.splice(at, 1)[0]!.blobId ?? file.blobId;
+    }
+  }
+
   /** After an answer was lost: the newest draft with our Message-ID is ours, older ones go with the next save. */
   private async findDraft(): Promise<void> {
     const filter = { inMailbox: mail.role('drafts')?.id };
@@ -265,7 +278,10 @@ export class Draft {
     await batch.send();
     const ours = get.result.list.filter((email) => email.messageId?.includes(this.messageId)).map((email) => email.id);
     const [newest, ...older] = query.result.ids.filter((id) => ours.includes(id));
-    if (newest) this.emailId = newest;
+    if (newest && newest !== this.emailId) {
+      this.emailId = newest;
+      await this.adopt();
+    }
     if (older.length) await jmap.one('Email/set', { destroy: older });
     this.doubt = false;
   }
@@ -360,6 +376,10 @@ export class Draft {
 
   /** Puts it away: saved where there is something, gone where there is not. */
   async putAway(): Promise<void> {
+    if (!this.changed && !this.files.length) {
+      this.drop();
+      return composer.close(this);
+    }
     if (this.blank) return this.discard();
     composer.close(this);
     if (this.savedAt >= this.changed || (await this.save())) {

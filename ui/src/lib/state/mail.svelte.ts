@@ -114,9 +114,22 @@ class Mail {
     await batch.send();
     this.emailState = emails.result.state;
     this.setMailboxes(boxes.result.list);
+    await this.completeMailboxes();
     this.identities = identities.failed ? [] : identities.result.list;
     this.quota = quota.failed ? null : (quota.result.list.find((one) => one.resourceType === 'octets') ?? null);
     this.ready = true;
+  }
+
+  /** The folders that the app's own actions need. */
+  private async completeMailboxes(): Promise<void> {
+    const names = { drafts: t('role_drafts'), sent: t('role_sent'), archive: t('role_archive'), junk: t('role_junk'), trash: t('role_trash') };
+    const missing = Object.entries(names).filter(([role]) => !this.role(role));
+    if (!missing.length) return;
+    const batch = jmap.batch();
+    batch.add('Mailbox/set', { create: Object.fromEntries(missing.map(([role, name]) => [role, { name, role }])) });
+    const boxes = batch.add('Mailbox/get', { ids: null });
+    await batch.send();
+    this.setMailboxes(boxes.result.list);
   }
 
   private setMailboxes(list: Mailbox[]): void {

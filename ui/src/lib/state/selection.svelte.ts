@@ -9,6 +9,16 @@ class Selection {
   /** The row that the keyboard is at. */
   at = $state(0);
   private anchor = 0;
+  private id: Id | undefined;
+
+  /** The list has changed: the keyboard stays at its message, not at its place. */
+  follow(): void {
+    const list = mail.list;
+    if (!list) return;
+    const now = this.id ? list.ids.indexOf(this.id) : -1;
+    if (now >= 0) this.at = now;
+    else this.touch(Math.max(0, Math.min(this.at, list.total - 1)));
+  }
 
   get current(): Id | undefined {
     return mail.list?.ids[this.at];
@@ -40,8 +50,14 @@ class Selection {
     for (const id of mail.list?.ids.slice(first, last + 1) ?? []) if (id) this.chosen.add(id);
   }
 
-  touch(index: number): void {
+  /** The keyboard is there; where a range began stays. */
+  here(index: number): void {
     this.at = index;
+    this.id = mail.list?.ids[index];
+  }
+
+  touch(index: number): void {
+    this.here(index);
     this.anchor = index;
   }
 
