@@ -446,9 +446,10 @@ fn phrase(
 ) -> Result<(), IndexError> {
     let last = words.len().saturating_sub(1);
     let mut all: Option<Bits> = None;
-    for (i, word) in words.iter().enumerate() {
+    // What an open word may be is looked at below, only where the others are.
+    for word in words.iter().take(if open && last > 0 { last } else { words.len() }) {
         let mut has = Bits::new(max_doc);
-        terms(index, prefix, word, open && i == last, IndexRecordOption::Basic, &mut |postings| {
+        terms(index, prefix, word, open && last == 0, IndexRecordOption::Basic, &mut |postings| {
             has.add(postings);
         })?;
         if let Some(all) = &all {
@@ -457,6 +458,7 @@ fn phrase(
         all = Some(has);
     }
     let Some(all) = all.filter(|all| !all.is_empty()) else { return Ok(()) };
+    let few: Vec<DocId> = all.docs().collect();
     // Where the words so far end, in the documents that have all of them.
     let mut ends: BTreeMap<DocId, Vec<u32>> = BTreeMap::new();
     let option = IndexRecordOption::WithFreqsAndPositions;
@@ -464,13 +466,8 @@ fn phrase(
     for (i, word) in words.iter().enumerate() {
         let mut here: BTreeMap<DocId, Vec<u32>> = BTreeMap::new();
         terms(index, prefix, word, open && i == last, option, &mut |postings| {
-            for doc in all.docs() {
-                if postings.doc() < doc && postings.seek(doc) == TERMINATED {
-                    break;
-                }
-                if postings.doc() != doc {
-                    continue;
-                }
+            let mut look = |postings: &mut SegmentPostings| {
+                let doc = postings.doc();
                 postings.positions(&mut at);
                 let before = ends.get(&doc);
                 let follows = |p: &&u32| {
@@ -482,6 +479,24 @@ fn phrase(
                 let mut found = at.iter().filter(follows).copied().peekable();
                 if found.peek().is_some() {
                     here.entry(doc).or_default().extend(found);
+                }
+            };
+            // By the shorter of the two lists.
+            if postings.doc_freq() as usize <= few.len() {
+                while postings.doc() != TERMINATED {
+                    if all.has(postings.doc()) {
+                        look(postings);
+                    }
+                    postings.advance();
+                }
+                return;
+            }
+            for doc in &few {
+                if postings.doc() < *doc && postings.seek(*doc) == TERMINATED {
+                    break;
+                }
+                if postings.doc() == *doc {
+                    look(postings);
                 }
             }
         })?;
@@ -504,6 +519,11 @@ impl Bits {
         if let Some(word) = usize::try_from(doc / 64).ok().and_then(|at| self.0.get_mut(at)) {
             *word |= 1 << (doc % 64);
         }
+    }
+
+    fn has(&self, doc: DocId) -> bool {
+        let word = usize::try_from(doc / 64).ok().and_then(|at| self.0.get(at));
+        word.is_some_and(|word| word >> (doc % 64) & 1 == 1)
     }
 
     fn add(&mut self, postings: &mut SegmentPostings) {
@@ -607,6 +627,7 @@ mod tests {
             bits.set(doc);
         }
         assert_eq!(bits.docs().collect::<Vec<_>>(), [0, 63, 64, 199]);
+        assert!(bits.has(63) && bits.has(64) && !bits.has(65) && !bits.has(1_000));
         let mut other = Bits::new(200);
         other.set(64);
         bits.and(&other);
