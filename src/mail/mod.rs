@@ -5,6 +5,7 @@
 //! session may look returns once it is visible. Absent: protocols, and memory of what sessions have
 //! seen.
 
+mod away;
 mod error;
 mod ingest;
 mod mailbox;
