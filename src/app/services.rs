@@ -93,6 +93,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
     drop(task::spawn_critical("queue", drain(smtp, rooms.pair.watch_lease())));
     let sweep = sweep(rooms.directory.clone(), rooms.pair.watch_lease());
     drop(task::spawn_critical("credential-sweep", sweep));
+    drop(task::spawn_critical("away", answer(rooms.mail.clone(), rooms.pair.watch_lease())));
     drop(task::spawn_critical("objects", forget(rooms.mail.clone(), rooms.pair.watch_lease())));
     Ok(Services(control))
 }
@@ -151,6 +152,11 @@ async fn drain(smtp: Smtp, leases: watch::Receiver<Option<PrimaryLease>>) {
 /// Forgets old objects under each lease.
 async fn forget(mail: Mail, leases: watch::Receiver<Option<PrimaryLease>>) {
     under_each(leases, |lease| mail.clone().forget_in_time(lease)).await;
+}
+
+/// Answers for those who are away under each lease.
+async fn answer(mail: Mail, leases: watch::Receiver<Option<PrimaryLease>>) {
+    under_each(leases, |lease| mail.clone().answer_for_the_away(lease)).await;
 }
 
 /// Does `work` under each lease; it ends with it.

@@ -6,6 +6,7 @@
 //! seen.
 
 mod account;
+mod away;
 mod error;
 mod ingest;
 mod listing;

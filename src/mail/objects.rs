@@ -294,7 +294,7 @@ impl Mail {
     }
 
     /// One change, committed and visible when it returns.
-    async fn write_object<C>(
+    pub(super) async fn write_object<C>(
         &self,
         lease: &PrimaryLease,
         tenant: TenantId,

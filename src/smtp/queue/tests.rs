@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use understudy_proto::directory::DirectoryRules;
 use understudy_proto::id::{EmailId, Epoch, NodeId};
 use understudy_proto::mailbox::{Flags, INBOX, MailboxRules};
-use understudy_proto::objects::{NewObject, ObjectRefusal, ObjectType, ObjectsRules};
+use understudy_proto::objects::{NewObject, ObjectId, ObjectRefusal, ObjectType, ObjectsRules};
 use understudy_proto::queue::QueueRules;
 use understudy_proto::rule::Registry;
 
@@ -131,6 +131,26 @@ impl Node {
         Submission { email, from, to, hold_until: Some(UnixMs(at)), json }
     }
 
+    /// Mail arrives for Ada.
+    async fn arrive(&self, from: &str, more: &str) {
+        let mut ingest = self.mail.begin(&self.lease, &[self.ada.tenant]).await.unwrap();
+        ingest.trace(&trace::return_path(from)).await.unwrap();
+        let text =
+            format!("{more}To: ada@acme.example\r\nSubject: q\r\nMessage-ID: <q@x>\r\n\r\n?\r\n");
+        ingest.write(text.as_bytes()).await.unwrap();
+        let local = vec![(self.ada.tenant, self.ada.account)];
+        let envelope = mail::Envelope { from: from.into(), local, ..mail::Envelope::default() };
+        self.mail.deliver(&self.lease, &envelope, ingest.finish()).await.unwrap();
+    }
+
+    async fn vacation(&self, json: &str) {
+        let put =
+            NewObject { id: Some(ObjectId::singleton()), json: json.to_owned(), if_modseq: None };
+        let kind = ObjectType::VacationResponse;
+        let set = self.mail.set_objects(&self.lease, &self.ada, kind, None, vec![put], vec![]);
+        assert!(set.await.unwrap().put[0].is_ok());
+    }
+
     fn inbox(&self, login: &Login) -> Vec<String> {
         let (_, entries) = self.mail.entries(login, INBOX).unwrap();
         let text = |id| {
@@ -214,6 +234,55 @@ async fn what_is_cancelled_in_time_is_not_sent() {
     let nothing = Node::submission(EmailId(99), &["dan@far.example"], Duration::ZERO);
     let refused = node.mail.submit(&node.lease, &node.ada, nothing).await;
     assert!(matches!(refused, Err(ObjectError::Refused(ObjectRefusal::NotFound))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_away_answers_each_sender_once() {
+    let (port, takes) = relay();
+    let node = Node::new(port).await;
+    node.arrive("early@far.example", "").await;
+    node.wait_for(&node.ada, 1).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    node.mail.answer_once(&node.lease).await;
+    node.vacation("{\"isEnabled\":true,\"subject\":\"Away\",\"textBody\":\"Back soon\"}").await;
+    for (from, more) in [
+        ("dan@far.example", ""),
+        ("bob@acme.example", ""),
+        ("Dan@far.example", ""),
+        ("robot@far.example", "Auto-Submitted: auto-generated\r\n"),
+        ("list@far.example", "List-Id: <x>\r\n"),
+        ("", ""),
+    ] {
+        node.arrive(from, more).await;
+    }
+    node.wait_for(&node.ada, 7).await;
+    node.mail.answer_once(&node.lease).await;
+    let answer = takes.recv_timeout(LONG).unwrap();
+    assert!(
+        answer.contains("MAIL FROM:<>") && answer.contains("RCPT TO:<dan@far.example>"),
+        "{answer}"
+    );
+    for line in ["Subject: Away", "In-Reply-To: <q@x>", "Auto-Submitted: auto-replied"] {
+        assert!(answer.contains(&format!("\r\n{line}\r\n")), "{line} is not in {answer}");
+    }
+    let bobs = node.wait_for(&node.bob, 1).await.remove(0);
+    assert!(bobs.starts_with("Return-Path: <>\r\n"), "{bobs}");
+    // Whoever takes over looks again at what may have been looked at.
+    let seen = ObjectId::parse("seen").unwrap();
+    let kind = ObjectType::Answered;
+    node.mail.set_objects(&node.lease, &node.ada, kind, None, vec![], vec![seen]).await.unwrap();
+    node.arrive("eve@far.example", "").await;
+    node.arrive("dan@far.example", "X: again\r\n").await;
+    node.wait_for(&node.ada, 9).await;
+    node.mail.answer_once(&node.lease).await;
+    node.mail.answer_once(&node.lease).await;
+    assert!(takes.recv_timeout(LONG).unwrap().contains("RCPT TO:<eve@far.example>"));
+    node.vacation("{\"isEnabled\":false}").await;
+    node.arrive("fay@far.example", "").await;
+    node.wait_for(&node.ada, 10).await;
+    node.mail.answer_once(&node.lease).await;
+    assert_eq!(takes.recv_timeout(Duration::from_millis(500)), Err(RecvTimeoutError::Timeout));
+    assert_eq!(node.inbox(&node.bob).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use super::rows::{self, Body, Object, What, key_change, key_object, key_state};
 use super::submission::{self, Queued};
 use super::{ObjectId, ObjectType};
 use crate::codec::{self, DecodeError};
-use crate::id::{AccountId, Lsn, ModSeq, QueueId};
+use crate::id::{AccountId, Lsn, ModSeq, QueueId, UploadId};
 use crate::keys::{BodyAddress, BodyRef, KeysMut};
 use crate::mailbox;
 use crate::merge::{self, BranchId, key_body};
@@ -55,6 +55,8 @@ pub(super) enum Change {
     Requeue { account: AccountId, id: ObjectId, queued: Box<Queued>, row: Vec<u8> },
     /// Merge: what the branch cancelled leaves the queue.
     Withdraw { items: Vec<QueueId> },
+    /// An answer of somebody who is away goes into the queue, with the note of who was answered.
+    Answer { account: AccountId, modseq: ModSeq, put: Put, queued: Box<Queued>, body: BodyRef },
 }
 
 /// The n-th version in the change that a branch made at `lsn`.
@@ -82,11 +84,25 @@ impl Did {
             }
             Change::Submit { account, modseq, put, .. }
             | Change::Unsend { account, modseq, put, .. } => {
-                Some(submission::did(account, modseq, put))
+                Some(submission::did((account, ObjectType::EmailSubmission), modseq, put))
+            }
+            Change::Answer { account, modseq, put, .. } => {
+                Some(submission::did((account, ObjectType::Answered), modseq, put))
             }
             _ => None,
         })
     }
+}
+
+/// The uploads that a change links.
+pub(super) fn bodies(change: &[u8]) -> Result<Vec<UploadId>, DecodeError> {
+    Ok(match codec::decode("change of objects", change)? {
+        Change::Set { puts, .. } => {
+            puts.into_iter().filter_map(|put| Some(put.body?.upload)).collect()
+        }
+        Change::Answer { body, .. } => vec![body.upload],
+        _ => Vec::new(),
+    })
 }
 
 impl Version {
@@ -189,6 +205,13 @@ impl Apply for ObjectsRules {
                 items.into_iter().try_for_each(|id| queue::remove(keys, id))?;
                 write(keys, of, modseq, put, None)?;
             }
+            Change::Answer { account, modseq, put, queued, body } => {
+                let of = (account, ObjectType::Answered);
+                merge::changed(keys, at, &key_object(of.0, of.1, &put.id), put.updated)?;
+                let body = body_of(keys, &body)?;
+                submission::put_items(keys, *queued, &body.address)?;
+                write(keys, of, modseq, put, None)?;
+            }
             Change::Requeue { account, id, queued, row } => {
                 submission::enqueue(keys, (account, &id), *queued, &row)?;
             }
@@ -242,10 +265,8 @@ fn remove(keys: &mut dyn KeysMut, of: Of, modseq: ModSeq, id: &ObjectId) -> Resu
     let before = rows::object(keys, account, object_type, id)?;
     let before = before.ok_or(ApplyError::Missing("an object"))?;
     keys.delete(&key_object(account, object_type, id))?;
-    if object_type == ObjectType::EmailSubmission {
-        // What is in the queue is sent: RFC 8621 7.5. It cannot be cancelled any more.
-        keys.delete(&submission::key_held(account, id))?;
-    }
+    // What is in the queue is sent: RFC 8621 7.5. It cannot be cancelled any more.
+    keys.delete(&submission::key_held(account, id))?;
     record(keys, of, modseq, (What::Destroyed, id.clone()))?;
     raise(keys, of, modseq, -1, signed(before.weight()).saturating_neg())
 }

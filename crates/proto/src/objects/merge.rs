@@ -6,7 +6,7 @@
 //! follows from any state of either side ends with what is there. Invariant: JSON is in no task and in
 //! no change of a merge, but where it was put: two long objects would not fit into one record.
 
-use super::apply::{Change, Did, ObjectsRules, Version};
+use super::apply::{Change, Did, ObjectsRules, Version, bodies};
 use super::rows::{self, key_object};
 use super::{ObjectId, ObjectType};
 use crate::codec::{self, DecodeError};
@@ -140,8 +140,7 @@ impl Planner for Plan {
 
 impl Merge for ObjectsRules {
     fn bodies(&self, change: &[u8]) -> Result<Vec<UploadId>, DecodeError> {
-        let puts = Did::of(change)?.map(|did| did.puts).unwrap_or_default();
-        Ok(puts.into_iter().filter_map(|put| Some(put.body?.upload)).collect())
+        bodies(change)
     }
 
     fn stages(&self) -> u8 {
@@ -228,15 +227,20 @@ fn meet(
         (Some(now), Some(n)) => {
             let theirs = Version { branch, lsn: at, n }.read(on.keys())?;
             let order = (now.updated, &now.json).cmp(&(theirs.updated, &theirs.json));
+            // What is nobody's text is not listed: how far mail was answered, and whom.
+            let said = |json: &str| object_type.is_followed().then(|| said(json));
+            if order.is_lt() && said(&now.json).is_none() {
+                return make(on, &adopt(n));
+            }
             if order.is_lt() {
                 let row = on.original_row();
-                let (id, lost) = (id.clone(), said(&now.json));
+                let (id, lost) = (id.clone(), said(&now.json).unwrap_or_default());
                 make(on, &Change::Keep { account, object_type, id, row })?;
                 on.note(what, LATER, lost, Lsn(0));
                 return make(on, &adopt(n));
             }
-            if order.is_gt() {
-                on.note(what, LATER, said(&theirs.json), at);
+            if let (true, Some(lost)) = (order.is_gt(), said(&theirs.json)) {
+                on.note(what, LATER, lost, at);
             }
             // A client of the branch may hold its version under the modseq that ours has.
             make(on, &Change::Touch { account, object_type, modseq, id })

@@ -12,6 +12,7 @@
 //! changes can end anywhere (RFC 8620 5.2); a type's modseq only grows; an object's `updated` only
 //! grows, whatever the clock does. Absent: what is in the JSON ([`crate::jmap`] checks that).
 
+mod answer;
 mod apply;
 mod commands;
 mod merge;
@@ -20,6 +21,7 @@ mod submission;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{ANSWERED_FOR, GiveAnswer, answered, was_answered};
 pub use apply::ObjectsRules;
 pub use commands::{
     ForgetObjects, KeepUpload, NewObject, ObjectRefusal, SetAnswer, SetObjects, Written,

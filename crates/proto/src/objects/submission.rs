@@ -15,8 +15,8 @@ use super::apply::{Change, Put};
 use super::commands::{ObjectRefusal, check_account, later, new_id};
 use super::{CHANGE_LEN_MAX, JSON_LEN_MAX, ObjectId, ObjectType, Written, rows};
 use crate::codec::{self, DecodeError, Key};
-use crate::id::{AccountId, EmailId, ModSeq, QueueId};
-use crate::keys::{Keys, KeysMut};
+use crate::id::{AccountId, EmailId, ModSeq, QueueId, UploadId};
+use crate::keys::{BodyAddress, Keys, KeysMut};
 use crate::mailbox::{self, RowError};
 use crate::queue::{self, Item, NewItem};
 use crate::record::Kind;
@@ -69,19 +69,24 @@ impl Queued {
     }
 }
 
-/// What a change did to the queue.
+/// What a change did to the queue: whose, by which object. A body that came with it is named.
 pub(crate) enum Sent {
-    Submitted(AccountId, ObjectId, Queued),
-    Cancelled(AccountId, ObjectId, Vec<QueueId>),
+    Submitted((AccountId, ObjectId), Queued, Option<UploadId>),
+    Cancelled((AccountId, ObjectId), Vec<QueueId>),
 }
 
 /// What a change of objects did to the queue, if it did.
 pub(crate) fn sent(change: &[u8]) -> Result<Option<Sent>, DecodeError> {
     Ok(match codec::decode("change of objects", change)? {
         Change::Submit { account, put, queued, .. } => {
-            Some(Sent::Submitted(account, put.id, *queued))
+            Some(Sent::Submitted((account, put.id), *queued, None))
         }
-        Change::Unsend { account, put, items, .. } => Some(Sent::Cancelled(account, put.id, items)),
+        Change::Answer { account, put, queued, body, .. } => {
+            Some(Sent::Submitted((account, put.id), *queued, Some(body.upload)))
+        }
+        Change::Unsend { account, put, items, .. } => {
+            Some(Sent::Cancelled((account, put.id), items))
+        }
         _ => None,
     })
 }
@@ -229,17 +234,29 @@ pub(super) fn enqueue(
     row: &[u8],
 ) -> Result<(), ApplyError> {
     let body = mailbox::body_at(keys, row)?.ok_or(ApplyError::Missing("the body to be sent"))?;
+    let ids = put_items(keys, queued, &body)?;
+    Ok(keys.put(&key_held(account, id), &codec::encode(&ids))?)
+}
+
+pub(super) fn put_items(
+    keys: &mut dyn KeysMut,
+    queued: Queued,
+    body: &BodyAddress,
+) -> Result<Vec<QueueId>, ApplyError> {
     let (at, size) = (queued.at, queued.size);
     let mut ids = Vec::with_capacity(queued.items.len());
     for (id, new) in queued.numbered() {
         queue::enqueue(keys, id, new, (body.clone(), size), at)?;
         ids.push(id);
     }
-    Ok(keys.put(&key_held(account, id), &codec::encode(&ids))?)
+    Ok(ids)
 }
 
-/// What a submission of this modseq did to its object.
-pub(super) fn did(account: AccountId, first: ModSeq, put: Put) -> super::apply::Did {
-    let (object_type, puts) = (ObjectType::EmailSubmission, vec![put]);
-    super::apply::Did { account, object_type, first, puts, gone: Vec::new() }
+/// What a change that also went to the queue did to its object.
+pub(super) fn did(
+    (account, object_type): (AccountId, ObjectType),
+    first: ModSeq,
+    put: Put,
+) -> super::apply::Did {
+    super::apply::Did { account, object_type, first, puts: vec![put], gone: Vec::new() }
 }

@@ -23,9 +23,9 @@ struct Trace {
     /// The n-th time that a transaction put something into the queue.
     sent: BTreeMap<[u8; 16], Vec<QueueId>>,
     /// Messages that were submitted, and whose.
-    submitted: BTreeMap<ObjectId, (AccountId, Queued)>,
+    submitted: BTreeMap<(AccountId, ObjectId), Queued>,
     /// Submissions that were cancelled, with their items.
-    cancelled: BTreeMap<ObjectId, (AccountId, Vec<QueueId>)>,
+    cancelled: BTreeMap<(AccountId, ObjectId), Vec<QueueId>>,
     /// Bodies that came, by their content.
     came: BTreeMap<[u8; 32], UploadId>,
 }
@@ -47,11 +47,12 @@ impl Trace {
         }
         if kind == Kind::OBJECTS {
             match sent(change)? {
-                Some(Sent::Submitted(account, id, queued)) => {
-                    self.submitted.insert(id, (account, queued));
+                Some(Sent::Submitted(of, queued, came)) => {
+                    self.came.extend(came.map(|upload| (queued.hash, upload)));
+                    self.submitted.insert(of, queued);
                 }
-                Some(Sent::Cancelled(account, id, items)) => {
-                    self.cancelled.insert(id, (account, items));
+                Some(Sent::Cancelled(of, items)) => {
+                    self.cancelled.insert(of, items);
                 }
                 None => {}
             }
@@ -97,28 +98,43 @@ const SENT: &str = "cancelled on one side, sent on the other";
 
 /// Items that came by submissions.
 fn own(trace: &Trace) -> BTreeSet<QueueId> {
-    let all = trace.submitted.values().map(|(_, queued)| queued);
-    all.flat_map(|q| (q.first.0..).map(QueueId).take(q.items.len())).collect()
+    trace.submitted.values().flat_map(|q| (q.first.0..).map(QueueId).take(q.items.len())).collect()
+}
+
+#[derive(Default)]
+struct Plan {
+    ours: Trace,
+    theirs: Trace,
 }
 
 impl Plan {
     /// Submissions of the branch, and what either side cancelled.
-    fn submissions(&mut self, highest: QueueId, tasks: &mut Vec<Task>) {
+    fn submissions(
+        &mut self,
+        highest: QueueId,
+        known: &Known<'_>,
+        tasks: &mut Vec<Task>,
+    ) -> Result<(), ApplyError> {
         let Self { ours, theirs } = self;
         let any =
             |trace: &Trace, items: &[QueueId]| items.iter().any(|i| trace.done.contains_key(i));
-        for (id, (account, items)) in &ours.cancelled {
-            if !ours.submitted.contains_key(id) && any(theirs, items) {
-                tasks.push(Task::Sent { of: (*account, id.clone()) });
+        for (of, items) in &ours.cancelled {
+            if !ours.submitted.contains_key(of) && any(theirs, items) {
+                tasks.push(Task::Sent { of: of.clone() });
             }
         }
-        for (id, (account, items)) in std::mem::take(&mut theirs.cancelled) {
-            if theirs.submitted.remove(&id).is_none() {
+        for (of, items) in std::mem::take(&mut theirs.cancelled) {
+            if theirs.submitted.remove(&of).is_none() {
                 let sent = any(ours, &items);
-                tasks.push(Task::Cancelled { of: (account, id), items, sent });
+                tasks.push(Task::Cancelled { of, items, sent });
             }
         }
-        for (id, (account, mut queued)) in std::mem::take(&mut theirs.submitted) {
+        for (of, mut queued) in std::mem::take(&mut theirs.submitted) {
+            let account = known.number(ACCOUNTS, &of.0.0.to_be_bytes(), of.0.0)?;
+            // Somebody who is away answered one sender on both sides.
+            if ours.submitted.contains_key(&(AccountId(account), of.1.clone())) {
+                continue;
+            }
             for (n, item) in (queued.first.0..).map(QueueId).zip(&mut queued.items) {
                 if let Some(done) = theirs.done.get(&n) {
                     item.to.retain(|to| !done.contains(to));
@@ -127,17 +143,11 @@ impl Plan {
             queued.items.retain(|item| !item.to.is_empty());
             if !queued.items.is_empty() {
                 let came = theirs.came.get(&queued.hash).copied();
-                let (of, queued) = ((account, id), Box::new(queued));
-                tasks.push(Task::Submitted { of, queued, came, highest });
+                tasks.push(Task::Submitted { of, queued: Box::new(queued), came, highest });
             }
         }
+        Ok(())
     }
-}
-
-#[derive(Default)]
-struct Plan {
-    ours: Trace,
-    theirs: Trace,
 }
 
 impl Planner for Plan {
@@ -154,12 +164,12 @@ impl Planner for Plan {
         }
     }
 
-    fn plan(mut self: Box<Self>, _known: &Known<'_>) -> Result<Vec<Vec<u8>>, ApplyError> {
+    fn plan(mut self: Box<Self>, known: &Known<'_>) -> Result<Vec<Vec<u8>>, ApplyError> {
         let submitted = own(&self.theirs);
         let new = self.theirs.new.keys().chain(&submitted);
         let highest = new.max().copied().unwrap_or_default();
         let mut tasks = Vec::new();
-        self.submissions(highest, &mut tasks);
+        self.submissions(highest, known, &mut tasks)?;
         let Self { ours, theirs } = *self;
         for (id, done) in &theirs.done {
             if !theirs.new.contains_key(id) && !submitted.contains(id) {

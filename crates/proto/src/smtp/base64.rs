@@ -1,4 +1,24 @@
-//! Strict base64 (RFC 4648 4) for SASL exchanges: padded, no white space, no stray bits.
+//! Base64 (RFC 4648 4). What SASL exchanges bring is read strictly: padded, no white space, no stray bits.
+
+/// Encodes `bytes`, padded.
+pub(super) fn encode(bytes: &[u8]) -> String {
+    let symbol = |n: u32| match u8::try_from(n & 63).unwrap_or(0) {
+        n @ 0..26 => char::from(b'A' + n),
+        n @ 26..52 => char::from(b'a' + n - 26),
+        n @ 52..62 => char::from(b'0' + n - 52),
+        62 => '+',
+        _ => '/',
+    };
+    let mut out = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
+    for group in bytes.chunks(3) {
+        let byte = |n: usize| u32::from(group.get(n).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for n in 0..4 {
+            out.push(if n > group.len() { '=' } else { symbol(bits >> (18 - 6 * n)) });
+        }
+    }
+    out
+}
 
 /// Decodes `text`; `None` when it is not canonical base64.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
@@ -34,7 +54,15 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, encode};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_comes_back(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(decode(encode(&bytes).as_bytes()), Some(bytes));
+        }
+    }
 
     #[test]
     fn decodes_what_rfc_4648_lists_and_nothing_else() {

@@ -10,6 +10,7 @@
 //! Deliberately absent: DNS, SPF/DKIM/DMARC, DSN parameters, BINARYMIME, address literals.
 
 pub mod address;
+pub mod away;
 mod base64;
 pub mod bounce;
 pub mod client;

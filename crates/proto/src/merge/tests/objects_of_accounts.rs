@@ -3,8 +3,8 @@
 use super::*;
 use crate::id::ModSeq;
 use crate::objects::{
-    Changes, KeepUpload, NewObject, Object, ObjectId, ObjectType, SetAnswer, SetObjects, Submit,
-    Unsend, held,
+    Changes, GiveAnswer, KeepUpload, NewObject, Object, ObjectId, ObjectType, SetAnswer,
+    SetObjects, Submit, Unsend, held,
 };
 
 const CARD: ObjectType = ObjectType::ContactCard;
@@ -351,6 +351,34 @@ fn what_is_held_is_sent_once_or_cancelled_whoever_leads() {
         assert!(unsend(&mut merged, &theirs), "it can be cancelled here, too");
         assert_eq!(queue_of(&merged).len(), queue.len() - 1);
     }
+}
+
+#[test]
+fn whom_both_answered_has_one_answer_and_others_theirs() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    let give = |node: &mut Node, n: u32, to: &str| {
+        let body = node.body(n);
+        node.run(&GiveAnswer { account: ADA, to: to.to_owned(), body })
+    };
+    give(&mut a, 1, "both@far.example").unwrap();
+    give(&mut b, 2, "Both@far.example").unwrap();
+    give(&mut b, 3, "theirs@far.example").unwrap();
+    assert!(give(&mut b, 4, "theirs@far.example").is_err(), "once a week");
+    b.now += u64::try_from(objects::ANSWERED_FOR.as_millis()).unwrap();
+    for (x, y) in [(&a, &b), (&b, &a)] {
+        let mut merged = merge(x, y, fork, None);
+        let queue = queue_of(&merged).into_iter();
+        let mut to: Vec<_> = queue
+            .filter(|(to, ..)| to[0].contains("far.example"))
+            .map(|(to, _, bare)| (to[0].to_lowercase(), bare))
+            .collect();
+        to.sort();
+        assert_eq!(to, [("both@far.example".into(), false), ("theirs@far.example".into(), false)]);
+        merged.now = a.now;
+        assert!(give(&mut merged, 5, "theirs@far.example").is_err());
+        assert!(notes(&merged.keys, BranchId { fork, epoch: y.epoch }).unwrap().is_empty());
+    }
+    assert!(give(&mut b, 6, "theirs@far.example").is_ok(), "a week later");
 }
 
 #[test]
