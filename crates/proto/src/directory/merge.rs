@@ -619,7 +619,7 @@ fn used(
     if made.is_none() && !step && changed.is_some_and(|when| when > UnixMs(0)) {
         return Ok(()); // Another one, as with [`revoke`].
     }
-    let Some(id) = held.or(step.then_some(TOTP)) else { return Ok(()) };
+    let Some(id) = held.or_else(|| step.then_some(TOTP)) else { return Ok(()) };
     if rows::last_use(on.keys(), account, id)?.is_some_and(|ours| last <= ours) {
         return Ok(());
     }
