@@ -11,7 +11,8 @@ readonly RUST_LEAST=1.95
 # command:package of Debian
 readonly BUILD_NEEDS=(gcc:gcc make:make ld:binutils file:file ip:iproute2 unshare:util-linux)
 readonly TEST_NEEDS=(postfix:postfix keepalived:keepalived mutt:mutt mbsync:isync swaks:swaks
-    tcpdump:tcpdump openssl:openssl grub-editenv:grub-common)
+    tcpdump:tcpdump openssl:openssl curl:curl pebble:pebble
+    grub-editenv:grub-common)
 readonly CHECK_NEEDS=(shellcheck:shellcheck systemd-analyze:systemd nft:nftables python3:python3)
 readonly DEB_NEEDS=(dpkg-deb:dpkg lintian:lintian)
 readonly IMAGE_NEEDS=(dpkg-deb:dpkg zstd:zstd xz:xz-utils cpio:cpio depmod:kmod mkfs.fat:dosfstools

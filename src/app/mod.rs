@@ -10,6 +10,7 @@
 
 mod address;
 mod carry;
+mod certificates;
 mod form;
 mod operator;
 mod report;
@@ -34,6 +35,7 @@ use crate::pair::{self, Pair, Vital};
 use crate::store::disk::RealDisk;
 use crate::store::{Store, StoreOptions, ballast, swap};
 use crate::tls;
+use crate::tls::acme::Acme;
 use crate::vrrp::Vrrp;
 use crate::vrrp::guardian::{self, Guardian};
 use std::fmt::Display;
@@ -220,6 +222,10 @@ struct Rooms {
     /// The services' listeners that cannot accept.
     deaf: Deaf,
     updates: update::Updates,
+    /// What services show to clients.
+    tls: tls::Service,
+    /// What obtains certificates.
+    acme: Option<Acme>,
 }
 
 /// Files that are open beside sessions: packs, the log, the link, the resolver, operators, health.
@@ -290,6 +296,8 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let config = Arc::new(config);
     let board = Arc::new(health::Board::default());
     let deaf = Deaf::default();
+    let tls = certificates::service(&config)?;
+    let acme = certificates::acme(&config, &tls)?;
     let updates = update::start(&config.data_dir, config.pair.is_some(), &pair, &side);
     let rooms = Rooms {
         started,
@@ -303,6 +311,8 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
         doorstep,
         deaf,
         updates,
+        tls,
+        acme,
     };
 
     let services = services::start(&rooms, &side)?;

@@ -11,6 +11,7 @@ use crate::ops::status::{
 };
 use crate::pair::witness::{Held, WitnessStatus};
 use crate::pair::{CopyStatus, PairStatus, PathStatus};
+use crate::tls::acme::Alarm;
 use crate::vrrp::GroupStatus;
 use std::time::Duration;
 use understudy_proto::pair::{self as machine, Waiting};
@@ -232,6 +233,17 @@ fn problems(rooms: &Rooms, pair: &PairStatus, groups: &[GroupStatus]) -> Vec<Pro
     if pair.certificate_expires.is_some_and(|at| at <= clock::now_ms()) {
         let what = "a certificate of the pair's link has expired; the link goes on, its keys count";
         add(what.into(), "pair-certificate");
+    }
+    for (whose, alarm) in rooms.acme.iter().flat_map(|acme| acme.alarms(clock::now_ms())) {
+        let what = match alarm {
+            Alarm::Missing => format!("no certificate can be obtained for {whose}: see the log"),
+            Alarm::Expired => format!("the certificate for {whose} has expired"),
+            Alarm::Expires { left } => {
+                let hours = left.as_secs() / 3_600;
+                format!("the certificate for {whose} ends in {hours} hours: see the log")
+            }
+        };
+        add(what, "certificate-renewal");
     }
     for problem in &pair.problems {
         add(problem.what.clone(), problem.runbook);

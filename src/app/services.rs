@@ -1,7 +1,7 @@
 //! The services behind their listeners: they serve while this node holds the lease.
 
-use super::{Failure, Rooms, failure, shared};
-use crate::base::{clock, task};
+use super::{Failure, Rooms, certificates, failure, shared};
+use crate::base::task;
 use crate::directory::Directory;
 use crate::http::{self, Site, redirect};
 use crate::imap::{self, Imap};
@@ -10,7 +10,7 @@ use crate::net::{self, Sessions, Stop, StopControl};
 use crate::pair::side::Side;
 use crate::smtp::{Port, Smtp};
 use crate::store::PrimaryLease;
-use crate::tls::{Challenges, Names, Service};
+use crate::tls::Service;
 use crate::web::{Facts, Providers, Signer, Web};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +31,9 @@ impl Services {
 
 /// Opens all listeners and starts the queue's worker.
 pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
-    let tls = certificate(rooms)?;
+    let tls = rooms.tls.clone();
     let table = Table::default();
+    certificates::start(rooms, side);
     shared::start(rooms, side, tls.tickets(), table.clone());
     let (control, stop) = net::stop();
     let config = &rooms.config;
@@ -69,7 +70,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
     }
     web(rooms, &tls, &table, &stop)?;
     let imap =
-        Imap::new(directory, mail, tls.config(), config.imap.clone(), config.smtp.message_size_max);
+        Imap::new(directory, mail, tls.clone(), config.imap.clone(), config.smtp.message_size_max);
     // Nobody can read a plain refusal where TLS begins with the first byte.
     let silent = net::Limits { refusal: b"", ..imap::LIMITS };
     for (number, implicit_tls, limits) in
@@ -110,9 +111,9 @@ fn web(rooms: &Rooms, tls: &Service, table: &Table, stop: &Stop) -> Result<(), F
     let providers = Providers { signer: Some(signer), ..Providers::default() };
     let web = Web::new(rooms.directory.clone(), rooms.mail.clone(), facts);
     let web = web.with(providers).router();
-    let secure = Site::new(web, Some(tls.config_for(http::PROTOCOLS)));
+    let secure = Site::new(web, Some(tls.offering(http::PROTOCOLS)));
     let https = config.listen.https;
-    let plain = Site::new(redirect::router(Challenges::default(), https.unwrap_or(443)), None);
+    let plain = Site::new(redirect::router(tls.challenges(), https.unwrap_or(443)), None);
     for (number, site, limits) in
         [(https, secure, http::LIMITS), (config.listen.http, plain, http::PLAIN_LIMITS)]
     {
@@ -173,23 +174,4 @@ fn listen(rooms: &Rooms, port: Option<u16>) -> Result<Vec<net::Listener>, Failur
     let listeners = net::listen(&rooms.config.listen.addresses, port)
         .map_err(|e| failure("a service cannot listen", &e))?;
     Ok(listeners.into_iter().map(|listener| listener.behind(&rooms.doorstep)).collect())
-}
-
-fn certificate(rooms: &Rooms) -> Result<Service, Failure> {
-    let config = &rooms.config;
-    let made = match &config.tls.own {
-        Some(files) => Service::from_files(&files.certificate, &files.key),
-        None => {
-            let names = Names {
-                hosts: vec![config.hostname.clone()],
-                addresses: config.listen.addresses.clone(),
-            };
-            Service::own(&config.data_dir.join("tls"), &names, clock::now_ms())
-        }
-    };
-    let service = made.map_err(|e| failure("there is no certificate to show", &e))?;
-    if let Some(authority) = service.authority_fingerprint() {
-        log::info!(sha256 = authority; "certificate of our own authority");
-    }
-    Ok(service)
 }

@@ -20,7 +20,7 @@ const HEAD: &str = "\
 #[must_use]
 pub fn render() -> String {
     let mut text = HEAD.to_owned();
-    keys(&mut text, File::KEYS);
+    keys(&mut text, File::KEYS, false);
     for section in File::SECTIONS {
         whole(&mut text, "", section);
     }
@@ -30,7 +30,7 @@ pub fn render() -> String {
 fn whole(text: &mut String, outer: &str, section: &SectionDoc) {
     let name = format!("{outer}{}", section.name);
     head(text, &name, section);
-    keys(text, section.keys);
+    keys(text, section.keys, section.times == Times::Unusual);
     for inner in section.sections {
         whole(text, &format!("{name}."), inner);
     }
@@ -42,15 +42,19 @@ fn head(text: &mut String, name: &str, section: &SectionDoc) {
     if section.times == Times::Many {
         text.push_str("# There may be several of these sections.\n");
     }
+    if section.times == Times::Unusual {
+        text.push('#');
+    }
     text.push_str(&header(name, section.times));
     text.push('\n');
 }
 
-fn keys(text: &mut String, keys: &[KeyDoc]) {
+/// `absent` for keys of a section that is.
+fn keys(text: &mut String, keys: &[KeyDoc], absent: bool) {
     for key in keys {
         text.push('\n');
         comment(text, key.doc);
-        if key.show == Show::Optional {
+        if absent || key.show == Show::Optional {
             text.push('#');
         }
         let value = (key.value)().map(|v| v.to_string()).unwrap_or_default();

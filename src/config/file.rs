@@ -38,6 +38,8 @@ pub enum Times {
     One,
     /// `[name]`, and its absence means something.
     Optional,
+    /// The same; the example shows it as a comment.
+    Unusual,
     /// `[[name]]`, any number.
     Many,
 }
@@ -168,6 +170,28 @@ section! {
         certificate: Option<String> = None, optional: Some("/etc/understudy/tls.pem".into());
         /// Its private key, PEM.
         key: Option<String> = None, optional: Some("/etc/understudy/tls.key".into());
+    }
+    sections {
+        acme: Option<Acme> = Unusual Acme;
+    }
+}
+
+section! {
+    /// Certificates of a public authority, by ACME, shown before the one above. Leave the section out to do
+    /// without. The authority must reach this appliance at the names and addresses, on port 80 or 443.
+    Acme {
+        /// The authority's directory.
+        directory: String = "https://acme-v02.api.letsencrypt.org/directory".into();
+        /// Whether you agree to the authority's terms of service: nothing is asked of it without.
+        agree_terms: bool = false, example: true;
+        /// Where the authority may write to.
+        contact: Option<String> = None, optional: Some("mailto:postmaster@example.net".into());
+        /// The names.
+        names: Vec<String> = Vec::new(), example: vec!["mx.example.net".into()];
+        /// Floating addresses that people reach from outside, for those who come by address.
+        addresses: Vec<String> = Vec::new(), optional: vec!["203.0.113.7".into()];
+        /// A certificate, PEM, that the authority's own web server may have: for private ones.
+        root: Option<String> = None, optional: Some("/etc/understudy/acme-root.pem".into());
     }
 }
 

@@ -22,8 +22,8 @@ mod witness;
 pub use check::{ConfigError, Problem, similar};
 pub use pair_secret::{NotAPairSecret, PairSecret};
 pub use resolved::{
-    Cidr, Config, Imap, Listen, Management, Pair, PairWitness, Relay, Smtp, Store, Tls, TlsFiles,
-    Vrrp, VrrpChecksum, VrrpOrigin, VrrpTakeover, VrrpTrack, is_domain,
+    Acme, Cidr, Config, Imap, Listen, Management, Pair, PairWitness, Relay, Smtp, Store, Tls,
+    TlsFiles, Vrrp, VrrpChecksum, VrrpOrigin, VrrpTakeover, VrrpTrack, is_domain,
 };
 pub use witness::{Witness, WitnessPair};
 

@@ -73,6 +73,23 @@ pub struct Management {
 pub struct Tls {
     /// An own certificate; without one the pair's CA makes one.
     pub own: Option<TlsFiles>,
+    /// Certificates of a public authority.
+    pub acme: Option<Acme>,
+}
+
+/// Certificates of a public authority. Its terms of service are agreed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// Its directory: https.
+    pub directory: String,
+    /// Where it may write to.
+    pub contact: Option<String>,
+    /// Names; with `addresses` at least one.
+    pub names: Vec<String>,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+    /// What its web server's certificate may rest on besides public authorities.
+    pub root: Option<PathBuf>,
 }
 
 /// An own certificate and its key, PEM.
@@ -286,6 +303,8 @@ pub enum VrrpChecksum {
 
 /// Most addresses to listen on.
 const LISTEN_ADDRESSES_MAX: usize = 64;
+/// Most names, and most addresses, of a certificate by ACME.
+const ACME_NAMES_MAX: usize = 25;
 /// Most paths between the two appliances.
 const PATHS_MAX: usize = 4;
 /// Most floating addresses in one group, so that an advert fits every MTU.
@@ -309,7 +328,11 @@ pub(super) fn resolve(file: &File, places: &Places<'_>) -> Result<Config, Config
         log_level: r.log_level(&file.log_level),
         listen: r.within("listen", |r| r.listen(&file.listen)),
         management: r.within("management", |r| r.management(&file.management)),
-        tls: r.within("tls", |r| r.tls(&file.tls)),
+        tls: {
+            let tls = r.within("tls", |r| r.tls(&file.tls));
+            let acme = file.tls.acme.as_ref();
+            Tls { acme: acme.map(|acme| r.within("tls.acme", |r| r.acme(acme))), ..tls }
+        },
         smtp: r.within("smtp", |r| r.smtp(&file.smtp)),
         imap: r.within("imap", |r| r.imap(&file.imap)),
         store: r.within("store", |r| r.store(&file.store)),
@@ -510,7 +533,60 @@ impl Resolver<'_> {
                 None
             }
         };
-        Tls { own }
+        Tls { own, acme: None }
+    }
+
+    fn acme(&mut self, file: &file::Acme) -> Acme {
+        if !file.directory.starts_with("https://") || file.directory.contains(char::is_whitespace) {
+            self.problem("directory", "must be an address that begins with https://");
+        }
+        if !file.agree_terms {
+            self.problem(
+                "agree_terms",
+                "must be true: read the authority's terms of service, or leave the section out",
+            );
+        }
+        if file.contact.as_ref().is_some_and(|c| !c.starts_with("mailto:") || !c.contains('@')) {
+            self.problem("contact", "must be as in \"mailto:postmaster@example.net\"");
+        }
+        if file.names.is_empty() && file.addresses.is_empty() {
+            self.problem("names", "is empty, and so is `addresses`: for whom is the certificate?");
+        }
+        if file.names.len() > ACME_NAMES_MAX || file.addresses.len() > ACME_NAMES_MAX {
+            self.problem(
+                "names",
+                format_args!("and `addresses` have at most {ACME_NAMES_MAX} each"),
+            );
+        }
+        let mut names: Vec<String> = Vec::new();
+        for name in &file.names {
+            let name = name.to_ascii_lowercase();
+            if !is_domain(&name) || !name.contains('.') || name.parse::<IpAddr>().is_ok() {
+                self.problem("names", format_args!("has {name:?}: that is not a host name"));
+            } else if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for text in &file.addresses {
+            match text.parse::<IpAddr>() {
+                Ok(address) if address.is_unspecified() || addresses.contains(&address) => {
+                    self.problem("addresses", format_args!("names {address} twice, or no host"));
+                }
+                Ok(address) => addresses.push(address),
+                Err(_) => self.problem(
+                    "addresses",
+                    format_args!("has {text:?}: write an IP address without a port"),
+                ),
+            }
+        }
+        Acme {
+            directory: file.directory.clone(),
+            contact: file.contact.clone(),
+            names,
+            addresses,
+            root: file.root.as_deref().map(|root| self.path("root", root)),
+        }
     }
 
     fn smtp(&mut self, file: &file::Smtp) -> Smtp {

@@ -51,6 +51,7 @@ fn optional_lines_are_right_once_uncommented() {
         .collect();
     let config = parse(&text).unwrap();
     assert!(config.tls.own.is_some() && config.smtp.relay.is_some());
+    assert_eq!(config.tls.acme.unwrap().names, ["mx.example.net"]);
 }
 
 #[test]

@@ -18,12 +18,12 @@ pub use host::Host;
 use crate::base::limit;
 use crate::net::{Limits, Notice, Session as Connection, Sessions};
 use crate::store::PrimaryLease;
+use crate::tls::Service;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_rustls::rustls::ServerConfig;
 
 /// Connections of port 443; one address may be a company.
 pub const LIMITS: Limits =
@@ -44,6 +44,8 @@ pub const BODY_LEN_MAX: usize = 1 << 20;
 const HEADER_LEN_MAX: usize = 32 * 1024;
 /// Most fields in it.
 const HEADERS_MAX: usize = 100;
+/// Most bytes that HTTP/1.1 has read and not yet handed on.
+const BUFFER_LEN_MAX: usize = 64 * 1024;
 /// Most time from the end of one answer, or the beginning, to the end of the next request's header. It
 /// is also how long a connection of HTTP/1.1 is kept for its next request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -93,23 +95,19 @@ pub struct Site(Arc<Inner>);
 
 struct Inner {
     router: Router,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Service>,
     requests: Sessions,
     header_timeout: Duration,
 }
 
 impl Site {
-    /// `router`, under `tls` (whose protocols are [`PROTOCOLS`]) or in the clear.
+    /// `router`, under `tls` (which offers [`PROTOCOLS`]) or in the clear.
     #[must_use]
-    pub fn new(router: Router, tls: Option<Arc<ServerConfig>>) -> Self {
+    pub fn new(router: Router, tls: Option<Service>) -> Self {
         Self::with_patience(router, tls, HEADER_TIMEOUT)
     }
 
-    fn with_patience(
-        router: Router,
-        tls: Option<Arc<ServerConfig>>,
-        header_timeout: Duration,
-    ) -> Self {
+    fn with_patience(router: Router, tls: Option<Service>, header_timeout: Duration) -> Self {
         let router = router.layer(DefaultBodyLimit::max(BODY_LEN_MAX));
         let requests = Sessions::new(REQUESTS);
         Self(Arc::new(Inner { router, tls, requests, header_timeout }))

@@ -4,12 +4,13 @@ use super::body::{Keeping, Steady};
 use super::protect::protect;
 use super::wire::Wire;
 use super::{
-    CONNECTION_WINDOW, Client, HEADER_LEN_MAX, HEADERS_MAX, HTTP_2, IDLE_TIMEOUT, Inner,
-    PING_EVERY, PING_TIMEOUT, SEND_LEN_MAX, STREAM_WINDOW, STREAMS_MAX, host,
+    BUFFER_LEN_MAX, CONNECTION_WINDOW, Client, HEADER_LEN_MAX, HEADERS_MAX, HTTP_2, IDLE_TIMEOUT,
+    Inner, PING_EVERY, PING_TIMEOUT, SEND_LEN_MAX, STREAM_WINDOW, STREAMS_MAX, host,
 };
 use crate::base::{clock, metric, task};
 use crate::net::{Notice, Session as Connection};
 use crate::store::PrimaryLease;
+use crate::tls::ACME_TLS;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -33,7 +34,9 @@ pub(super) async fn run(site: Arc<Inner>, connection: Connection<PrimaryLease>) 
     let session = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
     let Connection { stream, peer, local, pass: lease, notice } = connection;
     let stream = match &site.tls {
-        Some(config) => match stream.upgrade(Arc::clone(config)).await {
+        Some(tls) => match stream.upgrade(tls).await {
+            // RFC 8737 3: the handshake was all that the authority wanted.
+            Ok(stream) if stream.alpn() == Some(ACME_TLS) => return,
             Ok(stream) => stream,
             Err(e) => {
                 log::debug!(session, peer:% = peer, err:% = e; "no TLS came about");
@@ -73,7 +76,8 @@ pub(super) async fn run(site: Arc<Inner>, connection: Connection<PrimaryLease>) 
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
-            .max_buf_size(HEADER_LEN_MAX)
+            .max_header_size(HEADER_LEN_MAX)
+            .max_buf_size(BUFFER_LEN_MAX)
             .max_headers(HEADERS_MAX);
         drive(builder.serve_connection(io, service), notice, None).await
     };

@@ -20,9 +20,9 @@ use crate::directory::Directory;
 use crate::mail::Mail;
 use crate::net::{Limits, Session as Connection};
 use crate::store::PrimaryLease;
+use crate::tls::Service;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_rustls::rustls::ServerConfig;
 
 /// Sessions of IMAP on port 143 (on 993 without the refusal, which would not be TLS): as many as the process-wide limit says; a household or a company behind one
 /// address opens several per person.
@@ -50,7 +50,7 @@ pub struct Imap(Arc<Inner>);
 struct Inner {
     directory: Directory,
     mail: Mail,
-    tls: Arc<ServerConfig>,
+    tls: Service,
     config: Config,
     append_limit: u64,
 }
@@ -62,7 +62,7 @@ impl Imap {
     pub fn new(
         directory: Directory,
         mail: Mail,
-        tls: Arc<ServerConfig>,
+        tls: Service,
         config: Config,
         append_limit: u64,
     ) -> Self {

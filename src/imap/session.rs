@@ -80,7 +80,7 @@ pub(super) async fn run(
 
 impl Session {
     async fn serve(&mut self, implicit_tls: bool) -> End {
-        if implicit_tls && let Err(e) = self.wire.upgrade(Arc::clone(&self.service.tls)).await {
+        if implicit_tls && let Err(e) = self.wire.upgrade(&self.service.tls).await {
             return End::Io(e);
         }
         let code = Code::Capability(self.capability());

@@ -5,12 +5,11 @@
 
 use crate::directory::Standing;
 use crate::net::Stream;
+use crate::tls::Service;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use tokio_rustls::rustls::ServerConfig;
 
 /// Answers are sent when about this many bytes are there.
 pub(super) const PIECE_LEN: usize = 32 * 1024;
@@ -82,9 +81,9 @@ impl Wire {
     }
 
     /// Performs the TLS handshake.
-    pub(super) async fn upgrade(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+    pub(super) async fn upgrade(&mut self, tls: &Service) -> io::Result<()> {
         let stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
-        self.stream = Some(stream.upgrade(config).await?);
+        self.stream = Some(stream.upgrade(tls).await?);
         Ok(())
     }
 

@@ -18,4 +18,4 @@ pub use doorstep::Doorstep;
 pub use gate::{Gate, Leave, Notice, Open, Pass, Stop, StopControl, stop};
 pub use listen::{BACKLOG, ListenError, Listener, datagram, listen, listen_at};
 pub use serve::{Deaf, Limits, Place, Session, Sessions, serve};
-pub use session::Stream;
+pub use session::{Acceptor, Stream};

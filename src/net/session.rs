@@ -2,6 +2,7 @@
 
 use super::held::Socket;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -41,6 +42,18 @@ pub struct TlsFacts {
     pub server_name: Option<String>,
 }
 
+/// What TLS is offered to a client, who may say by the address alone what they came to.
+pub trait Acceptor: Sync {
+    /// For a client that came to `local`.
+    fn config_at(&self, local: Option<IpAddr>) -> Arc<ServerConfig>;
+}
+
+impl Acceptor for Arc<ServerConfig> {
+    fn config_at(&self, _local: Option<IpAddr>) -> Arc<ServerConfig> {
+        Arc::clone(self)
+    }
+}
+
 impl Stream {
     /// Performs the server's side of a TLS handshake: at once for implicit TLS, after the
     /// go-ahead for STARTTLS. The caller must have thrown away, or refused, everything that it had
@@ -48,10 +61,11 @@ impl Stream {
     ///
     /// # Errors
     /// The handshake failed or took longer than [`HANDSHAKE_TIMEOUT`], or TLS was already on.
-    pub async fn upgrade(self, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub async fn upgrade(self, acceptor: &impl Acceptor) -> io::Result<Self> {
         let Self::Plain(tcp) = self else {
             return Err(io::Error::other("TLS is already active on this connection"));
         };
+        let config = acceptor.config_at(tcp.tcp().local_addr().ok().map(|at| at.ip()));
         let handshake = TlsAcceptor::from(config).accept(tcp);
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(tls)) => Ok(Self::Tls(Box::new(tls))),

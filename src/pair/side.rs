@@ -38,10 +38,13 @@ pub enum Topic {
     Shared = 3,
     /// Updates of the two appliances.
     Update = 4,
+    /// Certificates, their keys and the account with the authority.
+    Certificates = 5,
 }
 
 impl Topic {
-    const ALL: [Self; 4] = [Self::Snapshot, Self::Branch, Self::Shared, Self::Update];
+    const ALL: [Self; 5] =
+        [Self::Snapshot, Self::Branch, Self::Shared, Self::Update, Self::Certificates];
 
     fn of(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|topic| *topic as u8 == number)

@@ -53,7 +53,7 @@ impl Smtp {
         let mut options = Options::new(port.service(), &self.0.hostname, true);
         options.limits = self.session_limits();
         if port == Port::Submissions {
-            match stream.upgrade(self.0.tls.config()).await {
+            match stream.upgrade(&self.0.tls).await {
                 Ok(tls) => stream = tls,
                 Err(e) => return debug!(peer:% = peer, err:% = e; "handshake failed"),
             }
@@ -121,7 +121,7 @@ impl Driver {
             Output::Send(bytes) => self.send(&bytes).await?,
             Output::StartTls => {
                 let stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
-                let stream = stream.upgrade(self.smtp.0.tls.config()).await?;
+                let stream = stream.upgrade(&self.smtp.0.tls).await?;
                 self.machine.handle_tls(facts(&stream).unwrap_or_default(), clock::mono());
                 self.stream = Some(stream);
             }

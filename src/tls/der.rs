@@ -22,9 +22,14 @@ const VERSION: u8 = 0xa0;
 /// When the certificate `der` expires; `None` where it cannot be read.
 #[must_use]
 pub fn not_after(der: &[u8]) -> Option<UnixMs> {
+    life(der).map(|(_, until)| until)
+}
+
+/// From when until when the certificate `der` holds.
+fn life(der: &[u8]) -> Option<(UnixMs, UnixMs)> {
     let (validity, _) = element(from_validity(der)?, SEQUENCE)?;
-    let (_, validity) = time(validity)?; // notBefore
-    time(validity).map(|(t, _)| t)
+    let (from, validity) = time(validity)?;
+    time(validity).map(|(until, _)| (from, until))
 }
 
 /// The part of a certificate that begins with its validity.
@@ -79,6 +84,11 @@ pub fn not_after_pem(pem: &str) -> Option<UnixMs> {
 fn whole(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (_, rest) = element(bytes, tag)?;
     bytes.split_at_checked(bytes.len().checked_sub(rest.len())?)
+}
+
+/// From when until when the first certificate in a PEM text holds.
+pub(super) fn life_pem(pem: &str) -> Option<(UnixMs, UnixMs)> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|c| life(&c))
 }
 
 /// The content of the element at the start of `bytes`, which must have `tag`, and what follows it.

@@ -3,12 +3,13 @@
 //!
 //! Invariants: aws-lc-rs is the one provider; private keys are in files of mode 0600 only; the pair
 //! trusts *pins, not dates* (an expired certificate alarms, it stops nothing). Absent on purpose:
-//! ACME (a later issue) and reload without restart.
+//! reload of the operator's own files without restart.
 //!
-//! `<data_dir>/tls/` holds the appliance's own authority (`ca.pem`, `ca.key`) and the service key
-//! and certificate under it. Forming a pair copies authority and service key to the other node, so
-//! that clients meet the same key behind a floating address, whoever holds it.
+//! `<data_dir>/tls/` holds the appliance's own authority (`ca.pem`, `ca.key`) and the service key.
+//! Forming a pair copies them to the other node. Certificates are in the vault, which the two keep alike:
+//! clients meet the same certificate behind a floating address, whoever holds it.
 
+pub mod acme;
 mod authority;
 mod challenge;
 mod cms;
@@ -16,10 +17,12 @@ mod der;
 pub mod files;
 mod pin;
 mod service;
+mod shown;
 pub mod ticket;
+pub mod vault;
 
 pub use authority::{Authority, Identity, Names};
-pub use challenge::Challenges;
+pub use challenge::{ACME_TLS, Challenges};
 pub use der::{not_after, not_after_pem};
 pub use pin::{
     JOIN_ALPN, LINK_ALPN, LinkTls, Pin, PinRefusal, WITNESS_ALPN, WrongPin, join_client,

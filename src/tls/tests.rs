@@ -56,7 +56,7 @@ async fn a_client_that_installed_the_authority_trusts_the_service() {
     let handler = move |session: Session<Open>| {
         let config = Arc::clone(&config);
         async move {
-            let Ok(mut stream) = session.stream.upgrade(config).await else { return };
+            let Ok(mut stream) = session.stream.upgrade(&config).await else { return };
             let facts = stream.tls_facts().unwrap();
             stream.write_all(facts.version.as_bytes()).await.unwrap();
             stream.shutdown().await.unwrap();
@@ -119,10 +119,13 @@ fn the_operators_files_are_used_or_refused_with_a_reason() {
     std::fs::write(at("cert"), &one.certificate_pem).unwrap();
     std::fs::write(at("key"), &one.key_pem).unwrap();
     std::fs::write(at("foreign"), &two.key_pem).unwrap();
-    let service = Service::from_files(&at("cert"), &at("key")).unwrap();
+    let service = Service::from_files(dir.path(), &at("cert"), &at("key")).unwrap();
     assert_eq!(service.authority_fingerprint(), None);
     let error = |c: &str, k: &str| {
-        Service::from_files(&at(c), &at(k)).err().map(|e| e.to_string()).unwrap_or_default()
+        Service::from_files(dir.path(), &at(c), &at(k))
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default()
     };
     assert!(error("cert", "foreign").contains("cannot be used together"));
     assert!(error("cert", "cert").contains("holds no private key"), "{}", error("cert", "cert"));

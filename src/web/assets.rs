@@ -146,10 +146,12 @@ fn items<'h>(
     field: &HeaderName,
 ) -> impl Iterator<Item = (String, bool)> + 'h {
     let texts = headers.get_all(field).into_iter().filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(',')).map(|item| {
+    let texts = texts.map(str::to_ascii_lowercase);
+    let items = texts.flat_map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>());
+    items.map(|item| {
         let mut parts = item.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        let name = parts.next().unwrap_or_default().to_owned();
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
         (name, !weight.is_some_and(|q| q.trim_start_matches(['0', '.']).is_empty()))
     })
 }

@@ -92,8 +92,7 @@ impl Server {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&ca).unwrap()).unwrap();
         let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let imap =
-            Imap::new(directory.clone(), mail.clone(), service.config(), config, APPEND_LIMIT);
+        let imap = Imap::new(directory.clone(), mail.clone(), service, config, APPEND_LIMIT);
         Self {
             imap: listen(imap.clone(), lease.clone(), false, false),
             held: listen(imap.clone(), lease.clone(), false, true),

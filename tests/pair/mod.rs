@@ -186,6 +186,16 @@ fn paired(zero: &Appliance, one: &Appliance) {
 }
 
 #[test]
+fn both_show_one_certificate() {
+    let (zero, one) = pair();
+    let vault =
+        |node: &Appliance| std::fs::read_to_string(node.data().join("tls/vault.json")).unwrap();
+    let same = || (vault(&zero) == vault(&one)).to_string();
+    zero.until("certificates of both", same, &["true"]);
+    assert!(vault(&one).contains("BEGIN CERTIFICATE"));
+}
+
+#[test]
 fn a_key_that_is_not_pinned_is_refused_and_both_sides_say_what_to_do() {
     let (mut zero, mut one) = pair();
     one.stop();

@@ -127,6 +127,11 @@ impl Appliance {
         self.process.wait().unwrap()
     }
 
+    /// Its own authority's certificate.
+    pub(crate) fn authority(&self) -> std::path::PathBuf {
+        self.dir.path().join("data/tls/ca.pem")
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

@@ -34,7 +34,7 @@ const OWN_SECTION: &[(&str, &[&str])] = &[
     ("store", &["Store"]),
     ("net", &["Listen"]),
     ("vrrp", &["Vrrp", "VrrpChecksum", "Cidr"]),
-    ("tls", &["Tls", "TlsFiles"]),
+    ("tls", &["Tls", "TlsFiles", "Acme"]),
     ("pair", &["Pair", "PairSecret"]),
     ("smtp", &["Smtp", "Relay"]),
     ("imap", &["Imap"]),

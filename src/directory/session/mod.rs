@@ -195,7 +195,8 @@ impl Directory {
         let view = self.store.read(login.tenant)?;
         let held = directory::held(&view, login.account)?;
         let held = held.into_iter().find(|h| h.credential == credential);
-        let held = held.unwrap_or(Held { credential, last: None, ends: Some(clock::now_ms()) });
+        let held =
+            held.unwrap_or_else(|| Held { credential, last: None, ends: Some(clock::now_ms()) });
         let standing = follower.standing(self, &login, held, None);
         Ok(SignedIn { login, standing, id, token })
     }
@@ -425,7 +426,7 @@ impl Directory {
     /// The code that the account's authenticator shows, for tests of whoever asks for it.
     pub(crate) fn code_now(&self, address: &str) -> String {
         let held = self.credentials(address).unwrap_or_default();
-        let key = totp_key(&held, true).or(totp_key(&held, false));
+        let key = totp_key(&held, true).or_else(|| totp_key(&held, false));
         totp::code_of(&key.unwrap_or_default(), clock::now_ms())
     }
 }

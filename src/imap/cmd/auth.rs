@@ -9,7 +9,6 @@ use crate::base::source::Source;
 use crate::directory::DirectoryError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::sync::Arc;
 use understudy_proto::imap::input::{Event, Input};
 use understudy_proto::imap::response::{self, Code, Status};
 
@@ -21,7 +20,7 @@ pub(in super::super) async fn start_tls(s: &mut Session, tag: &str) -> Result<()
     }
     response::status(&mut s.wire.out, tag, Status::Ok, None, "Begin TLS now");
     s.wire.flush().await?;
-    s.wire.upgrade(Arc::clone(&s.service.tls)).await?;
+    s.wire.upgrade(&s.service.tls).await?;
     s.input = Input::new(s.service.append_limit);
     Ok(())
 }

@@ -54,6 +54,15 @@ static SENTENCES: &[(&str, &str)] = &[
         "a certificate of the pair's link has expired; the link goes on, its keys count",
         "ein Zertifikat der Paarverbindung ist abgelaufen; sie läuft weiter, ihre Schlüssel zählen",
     ),
+    (
+        "no certificate can be obtained for {}: see the log",
+        "für {} ist kein Zertifikat zu bekommen: siehe Log",
+    ),
+    ("the certificate for {} has expired", "das Zertifikat für {} ist abgelaufen"),
+    (
+        "the certificate for {} ends in {} hours: see the log",
+        "das Zertifikat für {} endet in {} Stunden: siehe Log",
+    ),
     ("vrid {} on {}: {}", "vrid {} an {}: {}"),
     (
         "a service cannot accept connections: the system is out of files or memory",

@@ -62,7 +62,7 @@ impl Connect {
         // RFC 8314 3: TLS from the first byte is to be preferred.
         let service = |tls: Option<u16>, starttls: Option<u16>| {
             let found = tls.map(|port| (port, Security::Tls));
-            let found = found.or(starttls.map(|port| (port, Security::StartTls)));
+            let found = found.or_else(|| starttls.map(|port| (port, Security::StartTls)));
             found.map(|(port, security)| Service { host: host.clone(), port, security })
         };
         Self {
@@ -95,7 +95,7 @@ pub(super) async fn zone(
     Sought(zone): Sought<Zone>,
 ) -> Result<String, Failure> {
     let own = split_address(&caller.login.address).map(|(_, domain)| domain.to_owned());
-    let domain = zone.domain.or(own.ok()).ok_or(Failure::NotFound)?;
+    let domain = zone.domain.or_else(|| own.ok()).ok_or(Failure::NotFound)?;
     let domain =
         canonical_domain(&domain).map_err(|e| Failure::invalid("domain", e.to_string()))?;
     let domains = web.directory().domains()?;
