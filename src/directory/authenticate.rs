@@ -63,6 +63,11 @@ impl Directory {
         let right = self.check_password(name, plain, source, named.as_ref()).await?;
         let (Some(named), Some(right)) = (named, right) else { return Ok(None) };
         if wants_code(&named.held) {
+            log::info!(
+                tenant:% = named.login.tenant,
+                account:% = named.login.account;
+                "a program has the right password, but this account has a second factor: it needs an app password"
+            );
             return Ok(None);
         }
         let stay = right.tag.map(|tag| self.recent.stay(tag));

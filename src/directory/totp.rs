@@ -34,8 +34,11 @@ pub(super) fn step_of(key: &[u8], code: &str, now: UnixMs) -> Option<u64> {
     let asked = digits.iter().fold(0_u32, |n, digit| n * 10 + u32::from(digit - b'0'));
     let now = step(now);
     // All of them are compared, so that time does not tell which was near.
-    let right = |step: &u64| number(key, *step) % 1_000_000 == asked;
-    (now.saturating_sub(STEPS_OFF)..=now.saturating_add(STEPS_OFF)).rfind(right)
+    let mut found = None;
+    for step in now.saturating_sub(STEPS_OFF)..=now.saturating_add(STEPS_OFF) {
+        found = (number(key, step) % 1_000_000 == asked).then_some(step).or(found);
+    }
+    found
 }
 
 /// The secret as people type it: RFC 4648 6, without padding.

@@ -5,10 +5,8 @@
 
 use super::der::{INTEGER, OBJECT_IDENTIFIER, SEQUENCE, SET, issuer_and_serial};
 use aws_lc_rs::digest::{self, SHA256, SHA384};
-use std::sync::Arc;
 use tokio_rustls::rustls::SignatureScheme;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::sign::SigningKey;
+use tokio_rustls::rustls::sign::CertifiedKey;
 
 const OCTET_STRING: u8 = 0x04;
 const NULL: &[u8] = &[0x05, 0x00];
@@ -94,11 +92,8 @@ fn attribute(id: &[u8], value: &[u8]) -> Vec<u8> {
 
 /// `content` and the chain, signed with the key of its first certificate. `None` where the key is of
 /// another kind, or the certificate cannot be read.
-pub(super) fn sign(
-    chain: &[CertificateDer<'static>],
-    key: &Arc<dyn SigningKey>,
-    content: &[u8],
-) -> Option<Vec<u8>> {
+pub(super) fn sign(certified: &CertifiedKey, content: &[u8]) -> Option<Vec<u8>> {
+    let CertifiedKey { cert: chain, key, .. } = certified;
     let (issuer, serial) = issuer_and_serial(chain.first()?)?;
     let find = |algorithm: &&Algorithm| key.choose_scheme(&[algorithm.scheme]).is_some();
     let algorithm = ALGORITHMS.iter().find(find)?;

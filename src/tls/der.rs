@@ -80,15 +80,15 @@ pub fn not_after_pem(pem: &str) -> Option<UnixMs> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|c| not_after(&c))
 }
 
-/// From when until when the first certificate in a PEM text holds.
-pub(super) fn life_pem(pem: &str) -> Option<(UnixMs, UnixMs)> {
-    CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|c| life(&c))
-}
-
 /// [`element`] with its tag and length.
 fn whole(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (_, rest) = element(bytes, tag)?;
     bytes.split_at_checked(bytes.len().checked_sub(rest.len())?)
+}
+
+/// From when until when the first certificate in a PEM text holds.
+pub(super) fn life_pem(pem: &str) -> Option<(UnixMs, UnixMs)> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|c| life(&c))
 }
 
 /// The content of the element at the start of `bytes`, which must have `tag`, and what follows it.

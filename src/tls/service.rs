@@ -6,6 +6,7 @@ use super::shown::{Chooser, Shown};
 use super::ticket::Tickets;
 use super::vault::Vault;
 use super::{TlsError, acme, cms, der, files, install, provider, sha256};
+use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::net::Acceptor;
 use serde::{Deserialize, Serialize};
@@ -187,18 +188,16 @@ impl Service {
         Arc::new(Chooser::new(self.shown.clone(), challenges, local))
     }
 
-    /// `content`, signed (CMS) with the service's key; `None` where that is of a kind that CMS signs
-    /// otherwise.
-    #[must_use]
-    pub fn sign(&self, content: &[u8]) -> Option<Vec<u8>> {
-        let shown = self.shown.best();
-        cms::sign(&shown.cert, &shown.key, content)
-    }
-
     /// The keys of session tickets, to be shared with the other node.
     #[must_use]
     pub fn tickets(&self) -> Tickets {
         self.tickets.clone()
+    }
+
+    /// `content`, signed (CMS); `None` where the key is of a kind that CMS signs otherwise.
+    #[must_use]
+    pub fn sign(&self, content: &[u8]) -> Option<Vec<u8>> {
+        cms::sign(&self.shown.most_trusted(clock::now_ms()), content)
     }
 
     /// What authorities are answered.

@@ -54,12 +54,11 @@ impl Shown {
         !self.list.read().unwrap_or_else(PoisonError::into_inner).obtained.is_empty()
     }
 
-    /// The one that most programs trust.
-    pub(super) fn best(&self) -> Arc<CertifiedKey> {
-        let now = clock::now_ms();
+    /// One that an authority has given, while there is one: strangers trust it, whatever its name.
+    pub(super) fn most_trusted(&self, now: UnixMs) -> Arc<CertifiedKey> {
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
-        let mut valid = list.obtained.iter().filter(|c| c.until > now);
-        Arc::clone(valid.next().map_or(&list.base, |c| &c.key))
+        let valid = list.obtained.iter().find(|c| c.until > now);
+        Arc::clone(valid.map_or(&list.base, |c| &c.key))
     }
 
     fn choose(&self, name: Option<&str>, local: Option<IpAddr>, now: UnixMs) -> Arc<CertifiedKey> {

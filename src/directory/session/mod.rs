@@ -426,7 +426,7 @@ impl Directory {
     /// The code that the account's authenticator shows, for tests of whoever asks for it.
     pub(crate) fn code_now(&self, address: &str) -> String {
         let held = self.credentials(address).unwrap_or_default();
-        let key = totp_key(&held, true).or(totp_key(&held, false));
+        let key = totp_key(&held, true).or_else(|| totp_key(&held, false));
         totp::code_of(&key.unwrap_or_default(), clock::now_ms())
     }
 }

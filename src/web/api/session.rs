@@ -134,7 +134,8 @@ fn person(web: &Web, login: &Login, session: u32, headers: &HeaderMap) -> Result
     let sessions = directory.own_credentials(login, CredentialKind::Session)?;
     let session = sessions.into_iter().find(|(_, held)| held.credential.id == session);
     let (session, _) = session.ok_or(Failure::SignedOut { ask: false })?;
-    let tenant = directory.find_tenant(&login.tenant.to_string())?;
+    let tenant = directory.tenants()?.into_iter().find(|tenant| tenant.id == login.tenant);
+    let tenant = tenant.ok_or(Failure::SignedOut { ask: false })?;
     Ok(Person {
         address: login.address.clone(),
         account: format!("u{}", login.account),

@@ -242,7 +242,7 @@ enum Do {
     Subscribe(u8, bool),
     Password(u8),
     App(u8),
-    Session(u8),
+    Session,
     Touch(u8),
     Totp(u8),
     Revoke(u8),
@@ -270,7 +270,7 @@ fn does() -> impl Strategy<Value = Vec<Do>> {
         1 => (0u8..4).prop_map(Do::Password),
         1 => (0u8..4).prop_map(Do::App),
         1 => (0u8..4).prop_map(Do::Revoke),
-        1 => (0u8..4).prop_map(Do::Session),
+        1 => Just(Do::Session),
         1 => (0u8..2).prop_map(Do::Touch),
         1 => (0u8..4).prop_map(Do::Totp),
         1 => (0u8..4).prop_map(Do::Alias),
@@ -402,7 +402,7 @@ impl Node {
                 let label = "new".into();
                 let _closed = self.run(&AddAppPassword { account: ADA, label, secret });
             }
-            Do::Session(_) => self.session(salt),
+            Do::Session => self.session(salt),
             Do::Touch(n) => {
                 self.now += 60 * 60 * 1_000;
                 let all = directory::credentials(&self.keys, ADA).unwrap();
