@@ -1,8 +1,9 @@
 //! The certificates that clients see: made or read at the start, obtained, and the same on both nodes.
 //!
-//! Each node tells the other what it holds whenever that changes, and when they meet; either takes in what
-//! goes before its own. Invariants: what is taken in is durable before it is shown; a message that is lost
-//! comes again with the next session. Absent: answers; there are fewer messages than may go without.
+//! Each node tells the other what it holds whenever that changes, and when they meet, and asks for the same:
+//! the other may have spoken before this one listened. Either takes in what goes before its own. Invariant:
+//! what is taken in is durable before it is shown. Absent: answers; there are fewer messages than may go
+//! without.
 
 use super::{Failure, Rooms, failure};
 use crate::base::{clock, task};
@@ -11,6 +12,16 @@ use crate::pair::side::{Side, SideEvent, Topic};
 use crate::tls::acme::{Acme, Ways};
 use crate::tls::vault::{Item, Vault};
 use crate::tls::{Names, Service};
+use serde::{Deserialize, Serialize};
+
+/// What one node says to the other.
+#[derive(Serialize, Deserialize)]
+enum Message {
+    /// It holds this.
+    Holds(Item),
+    /// What does the other hold?
+    Tell,
+}
 
 /// What services show, of the operator's files or of our own authority.
 pub(super) fn service(config: &Config) -> Result<Service, Failure> {
@@ -62,10 +73,16 @@ pub(super) fn start(rooms: &Rooms, side: &Side) {
                 event = events.recv() => match event {
                     Some(SideEvent::Up) => {
                         session = true;
+                        send(&side, &Message::Tell).await;
                         tell(&side, &vault).await;
                     }
                     Some(SideEvent::Down) => session = false,
-                    Some(SideEvent::Message(bytes)) => hear(&vault, &bytes).await,
+                    Some(SideEvent::Message(bytes)) => match postcard::from_bytes(&bytes) {
+                        Ok(Message::Holds(item)) => take(&service, item).await,
+                        Ok(Message::Tell) => tell(&side, &vault).await,
+                        // Of a release that says more.
+                        Err(e) => log::debug!(err:% = e; "a message of the other node is not understood"),
+                    },
                     None => return, // This reader stood still; the next start reads anew.
                 },
                 changed = changes.changed() => {
@@ -84,32 +101,28 @@ pub(super) fn start(rooms: &Rooms, side: &Side) {
 
 async fn tell(side: &Side, vault: &Vault) {
     for item in vault.export() {
-        let sent = match postcard::to_allocvec(&item) {
-            Ok(bytes) => side.send(Topic::Certificates, bytes).await.map_err(|e| e.to_string()),
-            Err(e) => Err(e.to_string()),
-        };
-        if let Err(e) = sent {
-            log::debug!(err = e; "a certificate was not told to the other node");
-            return;
-        }
+        send(side, &Message::Holds(item)).await;
     }
 }
 
-async fn hear(vault: &Vault, bytes: &[u8]) {
-    let item = match postcard::from_bytes::<Item>(bytes) {
-        Ok(item) => item,
-        Err(e) => {
-            // Of a release that says more.
-            log::debug!(err:% = e; "a certificate of the other node is not understood");
-            return;
-        }
+async fn send(side: &Side, message: &Message) {
+    let sent = match postcard::to_allocvec(message) {
+        Ok(bytes) => side.send(Topic::Certificates, bytes).await.map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
     };
-    let vault = vault.clone();
-    match tokio::task::spawn_blocking(move || vault.merge(item)).await {
-        Ok(Ok(_news)) => {}
-        Ok(Err(e)) => log::warn!(err:% = e, runbook = "certificate-renewal";
-            "a certificate of the other node cannot be kept"),
-        Err(e) => log::warn!(err:% = e, runbook = "certificate-renewal";
+    if let Err(e) = sent {
+        log::debug!(err = e; "a certificate was not told to the other node");
+    }
+}
+
+async fn take(service: &Service, item: Item) {
+    let vault = service.vault();
+    let taken = tokio::task::spawn_blocking(move || vault.merge(item)).await;
+    let taken = taken.map_err(|e| e.to_string());
+    match taken.and_then(|taken| taken.map_err(|e| e.to_string())) {
+        Ok(true) => service.refresh(),
+        Ok(false) => {}
+        Err(e) => log::warn!(err = e, runbook = "certificate-renewal";
             "a certificate of the other node cannot be kept"),
     }
 }

@@ -39,8 +39,8 @@ pub struct Vault(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     items: Mutex<BTreeMap<String, Item>>,
-    /// Counts changes.
-    changes: watch::Sender<u64>,
+    /// Counts what is put here.
+    puts: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -63,8 +63,8 @@ impl Vault {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| failed(e.into()))?,
         };
         let items = list.into_iter().map(|item| (item.name.clone(), item)).collect();
-        let changes = watch::Sender::new(0);
-        Ok(Self(Arc::new(Inner { path, items: Mutex::new(items), changes })))
+        let puts = watch::Sender::new(0);
+        Ok(Self(Arc::new(Inner { path, items: Mutex::new(items), puts })))
     }
 
     /// An item's content.
@@ -80,7 +80,9 @@ impl Vault {
     pub fn put(&self, name: &str, value: Secret<String>) -> Result<(), TlsError> {
         let mut items = self.lock();
         let version = items.get(name).map_or(0, |item| item.version).saturating_add(1);
-        self.take(&mut items, Item { name: name.to_owned(), version, value })
+        self.take(&mut items, Item { name: name.to_owned(), version, value })?;
+        self.0.puts.send_modify(|n| *n += 1);
+        Ok(())
     }
 
     /// Takes in what the other node holds, unless ours goes before; whether anything changed. Waits for
@@ -110,7 +112,6 @@ impl Vault {
         let text = Secret::new(text);
         files::write_secret(&self.0.path, text.expose().as_bytes()).map_err(failed)?;
         *items = next;
-        self.0.changes.send_modify(|n| *n += 1);
         Ok(())
     }
 
@@ -120,10 +121,10 @@ impl Vault {
         self.lock().values().cloned().collect()
     }
 
-    /// Changes whenever an item does.
+    /// Changes whenever an item is put here; not by a merge, which the other node knows of.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
+        self.0.puts.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Item>> {
@@ -184,7 +185,13 @@ mod tests {
         assert_eq!(all(&a), all(&b));
         assert_eq!(all(&a)[0].2, "new");
         assert_eq!(all(&a)[1].2, "y");
+        let watch = a.watch();
         assert!(!a.merge(from_b[0].clone()).unwrap(), "nothing new");
+        put(&b, "acme", "newer");
+        assert!(a.merge(b.export()[0].clone()).unwrap());
+        assert!(!watch.has_changed().unwrap(), "the other node knows");
+        put(&a, "acme", "newest");
+        assert!(watch.has_changed().unwrap());
     }
 
     #[test]

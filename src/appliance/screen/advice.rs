@@ -19,6 +19,11 @@ static ADVICE: &[(&str, &str, &str)] = &[
         "Beide Maschinen anlassen: Sie bringen es selbst in Ordnung, sobald sie sich hören.",
     ),
     (
+        "certificate-renewal",
+        "See that the names lead here, and that port 80 or 443 is open from outside.",
+        "Prüfen, ob die Namen hierher führen und Port 80 oder 443 von außen offen ist.",
+    ),
+    (
         "clock-unset",
         "Check the time server in site.toml, and the way to it.",
         "Den Zeitserver in site.toml und den Weg dorthin prüfen.",

@@ -109,7 +109,6 @@ impl Acme {
 
     /// Obtains and renews under each lease; never ends.
     pub async fn run(self, mut leases: watch::Receiver<Option<PrimaryLease>>) {
-        let mut changes = self.0.vault.watch();
         loop {
             let lease = leases.borrow_and_update().clone().filter(PrimaryLease::valid);
             let wait = match lease {
@@ -120,13 +119,10 @@ impl Acme {
                     wait = self.0.round() => wait,
                 },
             };
-            changes.mark_unchanged();
             tokio::select! {
                 changed = leases.changed() => if changed.is_err() {
                     return std::future::pending().await;
                 },
-                // The other node obtained one.
-                _ = changes.changed() => {}
                 () = tokio::time::sleep(wait.min(LOOK_EVERY)) => {}
             }
         }
