@@ -1,6 +1,6 @@
 import AxeBuilder from '@axe-core/playwright';
 import { expect, test, type Page } from '@playwright/test';
-import { editor, row, seed, signIn, unique } from './mail';
+import { box, editor, jmap, row, seed, signIn, unique } from './mail';
 
 const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 async function clean(page: Page): Promise<void> {
@@ -46,7 +46,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
 test('a day with the keyboard alone', async ({ page }) => {
   await signIn(page);
   const subject = unique('Keys');
-  await seed(page, { subject });
+  const id = await seed(page, { subject });
   await expect(row(page, subject)).toBeVisible();
   await page.keyboard.press('g');
   await page.keyboard.press('s');
@@ -71,12 +71,18 @@ test('a day with the keyboard alone', async ({ page }) => {
   await page.keyboard.press('s');
   await expect(row(page, subject).getByRole('button', { name: 'Star' })).toHaveAttribute('aria-pressed', 'true');
   await page.keyboard.press('e');
-  await expect(row(page, subject).getByText('Archive')).toBeVisible();
+  const archive = await box(page, 'archive');
+  await expect(async () => {
+    const [got] = (await jmap(page, ['Email/get', { ids: [id], properties: ['mailboxIds'] }])) as unknown as [{ list: { mailboxIds: Record<string, boolean> }[] }];
+    expect(got.list[0]?.mailboxIds).toEqual({ [archive]: true });
+  }).toPass();
 });
 
 test('the list keeps the focus while it scrolls', async ({ page }) => {
   await signIn(page);
-  for (let n = 0; n < 3; n += 1) await seed(page, { subject: unique('Scroll') });
+  const word = unique('Scroll');
+  for (let n = 0; n < 3; n += 1) await seed(page, { subject: `${word} ${n}` });
+  await expect(row(page, word)).toHaveCount(3);
   await page.keyboard.press('j');
   await page.keyboard.press('End');
   await expect(page.locator('[role=row]:focus')).toHaveCount(1);

@@ -59,7 +59,7 @@ export function bytes(value: number): string {
   let unit = 0;
   while (value >= 1000 && unit < units.length - 1) (value /= 1000), (unit += 1);
   const digits = unit > 0 && value < 10 ? 1 : 0;
-  return new Intl.NumberFormat(language.current, { style: 'unit', unit: units[unit]!, maximumFractionDigits: digits }).format(value);
+  return new Intl.NumberFormat(language.current, { style: 'unit', unit: units[unit]!, unitDisplay: unit ? 'short' : 'long', maximumFractionDigits: digits }).format(value);
 }
 
 export const number = (value: number): string => new Intl.NumberFormat(language.current).format(value);

@@ -5,12 +5,18 @@ import type { Email, Id, Mailbox } from '../jmap/types';
 import { mail, type Patch } from './mail.svelte';
 import { toasts } from './toast.svelte';
 
-/** The messages that a row stands for: those of its conversation that lie where it lies. */
+/** The messages that a row stands for: those of its conversation that lie where it lies; in a search, where the newest
+    found may be a draft or an answer of one's own, those that came in. */
 function meant(rows: Id[]): Email[] {
   const out = new Map<Id, Email>();
   for (const row of rows) {
     const email = mail.emails.get(row);
     if (!email) continue;
+    if (mail.list?.search) {
+      const came = mail.conversation(email.threadId).filter((one) => !['drafts', 'sent', 'trash', 'junk'].includes(mail.boxOf(one)?.role ?? ''));
+      for (const one of came.length ? came : [email]) out.set(one.id, one);
+      continue;
+    }
     out.set(row, email);
     const box = mail.boxOf(email);
     for (const other of mail.conversation(email.threadId)) if (box && other.mailboxIds[box.id]) out.set(other.id, other);
