@@ -49,8 +49,10 @@ const FRAME_POLICY: &str = "sandbox allow-same-origin allow-popups allow-popups-
 const FRAME_POLICY_IMAGES: &str = "sandbox allow-same-origin allow-popups allow-popups-to-escape-sandbox; \
     default-src 'none'; style-src 'unsafe-inline'; img-src data: blob: https:; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'self'";
-const FRAME: &str = "<!doctype html><html><head><meta charset=\"utf-8\"><title>Message</title>\
-                     </head><body></body></html>\n";
+/// The app's pages that messages are shown in.
+const FRAME: &str = "message.html";
+/// The one that is asked for after consent.
+const FRAME_IMAGES: &str = "message-images.html";
 
 /// For people who come to a build without the app.
 const NO_APP: &str = r#"<!doctype html>
@@ -69,15 +71,6 @@ program (IMAP).</p>
 /// Answers every path that is no route.
 pub(super) async fn serve(request: Request) -> Response {
     answer(ASSETS, request.uri().path(), request.headers())
-}
-
-/// The frame that messages are shown in; with `?images=1` it may load images from elsewhere.
-pub(super) async fn frame(request: Request) -> Response {
-    let images = request.uri().query() == Some("images=1");
-    let policy = if images { FRAME_POLICY_IMAGES } else { FRAME_POLICY };
-    let dns = HeaderName::from_static("x-dns-prefetch-control");
-    let headers = [(CONTENT_SECURITY_POLICY, policy), (dns, "off")];
-    (headers, Html(FRAME)).into_response()
 }
 
 fn answer(assets: &'static [Asset], path: &str, headers: &HeaderMap) -> Response {
@@ -107,12 +100,19 @@ fn file(asset: &'static Asset, headers: &HeaderMap) -> Response {
     } else {
         "no-cache"
     };
+    let policy = match asset.name {
+        FRAME => FRAME_POLICY,
+        FRAME_IMAGES => FRAME_POLICY_IMAGES,
+        _ => APP_POLICY,
+    };
     let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok());
     let fields = [
         (CACHE_CONTROL, keep),
-        (CONTENT_SECURITY_POLICY, APP_POLICY),
+        (CONTENT_SECURITY_POLICY, policy),
         (ETAG, asset.etag),
         (VARY, "accept-encoding"),
+        // A page does not tell resolvers which links a message has.
+        (HeaderName::from_static("x-dns-prefetch-control"), "off"),
     ];
     // RFC 9110 13.1.2.
     if known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == asset.etag)) {
@@ -258,5 +258,12 @@ mod tests {
     fn a_message_may_load_images_of_others_only_when_asked_for() {
         assert!(!FRAME_POLICY.contains("https:"));
         assert_eq!(FRAME_POLICY.replace("blob:;", "blob: https:;"), FRAME_POLICY_IMAGES);
+        for (name, wanted) in
+            [(FRAME, FRAME_POLICY), (FRAME_IMAGES, FRAME_POLICY_IMAGES), (INDEX, APP_POLICY)]
+        {
+            let page = find(ASSETS, name).unwrap();
+            let policy = file(page, &HeaderMap::new()).headers()[CONTENT_SECURITY_POLICY].clone();
+            assert_eq!(policy, wanted, "{name}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What people reach over HTTPS: the app's files, the API beside JMAP, JMAP (`docs/design/web.md`).
 //!
 //! Invariants: all tenants share one origin, so nothing that a tenant wrote is served as a page of it
-//! ([`assets::frame`] is the empty frame that messages are shown in); whatever says nothing else may do
+//! (the app's empty `message.html` is the frame that messages are shown in); whatever says nothing else may do
 //! nothing (`http::protect`). Absent on purpose: the operator's console, which has a port of its own.
 
 mod api;
@@ -112,7 +112,6 @@ impl Web {
             .nest("/api", api::router())
             .merge(jmap::router())
             .merge(discover::router())
-            .route("/frame", get(assets::frame))
             .fallback(discover::or_asset)
             .with_state(self)
     }

@@ -24,7 +24,7 @@ async fn what_nobody_answers_is_the_app_for_browsers_and_nothing_for_others() {
         ("GET", "/api/none", "text/html", StatusCode::NOT_FOUND),
         ("GET", "/inbox/7", "application/json", StatusCode::NOT_FOUND),
         ("POST", "/inbox/7", "text/html", StatusCode::METHOD_NOT_ALLOWED),
-        ("GET", "/frame", "text/html", StatusCode::OK),
+        ("GET", "/message.html", "text/html", StatusCode::OK),
     ] {
         let request = Request::builder().method(method).uri(path).header("accept", accept);
         let request = request.body(Body::empty()).unwrap();

@@ -117,6 +117,11 @@ fn role_name(role: Role) -> &'static str {
     }
 }
 
+fn role_of(name: &str) -> Option<Role> {
+    let all = [Role::Inbox, Role::Drafts, Role::Sent, Role::Junk, Role::Trash, Role::Archive];
+    all.into_iter().find(|role| role_name(*role) == name)
+}
+
 fn sort_order(role: Option<Role>) -> u32 {
     match role {
         Some(Role::Inbox) => 1,
@@ -208,6 +213,7 @@ struct Wish {
     /// `Some(None)`: to the top.
     parent: Option<Option<MailboxId>>,
     subscribed: Option<bool>,
+    role: Option<Role>,
 }
 
 impl Wish {
@@ -227,8 +233,10 @@ impl Wish {
                     wish.parent = Some(Some(id.ok_or_else(wrong)?));
                 }
                 "isSubscribed" => wish.subscribed = Some(value.as_bool().ok_or_else(wrong)?),
-                // Ours are given by the system; an order of one's own is not kept.
-                "sortOrder" | "role" if value.is_null() || value == &json!(0) => {}
+                "role" if value.is_null() => {}
+                "role" => wish.role = Some(value.as_str().and_then(role_of).ok_or_else(wrong)?),
+                // An order of one's own is not kept.
+                "sortOrder" if value.is_null() || value == &json!(0) => {}
                 _ => return Err(wrong()),
             }
         }
@@ -252,7 +260,7 @@ pub(super) async fn set(asking: &mut Asking, mut arguments: Arguments) -> Answer
         }
         let object = done.map(|id| {
             json!({ "id": id, "sortOrder": 10, "totalEmails": 0, "unreadEmails": 0, "totalThreads": 0,
-                "unreadThreads": 0, "isSubscribed": true, "role": null })
+                "unreadThreads": 0, "isSubscribed": true })
         });
         out.create(name, object);
     }
@@ -299,7 +307,12 @@ async fn create(asking: &Asking, object: &Value) -> Done<String> {
         Err(why) => return Ok(Err(why)),
     };
     let mail = asking.web.mail();
-    let made = mail.create(&asking.lease, &asking.login, &name, None).await;
+    // RFC 8621 2: an account has one mailbox of each role.
+    let taken = |m: &Mailbox| wish.role.is_some() && m.role == wish.role;
+    if mail.mailboxes(&asking.login)?.iter().any(taken) {
+        return Ok(Err(SetError::invalid(["role"]).because("another mailbox has it")));
+    }
+    let made = mail.create(&asking.lease, &asking.login, &name, wish.role).await;
     let id = match one(made.map_err(MethodError::from))? {
         Ok(id) => id,
         Err(why) => return Ok(Err(why)),
@@ -316,6 +329,10 @@ async fn update(asking: &Asking, id: &str, patch: &Value) -> Done<()> {
     };
     let Some(row) = row else { return Ok(Err(SetError::not_found())) };
     let wish = match patch.as_object().map(|patch| Wish::read(asking, patch)) {
+        // It was given when the mailbox was made.
+        Some(Ok(wish)) if wish.role.is_some() && wish.role != row.role => {
+            return Ok(Err(SetError::invalid(["role"])));
+        }
         Some(Ok(wish)) => wish,
         Some(Err(why)) => return Ok(Err(why)),
         None => return Ok(Err(SetError::new("invalidPatch"))),

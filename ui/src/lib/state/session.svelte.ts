@@ -35,7 +35,7 @@ class Session {
   }
 
   private async enter(person: Person): Promise<void> {
-    const other = this.person && this.person.account !== person.account;
+    const other = this.person && (this.person.account !== person.account || this.person.address !== person.address);
     await jmap.open();
     // Another's mail must not stay in memory.
     if (other) location.reload();
