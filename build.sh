@@ -18,6 +18,8 @@ readonly DEB_NEEDS=(dpkg-deb:dpkg lintian:lintian)
 readonly IMAGE_NEEDS=(dpkg-deb:dpkg zstd:zstd xz:xz-utils cpio:cpio depmod:kmod mkfs.fat:dosfstools
     mcopy:mtools sfdisk:fdisk grub-mkimage:grub-common readelf:binutils python3:python3 openssl:openssl)
 readonly BOOT_NEEDS=(qemu-system-x86_64:qemu-system-x86 mcopy:mtools)
+readonly UI_NEEDS=(node:nodejs npm:npm chromium:chromium curl:curl)
+readonly NODE_LEAST=20
 readonly FAULT_NEEDS=(curl:curl ssh-keygen:openssh-client debugfs:e2fsprogs swtpm:swtpm)
 
 usage() {
@@ -112,7 +114,7 @@ licences() {
 
 scripts() {
     if command -v shellcheck >/dev/null; then
-        shellcheck -x build.sh .ci/run image/build image/lock image/twice image/variant image/test-release \
+        shellcheck -x build.sh .ci/run ui/check.sh image/build image/lock image/twice image/variant image/test-release \
             image/boot-test image/fault-test systemd/check packaging/deb/build packaging/deb/scripts/*
     else
         echo 'SKIP shellcheck: it is not installed'
@@ -135,6 +137,48 @@ check() {
     step 'units' systemd/check
     step 'packet filter' image/check-firewall
     step 'licences and sources' licences
+}
+
+# --- the web app --------------------------------------------------------------------------------
+
+# Node of Debian, or a newer one from the registry for ourselves.
+ensure_node() {
+    ensure_packages "${UI_NEEDS[@]}"
+    export PATH=$TOOLS/node/node_modules/node/bin:$PATH
+    if [ "$(node --version | sed 's/^v//; s/\..*//')" -lt "$NODE_LEAST" ]; then
+        npm install --silent --prefix "$TOOLS/node" "node@$NODE_LEAST"
+        hash -r
+    fi
+}
+
+# What is embedded is what its source makes: built anew and compared.
+web_app() {
+    ui/check.sh
+}
+
+# The app in a real browser, on the appliance that was just built: journeys, and rules of access.
+browser() {
+    local dir status=0
+    dir=$(mktemp -d)
+    sed "s#^data_dir.*#data_dir = \"$dir/data\"#" configs/dev.toml >"$dir/understudy.toml"
+    dist/understudy run --config "$dir/understudy.toml" 2>"$dir/log" &
+    local appliance=$!
+    export UNDERSTUDY_CONFIG=$dir/understudy.toml
+    for _ in $(seq 100); do
+        if curl -sko /dev/null https://127.0.0.1:2443/; then break; fi
+        sleep 0.2
+    done
+    dist/understudy tenant create acme
+    dist/understudy domain add acme example.org
+    dist/understudy account create anna@example.org
+    echo correct-horse-battery | dist/understudy credential password anna@example.org
+    (cd ui && UI_BASE_URL=https://127.0.0.1:2443 UI_USER=anna@example.org \
+        UI_PASSWORD=correct-horse-battery npx playwright test) || status=$?
+    kill "$appliance"
+    wait "$appliance" || true
+    if [ "$status" != 0 ]; then tail -50 "$dir/log"; fi
+    rm -r "$dir"
+    return "$status"
 }
 
 # --- release ----------------------------------------------------------------------------------
@@ -602,11 +646,14 @@ everything() {
     prepare
     ensure_packages "${TEST_NEEDS[@]}" "${CHECK_NEEDS[@]}" "${DEB_NEEDS[@]}" "${IMAGE_NEEDS[@]}"
     boot_packages
+    ensure_node
     rm -rf "$LOGS"
     check
     step 'tests' run_tests
     step 'release' release
     step 'deb' deb
+    step 'web app' web_app
+    step 'browser' browser
     step 'demo' run_demo
     step 'chaos' run_chaos
     step 'full copy' run_resync

@@ -18,7 +18,6 @@ use crate::base::secret::{self, Secret};
 use crate::directory::Directory;
 use crate::mail::Mail;
 use axum::Router;
-use axum::routing::get;
 use std::sync::Arc;
 use understudy_proto::id::TenantId;
 

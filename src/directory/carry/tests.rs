@@ -214,7 +214,8 @@ async fn a_tenant_arrives_as_it_left() {
     // It works there.
     let login = Login { tenant: arrived, ..login };
     new.send(&login, &[&login], &[], "new mail").await;
-    assert_eq!(new.content(arrived).len(), before.len() + 3);
+    // The message, its place, what changed, and its conversation (two rows).
+    assert_eq!(new.content(arrived).len(), before.len() + 5);
     // And is there once.
     assert!(matches!(new.import(&path, None).await, Err(CarryError::Taken(_))));
     let taken = new.import(&path, Some("acme two")).await.unwrap_err().to_string();

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value, json};
 use understudy_proto::jmap::{
-    self, BLOB, CALLS_MAX, CONTACTS, CORE, GET_MAX, MAIL, PREFERENCES, QUOTA, REQUEST_LEN_MAX,
+    self, CALLS_MAX, CONTACTS, CORE, GET_MAX, MAIL, PREFERENCES, QUOTA, REQUEST_LEN_MAX,
     REQUESTS_AT_ONCE_MAX, SET_MAX, SUBMISSION, UPLOAD_LEN_MAX, VACATION,
 };
 use understudy_proto::mailbox::NAME_LEN_MAX;
@@ -88,12 +88,6 @@ fn capabilities(web: &Web) -> Value {
         VACATION: {},
         QUOTA: {},
         CONTACTS: { "maxAddressBooksPerCard": 1, "mayCreateAddressBook": true },
-        BLOB: {
-            "maxSizeBlobSet": UPLOAD_LEN_MAX,
-            "maxDataSources": 16,
-            "supportedTypeNames": ["Email"],
-            "supportedDigestAlgorithms": ["sha-256"],
-        },
         PREFERENCES: {},
     })
 }

@@ -36,13 +36,11 @@ pub const VACATION: &str = "urn:ietf:params:jmap:vacationresponse";
 pub const QUOTA: &str = "urn:ietf:params:jmap:quota";
 /// RFC 9610 1.2.1.
 pub const CONTACTS: &str = "urn:ietf:params:jmap:contacts";
-/// RFC 9404 3.1.
-pub const BLOB: &str = "urn:ietf:params:jmap:blob";
 /// Ours: what the app remembers of a person's wishes.
 pub const PREFERENCES: &str = "urn:understudy:params:jmap:preferences";
 /// All of them.
-pub const CAPABILITIES: [&str; 8] =
-    [CORE, MAIL, SUBMISSION, VACATION, QUOTA, CONTACTS, BLOB, PREFERENCES];
+pub const CAPABILITIES: [&str; 7] =
+    [CORE, MAIL, SUBMISSION, VACATION, QUOTA, CONTACTS, PREFERENCES];
 
 /// RFC 8620 2: longest upload in bytes.
 pub const UPLOAD_LEN_MAX: usize = 50 << 20;
