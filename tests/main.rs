@@ -2,8 +2,8 @@
 //!
 //! [`tidy`] reads the source tree and holds its rules; [`fuzz`] runs every saved input of every
 //! parser, and mutations of them, on the stable toolchain; [`cli`] runs the program as people do;
-//! [`pair`] lets two appliances refuse each other; [`smtp`] and [`imap`] drive the services with clients of our own; [`peers`] lets Debian's own
-//! programs speak to ours.
+//! [`pair`] lets two appliances refuse each other; [`smtp`] and [`imap`] drive the services with clients of our own, and [`web`] with curl; [`peers`]
+//! lets Debian's own programs speak to ours.
 
 #[cfg(test)]
 mod cli;
@@ -19,3 +19,5 @@ mod peers;
 mod smtp;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod web;

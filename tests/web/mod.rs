@@ -1,0 +1,244 @@
+//! JMAP over a real socket, as a program asks for it: with an address, a password, and curl.
+
+use crate::smtp::appliance::{ALICE, Appliance, BOB, PASSWORD};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+const USING: [&str; 6] = [
+    "urn:ietf:params:jmap:core",
+    "urn:ietf:params:jmap:mail",
+    "urn:ietf:params:jmap:submission",
+    "urn:ietf:params:jmap:vacationresponse",
+    "urn:ietf:params:jmap:contacts",
+    "urn:understudy:params:jmap:preferences",
+];
+
+/// Somebody who asks.
+struct Client<'a> {
+    appliance: &'a Appliance,
+    who: &'a str,
+}
+
+impl Client<'_> {
+    /// Status and body.
+    fn ask(&self, path: &str, body: Option<(&str, &[u8])>) -> (u16, Vec<u8>) {
+        let mut curl = Command::new("curl");
+        curl.args(["-sk", "--max-time", "60", "-w", "%{http_code}"]);
+        curl.args(["-u", &format!("{}:{PASSWORD}", self.who)]);
+        if let Some((media, _)) = body {
+            curl.args(["-H", &format!("Content-Type: {media}"), "--data-binary", "@-"]);
+        }
+        curl.arg(format!("https://127.0.0.1:{}{path}", self.appliance.https));
+        let mut child =
+            curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("curl is installed");
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(body.map_or(b"", |(_, bytes)| bytes)).unwrap();
+        drop(stdin);
+        let mut out = child.wait_with_output().unwrap().stdout;
+        let code = out.split_off(out.len() - 3);
+        (String::from_utf8(code).unwrap().parse().unwrap(), out)
+    }
+
+    /// The answers to calls of the account `account`.
+    fn calls(&self, account: &str, calls: &[(&str, Value)]) -> Vec<(String, Value)> {
+        let calls: Vec<Value> = calls
+            .iter()
+            .enumerate()
+            .map(|(i, (name, arguments))| {
+                let mut arguments = arguments.clone();
+                arguments["accountId"] = json!(account);
+                json!([name, arguments, i.to_string()])
+            })
+            .collect();
+        let request = json!({ "using": USING, "methodCalls": calls }).to_string();
+        let (code, body) = self.ask("/jmap/api", Some(("application/json", request.as_bytes())));
+        assert_eq!(code, 200, "{}", String::from_utf8_lossy(&body));
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        let responses = answer["methodResponses"].as_array().unwrap();
+        responses.iter().map(|r| (r[0].as_str().unwrap().to_owned(), r[1].clone())).collect()
+    }
+
+    fn call(&self, name: &str, arguments: Value) -> Value {
+        let mut all = self.calls("u1", &[(name, arguments)]);
+        let (said, value) = all.remove(0);
+        assert_eq!(said, name, "{value}");
+        value
+    }
+}
+
+#[test]
+fn a_message_is_written_sent_found_and_moved() {
+    let appliance = Appliance::start();
+    let bob = Client { appliance: &appliance, who: BOB };
+    let (code, session) = bob.ask("/.well-known/jmap", None);
+    let session: Value = serde_json::from_slice(&session).unwrap();
+    assert_eq!((code, &session["username"]), (200, &json!(BOB)));
+    let file = b"\x89PNG and more".repeat(30_000);
+    let (code, kept) = bob.ask("/jmap/upload/u1", Some(("image/png", &file)));
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!((code, &kept["size"]), (201, &json!(file.len())));
+    let identity = bob.call("Identity/get", json!({}))["list"][0]["id"].clone();
+    let draft = json!({
+        "mailboxIds": { "b2": true }, "keywords": { "$draft": true }, "subject": "Grüße",
+        "from": [{ "name": "Bob Müller", "email": BOB }],
+        "to": [{ "name": null, "email": ALICE }, { "name": null, "email": BOB }],
+        "bcc": [{ "name": null, "email": ALICE }],
+        "textBody": [{ "partId": "t", "type": "text/plain" }],
+        "bodyValues": { "t": { "value": "Die Rechnungsnummer folgt." } },
+        "attachments": [{ "blobId": kept["blobId"], "type": "image/png", "name": "Bild ü.png" }],
+    });
+    let sent = bob.calls("u1", &[
+        ("Email/set", json!({ "create": { "d": draft } })),
+        ("EmailSubmission/set", json!({
+            "create": { "s": { "identityId": identity, "emailId": "#d" } },
+            "onSuccessUpdateEmail": { "#s": { "mailboxIds": { "b3": true }, "keywords/$draft": null } },
+        })),
+    ]);
+    let names: Vec<&str> = sent.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["Email/set", "EmailSubmission/set", "Email/set"], "{sent:?}");
+    let id = sent[0].1["created"]["d"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(sent[2].1["updated"][&id], Value::Null, "{sent:?}");
+    // It arrives at both, without its Bcc.
+    let alice = Client { appliance: &appliance, who: ALICE };
+    let arrived = |who: &Client<'_>, account: &str| {
+        let query = json!({ "filter": { "inMailbox": "b1" } });
+        let get = json!({
+            "#ids": { "resultOf": "0", "name": "Email/query", "path": "/ids" },
+            "properties": ["subject", "bcc", "threadId", "attachments", "hasAttachment", "preview"],
+        });
+        let answers = who.calls(account, &[("Email/query", query), ("Email/get", get)]);
+        answers[1].1["list"].as_array().cloned().unwrap_or_default()
+    };
+    let mut mail = Vec::new();
+    for _ in 0..300 {
+        mail = arrived(&alice, "u2");
+        if !mail.is_empty() && !arrived(&bob, "u1").is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!((&mail[0]["subject"], &mail[0]["bcc"]), (&json!("Grüße"), &Value::Null));
+    assert_eq!(mail[0]["attachments"][0]["name"], "Bild ü.png");
+    let blob = mail[0]["attachments"][0]["blobId"].as_str().unwrap();
+    assert_eq!(alice.ask(&format!("/jmap/download/u2/{blob}/x?type=image/png"), None).1, file);
+    // At Bob's what he sent and what he got are one conversation; a move keeps its id.
+    let own = arrived(&bob, "u1");
+    let thread = own[0]["threadId"].clone();
+    let threads = bob.call("Thread/get", json!({ "ids": [thread] }));
+    assert_eq!(threads["list"][0]["emailIds"].as_array().unwrap().len(), 2);
+    let before = bob.call("Email/get", json!({ "ids": [] }))["state"].clone();
+    bob.call("Email/set", json!({ "update": { (id.clone()): { "mailboxIds": { "b6": true } } } }));
+    let told = bob.call("Email/changes", json!({ "sinceState": before }));
+    assert_eq!(told["updated"], json!([id]), "{told}");
+    let found = bob.call("Email/query", json!({ "filter": { "text": "rechnung müller" } }));
+    assert_eq!(found["ids"].as_array().unwrap().len(), 2, "{found}");
+    bob.call("Email/set", json!({ "destroy": [id] }));
+    let told = bob.call("Email/changes", json!({ "sinceState": before }));
+    assert_eq!((&told["destroyed"], &told["updated"]), (&json!([id]), &json!([])));
+}
+
+/// Nothing of another account can be named, whatever method asks: neither of the same tenant nor of another.
+#[test]
+fn nobody_sees_what_is_anothers() {
+    let appliance = Appliance::start();
+    appliance.tell(&["tenant", "create", "other"], "");
+    appliance.tell(&["domain", "add", "other", "there.example"], "");
+    let eve = "eve@there.example";
+    appliance.tell(&["account", "create", eve], "");
+    appliance.tell(&["credential", "password", eve], PASSWORD);
+    let bob = Client { appliance: &appliance, who: BOB };
+    let secret = json!({
+        "mailboxIds": { "b1": true }, "subject": "the secret", "from": [{ "name": null, "email": BOB }],
+        "textBody": [{ "partId": "t", "type": "text/plain" }], "bodyValues": { "t": { "value": "a secret word" } },
+    });
+    bob.call("Email/set", json!({ "create": { "m": secret } }));
+    let card = json!({ "@type": "Card", "version": "1.0", "name": { "full": "the secret" },
+        "addressBookIds": { (bob.call("AddressBook/get", json!({}))["list"][0]["id"].as_str().unwrap()): true } });
+    let card = bob.call("ContactCard/set", json!({ "create": { "c": card } }));
+    let card = card["created"]["c"]["id"].clone();
+    let (_, file) = bob.ask("/jmap/upload/u1", Some(("text/plain", b"the secret")));
+    let file =
+        serde_json::from_slice::<Value>(&file).unwrap()["blobId"].as_str().unwrap().to_owned();
+    let identity = bob.call("Identity/get", json!({}))["list"][0]["id"].clone();
+
+    let methods = [
+        ("Mailbox/get", json!({})),
+        ("Mailbox/changes", json!({ "sinceState": "0-1-1" })),
+        ("Mailbox/query", json!({})),
+        ("Mailbox/set", json!({ "destroy": ["b6"] })),
+        ("Thread/get", json!({ "ids": ["t1"] })),
+        ("Thread/changes", json!({ "sinceState": "0-1-0" })),
+        ("Email/get", json!({ "ids": ["m1"] })),
+        ("Email/changes", json!({ "sinceState": "0-1-0" })),
+        ("Email/query", json!({ "filter": { "text": "secret" } })),
+        ("Email/set", json!({ "destroy": ["m1"] })),
+        ("Email/import", json!({ "emails": {} })),
+        ("SearchSnippet/get", json!({ "filter": { "text": "secret" }, "emailIds": ["m1"] })),
+        ("EmailSubmission/get", json!({})),
+        ("EmailSubmission/changes", json!({ "sinceState": "0" })),
+        ("EmailSubmission/query", json!({})),
+        ("EmailSubmission/set", json!({})),
+        ("Identity/get", json!({})),
+        ("Identity/changes", json!({ "sinceState": "0" })),
+        ("Identity/set", json!({ "destroy": [identity] })),
+        ("VacationResponse/get", json!({})),
+        ("VacationResponse/set", json!({ "update": { "singleton": { "isEnabled": true } } })),
+        ("AddressBook/get", json!({})),
+        ("AddressBook/changes", json!({ "sinceState": "0" })),
+        ("AddressBook/set", json!({})),
+        ("ContactCard/get", json!({ "ids": [card] })),
+        ("ContactCard/changes", json!({ "sinceState": "0" })),
+        ("ContactCard/query", json!({})),
+        ("ContactCard/set", json!({ "destroy": [card] })),
+        ("Preferences/get", json!({})),
+        ("Preferences/changes", json!({ "sinceState": "0" })),
+        ("Preferences/set", json!({})),
+        ("Quota/get", json!({})),
+    ];
+    // Alice, of the same tenant, names Bob's account; Eve's own account bears the number of Bob's.
+    let alice = Client { appliance: &appliance, who: ALICE };
+    for (said, why) in alice.calls("u1", &methods) {
+        assert_eq!((said.as_str(), &why["type"]), ("error", &json!("accountNotFound")));
+    }
+    for (who, account) in [(&alice, "u2"), (&Client { appliance: &appliance, who: eve }, "u1")] {
+        for (said, answer) in who.calls(account, &methods) {
+            let text = answer.to_string();
+            assert!(!text.contains("secret"), "{said}: {text}");
+            for list in ["list", "ids", "destroyed"] {
+                let named = answer[list].as_array().into_iter().flatten();
+                let shown =
+                    named.filter(|v| [&json!("m1"), &card, &json!("t1")].contains(v)).count();
+                assert_eq!(shown, 0, "{said}: {text}");
+            }
+        }
+        for blob in ["e1", "e1-0", &file] {
+            let (code, _) = who.ask(&format!("/jmap/download/{account}/{blob}/x"), None);
+            assert_eq!(code, 404, "{blob}");
+            let (code, _) = who.ask(&format!("/jmap/download/u9/{blob}/x"), None);
+            assert_eq!(code, 404, "{blob}");
+        }
+    }
+    // And Bob still has all of it.
+    assert_eq!(bob.call("Email/get", json!({ "ids": ["m1"] }))["list"][0]["subject"], "the secret");
+    assert_eq!(bob.call("ContactCard/get", json!({ "ids": [card] }))["notFound"], json!([]));
+}
+
+#[test]
+fn without_a_password_nothing_is_told() {
+    let appliance = Appliance::start();
+    let stranger = Client { appliance: &appliance, who: "mallory@here.example" };
+    for path in [
+        "/jmap/session",
+        "/jmap/events",
+        "/jmap/download/u1/e1/x",
+        "/api/session",
+        "/api/people?q=b",
+    ] {
+        assert_eq!(stranger.ask(path, None).0, 401, "{path}");
+    }
+    let request = json!({ "using": USING, "methodCalls": [] }).to_string();
+    assert_eq!(stranger.ask("/jmap/api", Some(("application/json", request.as_bytes()))).0, 401);
+    let bob = Client { appliance: &appliance, who: BOB };
+    assert_eq!(bob.ask("/jmap/api", Some(("application/json", b"{"))).0, 400);
+}
