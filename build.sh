@@ -18,7 +18,8 @@ readonly DEB_NEEDS=(dpkg-deb:dpkg lintian:lintian)
 readonly IMAGE_NEEDS=(dpkg-deb:dpkg zstd:zstd xz:xz-utils cpio:cpio depmod:kmod mkfs.fat:dosfstools
     mcopy:mtools sfdisk:fdisk grub-mkimage:grub-common readelf:binutils python3:python3 openssl:openssl)
 readonly BOOT_NEEDS=(qemu-system-x86_64:qemu-system-x86 mcopy:mtools)
-readonly UI_NEEDS=(node:nodejs npm:npm chromium:chromium curl:curl)
+readonly UI_NEEDS=(node:nodejs npm:npm chromium:chromium curl:curl pip3:python3-pip)
+readonly JMAPC=jmapc==0.4.0
 readonly NODE_LEAST=20
 readonly FAULT_NEEDS=(curl:curl ssh-keygen:openssh-client debugfs:e2fsprogs swtpm:swtpm)
 
@@ -156,7 +157,8 @@ web_app() {
     ui/check.sh
 }
 
-# The app in a real browser, on the appliance that was just built: journeys, and rules of access.
+# The app in a real browser, on the appliance that was just built: journeys, and rules of access. And a
+# JMAP library that is not ours.
 browser() {
     local dir status=0
     dir=$(mktemp -d)
@@ -174,6 +176,9 @@ browser() {
     echo correct-horse-battery | dist/understudy credential password anna@example.org
     (cd ui && UI_BASE_URL=https://127.0.0.1:2443 UI_USER=anna@example.org \
         UI_PASSWORD=correct-horse-battery npx playwright test) || status=$?
+    pip3 install --quiet --disable-pip-version-check --target "$TOOLS/jmapc" "$JMAPC"
+    PYTHONPATH=$TOOLS/jmapc REQUESTS_CA_BUNDLE=$dir/data/tls/ca.pem timeout 120 python3 tests/web/library.py \
+        127.0.0.1:2443 anna@example.org correct-horse-battery || status=$?
     kill "$appliance"
     wait "$appliance" || true
     if [ "$status" != 0 ]; then tail -50 "$dir/log"; fi

@@ -74,6 +74,8 @@ fn a_message_is_written_sent_found_and_moved() {
     let (code, session) = bob.ask("/.well-known/jmap", None);
     let session: Value = serde_json::from_slice(&session).unwrap();
     assert_eq!((code, &session["username"]), (200, &json!(BOB)));
+    let api = format!("https://127.0.0.1:{}/jmap/api", appliance.https);
+    assert_eq!(session["apiUrl"], json!(api), "as the client named it");
     let file = b"\x89PNG and more".repeat(30_000);
     let (code, kept) = bob.ask("/jmap/upload/u1", Some(("image/png", &file)));
     let kept: Value = serde_json::from_slice(&kept).unwrap();

@@ -5,6 +5,9 @@ use super::super::caller::Caller;
 use crate::directory::Login;
 use axum::Json;
 use axum::extract::State;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri};
 use serde_json::{Map, Value, json};
 use understudy_proto::jmap::{
     self, CALLS_MAX, CONTACTS, CORE, GET_MAX, MAIL, PREFERENCES, QUOTA, REQUEST_LEN_MAX,
@@ -15,8 +18,19 @@ use understudy_proto::mailbox::NAME_LEN_MAX;
 /// RFC 8621 7: how far ahead a message may be sent, in seconds.
 pub(super) const HOLD_MAX_S: u64 = 366 * 86_400;
 
-pub(super) async fn get(State(web): State<Web>, caller: Caller) -> Json<Value> {
-    Json(object(&web, &caller.login))
+pub(super) async fn get(
+    State(web): State<Web>,
+    uri: Uri,
+    headers: HeaderMap,
+    caller: Caller,
+) -> Json<Value> {
+    // As the client named us, with its port (`http` has read it): programs want whole addresses.
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let root = match uri.authority().map(Authority::as_str).or(host) {
+        Some(host) => format!("https://{host}"),
+        None => String::new(),
+    };
+    Json(object(&web, &caller.login, &root))
 }
 
 /// Changes where the session object does.
@@ -26,7 +40,7 @@ pub(super) fn state(web: &Web, login: &Login) -> String {
     format!("{}-{}", jmap::account_id(login.account), bytes.map(|b| format!("{b:02x}")).concat())
 }
 
-fn object(web: &Web, login: &Login) -> Value {
+fn object(web: &Web, login: &Login, root: &str) -> Value {
     let id = jmap::account_id(login.account);
     let all = capabilities(web);
     let account = json!({
@@ -49,10 +63,11 @@ fn object(web: &Web, login: &Login) -> Value {
         "accounts": { id: account },
         "primaryAccounts": primary,
         "username": login.address,
-        "apiUrl": "/jmap/api",
-        "downloadUrl": "/jmap/download/{accountId}/{blobId}/{name}?type={type}",
-        "uploadUrl": "/jmap/upload/{accountId}",
-        "eventSourceUrl": "/jmap/events?types={types}&closeafter={closeafter}&ping={ping}",
+        "apiUrl": format!("{root}/jmap/api"),
+        "downloadUrl": format!("{root}/jmap/download/{{accountId}}/{{blobId}}/{{name}}?type={{type}}"),
+        "uploadUrl": format!("{root}/jmap/upload/{{accountId}}"),
+        "eventSourceUrl":
+            format!("{root}/jmap/events?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"),
         "state": state(web, login),
     })
 }
