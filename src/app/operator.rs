@@ -8,8 +8,8 @@ use crate::directory::DirectoryError;
 use crate::net::Gate as _;
 use crate::ops::request::{
     AccountEntry, AddressEntry, AliasEntry, BranchEntry, Carried, CredentialEntry, DomainEntry,
-    Export, Failure, Import, LostEntry, MadePassword, Operator, Outcome, QueueEntry, TenantEntry,
-    Token, UpdateInstall, UpdatePiece, UpdateReport, UpdateRollback,
+    Export, Failure, Import, LostEntry, MadePassword, Operator, Outcome, PairFacts, QueueEntry,
+    TenantEntry, Token, UpdateInstall, UpdatePiece, UpdateReport, UpdateRollback,
 };
 use crate::ops::status::{State, StatusReport};
 use crate::pair::formation;
@@ -312,6 +312,10 @@ impl Operator for Desk {
             .handover(uid)
             .await
             .map_err(|e| Failure::new(e.to_string(), "`understudy status` says what is missing."))
+    }
+
+    fn pair_show(&self) -> Outcome<PairFacts> {
+        super::witness::pair_facts(&self.0.config.data_dir)
     }
 
     async fn pair_token(&self) -> Outcome<Token> {

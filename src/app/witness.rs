@@ -1,9 +1,8 @@
 //! A witness's process: one thread, and those that wait for its disk.
 
 use super::{failure, wait_for_signal};
-use crate::cli::PairFacts;
 use crate::config;
-use crate::ops::request::Failure;
+use crate::ops::request::{Failure, PairFacts};
 use crate::pair::formation::{PairId, PairIdentity};
 use crate::pair::witness::{PairEntry, Server, ServerOptions};
 use crate::store::disk::RealDisk;

@@ -33,7 +33,7 @@ mod witness;
 
 use crate::base::secret::Secret;
 use crate::config::{Config, PairSecret, Witness};
-use crate::ops::request::Failure;
+use crate::ops::request::{Failure, PairFacts};
 use clap::{Parser, Subcommand};
 use error::CliError;
 use std::path::{Path, PathBuf};
@@ -71,19 +71,6 @@ pub enum FormBy {
     Joining(PairSecret),
     /// It joins by what the other appliance has made.
     Token(Secret<String>),
-}
-
-/// Who this appliance is in its pair, for a witness's configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PairFacts {
-    /// The pair's id.
-    pub pair: String,
-    /// This node: 0 or 1.
-    pub node: u8,
-    /// The pin of this node's key.
-    pub pin: String,
-    /// The pin of the peer's; `None` until one has joined.
-    pub peer_pin: Option<String>,
 }
 
 /// What of the appliance a process is to be.

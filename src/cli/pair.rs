@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::{Formed, Program, client, output};
 use crate::config::{self, Config};
 use crate::ops::control::SOCKET_NAME;
-use crate::ops::request::{Answer, Failure, ForceSolo, Request};
+use crate::ops::request::{Answer, Failure, ForceSolo, PairFacts, Request};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -52,7 +52,7 @@ pub(super) fn perform(
             output::say(&format!("Next: understudy run --config {}\n", path.display()))
         }
         Command::Token => token(path),
-        Command::Show => show(program, &config::load(path)?),
+        Command::Show => show(&facts(program, path)?),
         Command::ForceSolo { confirm } => {
             client::tell(path, &Request::PairForceSolo(ForceSolo { confirmed: confirm }))
         }
@@ -83,8 +83,17 @@ fn report(formed: &Formed) -> Result<(), CliError> {
     output::say(&format!("This appliance is node {} of pair {}.\n", formed.node, formed.pair))
 }
 
-fn show(program: &dyn Program, config: &Config) -> Result<(), CliError> {
-    let facts = program.pair_show(config)?;
+/// From the program that runs, so that no file is to be read; else from its file.
+fn facts(program: &dyn Program, path: &Path) -> Result<PairFacts, CliError> {
+    match client::ask(path, &Request::PairShow) {
+        Ok(Answer::Pair(facts)) => Ok(facts),
+        Ok(other) => Err(client::strange(&other)),
+        Err(CliError::NotRunning { .. }) => Ok(program.pair_show(&config::load(path)?)?),
+        Err(e) => Err(e),
+    }
+}
+
+fn show(facts: &PairFacts) -> Result<(), CliError> {
     let mut text = format!(
         "Pair    {}\nNode    {}\nPin     {}\nPeer    {}\n\nFor the witness's configuration:\n\n\
          [[pair]]\nid = \"{}\"\n",
@@ -94,8 +103,8 @@ fn show(program: &dyn Program, config: &Config) -> Result<(), CliError> {
         facts.peer_pin.as_deref().unwrap_or("has not joined yet; show this again when it has"),
         facts.pair,
     );
-    let pins: Vec<String> = std::iter::once(facts.pin)
-        .chain(facts.peer_pin)
+    let pins: Vec<String> = std::iter::once(&facts.pin)
+        .chain(&facts.peer_pin)
         .map(|pin| format!("  \"{pin}\",\n"))
         .collect();
     text.push_str(&format!("pins = [\n{}]\n", pins.concat()));

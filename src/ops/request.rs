@@ -73,6 +73,8 @@ pub enum Request {
     Handover,
     /// A one-time token with which the other appliance joins.
     PairToken,
+    /// Who this appliance is in its pair.
+    PairShow,
     /// The operator's word that the peer is gone and this appliance serves alone.
     PairForceSolo(ForceSolo),
     /// A piece of an update; one at 0 begins anew.
@@ -276,6 +278,8 @@ pub enum Answer {
     Branches(Vec<BranchEntry>),
     /// For `pair-token`.
     Token(Token),
+    /// For `pair-show`.
+    Pair(PairFacts),
     /// For `update-piece`: how many bytes are there.
     Received(u64),
     /// For `update-progress`.
@@ -470,6 +474,19 @@ pub struct Token {
     pub valid_s: u64,
 }
 
+/// Who this appliance is in its pair, for a witness's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairFacts {
+    /// The pair's id.
+    pub pair: String,
+    /// This node: 0 or 1.
+    pub node: u8,
+    /// The pin of this node's key.
+    pub pin: String,
+    /// The pin of the peer's; `None` until one has joined.
+    pub peer_pin: Option<String>,
+}
+
 /// Why something was not done, and what to do now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{what}\n  {advice}")]
@@ -521,6 +538,7 @@ impl Request {
             Self::Branches => "branches",
             Self::Handover => "handover",
             Self::PairToken => "pair-token",
+            Self::PairShow => "pair-show",
             Self::PairForceSolo(_) => "pair-force-solo",
             Self::UpdatePiece(_) => "update-piece",
             Self::UpdateInstall(_) => "update-install",
@@ -634,6 +652,8 @@ pub trait Operator: Send + Sync + 'static {
     fn handover(&self, uid: u32) -> impl Future<Output = Outcome<()>> + Send;
     /// Makes a one-time token.
     fn pair_token(&self) -> impl Future<Output = Outcome<Token>> + Send;
+    /// Who this appliance is in its pair.
+    fn pair_show(&self) -> Outcome<PairFacts>;
     /// Takes the word of the user `uid` that the peer is gone. Called only when it was confirmed.
     fn pair_force_solo(&self, uid: u32) -> impl Future<Output = Outcome<()>> + Send;
     /// Takes a piece of an update; returns how many bytes are there.
@@ -693,6 +713,7 @@ async fn perform<O: Operator>(o: &O, request: &Request, uid: u32) -> Outcome<Ans
         Request::Branches => o.branches().await.map(Answer::Branches),
         Request::Handover => o.handover(uid).await.map(done),
         Request::PairToken => o.pair_token().await.map(Answer::Token),
+        Request::PairShow => o.pair_show().map(Answer::Pair),
         Request::PairForceSolo(r) if !r.confirmed => Err(Failure::new(
             "going on alone was not confirmed",
             "Make sure that the peer does not run, then: understudy pair force-solo --confirm",

@@ -112,6 +112,9 @@ impl Operator for Recorder {
     async fn pair_token(&self) -> Outcome<Token> {
         no()
     }
+    fn pair_show(&self) -> Outcome<PairFacts> {
+        no()
+    }
     async fn address_list(&self) -> Outcome<Vec<AddressEntry>> {
         no()
     }
