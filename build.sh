@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 readonly TARGET=x86_64-unknown-linux-gnu          # as in .cargo/config.toml
 readonly BIN=target/$TARGET/release
 readonly TOOLS=$PWD/target/tools                  # what we install for ourselves
-readonly SIZE_MAX=$((30 * 1024 * 1024))           # bytes of dist/understudy
+readonly SIZE_MAX=$((34 * 1024 * 1024))             # bytes of dist/understudy; the image has the harder limit
 readonly RUST_LEAST=1.95
 # command:package of Debian
 readonly BUILD_NEEDS=(gcc:gcc make:make ld:binutils file:file ip:iproute2 unshare:util-linux)
