@@ -17,11 +17,10 @@ use serde::Deserialize;
 use serde_json::json;
 use std::ops::Range;
 use tokio::sync::mpsc;
-use understudy_proto::jmap::email::parts;
 use understudy_proto::jmap::{self, BlobId, MethodError, UPLOAD_LEN_MAX};
 use understudy_proto::keys::BodyAddress;
+use understudy_proto::message::Encoding;
 use understudy_proto::message::decode::TransferDecoder;
-use understudy_proto::message::{Encoding, Span};
 use understudy_proto::objects::ObjectId;
 
 /// The octets of a blob of the caller's own; `None` where there is none.
@@ -35,35 +34,17 @@ pub(super) async fn whole(
 }
 
 fn read(web: &Web, login: &Login, id: &BlobId) -> Result<Option<Vec<u8>>, MethodError> {
-    let (email, part) = match id {
-        BlobId::Email(email) => (*email, None),
-        BlobId::Part(email, part) => (*email, Some(*part)),
-        BlobId::Upload(id) => {
-            let upload = ObjectId::parse(id).map(|id| web.mail().upload(login, &id));
-            let Some(body) = upload.transpose()?.flatten().and_then(|u| u.body) else {
-                return Ok(None);
-            };
-            return Ok(Some(web.mail().read(login, &body.address, 0..body.size)?));
-        }
-    };
-    let account = web.mail().snapshot(login)?;
-    let Some(message) = account.message(email)? else { return Ok(None) };
-    let octets = |span: Span| -> Result<Vec<u8>, MethodError> {
-        if usize::try_from(span.len).map_or(true, |len| len > UPLOAD_LEN_MAX) {
-            return Err(MethodError::ServerFail("it is too large to be read at once".into()));
-        }
-        Ok(web.mail().read(login, &message.email.body, span.range())?)
-    };
-    match part {
-        None => octets(Span { at: 0, len: message.email.size }).map(Some),
-        Some(part) => {
-            let tree = parts(&message.email.summary, &mut |span| octets(span))?;
-            let Some(part) = tree.as_ref().and_then(|t| t.find(usize::from(part))) else {
-                return Ok(None);
-            };
-            Ok(Some(part.decode(&octets(part.body)?)))
-        }
+    let Some(Stretch { body, range, encoding }) = stretch(web, login, id)? else { return Ok(None) };
+    let len = range.end.saturating_sub(range.start);
+    if usize::try_from(len).map_or(true, |len| len > UPLOAD_LEN_MAX) {
+        return Err(MethodError::ServerFail("it is too large to be read at once".into()));
     }
+    let octets = web.mail().read(login, &body, range)?;
+    let mut decoder = TransferDecoder::new(encoding);
+    let mut out = Vec::with_capacity(octets.len());
+    decoder.feed(&octets, &mut out);
+    decoder.finish(&mut out);
+    Ok(Some(out))
 }
 
 /// RFC 8620 6.1. The octets go into the log as they come, so that an attachment outlives a takeover.

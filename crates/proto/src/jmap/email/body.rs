@@ -1,6 +1,6 @@
 //! The parts of a message (RFC 8621 4.1.4): a tree, what is read as text, and what is attached.
 
-use crate::message::decode::{TextDecoder, TransferDecoder};
+use crate::message::decode::TextDecoder;
 use crate::message::{Encoding, Part, PartKind, Span, Summary, header};
 use serde_json::{Map, Value, json};
 
@@ -304,18 +304,6 @@ fn cut(text: &mut String, max: usize, html: bool) {
         && text.rfind('>').is_none_or(|close| close < open)
     {
         text.truncate(open);
-    }
-}
-
-impl BodyPart {
-    /// Its octets without the transfer encoding.
-    #[must_use]
-    pub fn decode(&self, octets: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(octets.len());
-        let mut decoder = TransferDecoder::new(self.encoding);
-        decoder.feed(octets, &mut out);
-        decoder.finish(&mut out);
-        out
     }
 }
 
