@@ -178,11 +178,22 @@ async fn under_each<W: Future<Output = ()>>(
 
 /// Removes credentials that are over, under each lease. They open nothing meanwhile.
 async fn sweep(directory: Directory, leases: watch::Receiver<Option<PrimaryLease>>) {
+    under_each(leases, |lease| {
+        let directory = directory.clone();
+        async move {
+            tokio::select! {
+                () = lease.revoked() => {}
+                () = sweeping(&directory, &lease) => {}
+            }
+        }
+    })
+    .await;
+}
+
+async fn sweeping(directory: &Directory, lease: &PrimaryLease) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        let lease = leases.borrow().clone().filter(PrimaryLease::valid);
-        let Some(lease) = lease else { continue };
-        match directory.sweep_credentials(&lease).await {
+        match directory.sweep_credentials(lease).await {
             Ok(0) => {}
             Ok(count) => log::info!(count; "credentials that are over are removed"),
             Err(e) => log::info!(err:% = e; "credentials that are over stay for now"),

@@ -15,13 +15,13 @@ use std::time::Duration;
 use understudy_proto::directory::{self, Account};
 use understudy_proto::id::{AccountId, TenantId, Uid};
 use understudy_proto::jmap::Map;
-use understudy_proto::jmap::objects::{is_away, utc_date};
+use understudy_proto::jmap::objects::is_away;
 use understudy_proto::mailbox::{self, Entry, INBOX};
 use understudy_proto::objects::{
     self, GiveAnswer, NewObject, Object, ObjectId, ObjectRefusal, ObjectType, SetObjects,
 };
 use understudy_proto::smtp::away;
-use understudy_proto::time::UnixMs;
+use understudy_proto::time::{UnixMs, parse_utc_date};
 
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -118,7 +118,8 @@ impl Mail {
             // It was put on since the last look: what had arrived before is not answered.
             since = since.max(row.updated);
         }
-        let from = vacation.get("fromDate").and_then(serde_json::Value::as_str).and_then(utc_date);
+        let from =
+            vacation.get("fromDate").and_then(serde_json::Value::as_str).and_then(parse_utc_date);
         since = since.max(from.unwrap_or_default());
         let away = Away { tenant, account, vacation, own, since };
         let new = entries.iter().filter(|entry| entry.internal_date >= away.since);

@@ -2,6 +2,7 @@
 //! by http-01 and tls-alpn-01, for names and for addresses.
 
 use crate::smtp::appliance::{LONG, free_ports};
+use crate::smtp::wire::Anyone;
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
 use std::path::Path;
@@ -9,14 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme,
-};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, HandshakeKind};
 use understudy::base::{clock, task};
 use understudy::config;
 use understudy::http::{self, Site, redirect};
@@ -110,49 +106,11 @@ impl Gate for Held {
     }
 }
 
-/// Takes any certificate, and keeps what it was shown.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
 /// The certificate that is shown at `port` to who asks for `name`.
 async fn shown(port: u16, name: &str) -> Vec<u8> {
     let config = ClientConfig::builder().dangerous();
-    let config = config.with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
+    let anyone = Anyone(Arc::new(aws_lc_rs::default_provider()));
+    let config = config.with_custom_certificate_verifier(Arc::new(anyone)).with_no_client_auth();
     let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();

@@ -134,6 +134,17 @@ pub fn parse_rfc3339(text: &str) -> Option<UnixMs> {
     Some(UnixMs(u64::try_from(seconds).ok()?.checked_mul(1_000)?.checked_add(ms)?))
 }
 
+/// Reads a UTCDate (RFC 8620 1.4): `2014-10-30T06:12:00Z`, with a fraction that is not zero or none.
+#[must_use]
+pub fn parse_utc_date(text: &str) -> Option<UnixMs> {
+    let fraction = text.get(19..)?.strip_suffix('Z')?;
+    let digits = fraction.strip_prefix('.');
+    let fits =
+        fraction.is_empty() || digits.is_some_and(|d| d.len() <= 9 && d.bytes().any(|b| b != b'0'));
+    let strict = text.get(10..11) == Some("T") && text.get(17..19) != Some("60");
+    if fits && strict { parse_rfc3339(text) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +181,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_rfc_8620_dates_are_utc_dates() {
+        assert_eq!(parse_utc_date("2014-10-30T06:12:00Z"), Some(UnixMs(1_414_649_520_000)));
+        assert_eq!(parse_utc_date("1970-01-01T00:00:00.25Z"), Some(UnixMs(250)));
+        assert!(parse_utc_date("2024-02-29T00:00:00Z").is_some());
+        for bad in [
+            "2014-10-30T14:12:00+08:00",
+            "2014-10-30t06:12:00Z",
+            "2014-10-30 06:12:00Z",
+            "2014-10-30T06:12:00z",
+            "2014-10-30T06:12:60Z",
+            "2014-10-30T06:12:00.000Z",
+            "2014-10-30T06:12:00.Z",
+            "2014-10-30T06:12:00.1234567891Z",
+            "2014-10-30T06:12Z",
+            "2023-02-29T00:00:00Z",
+            "2014-13-01T00:00:00Z",
+            "2014-10-30T24:00:00Z",
+            "2014-10-30",
+            "2014-10-30T06:12:0\u{e9}",
+            "",
+        ] {
+            assert_eq!(parse_utc_date(bad), None, "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn days_come_back(day in -700_000i64..3_000_000) {
@@ -179,8 +216,15 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_date_or_none(text in "[0-9TZ:.+äx-]{0,30}") {
+        fn dates_come_back(seconds in 0u64..253_402_300_800) {
+            let at = UnixMs(seconds * 1_000);
+            prop_assert_eq!(parse_utc_date(&utc_date(at)), Some(at));
+        }
+
+        #[test]
+        fn any_text_is_a_date_or_none(text in "[0-9TZ:.+äx-]{0,30}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{0,14}Z") {
             prop_assert!(parse_rfc3339(&text).is_none() || text.len() >= 20);
+            prop_assert!(parse_utc_date(&text).is_none() || parse_rfc3339(&text).is_some());
         }
     }
 }

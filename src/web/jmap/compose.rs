@@ -4,7 +4,7 @@
 //! or by `header:…`; Message-ID, Date and MIME-Version are there. The transfer encoding is chosen here.
 
 use super::{Asking, blob};
-use crate::base::clock;
+use crate::base::{clock, secret};
 use mail_builder::MessageBuilder;
 use mail_builder::headers::HeaderType;
 use mail_builder::headers::address::{Address, EmailAddress, GroupedAddresses};
@@ -308,7 +308,8 @@ fn write(
     }
     let has = |name: &str| fields.iter().any(|f| f == name);
     if !has("message-id") {
-        let id = format!("{}@{}", random_id()?, asking.web.facts().hostname);
+        let unique: String = secret::random::<16>().iter().map(|b| format!("{b:02x}")).collect();
+        let id = format!("{unique}@{}", asking.web.facts().hostname);
         message = message.message_id(id);
     }
     if !has("date") {
@@ -317,13 +318,6 @@ fn write(
     }
     let fail = |e: std::io::Error| SetError::new("invalidProperties").because(e.to_string());
     message.body(tree.write(blobs)?).write_to_vec().map_err(fail)
-}
-
-fn random_id() -> Result<String, SetError> {
-    let mut bytes = [0; 16];
-    let failed = |e: getrandom::Error| SetError::new("rateLimit").because(e.to_string());
-    getrandom::fill(&mut bytes).map_err(failed)?;
-    Ok(bytes.map(|b| format!("{b:02x}")).concat())
 }
 
 /// The values of a header property, each a field.

@@ -12,6 +12,7 @@ use understudy_proto::jmap::email::{
     BodyPart, DEFAULT_PART_PROPERTIES, DEFAULT_PROPERTIES, HeaderProperty, keyword, keywords,
     part_value, parts,
 };
+use understudy_proto::jmap::pointer::steps;
 use understudy_proto::jmap::{self, BlobId, MethodError, SetError, State};
 use understudy_proto::mailbox::{Flags, FlagsOp};
 use understudy_proto::message::{Part, PartKind, Span};
@@ -407,32 +408,33 @@ impl Patch {
         let all = patch.as_object().ok_or_else(|| SetError::new("invalidPatch"))?;
         let mut mailboxes: Option<Map<String, Value>> = None;
         for (path, value) in all {
-            match path.split_once('/') {
-                None if path == "keywords" => {
-                    out.set = Some(flags_of(value).ok_or_else(|| SetError::invalid(["keywords"]))?);
+            let steps = steps(path).ok_or_else(|| SetError::new("invalidPatch"))?;
+            let wrong = || SetError::invalid([path.clone()]);
+            let added = match value {
+                Value::Bool(true) => Some(true),
+                Value::Null => Some(false),
+                _ => None,
+            };
+            match steps.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+                ["keywords"] => out.set = Some(flags_of(value).ok_or_else(wrong)?),
+                ["mailboxIds"] => mailboxes = value.as_object().cloned(),
+                ["keywords", name] => {
+                    let flags = keyword(name).ok_or_else(wrong)?;
+                    let to = if added.ok_or_else(wrong)? { &mut out.add } else { &mut out.remove };
+                    to.add(&flags);
                 }
-                None if path == "mailboxIds" => mailboxes = value.as_object().cloned(),
-                Some(("keywords", name)) => {
-                    let name = name.replace("~1", "/").replace("~0", "~");
-                    let flags = keyword(&name).ok_or_else(|| SetError::invalid(["keywords"]))?;
-                    match value {
-                        Value::Bool(true) => out.add.add(&flags),
-                        Value::Null => out.remove.add(&flags),
-                        _ => return Err(SetError::invalid([path.clone()])),
-                    }
-                }
-                Some(("mailboxIds", id)) => {
+                ["mailboxIds", id] => {
                     let start = || Map::from_iter([(jmap::mailbox_id(at), json!(true))]);
                     let now = mailboxes.get_or_insert_with(start);
-                    match value {
-                        Value::Bool(true) => now.insert(id.to_owned(), json!(true)),
-                        Value::Null => now.remove(id),
-                        _ => return Err(SetError::invalid([path.clone()])),
-                    };
+                    if added.ok_or_else(wrong)? {
+                        now.insert((*id).to_owned(), json!(true));
+                    } else {
+                        now.remove(*id);
+                    }
                 }
                 _ => {
                     let why = "only keywords and mailboxIds of a message can change";
-                    return Err(SetError::invalid([path.clone()]).because(why));
+                    return Err(wrong().because(why));
                 }
             }
         }

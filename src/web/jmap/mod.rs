@@ -37,6 +37,7 @@ use std::collections::BTreeMap;
 use understudy_proto::jmap::{
     self, Call, MethodError, REQUEST_LEN_MAX, Request, RequestError, UPLOAD_LEN_MAX,
 };
+use understudy_proto::objects::ObjectType;
 
 /// `/jmap/…` and `/.well-known/jmap`.
 pub(super) fn router() -> Router<Web> {
@@ -139,7 +140,7 @@ impl Asking {
                 self.read("EmailSubmission/get", arguments, submission::get).await
             }
             "EmailSubmission/changes" => {
-                self.read("EmailSubmission/changes", arguments, submission::changes).await
+                objects::changes(self, ObjectType::EmailSubmission, arguments)
             }
             "EmailSubmission/query" => {
                 self.read("EmailSubmission/query", arguments, submission::query).await

@@ -8,15 +8,13 @@ use super::super::Web;
 use super::arguments::Arguments;
 use super::set::Outcome;
 use super::{Answer, Asking, Look, blocking};
-use crate::base::clock;
+use crate::base::{clock, secret};
 use crate::directory::Login;
 use crate::mail::{MailError, ObjectError};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use understudy_proto::id::ModSeq;
-use understudy_proto::jmap::objects::{
-    self as rules, Comparator, Context, Filter, Kept, QueryError,
-};
+use understudy_proto::jmap::objects::{self as rules, Comparator, Context, Kept};
 use understudy_proto::jmap::{self, MethodError, SetError};
 use understudy_proto::objects::{NewObject, Object, ObjectId, ObjectRefusal, ObjectType};
 
@@ -74,13 +72,14 @@ fn answer_name(object_type: ObjectType, method: &'static str) -> &'static str {
         (ObjectType::ContactCard, "get") => "ContactCard/get",
         (ObjectType::ContactCard, "set") => "ContactCard/set",
         (ObjectType::ContactCard, _) => "ContactCard/changes",
+        (ObjectType::EmailSubmission, _) => "EmailSubmission/changes",
         (_, "get") => "Preferences/get",
         (_, "set") => "Preferences/set",
         (_, _) => "Preferences/changes",
     }
 }
 
-fn parsed(object: &Object) -> Map<String, Value> {
+pub(super) fn parsed(object: &Object) -> Map<String, Value> {
     // It was checked before it was kept; what cannot be read shows its defaults.
     serde_json::from_str(&object.json).unwrap_or_default()
 }
@@ -143,7 +142,7 @@ async fn begin(asking: &Asking, object_type: ObjectType) -> Result<(), MethodErr
     let given = first.as_object().cloned().unwrap_or_default();
     let books = BTreeSet::new();
     let kept = with_context(asking, &books, |context| rules::create(object_type, &given, context));
-    let Ok(mut kept) = kept? else { return Ok(()) };
+    let Ok(mut kept) = kept else { return Ok(()) };
     if object_type == ObjectType::AddressBook {
         kept.json.insert("isDefault".into(), json!(true));
     }
@@ -161,20 +160,18 @@ fn with_context<T>(
     asking: &Asking,
     books: &BTreeSet<String>,
     check: impl FnOnce(&Context<'_>) -> T,
-) -> Result<T, MethodError> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|e| MethodError::ServerFail(e.to_string()))?;
+) -> T {
     let directory = asking.web.directory();
     let context = Context {
         now: clock::now_ms(),
-        random,
+        random: secret::random(),
         may_send_as: &|address| directory.may_send_as(&asking.login, address).unwrap_or(false),
         is_address_book: &|id| books.contains(id),
     };
-    Ok(check(&context))
+    check(&context)
 }
 
-fn changes(asking: &Asking, object_type: ObjectType, arguments: Arguments) -> Answer {
+pub(super) fn changes(asking: &Asking, object_type: ObjectType, arguments: Arguments) -> Answer {
     let asked = arguments.changes()?;
     let mail = asking.web.mail();
     let since: u64 = asked.since.parse().map_err(|_no| MethodError::CannotCalculateChanges)?;
@@ -229,7 +226,7 @@ async fn set(asking: &mut Asking, object_type: ObjectType, mut arguments: Argume
     for (name, mut given) in asked.create {
         name_books(asking, object_type, &mut given);
         let given = given.as_object().cloned().unwrap_or_default();
-        let kept = with_context(asking, &books, |c| rules::create(object_type, &given, c))?;
+        let kept = with_context(asking, &books, |c| rules::create(object_type, &given, c));
         match kept {
             Ok(Kept { json, told }) => {
                 let json = Value::Object(json).to_string();
@@ -340,7 +337,7 @@ fn changed(
     let Some(patch) = patch.as_object() else { return Ok(Err(SetError::new("invalidPatch"))) };
     let kept = with_context(asking, books, |context| {
         rules::update(object_type, &before, (id.as_str(), patch), context)
-    })?;
+    });
     Ok(kept.map_err(|why| rule(&why)).map(|Kept { json, told }| {
         let json = Value::Object(json).to_string();
         (NewObject { id: Some(id), json, if_modseq: Some(modseq) }, told)
@@ -431,22 +428,15 @@ async fn query(asking: &Asking, mut arguments: Arguments) -> Answer {
     let limit: Option<usize> = arguments.take("limit")?;
     let total = arguments.flag("calculateTotal")?;
     arguments.end()?;
-    let wrong = |why: QueryError| match why {
-        QueryError::UnsupportedFilter => MethodError::UnsupportedFilter(why.to_string()),
-        QueryError::UnsupportedSort => MethodError::UnsupportedSort(why.to_string()),
-        QueryError::InvalidArguments => {
-            MethodError::argument("filter or sort is of the wrong kind")
-        }
-    };
-    let filter = Filter::parse(&filter).map_err(wrong)?;
-    let sort = Comparator::parse(&sort).map_err(wrong)?;
+    let filter = rules::filter(&filter)?;
+    let sort = Comparator::parse(&sort)?;
     let (web, login) = (asking.web.clone(), asking.login.clone());
     let account = jmap::account_id(login.account);
     let answer = blocking(move || {
         let found = web.mail().objects(&login, ObjectType::ContactCard, None)?;
         let mut cards: Vec<(Map<String, Value>, Object)> =
             found.objects.into_iter().map(|o| (parsed(&o), o)).collect();
-        cards.retain(|(card, object)| filter.matches(card, object));
+        cards.retain(|(card, object)| rules::holds(&filter, card, object));
         cards.sort_by(|a, b| Comparator::compare(&sort, (&a.0, &a.1), (&b.0, &b.1)));
         let ids: Vec<&str> = cards
             .iter()

@@ -4,7 +4,7 @@ use super::arguments::Arguments;
 use super::{Look, email};
 use crate::mail::{Field, Leaf, Listed, Listing, Snippet};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use understudy_proto::id::{EmailId, ThreadId};
 use understudy_proto::jmap::email::{
     Condition, HeaderProperty, Sort, SortBy, TextIn, parse_condition, parse_sort,
@@ -18,15 +18,16 @@ use understudy_proto::time::UnixMs;
 /// Most ids that one answer gives.
 const LIMIT_MAX: usize = 5_000;
 
-/// A condition that is ready to be looked at, cheap ones first in `Email`.
+/// A condition that is ready to be looked at: what it needs of other messages was gathered once.
 enum Check {
-    /// Decided by the listing alone.
-    Listed(Condition),
-    /// Decided by the rows of the message, or its header.
-    Email(Condition),
-    /// Full text: these have it.
-    Among(HashSet<EmailId>),
+    /// Decided by what the listing knows of a message.
+    Listed(Box<dyn Fn(&Listed) -> bool>),
+    /// Decided by its row, or its header: one read for each message.
+    Row(Condition),
 }
+
+/// The checks of one FilterCondition must all hold.
+type Checks = Filter<Vec<Check>>;
 
 pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, MethodError> {
     let filter: Option<Value> = arguments.take("filter")?;
@@ -40,7 +41,7 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
     let total = arguments.flag("calculateTotal")?;
     arguments.end()?;
     let listing = look.account.listing()?;
-    let filter = filter.map(|f| prepare(look, &f)).transpose()?;
+    let filter = filter.map(|f| prepare(look, &listing, &f)).transpose()?;
     let limit_given = limit;
     let limit = limit.unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
     // How many are needed from the front; all of them where the end counts, too.
@@ -48,7 +49,7 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
         (None, Ok(position)) if !total => Some(position.saturating_add(limit)),
         _ => None,
     };
-    let found = find(look, &listing, filter.as_ref(), &sort, collapse, enough)?;
+    let found = find(look, &listing, filter, &sort, collapse, enough)?;
     let start = match anchor {
         Some(anchor) => {
             let anchor = jmap::parse_email(&anchor);
@@ -82,23 +83,26 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
     Ok(answer)
 }
 
-fn prepare(look: &Look, value: &Value) -> Result<Filter<Vec<Check>>, MethodError> {
+fn prepare(look: &Look, listing: &Listing, value: &Value) -> Result<Checks, MethodError> {
     let filter = Filter::parse(value, &mut parse_condition)?;
-    filter.map(&mut |all: Vec<Condition>| all.into_iter().map(|c| check(look, c)).collect())
-}
-
-fn check(look: &Look, condition: Condition) -> Result<Check, MethodError> {
-    Ok(match condition {
-        Condition::Text(place, words) => Check::Among(full_text(look, place, &words)?),
-        Condition::HasAttachment(_) | Condition::Header(..) => Check::Email(condition),
-        listed => Check::Listed(listed),
+    let mut leaves = Vec::new();
+    filter.each(&mut |all, _| leaves.extend(all.iter().filter_map(leaf_of)));
+    // In one search: what is not indexed yet is read once for all of them.
+    let found = match leaves.as_slice() {
+        [] => Vec::new(),
+        leaves => look.web.mail().search(&look.login, leaves)?.leaves,
+    };
+    let mut found = found.into_iter().map(HashSet::<EmailId>::from_iter);
+    filter.map(&mut |all: Vec<Condition>| {
+        Ok(all.into_iter().map(|c| check(listing, c, &mut found)).collect())
     })
 }
 
-/// Which messages have the words there.
-fn full_text(look: &Look, place: TextIn, words: &str) -> Result<HashSet<EmailId>, MethodError> {
-    let found = look.web.mail().search(&look.login, &[leaf(place, words)])?;
-    Ok(found.leaves.into_iter().flatten().collect())
+fn leaf_of(condition: &Condition) -> Option<Leaf> {
+    match condition {
+        Condition::Text(place, words) => Some(leaf(*place, words)),
+        _ => None,
+    }
 }
 
 fn leaf(place: TextIn, words: &str) -> Leaf {
@@ -118,47 +122,27 @@ fn leaf(place: TextIn, words: &str) -> Leaf {
 fn find(
     look: &Look,
     listing: &Listing,
-    filter: Option<&Filter<Vec<Check>>>,
+    filter: Option<Checks>,
     sort: &[Sort],
     collapse: bool,
     enough: Option<usize>,
 ) -> Result<Vec<EmailId>, MethodError> {
-    let mut all: Vec<&Listed> =
-        listing.messages().iter().filter(|m| !m.flags.has(Flags::DELETED)).collect();
-    // What the listing decides goes first: the rest is then looked at in order, and no further than needed.
-    if let Some(Filter::Is(checks)) = filter {
-        for check in checks {
-            match check {
-                Check::Listed(condition) => {
-                    let keep = listed_set(listing, condition);
-                    all.retain(|m| keep(m));
-                }
-                Check::Among(ids) => all.retain(|m| ids.contains(&m.id)),
-                Check::Email(_) => {}
-            }
+    // What the listing decides goes first; rows are then read in order, and no further than needed.
+    let (listed, rows): (Vec<Checks>, Vec<Checks>) =
+        filter.into_iter().flat_map(conjuncts).partition(is_listed);
+    let mut all = Vec::new();
+    for message in listing.messages().iter().filter(|m| !m.flags.has(Flags::DELETED)) {
+        if hold(look, message, &listed)? {
+            all.push(message);
         }
     }
     order(look, listing, &mut all, sort)?;
-    let (mut found, mut threads) = (Vec::new(), BTreeSet::new());
+    let (mut found, mut threads) = (Vec::new(), HashSet::new());
     for message in all {
         if enough.is_some_and(|enough| found.len() >= enough) {
             break;
         }
-        if collapse && threads.contains(&message.thread) {
-            continue;
-        }
-        let holds = match filter {
-            None => true,
-            Some(filter) => filter.holds(&mut |checks: &Vec<Check>| {
-                for check in checks {
-                    if !holds(look, listing, message, check)? {
-                        return Ok(false);
-                    }
-                }
-                Ok::<bool, MethodError>(true)
-            })?,
-        };
-        if holds {
+        if (!collapse || !threads.contains(&message.thread)) && hold(look, message, &rows)? {
             threads.insert(message.thread);
             found.push(message.id);
         }
@@ -166,65 +150,93 @@ fn find(
     Ok(found)
 }
 
-fn holds(
-    look: &Look,
-    listing: &Listing,
-    message: &Listed,
-    check: &Check,
-) -> Result<bool, MethodError> {
-    match check {
-        Check::Listed(condition) => Ok(listed_set(listing, condition)(message)),
-        Check::Among(ids) => Ok(ids.contains(&message.id)),
-        Check::Email(condition) => {
-            let Some(row) = look.account.email(message.id)? else { return Ok(false) };
-            match condition {
-                Condition::HasAttachment(wanted) => {
-                    Ok(email::has_attachment(&row.summary.parts) == *wanted)
-                }
-                Condition::Header(name, text) => {
-                    let range = 0..u64::from(row.summary.header_len);
-                    let raw = look.web.mail().read(&look.login, &row.body, range)?;
-                    let property = HeaderProperty::parse(&format!("header:{name}:asRaw:all"));
-                    let values = property.map(|p| p.value(&raw)).unwrap_or_default();
-                    let has = |v: &Value| {
-                        text.as_ref().is_none_or(|t| v.as_str().is_some_and(|v| contains(v, t)))
-                    };
-                    Ok(values.as_array().is_some_and(|all| all.iter().any(has)))
-                }
-                _ => Ok(false),
-            }
-        }
+/// Filters that must all hold, as small as they get.
+fn conjuncts(filter: Checks) -> Vec<Checks> {
+    match filter {
+        Filter::And(all) => all.into_iter().flat_map(conjuncts).collect(),
+        Filter::Is(all) => all.into_iter().map(|check| Filter::Is(vec![check])).collect(),
+        other => vec![other],
     }
 }
 
-type Keep<'a> = Box<dyn Fn(&Listed) -> bool + 'a>;
+fn is_listed(filter: &Checks) -> bool {
+    let mut listed = true;
+    filter.each(&mut |all, _| listed &= all.iter().all(|c| matches!(c, Check::Listed(_))));
+    listed
+}
 
-/// A condition on what the listing knows; conversations are looked through once.
-fn listed_set<'a>(listing: &'a Listing, condition: &'a Condition) -> Keep<'a> {
+fn hold(look: &Look, message: &Listed, filters: &[Checks]) -> Result<bool, MethodError> {
+    let mut all = |checks: &Vec<Check>| {
+        for check in checks {
+            let holds = match check {
+                Check::Listed(is) => is(message),
+                Check::Row(condition) => row_holds(look, message, condition)?,
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok::<bool, MethodError>(true)
+    };
+    for filter in filters {
+        if !filter.holds(&mut all)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn row_holds(look: &Look, message: &Listed, condition: &Condition) -> Result<bool, MethodError> {
+    let Some(row) = look.account.email(message.id)? else { return Ok(false) };
+    Ok(match condition {
+        Condition::HasAttachment(wanted) => email::has_attachment(&row.summary.parts) == *wanted,
+        Condition::Header(name, text) => {
+            let range = 0..u64::from(row.summary.header_len);
+            let raw = look.web.mail().read(&look.login, &row.body, range)?;
+            let property = HeaderProperty::parse(&format!("header:{name}:asRaw:all"));
+            let values = property.map(|p| p.value(&raw)).unwrap_or_default();
+            let has = |v: &Value| {
+                text.as_ref().is_none_or(|t| v.as_str().is_some_and(|v| contains(v, t)))
+            };
+            values.as_array().is_some_and(|all| all.iter().any(has))
+        }
+        _ => false,
+    })
+}
+
+/// Makes a condition ready; `found` gives what each full text found, in the order of the filter.
+fn check(
+    listing: &Listing,
+    condition: Condition,
+    found: &mut dyn Iterator<Item = HashSet<EmailId>>,
+) -> Check {
+    let listed = |is: Box<dyn Fn(&Listed) -> bool>| Check::Listed(is);
     match condition {
-        Condition::InMailbox(id) => Box::new(move |m| Some(m.mailbox) == *id),
-        Condition::InMailboxOtherThan(ids) => Box::new(move |m| !ids.contains(&m.mailbox)),
-        Condition::Before(at) => Box::new(move |m| m.received < *at),
-        Condition::After(at) => Box::new(move |m| m.received >= *at),
-        Condition::MinSize(n) => Box::new(move |m| m.size >= *n),
-        Condition::MaxSize(n) => Box::new(move |m| m.size < *n),
-        Condition::Has(flags) => Box::new(move |m| has(m, flags)),
-        Condition::HasNot(flags) => Box::new(move |m| !has(m, flags)),
+        Condition::InMailbox(id) => listed(Box::new(move |m| Some(m.mailbox) == id)),
+        Condition::InMailboxOtherThan(ids) => listed(Box::new(move |m| !ids.contains(&m.mailbox))),
+        Condition::Before(at) => listed(Box::new(move |m| m.received < at)),
+        Condition::After(at) => listed(Box::new(move |m| m.received >= at)),
+        Condition::MinSize(n) => listed(Box::new(move |m| m.size >= n)),
+        Condition::MaxSize(n) => listed(Box::new(move |m| m.size < n)),
+        Condition::Has(flags) => listed(Box::new(move |m| has(m, &flags))),
+        Condition::HasNot(flags) => listed(Box::new(move |m| !has(m, &flags))),
         Condition::SomeInThreadHave(flags) => {
-            let some = threads(listing, |m| has(m, flags));
-            Box::new(move |m| some.contains(&m.thread))
+            let some = threads(listing, |m| has(m, &flags));
+            listed(Box::new(move |m| some.contains(&m.thread)))
         }
         Condition::NoneInThreadHave(flags) => {
-            let some = threads(listing, |m| has(m, flags));
-            Box::new(move |m| !some.contains(&m.thread))
+            let some = threads(listing, |m| has(m, &flags));
+            listed(Box::new(move |m| !some.contains(&m.thread)))
         }
         Condition::AllInThreadHave(flags) => {
-            let without = threads(listing, |m| !has(m, flags));
-            Box::new(move |m| !without.contains(&m.thread))
+            let without = threads(listing, |m| !has(m, &flags));
+            listed(Box::new(move |m| !without.contains(&m.thread)))
         }
-        Condition::HasAttachment(_) | Condition::Text(..) | Condition::Header(..) => {
-            Box::new(|_| false)
+        Condition::Text(..) => {
+            let these = found.next().unwrap_or_default();
+            listed(Box::new(move |m| these.contains(&m.id)))
         }
+        row @ (Condition::HasAttachment(_) | Condition::Header(..)) => Check::Row(row),
     }
 }
 
@@ -336,7 +348,11 @@ pub(super) fn snippets(look: &Look, mut arguments: Arguments) -> Result<Value, M
     }
     let mut leaves = Vec::new();
     if let Some(filter) = filter {
-        gather(&Filter::parse(&filter, &mut parse_condition)?, &mut leaves);
+        let filter = Filter::parse(&filter, &mut parse_condition)?;
+        // Not what must not be there.
+        filter.each(&mut |all, wanted| {
+            leaves.extend(all.iter().filter(|_| wanted).filter_map(leaf_of));
+        });
     }
     let (mut list, mut not_found) = (Vec::new(), Vec::new());
     for id in ids {
@@ -355,20 +371,6 @@ pub(super) fn snippets(look: &Look, mut arguments: Arguments) -> Result<Value, M
     answer.insert("list".into(), Value::Array(list));
     answer.insert("notFound".into(), not_found);
     Ok(Value::Object(answer))
-}
-
-/// What is looked for; not what must not be there.
-fn gather(filter: &Filter<Vec<Condition>>, leaves: &mut Vec<Leaf>) {
-    match filter {
-        Filter::And(all) | Filter::Or(all) => all.iter().for_each(|f| gather(f, leaves)),
-        Filter::Not(_) => {}
-        Filter::Is(all) => {
-            leaves.extend(all.iter().filter_map(|condition| match condition {
-                Condition::Text(place, text) => Some(leaf(*place, text)),
-                _ => None,
-            }));
-        }
-    }
 }
 
 #[cfg(test)]

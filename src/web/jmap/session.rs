@@ -14,9 +14,7 @@ use understudy_proto::jmap::{
     REQUESTS_AT_ONCE_MAX, SET_MAX, SUBMISSION, UPLOAD_LEN_MAX, VACATION,
 };
 use understudy_proto::mailbox::NAME_LEN_MAX;
-
-/// RFC 8621 7: how far ahead a message may be sent, in seconds.
-pub(super) const HOLD_MAX_S: u64 = 366 * 86_400;
+use understudy_proto::objects::HOLD_MAX;
 
 pub(super) async fn get(
     State(web): State<Web>,
@@ -99,7 +97,7 @@ fn capabilities(web: &Web) -> Value {
             ],
             "mayCreateTopLevelMailbox": true,
         },
-        SUBMISSION: { "maxDelayedSend": HOLD_MAX_S, "submissionExtensions": {} },
+        SUBMISSION: { "maxDelayedSend": HOLD_MAX.as_secs(), "submissionExtensions": {} },
         VACATION: {},
         QUOTA: {},
         CONTACTS: { "maxAddressBooksPerCard": 1, "mayCreateAddressBook": true },

@@ -4,12 +4,12 @@
 //! what `onSuccess…` asks for is done after the submission is committed, and its answer follows (7.5).
 
 use super::arguments::{Arguments, got};
+use super::objects::parsed;
 use super::set::Outcome;
 use super::{Answer, Asking, Look, email};
 use crate::base::clock;
 use crate::mail::{ObjectError, Submission};
 use serde_json::{Map, Value, json};
-use understudy_proto::id::ModSeq;
 use understudy_proto::jmap::email::addresses;
 use understudy_proto::jmap::{self, MethodError, SetError};
 use understudy_proto::message::header;
@@ -238,10 +238,6 @@ fn find(asking: &Asking, id: &str) -> Result<Option<Object>, MethodError> {
     Ok(found.objects.into_iter().next())
 }
 
-fn parsed(object: &Object) -> Map<String, Value> {
-    serde_json::from_str(&object.json).unwrap_or_default()
-}
-
 /// The only change: `undoStatus` becomes `canceled`. Gives the id of its message.
 async fn update(asking: &Asking, id: &str, patch: &Value) -> Done<String> {
     let Some(object) = find(asking, id)? else { return Ok(Err(SetError::not_found())) };
@@ -350,24 +346,6 @@ pub(super) fn get(look: &Look, mut arguments: Arguments) -> Result<Value, Method
     let missing =
         ids.into_iter().flatten().filter(|(_, id)| !there(id)).map(|(name, _)| name).collect();
     Ok(got(look.account_id(), &found.state.to_string(), list, missing))
-}
-
-pub(super) fn changes(look: &Look, arguments: Arguments) -> Result<Value, MethodError> {
-    let asked = arguments.changes()?;
-    let since: u64 = asked.since.parse().map_err(|_no| MethodError::CannotCalculateChanges)?;
-    let most = asked.max.unwrap_or(1_000);
-    let told = look.web.mail().object_changes(&look.login, TYPE, ModSeq(since), most)?;
-    let told = told.ok_or(MethodError::CannotCalculateChanges)?;
-    let ids = |all: Vec<ObjectId>| all.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>();
-    Ok(json!({
-        "accountId": look.account_id(),
-        "oldState": asked.since,
-        "newState": told.to.to_string(),
-        "hasMoreChanges": told.more,
-        "created": ids(told.created),
-        "updated": ids(told.updated),
-        "destroyed": ids(told.destroyed),
-    }))
 }
 
 /// RFC 8621 7.3: few are kept, so they are looked through one by one.

@@ -43,8 +43,15 @@ impl<C> Filter<C> {
         let too_much = || MethodError::UnsupportedFilter("the filter is too long".into());
         let all =
             value.as_object().ok_or_else(|| MethodError::argument("a filter is an object"))?;
+        let Some(operator) = all.get("operator") else {
+            // Each property is a condition of its own.
+            *left = left.checked_sub(all.len().max(1)).ok_or_else(too_much)?;
+            return condition(all).map(Self::Is);
+        };
         *left = left.checked_sub(1).ok_or_else(too_much)?;
-        let Some(operator) = all.get("operator") else { return condition(all).map(Self::Is) };
+        if all.len() != 2 {
+            return Err(MethodError::argument("an operator has conditions and nothing else"));
+        }
         let depth = depth.checked_sub(1).ok_or_else(too_much)?;
         let inner = all
             .get("conditions")
@@ -92,6 +99,19 @@ impl<C> Filter<C> {
                 }
                 Ok(true)
             }
+        }
+    }
+
+    /// Shows every condition, and whether it stands under no NOT.
+    pub fn each<'a>(&'a self, see: &mut dyn FnMut(&'a C, bool)) {
+        self.seen(true, see);
+    }
+
+    fn seen<'a>(&'a self, wanted: bool, see: &mut dyn FnMut(&'a C, bool)) {
+        match self {
+            Self::Is(condition) => see(condition, wanted),
+            Self::And(all) | Self::Or(all) => all.iter().for_each(|f| f.seen(wanted, see)),
+            Self::Not(all) => all.iter().for_each(|f| f.seen(false, see)),
         }
     }
 
@@ -147,5 +167,17 @@ mod tests {
         let wide = vec![json!({ "n": 1 }); CONDITIONS_MAX];
         let wide = json!({ "operator": "OR", "conditions": wide });
         assert!(matches!(read(&wide), Err(MethodError::UnsupportedFilter(_))));
+        let all: Map<String, Value> =
+            (0..=CONDITIONS_MAX).map(|n| (format!("n{n}"), json!(1))).collect();
+        assert!(matches!(read(&Value::Object(all)), Err(MethodError::UnsupportedFilter(_))));
+    }
+
+    #[test]
+    fn each_condition_is_shown_with_whether_it_is_wanted() {
+        let not = json!({ "operator": "NOT", "conditions": [{ "n": 2 }] });
+        let filter = read(&json!({ "operator": "AND", "conditions": [{ "n": 1 }, not] })).unwrap();
+        let mut seen = Vec::new();
+        filter.each(&mut |n, wanted| seen.push((*n, wanted)));
+        assert_eq!(seen, [(1, true), (2, false)]);
     }
 }

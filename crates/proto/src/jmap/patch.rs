@@ -1,10 +1,8 @@
 //! RFC 8620 5.3: a PatchObject, whose keys are JSON pointers (RFC 6901) without the leading slash.
 
 use super::Map;
+use super::pointer::steps;
 use serde_json::Value;
-
-/// Most levels of a pointer.
-const DEPTH_MAX: usize = 32;
 
 /// The patch breaks a rule of RFC 8620 5.3: the whole update is refused with `invalidPatch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,33 +18,12 @@ pub enum PatchError {
     Pointer,
 }
 
-/// The steps of a pointer, `~1` and `~0` resolved (RFC 6901 4).
-pub fn steps(pointer: &str) -> Result<Vec<String>, PatchError> {
-    let mut all = Vec::new();
-    for part in pointer.split('/') {
-        let mut step = String::with_capacity(part.len());
-        let mut rest = part.chars();
-        while let Some(c) = rest.next() {
-            step.push(match c {
-                '~' => match rest.next() {
-                    Some('0') => '~',
-                    Some('1') => '/',
-                    _ => return Err(PatchError::Pointer),
-                },
-                c => c,
-            });
-        }
-        all.push(step);
-    }
-    if all.len() > DEPTH_MAX { Err(PatchError::Pointer) } else { Ok(all) }
-}
-
 /// `object` with `patch` applied: null removes, anything else sets. What is removed and has a default
 /// gets it from who checks the outcome.
 pub fn apply(object: &Map, patch: &Map) -> Result<Map, PatchError> {
     let mut paths = Vec::with_capacity(patch.len());
     for (pointer, value) in patch {
-        paths.push((steps(pointer)?, value));
+        paths.push((steps(pointer).ok_or(PatchError::Pointer)?, value));
     }
     // Sorted by their steps, what leads into another comes right behind it.
     paths.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -1,15 +1,34 @@
-//! JSON pointers (RFC 6901) with the wildcard of RFC 8620 3.7.
+//! JSON pointers (RFC 6901): their steps, and what they lead to, with the wildcard of RFC 8620 3.7.
 
 use serde_json::Value;
 
 /// Most values that one wildcard path may gather.
 pub const GATHERED_MAX: usize = 10_000;
 
-/// The parts of a pointer between its slashes, `~1` and `~0` read; a leading slash may be missing, as in
-/// the keys of a PatchObject (RFC 8620 5.3).
-pub fn tokens(path: &str) -> impl Iterator<Item = String> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    path.split('/').map(|token| token.replace("~1", "/").replace("~0", "~"))
+/// Most levels of a pointer.
+const DEPTH_MAX: usize = 32;
+
+/// The steps of a pointer that is written without its first slash, `~1` and `~0` resolved (RFC 6901 4).
+/// `None`: it is no pointer, or has more than [`DEPTH_MAX`] of them.
+#[must_use]
+pub fn steps(pointer: &str) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    for part in pointer.split('/') {
+        let mut step = String::with_capacity(part.len());
+        let mut rest = part.chars();
+        while let Some(c) = rest.next() {
+            step.push(match c {
+                '~' => match rest.next()? {
+                    '0' => '~',
+                    '1' => '/',
+                    _ => return None,
+                },
+                c => c,
+            });
+        }
+        all.push(step);
+    }
+    (all.len() <= DEPTH_MAX).then_some(all)
 }
 
 /// What the pointer leads to. `None`: nowhere, or to more than [`GATHERED_MAX`] values.
@@ -18,8 +37,7 @@ pub fn evaluate(value: &Value, path: &str) -> Option<Value> {
     if path.is_empty() {
         return Some(value.clone());
     }
-    let tokens: Vec<String> = tokens(path).collect();
-    walk(value, &tokens)
+    walk(value, &steps(path.strip_prefix('/')?)?)
 }
 
 fn walk(value: &Value, path: &[String]) -> Option<Value> {
@@ -61,6 +79,7 @@ mod tests {
         assert_eq!(at("/list/1/n"), Some(json!(2)));
         assert_eq!(at("/a~1b/m~0n"), Some(json!(7)));
         assert_eq!(at("/list/9"), None);
+        assert_eq!(at("list"), None, "a pointer begins with a slash");
         assert_eq!(at("/list/*/none"), None);
         assert_eq!(at("/list/0/n/deeper"), None);
     }

@@ -42,13 +42,8 @@ pub fn parse(value: &[u8]) -> Option<Date> {
     let hour = number(clock.next()?, 1, 2)?;
     let minute = number(clock.next()?, 1, 2)?;
     let second = clock.next().map_or(Some(0), |s| number(s, 1, 2))?;
-    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let days = match month {
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + i64::from(leap),
-        _ => 31,
-    };
-    if !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !(1..=time::month_len(year, month)).contains(&day) || hour > 23 || minute > 59 || second > 60
+    {
         return None;
     }
     let zone = words.next().map_or(Some(0), zone)?;

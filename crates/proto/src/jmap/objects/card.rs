@@ -4,7 +4,8 @@
 //! it may be a vendor's or a later version's (RFC 9553 1.5, 1.8).
 
 use super::super::Map;
-use super::{By, Context, Property, check, nothing, property, utc_date, utc_text};
+use super::{By, Context, Property, check, nothing, property};
+use crate::time::{parse_utc_date, utc_date};
 use serde_json::{Value, json};
 
 /// Most entries of one kind (addresses, numbers, …), and most members of a group.
@@ -73,7 +74,7 @@ fn organizations(value: &Value) -> bool {
 }
 
 fn date(value: &Value) -> bool {
-    value.as_str().and_then(utc_date).is_some()
+    value.as_str().and_then(parse_utc_date).is_some()
 }
 
 fn word(value: &Value) -> bool {
@@ -144,7 +145,7 @@ pub(super) fn complete(card: &mut Map, context: &Context<'_>) {
         part(17, 20),
         part(20, 32)
     );
-    let now = utc_text(context.now);
+    let now = utc_date(context.now);
     let given = [
         ("@type", "Card"),
         ("version", "1.0"),
@@ -162,7 +163,7 @@ pub(super) fn complete(card: &mut Map, context: &Context<'_>) {
 /// A card was changed, unless the client says when.
 pub(super) fn touch(card: &mut Map, before: &Map, context: &Context<'_>) {
     if card != before && card.get("updated") == before.get("updated") {
-        card.insert("updated".to_owned(), json!(utc_text(context.now)));
+        card.insert("updated".to_owned(), json!(utc_date(context.now)));
     }
 }
 

@@ -12,12 +12,11 @@ mod query;
 #[cfg(test)]
 mod tests;
 
-pub use check::{utc_date, utc_text};
-pub use query::{Comparator, Filter, QueryError};
+pub use query::{Comparator, Condition, Filter, filter, holds};
 
 use super::{Map, patch};
 use crate::objects::{ObjectType, SINGLETON};
-use crate::time::UnixMs;
+use crate::time::{UnixMs, parse_utc_date};
 use serde_json::{Value, json};
 
 /// Most addresses whose images are always shown.
@@ -308,7 +307,7 @@ fn finish(
     match object_type {
         ObjectType::ContactCard => card::check(json, context, &mut bad),
         ObjectType::VacationResponse => {
-            let date = |name| json.get(name).and_then(Value::as_str).and_then(utc_date);
+            let date = |name| json.get(name).and_then(Value::as_str).and_then(parse_utc_date);
             if let (Some(from), Some(to)) = (date("fromDate"), date("toDate"))
                 && to < from
             {
@@ -376,7 +375,7 @@ pub fn destroy(object_type: ObjectType, id: &str) -> Result<(), SetError> {
 /// RFC 8621 8: whether an answer is given now.
 #[must_use]
 pub fn is_away(vacation: &Map, now: UnixMs) -> bool {
-    let date = |name: &str| vacation.get(name).and_then(Value::as_str).and_then(utc_date);
+    let date = |name: &str| vacation.get(name).and_then(Value::as_str).and_then(parse_utc_date);
     vacation.get("isEnabled") == Some(&Value::Bool(true))
         && date("fromDate").is_none_or(|from| from <= now)
         && date("toDate").is_none_or(|to| now < to)

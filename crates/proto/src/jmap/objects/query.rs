@@ -3,35 +3,17 @@
 //! Texts are compared without regard to case. A text to be found is words, all of which must be there,
 //! or phrases in quotation marks.
 
-use super::super::Map;
-use super::utc_date;
+use super::super::{Map, MethodError, filter};
 use crate::objects::Object;
-use crate::time::UnixMs;
+use crate::time::{UnixMs, parse_utc_date};
 use serde_json::Value;
 use std::cmp::Ordering;
+use std::convert::Infallible;
 
-/// Most levels of operators.
-const DEPTH_MAX: usize = 10;
-/// Most conditions of one filter.
-const CONDITIONS_MAX: usize = 100;
 /// Most words of one text.
 const WORDS_MAX: usize = 50;
 /// Most comparators of one sort.
 const COMPARATORS_MAX: usize = 10;
-
-/// RFC 8620 5.5: why a query cannot be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueryError {
-    /// Something that no filter of this type has.
-    #[error("unsupportedFilter")]
-    UnsupportedFilter,
-    /// Something that cards cannot be sorted by.
-    #[error("unsupportedSort")]
-    UnsupportedSort,
-    /// It is not what it must be.
-    #[error("invalidArguments")]
-    InvalidArguments,
-}
 
 /// Where a text is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +30,12 @@ enum Field {
     Note,
 }
 
-/// One condition.
+/// One condition (RFC 9610 3.3.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Condition {
+pub struct Condition(Is);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Is {
     InAddressBook(String),
     Uid(String),
     HasMember(String),
@@ -60,86 +45,56 @@ enum Condition {
     Has(Field, Vec<String>),
 }
 
-/// A filter, ready to be asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter(Node);
+/// A filter of cards; the conditions of one object must all hold.
+pub type Filter = filter::Filter<Vec<Condition>>;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Node {
-    All(Vec<Node>),
-    Any(Vec<Node>),
-    None(Vec<Node>),
-    One(Condition),
+/// RFC 8620 5.5: a FilterOperator or a FilterCondition; null finds all.
+///
+/// # Errors
+/// It is none, or has a condition that cards do not have.
+pub fn filter(value: &Value) -> Result<Filter, MethodError> {
+    if value.is_null() {
+        return Ok(Filter::And(Vec::new()));
+    }
+    Filter::parse(value, &mut |all| {
+        all.iter().map(|(name, value)| condition(name, value).map(Condition)).collect()
+    })
 }
 
-impl Filter {
-    /// RFC 8620 5.5: a FilterOperator or a FilterCondition; null finds all.
-    pub fn parse(filter: &Value) -> Result<Self, QueryError> {
-        let mut left = CONDITIONS_MAX;
-        if filter.is_null() {
-            return Ok(Self(Node::All(Vec::new())));
-        }
-        parse(filter, 0, &mut left).map(Self)
-    }
-
-    /// Whether a card is among those looked for.
-    #[must_use]
-    pub fn matches(&self, card: &Map, row: &Object) -> bool {
-        matches(&self.0, card, row)
-    }
+/// Whether a card is among those looked for.
+#[must_use]
+pub fn holds(filter: &Filter, card: &Map, row: &Object) -> bool {
+    let mut all = |all: &Vec<Condition>| Ok(all.iter().all(|c| is(c, card, row)));
+    let Ok::<bool, Infallible>(holds) = filter.holds(&mut all);
+    holds
 }
 
-fn parse(filter: &Value, depth: usize, left: &mut usize) -> Result<Node, QueryError> {
-    let filter = filter.as_object().ok_or(QueryError::InvalidArguments)?;
-    let spend = |left: &mut usize| match left.checked_sub(1) {
-        Some(rest) => {
-            *left = rest;
-            Ok(())
-        }
-        None => Err(QueryError::UnsupportedFilter),
-    };
-    let Some(operator) = filter.get("operator") else {
-        let mut all = Vec::with_capacity(filter.len());
-        for (name, value) in filter {
-            spend(left)?;
-            all.push(Node::One(condition(name, value)?));
-        }
-        return Ok(Node::All(all));
-    };
-    if depth >= DEPTH_MAX {
-        return Err(QueryError::UnsupportedFilter);
-    }
-    let parts = filter.get("conditions").and_then(Value::as_array);
-    if filter.len() != 2 {
-        return Err(QueryError::InvalidArguments);
-    }
-    let mut all = Vec::new();
-    for part in parts.ok_or(QueryError::InvalidArguments)? {
-        spend(left)?;
-        all.push(parse(part, depth.saturating_add(1), left)?);
-    }
-    match operator.as_str() {
-        Some("AND") => Ok(Node::All(all)),
-        Some("OR") => Ok(Node::Any(all)),
-        Some("NOT") => Ok(Node::None(all)),
-        _ => Err(QueryError::InvalidArguments),
-    }
+fn unsupported() -> MethodError {
+    MethodError::UnsupportedFilter("cards have no such condition, or none that long".into())
 }
 
-fn condition(name: &str, value: &Value) -> Result<Condition, QueryError> {
-    let value = value.as_str().ok_or(QueryError::InvalidArguments)?;
+fn unsorted() -> MethodError {
+    MethodError::UnsupportedSort("cards are not sorted so".into())
+}
+
+fn wrong() -> MethodError {
+    MethodError::argument("a filter or a sort is of the wrong kind")
+}
+
+fn condition(name: &str, value: &Value) -> Result<Is, MethodError> {
+    let value = value.as_str().ok_or_else(wrong)?;
     let text = || value.to_owned();
-    let at = || utc_date(value).ok_or(QueryError::InvalidArguments);
-    let has = |field| Ok(Condition::Has(field, words(value)?));
+    let at = || parse_utc_date(value).ok_or_else(wrong);
+    let has = |field| Ok(Is::Has(field, words(value)?));
     match name {
-        "inAddressBook" => Ok(Condition::InAddressBook(text())),
-        "uid" => Ok(Condition::Uid(text())),
-        "hasMember" => Ok(Condition::HasMember(text())),
-        "kind" => Ok(Condition::Kind(text())),
-        "createdBefore" => Ok(Condition::Created { before: true, at: at()? }),
-        "createdAfter" => Ok(Condition::Created { before: false, at: at()? }),
-        "updatedBefore" => Ok(Condition::Updated { before: true, at: at()? }),
-        "updatedAfter" => Ok(Condition::Updated { before: false, at: at()? }),
+        "inAddressBook" => Ok(Is::InAddressBook(text())),
+        "uid" => Ok(Is::Uid(text())),
+        "hasMember" => Ok(Is::HasMember(text())),
+        "kind" => Ok(Is::Kind(text())),
+        "createdBefore" => Ok(Is::Created { before: true, at: at()? }),
+        "createdAfter" => Ok(Is::Created { before: false, at: at()? }),
+        "updatedBefore" => Ok(Is::Updated { before: true, at: at()? }),
+        "updatedAfter" => Ok(Is::Updated { before: false, at: at()? }),
         "text" => has(Field::Text),
         "name" => has(Field::Name),
         "name/given" => has(Field::NamePart("given")),
@@ -152,12 +107,12 @@ fn condition(name: &str, value: &Value) -> Result<Condition, QueryError> {
         "onlineService" => has(Field::OnlineService),
         "address" => has(Field::Address),
         "note" => has(Field::Note),
-        _ => Err(QueryError::UnsupportedFilter),
+        _ => Err(unsupported()),
     }
 }
 
 /// RFC 8621 4.4.1's way of reading a text: words, and phrases in quotation marks.
-fn words(text: &str) -> Result<Vec<String>, QueryError> {
+fn words(text: &str) -> Result<Vec<String>, MethodError> {
     let mut all = Vec::new();
     for (n, part) in text.split('"').enumerate() {
         let part = part.to_lowercase();
@@ -167,39 +122,30 @@ fn words(text: &str) -> Result<Vec<String>, QueryError> {
             all.extend(part.split_whitespace().map(str::to_owned));
         }
         if all.len() > WORDS_MAX {
-            return Err(QueryError::UnsupportedFilter);
+            return Err(unsupported());
         }
     }
     Ok(all)
 }
 
-fn matches(node: &Node, card: &Map, row: &Object) -> bool {
-    match node {
-        Node::All(all) => all.iter().all(|node| matches(node, card, row)),
-        Node::Any(all) => all.iter().any(|node| matches(node, card, row)),
-        Node::None(all) => !all.iter().any(|node| matches(node, card, row)),
-        Node::One(one) => holds(one, card, row),
-    }
-}
-
-fn holds(condition: &Condition, card: &Map, row: &Object) -> bool {
+fn is(Condition(condition): &Condition, card: &Map, row: &Object) -> bool {
     let text = |name: &str| card.get(name).and_then(Value::as_str);
     let in_set = |name: &str, key: &str| card.get(name).is_some_and(|set| set.get(key).is_some());
     match condition {
-        Condition::InAddressBook(id) => in_set("addressBookIds", id),
-        Condition::Uid(uid) => text("uid") == Some(uid),
-        Condition::HasMember(uid) => in_set("members", uid),
+        Is::InAddressBook(id) => in_set("addressBookIds", id),
+        Is::Uid(uid) => text("uid") == Some(uid),
+        Is::HasMember(uid) => in_set("members", uid),
         // RFC 9553 2.1.4: who says nothing is a person.
-        Condition::Kind(kind) => text("kind").unwrap_or("individual") == kind,
-        Condition::Created { before, at } => {
-            let created = text("created").and_then(utc_date).unwrap_or(row.created);
+        Is::Kind(kind) => text("kind").unwrap_or("individual") == kind,
+        Is::Created { before, at } => {
+            let created = text("created").and_then(parse_utc_date).unwrap_or(row.created);
             (created < *at) == *before
         }
-        Condition::Updated { before, at } => {
-            let updated = text("updated").and_then(utc_date).unwrap_or(row.updated);
+        Is::Updated { before, at } => {
+            let updated = text("updated").and_then(parse_utc_date).unwrap_or(row.updated);
             (updated < *at) == *before
         }
-        Condition::Has(field, words) => {
+        Is::Has(field, words) => {
             let mut texts = Vec::new();
             gather(card, *field, &mut texts);
             let texts: Vec<String> = texts.into_iter().map(str::to_lowercase).collect();
@@ -309,35 +255,35 @@ pub struct Comparator {
 
 impl Comparator {
     /// A list of comparators; null sorts by nothing but ids.
-    pub fn parse(sort: &Value) -> Result<Vec<Self>, QueryError> {
+    pub fn parse(sort: &Value) -> Result<Vec<Self>, MethodError> {
         let Some(all) = sort.as_array() else {
-            return if sort.is_null() { Ok(Vec::new()) } else { Err(QueryError::InvalidArguments) };
+            return if sort.is_null() { Ok(Vec::new()) } else { Err(wrong()) };
         };
         if all.len() > COMPARATORS_MAX {
-            return Err(QueryError::UnsupportedSort);
+            return Err(unsorted());
         }
         all.iter().map(Self::one).collect()
     }
 
-    fn one(one: &Value) -> Result<Self, QueryError> {
+    fn one(one: &Value) -> Result<Self, MethodError> {
         let property = one.get("property").and_then(Value::as_str);
-        let by = match property.ok_or(QueryError::InvalidArguments)? {
+        let by = match property.ok_or_else(wrong)? {
             "created" => By::Created,
             "updated" => By::Updated,
             "name/given" => By::NamePart("given"),
             "name/surname" => By::NamePart("surname"),
             "name/surname2" => By::NamePart("surname2"),
-            _ => return Err(QueryError::UnsupportedSort),
+            _ => return Err(unsorted()),
         };
         let ascending = match one.get("isAscending") {
             None => true,
-            Some(value) => value.as_bool().ok_or(QueryError::InvalidArguments)?,
+            Some(value) => value.as_bool().ok_or_else(wrong)?,
         };
         match one.get("collation").map(Value::as_str) {
             None | Some(Some("i;unicode-casemap" | "i;ascii-casemap")) => {
                 Ok(Self { by, ascending })
             }
-            Some(_) => Err(QueryError::UnsupportedSort),
+            Some(_) => Err(unsorted()),
         }
     }
 
@@ -352,7 +298,7 @@ impl Comparator {
     }
 
     fn key(&self, (card, row): (&Map, &Object)) -> (UnixMs, String) {
-        let date = |name: &str| card.get(name).and_then(Value::as_str).and_then(utc_date);
+        let date = |name: &str| card.get(name).and_then(Value::as_str).and_then(parse_utc_date);
         match self.by {
             By::Created => (date("created").unwrap_or(row.created), String::new()),
             By::Updated => (date("updated").unwrap_or(row.updated), String::new()),
