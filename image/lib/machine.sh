@@ -92,11 +92,13 @@ flash() {
 # site FILE: becomes site.toml.
 site() { mcopy -o -i "$VM/disk@@$(at site)M" "$1" ::site.toml; }
 
-# site_alone [LINES]: one appliance without a pair, with these lines at the end.
+# site_alone [LINES [FIRST]]: one appliance without a pair, with these lines at the end, and those before
+# its tables.
 site_alone() {
     cat >"$VM/site.toml" <<TOML
 name = "mail-a"
 hostname = "mx.example.net"
+${2:-}
 [service]
 interface = "$CARD"
 address = ["$OWN/24"]

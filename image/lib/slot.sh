@@ -34,8 +34,9 @@ microcode() {
 initrd() {
     microcode
     archive "$ROOT" >"$WORK/root.cpio"
-    # -T0 gives the same bytes on any number of cores.
-    zstd -q -f "-$LEVEL" -T0 "$WORK/root.cpio" -o "$WORK/root.cpio.zst"
+    # -T0 gives the same bytes on any number of cores. 2^27 bytes are the widest window that the kernel
+    # unpacks (lib/decompress_unzstd.c).
+    zstd -q -f --ultra "-$LEVEL" --long=27 -T0 "$WORK/root.cpio" -o "$WORK/root.cpio.zst"
     cat "$WORK/early.cpio" "$WORK/root.cpio.zst" >"$WORK/initrd"
     cp "$EXTRACT/$KERNEL_PACKAGE/boot/vmlinuz-$KERNEL" "$WORK/vmlinuz"
 }

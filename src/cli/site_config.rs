@@ -221,7 +221,7 @@ fn told(language: Language, paths: &[PathBuf], made: &[Written]) -> String {
                 format!("{}   recovery code of {}: {code}\n", path.display(), written.name)
             }
             Language::De => {
-                format!("{}   Wartungscode von {}: {code}\n", path.display(), written.name)
+                format!("{}   Notfallcode von {}: {code}\n", path.display(), written.name)
             }
         });
     }

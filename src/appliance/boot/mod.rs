@@ -40,7 +40,7 @@ pub const SITE_IN_FORCE: &str = "/run/understudy/site.toml";
 /// How long the file system's check may hold up the network.
 const CHECK_AT_BOOT: Duration = Duration::from_secs(10 * 60);
 /// How long it may take when somebody waits for it.
-const CHECK_BY_HAND: Duration = Duration::from_secs(12 * 60 * 60);
+pub const CHECK_BY_HAND: Duration = Duration::from_secs(12 * 60 * 60);
 /// Where our records of the machine are kept.
 const RECORDS: &str = "/data/appliance";
 /// Where the program keeps everything.

@@ -32,8 +32,8 @@ pub(super) fn english(trouble: &Trouble) -> (String, String) {
         ),
         Trouble::SiteChanged => both(
             "site.toml was changed; what was in force stays in force",
-            "Confirm the change on the screen (or: understudy appliance accept-site) and restart, \
-             or put the earlier file back.",
+            "Accept the change at the screen (r, recovery code, 4) and restart, or put the earlier \
+             file back.",
         ),
         Trouble::SiteAccepted { minutes } => both(
             "the changed network of site.toml is accepted and waits for a restart",
@@ -190,8 +190,8 @@ pub(super) fn german(trouble: &Trouble) -> (String, String) {
         ),
         Trouble::SiteChanged => both(
             "site.toml wurde geändert; bisher Gültiges gilt weiter",
-            "Die Änderung am Bildschirm bestätigen (oder: understudy appliance accept-site) und neu \
-             starten, oder die frühere Datei zurücklegen.",
+            "Die Änderung am Bildschirm annehmen (r, Notfallcode, 4) und neu starten, oder die frühere \
+             Datei zurücklegen.",
         ),
         Trouble::SiteAccepted { minutes } => both(
             "das geänderte Netz aus site.toml ist angenommen und wartet auf einen Neustart",

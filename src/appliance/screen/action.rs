@@ -4,6 +4,7 @@
 //! goes to the program's input, never into its arguments. Deliberately absent: repeating.
 
 use super::pick;
+use crate::appliance::boot::CHECK_BY_HAND;
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::ops::status::Language;
@@ -22,6 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long the ends of a program's outputs are waited for once it has ended; a grandchild may hold
 /// them open.
 const OUTPUT_WAIT: Duration = Duration::from_secs(2);
+/// How long opening the data disk may take, in seconds: the file system's check, and the disk's own slow
+/// hash. Whoever ended it sooner would interrupt a repair.
+const UNLOCK_S: u64 = CHECK_BY_HAND.as_secs() + 600;
 /// Lines of the mail program's log that are shown.
 const LOG_LINES: &str = "--lines=15";
 
@@ -218,10 +222,9 @@ impl Action {
             Self::RestartMail => (&tools.systemctl, words(&["restart", "understudy.service"]), 120),
             Self::HandOver => (&tools.understudy, ours(&["handover"]), 70),
             Self::AcceptSite => (&tools.understudy, ours(&["appliance", "accept-site"]), 120),
-            // Opening takes the disk's own slow hash; checking the file system may take longer.
-            Self::Unlock => (&tools.understudy, ours(&["appliance", "unlock"]), 600),
+            Self::Unlock => (&tools.understudy, ours(&["appliance", "unlock"]), UNLOCK_S),
             Self::SetPassphrase => {
-                (&tools.understudy, ours(&["appliance", "unlock", "--new"]), 600)
+                (&tools.understudy, ours(&["appliance", "unlock", "--new"]), UNLOCK_S)
             }
             Self::Token => (&tools.understudy, ours(&["pair", "token"]), 70),
             Self::Rollback => (&tools.understudy, ours(&["update", "rollback", "--restart"]), 120),
