@@ -5,6 +5,7 @@
 //! and nothing outside the namespaces is touched: they vanish with the process.
 
 mod appliance;
+mod browser;
 mod chaos;
 mod clerk;
 mod count;
@@ -131,6 +132,9 @@ understudy-lab resync [--mib N] [--seed N] [--keep DIR]
     a standby that was away too long gets a full copy under load, and again while both are killed
 understudy-lab stampede [--clients N] [--within SECONDS] [--json] [--keep DIR]
     IMAP clients with passwords lose their node: when is the last one back, how many hashes did it cost
+understudy-lab browser [--rounds N] [--within SECONDS] [--arbitration none|witness] [--keep DIR]
+    somebody writes in a browser while the node behind it goes: no character is lost, and when does the app's
+    stream come back after the floating address (in the project's folder; ui/node_modules must be there)
 understudy-lab machines --image FILE [--update FILE] [--bad FILE] [--keep DIR]
     the flashed image on two emulated machines: power loss, an update of both, one that is bad, a dead
     machine replaced; then everything is counted
@@ -174,6 +178,7 @@ fn main() -> ExitCode {
         "chaos" => chaos::run(&options),
         "resync" => resync::run(&options),
         "stampede" => stampede::run(&options),
+        "browser" => browser::run(&options),
         "machines" => machines::run(&options),
         _ => fail(USAGE),
     });
