@@ -31,7 +31,8 @@ usage() {
   test               everything that CI runs; ends with a summary
   check              formatting, lints, licences and sources, the rules of the tree
   release            the static binary: dist/understudy
-  bench [takeover]   measures
+  bench [takeover | steady | web]
+                     measures
   soak [PART] [--for 60m] [--from-seed N]
                      the long runs, for as long as they are told; alone it lists them
   deb                dist/understudy_VERSION_amd64.deb, of dist/understudy
@@ -294,6 +295,7 @@ readonly STORM_CHUNK=9                            # seeds of one run of the stor
 readonly CHAOS_RUN=25                             # faults of one pair, each kind; then a fresh one
 readonly SPLIT_RUN=10                             # splits of one pair
 readonly STAMPEDE_MAX=10                          # seconds until the last of 2,000 clients is back
+readonly STREAM_MAX=2                             # seconds from the address to the app's stream
 
 soak_usage() {
     cat <<'END'
@@ -308,6 +310,9 @@ soak_usage() {
            (without --for: 12 pairs, 210 faults)
   stampede 2,000 IMAP clients lose their node: all are back within 10 s, and no password is hashed for it
            (without --for: once)
+  browser  somebody writes in a browser while the node behind it goes, in each of three ways, without a witness
+           and with one: no character is lost, and the app's stream is back 2 s after the address
+           (without --for: once, a minute and a half)
   resync   a full copy of 1 GiB under load and kill -9, again and again (without --for: once)
   image    the image built twice and compared, then started by each way, then each fault of one machine,
            in emulation (without --for: once, about an hour and a half)
@@ -394,7 +399,7 @@ soak() {
     COMMIT=$(commit)
     if [ $# -gt 0 ]; then shift; fi
     case $part in
-    sim | storm | chaos | stampede | resync | image | machines | model | fuzz) ;;
+    sim | storm | chaos | stampede | browser | resync | image | machines | model | fuzz) ;;
     sums)
         sums
         return
@@ -499,6 +504,20 @@ soak_stampede_begin() {
 
 soak_stampede() {
     lab stampede --clients 2000 --within "$STAMPEDE_MAX"
+    DONE=1
+}
+
+soak_browser_begin() {
+    ENOUGH=1
+    build_lab
+    ensure_node
+    ensure_packages nft:nftables
+    (cd ui && npm ci --ignore-scripts)
+}
+
+soak_browser() {
+    lab browser --within "$STREAM_MAX"
+    lab browser --within "$STREAM_MAX" --arbitration witness
     DONE=1
 }
 

@@ -1,11 +1,11 @@
 import { defineConfig } from '@playwright/test';
 
-// Against the mock, or against an appliance: UI_BASE_URL, UI_USER, UI_PASSWORD.
+// Against the mock, or against an appliance: UI_BASE_URL, UI_USER, UI_PASSWORD; UI_STAGE: against a pair of the lab.
 const base = process.env['UI_BASE_URL'];
 const port = 4189;
 
 export default defineConfig({
-  testDir: 'test',
+  testDir: process.env['UI_STAGE'] ? 'takeover' : 'test',
   workers: 1,
   timeout: 90_000,
   expect: { timeout: 10_000 },

@@ -5,6 +5,7 @@
 //! and nothing outside the namespaces is touched: they vanish with the process.
 
 mod appliance;
+mod browser;
 mod chaos;
 mod clerk;
 mod count;
@@ -19,6 +20,7 @@ mod keepalived;
 mod ledger;
 mod machine;
 mod machines;
+mod metrics;
 mod mime;
 mod net;
 mod probe;
@@ -34,6 +36,7 @@ mod takeover;
 mod timeline;
 mod volley;
 mod watch;
+mod web;
 mod witness;
 mod workdir;
 
@@ -131,6 +134,11 @@ understudy-lab resync [--mib N] [--seed N] [--keep DIR]
     a standby that was away too long gets a full copy under load, and again while both are killed
 understudy-lab stampede [--clients N] [--within SECONDS] [--json] [--keep DIR]
     IMAP clients with passwords lose their node: when is the last one back, how many hashes did it cost
+understudy-lab web [--messages N] [--json] [--keep DIR]
+    what the app's requests cost in an account with many messages: list, open, search
+understudy-lab browser [--rounds N] [--within SECONDS] [--arbitration none|witness] [--keep DIR]
+    somebody writes in a browser while the node behind it goes: no character is lost, and when does the app's
+    stream come back after the floating address (in the project's folder; ui/node_modules must be there)
 understudy-lab machines --image FILE [--update FILE] [--bad FILE] [--keep DIR]
     the flashed image on two emulated machines: power loss, an update of both, one that is bad, a dead
     machine replaced; then everything is counted
@@ -152,6 +160,7 @@ pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
     pub(crate) clients: Option<usize>,
     pub(crate) mib: Option<u32>,
+    pub(crate) messages: Option<u32>,
     pub(crate) pairs: Option<usize>,
     pub(crate) within: Option<u32>,
     pub(crate) binary: PathBuf,
@@ -174,6 +183,8 @@ fn main() -> ExitCode {
         "chaos" => chaos::run(&options),
         "resync" => resync::run(&options),
         "stampede" => stampede::run(&options),
+        "web" => web::run(&options),
+        "browser" => browser::run(&options),
         "machines" => machines::run(&options),
         _ => fail(USAGE),
     });
@@ -210,6 +221,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--only" => options.only = Some(value()?),
             "--clients" => options.clients = Some(value()?.parse().context("--clients")?),
             "--seed" => options.seed = Some(value()?.parse().context("--seed")?),
+            "--messages" => options.messages = Some(value()?.parse().context("--messages")?),
             "--mib" => options.mib = Some(value()?.parse().context("--mib")?),
             "--pairs" => options.pairs = Some(value()?.parse().context("--pairs")?),
             "--within" => options.within = Some(value()?.parse().context("--within")?),

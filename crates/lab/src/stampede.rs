@@ -9,11 +9,9 @@ use crate::imap::{self, Reader};
 use crate::net::{self, Host};
 use crate::timeline::{Timeline, Tone, print};
 use crate::workdir::Workdir;
-use crate::{Context, LabError, Options, Result, fail, now, pause, stage, wait_for};
+use crate::{LabError, Options, Result, metrics, now, pause, stage, wait_for};
 use rustls::ClientConfig;
 use serde_json::json;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -115,7 +113,7 @@ fn take_over(
     clients: usize,
     begun: Instant,
     tale: &Timeline,
-) -> Result<(Duration, Duration, usize)> {
+) -> Result<(Duration, Duration, u64)> {
     wait_for("all clients are in", ALL_IN, || Ok(crowd.served.load(SeqCst) >= clients))?;
     let first = begun.elapsed();
     tale.say(Tone::Plain, format!("all are in after {:.1} s", first.as_secs_f64()));
@@ -171,36 +169,6 @@ fn password(n: usize) -> String {
 }
 
 /// Passwords that this appliance has hashed since it started.
-fn hashes(host: Host) -> Result<usize> {
-    let thread = net::thread(host, "metrics", || {
-        let mut socket = TcpStream::connect("127.0.0.1:9100").context("metrics")?;
-        socket.set_read_timeout(Some(PATIENCE)).context("metrics")?;
-        let request = b"GET /metrics HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n";
-        socket.write_all(request).context("metrics")?;
-        let mut text = String::new();
-        socket.read_to_string(&mut text).context("metrics")?;
-        match number(&text) {
-            Some(number) => Ok(number),
-            None => fail("metrics without understudy_password_hashes_total"),
-        }
-    })?;
-    net::join(thread)?
-}
-
-fn number(text: &str) -> Option<usize> {
-    let line = text.lines().find_map(|l| l.strip_prefix("understudy_password_hashes_total "))?;
-    line.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_metric_is_found() {
-        let text = "# TYPE understudy_password_hashes_total counter\n\
-            understudy_password_hashes_total 17\n";
-        assert_eq!(number(text), Some(17));
-        assert_eq!(number(""), None);
-    }
+fn hashes(host: Host) -> Result<u64> {
+    metrics::read(host, "understudy_password_hashes_total")
 }

@@ -1,26 +1,38 @@
-// RFC 8620 7.3 over fetch: our own watchdog hears within three seconds that the server has gone.
+// RFC 8620 7.3 over fetch, with a watchdog: a server that died says nothing, so that silence has to do.
+// Invariants: a stream that falls silent is opened anew at once; only when that fails, too, is the server away, so that
+// a slow network costs no request that is under way.
 import { net, sleep } from '../net.svelte';
 import { jmap } from './client';
 
 // We ask for a ping each second.  A server may give fewer (RFC 8620 7.3), and is then waited for longer.
-const SILENCE_MS = 3_200;
+const SILENCE_MS = 1_600;
+const SILENCE_PER_S = 1_600;
 const MOST_MS = 65_000;
+const LOOK_MS = 100;
+// Streams that fall silent earlier than this, again and again, are those of a slow network: more patience.
+const STEADY_MS = 20_000;
 
 /** Runs until aborted.  `changed` gets the types of each StateChange; `opened` says: look what was missed. */
 export async function listen(types: string, opened: () => void, changed: (types: string[]) => void, stop: AbortSignal): Promise<void> {
   let silence = SILENCE_MS;
   while (!stop.aborted) {
-    let pinged = false;
     const control = new AbortController();
-    stop.addEventListener('abort', () => control.abort(), { once: true });
+    const end = (): void => control.abort();
+    stop.addEventListener('abort', end, { once: true });
     let heard = Date.now();
-    let begun = false;
+    let begun = 0;
+    let pinged = false;
+    // Why it ended, where that says nothing of the server.
+    let silent = false;
+    let woken = false;
     const dog = setInterval(() => {
       if (Date.now() - heard <= silence) return;
-      if (begun && !pinged) silence = Math.min(silence * 4, MOST_MS);
+      silent = begun > 0;
+      if (silent && !pinged) silence = Math.min(silence * 4, MOST_MS);
+      else if (silent && heard - begun < STEADY_MS) silence = Math.min(silence * 2, MOST_MS);
       control.abort();
-    }, 500);
-    const free = net.whenBack(() => control.abort());
+    }, LOOK_MS);
+    const free = net.whenBack(() => ((woken = true), control.abort()));
     try {
       const answer = await fetch(jmap.events(types), { headers: { Accept: 'text/event-stream' }, signal: control.signal, cache: 'no-store' });
       if (answer.status === 401) {
@@ -28,7 +40,7 @@ export async function listen(types: string, opened: () => void, changed: (types:
         return;
       }
       if (!answer.ok || !answer.body) throw new Error(String(answer.status));
-      begun = true;
+      begun = heard = Date.now();
       opened();
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = '';
@@ -40,7 +52,11 @@ export async function listen(types: string, opened: () => void, changed: (types:
         rest = events.pop() ?? '';
         for (const event of events) {
           const interval = /^event: ?ping$/m.test(event) && Number(/"interval": ?(\d+)/.exec(event)?.[1]);
-          if (interval) (pinged = true), (silence = Math.min(Math.max(SILENCE_MS, interval * 2_500), MOST_MS));
+          if (interval) {
+            pinged = true;
+            const enough = Math.min(interval * SILENCE_PER_S, MOST_MS);
+            if (silence < enough || heard - begun >= STEADY_MS) silence = enough;
+          }
           heed(event, changed);
         }
       }
@@ -49,8 +65,10 @@ export async function listen(types: string, opened: () => void, changed: (types:
     } finally {
       clearInterval(dog);
       free();
+      stop.removeEventListener('abort', end);
     }
     if (stop.aborted) return;
+    if (net.online && (silent || woken)) continue;
     if (net.online) net.lost();
     // A stream that is refused again and again is asked for calmly.
     if (!begun) await sleep(300);
