@@ -9,14 +9,15 @@ use crate::net::Gate as _;
 use crate::ops::request::{
     AccountEntry, AddressEntry, AliasEntry, BranchEntry, Carried, CredentialEntry, DomainEntry,
     Export, Failure, Import, LostEntry, MadePassword, Operator, Outcome, PairFacts, QueueEntry,
-    TenantEntry, Token, UpdateInstall, UpdatePiece, UpdateReport, UpdateRollback,
+    QuotaEntry, QuotaOf, SaidLimit, TenantEntry, Token, UpdateInstall, UpdatePiece, UpdateReport,
+    UpdateRollback,
 };
 use crate::ops::status::{State, StatusReport};
 use crate::pair::formation;
 use crate::store::PrimaryLease;
 use crate::vrrp::Vrrp;
 use std::collections::BTreeMap;
-use understudy_proto::directory::{CredentialKind, Tenant};
+use understudy_proto::directory::{CredentialKind, QuotaLimit, Tenant};
 use understudy_proto::id::TenantId;
 use understudy_proto::merge;
 
@@ -159,6 +160,27 @@ impl Operator for Desk {
 
     async fn account_remove(&self, address: &str) -> Outcome<()> {
         self.0.directory.close_account(&self.lease()?, address).await.map_err(refused)
+    }
+
+    async fn account_quota(&self, of: &QuotaOf) -> Outcome<QuotaEntry> {
+        let directory = &self.0.directory;
+        if let Some(limit) = of.limit {
+            let limit = to_limit(limit);
+            directory.set_account_quota(&self.lease()?, &of.name, limit).await.map_err(refused)?;
+        }
+        let (said, quota) = directory.account_quota(&of.name).map_err(refused)?;
+        Ok(QuotaEntry { said: said_limit(said), used: Some(quota.used), limit: quota.limit })
+    }
+
+    async fn tenant_quota(&self, of: &QuotaOf) -> Outcome<QuotaEntry> {
+        let directory = &self.0.directory;
+        let tenant = directory.find_tenant(&of.name).map_err(refused)?.id;
+        if let Some(limit) = of.limit {
+            let limit = to_limit(limit);
+            directory.set_tenant_quota(&self.lease()?, tenant, limit).await.map_err(refused)?;
+        }
+        let said = said_limit(directory.tenant_quota(tenant).map_err(refused)?);
+        Ok(QuotaEntry { said, used: None, limit: None })
     }
 
     async fn alias_add(&self, alias: &str, account: &str) -> Outcome<()> {
@@ -359,6 +381,22 @@ impl Operator for Desk {
                 "the operator's word is not followed"),
         }
         outcome.map_err(|e| Failure::new(e.to_string(), "`understudy status` says more."))
+    }
+}
+
+fn to_limit(said: SaidLimit) -> QuotaLimit {
+    match said {
+        SaidLimit::Default => QuotaLimit::Inherited,
+        SaidLimit::None => QuotaLimit::Unlimited,
+        SaidLimit::Bytes(n) => QuotaLimit::Octets(n),
+    }
+}
+
+fn said_limit(limit: QuotaLimit) -> SaidLimit {
+    match limit {
+        QuotaLimit::Inherited => SaidLimit::Default,
+        QuotaLimit::Unlimited => SaidLimit::None,
+        QuotaLimit::Octets(n) => SaidLimit::Bytes(n),
     }
 }
 

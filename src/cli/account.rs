@@ -1,7 +1,7 @@
 //! `understudy account`: mailboxes of people.
 
 use super::error::CliError;
-use super::{client, output};
+use super::{client, output, quota};
 use crate::ops::request::{Answer, Named, OfTenant, Request};
 use std::path::Path;
 
@@ -18,6 +18,13 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: Option<String>,
     },
+    /// Show how much an account's mail takes and may take, or set a limit.
+    Quota {
+        /// Its address.
+        address: String,
+        #[command(flatten)]
+        args: quota::Args,
+    },
     /// Close an account: nobody can open it and mail to it is refused; its mail is kept.
     Remove {
         /// Its address.
@@ -33,6 +40,7 @@ pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
         Command::Create { address } => {
             client::tell(config, &Request::AccountCreate(Named { name: address }))
         }
+        Command::Quota { address, args } => quota::of_account(config, address, &args),
         Command::List { tenant } => list(config, tenant),
         Command::Remove { address, confirm: true } => {
             client::tell(config, &Request::AccountRemove(Named { name: address }))

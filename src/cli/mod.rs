@@ -23,6 +23,7 @@ mod health;
 mod output;
 mod pair;
 mod queue;
+mod quota;
 mod run;
 mod screen;
 mod site_config;

@@ -2,7 +2,7 @@
 
 use super::credential::read_secret;
 use super::error::CliError;
-use super::{client, output};
+use super::{client, output, quota};
 use crate::base::secret::Secret;
 use crate::ops::request::{Answer, Export, Import, Named, Request};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,13 @@ pub(super) enum Command {
     },
     /// List all tenants.
     List,
+    /// Show or set the limit of accounts of which nothing else is said.
+    Quota {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        args: quota::Args,
+    },
     /// Write a tenant into one encrypted file, while it is served.
     Export {
         /// Its name.
@@ -51,6 +58,7 @@ pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
     match command {
         Command::Create { name } => client::tell(config, &Request::TenantCreate(Named { name })),
         Command::List => list(config),
+        Command::Quota { name, args } => quota::of_tenant(config, name, &args),
         Command::Export { name, file, passphrase_file } => {
             let (file, passphrase) = (whole(&file)?, passphrase(passphrase_file.as_deref())?);
             follow(config, &Request::TenantExport(Export { tenant: name, file, passphrase }))

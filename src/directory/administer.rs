@@ -7,10 +7,11 @@ use crate::base::source::Source;
 use crate::store::PrimaryLease;
 use understudy_proto::directory::{
     self, Account, AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
-    DirectoryRefusal, Held, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword, Sweep, TOTP,
-    Tenant,
+    DirectoryRefusal, Held, QuotaLimit, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword,
+    SetQuota, Sweep, TOTP, Tenant,
 };
 use understudy_proto::id::{AccountId, TenantId};
+use understudy_proto::mailbox::{self, Quota};
 use understudy_proto::rule::Command;
 use understudy_proto::time::UnixMs;
 
@@ -133,6 +134,40 @@ impl Directory {
     ) -> Result<(), DirectoryError> {
         let (tenant, account) = self.find_account(address)?;
         self.write(lease, tenant, CloseAccount { account }).await
+    }
+
+    /// Says how many bytes an account's mail may take.
+    pub async fn set_account_quota(
+        &self,
+        lease: &PrimaryLease,
+        address: &str,
+        limit: QuotaLimit,
+    ) -> Result<(), DirectoryError> {
+        let (tenant, account) = self.find_account(address)?;
+        self.write(lease, tenant, SetQuota { account: Some(account), limit }).await
+    }
+
+    /// Says how many bytes the mail of those may take of whom nothing else is said.
+    pub async fn set_tenant_quota(
+        &self,
+        lease: &PrimaryLease,
+        tenant: TenantId,
+        limit: QuotaLimit,
+    ) -> Result<(), DirectoryError> {
+        self.write(lease, tenant, SetQuota { account: None, limit }).await
+    }
+
+    /// What is said of an account's limit, what it takes and what it may take.
+    pub fn account_quota(&self, address: &str) -> Result<(QuotaLimit, Quota), DirectoryError> {
+        let (tenant, account) = self.find_account(address)?;
+        let view = self.store.read(tenant)?;
+        let said = directory::quota_said(&view, Some(account))?;
+        Ok((said, mailbox::quota(&view, account)?))
+    }
+
+    /// What is said of a tenant's default limit.
+    pub fn tenant_quota(&self, tenant: TenantId) -> Result<QuotaLimit, DirectoryError> {
+        Ok(directory::quota_said(&self.store.read(tenant)?, None)?)
     }
 
     /// Gives an account another address, in any domain of its tenant.

@@ -86,6 +86,8 @@ pub(super) fn refused(why: &MailError, missing: &'static str) -> Done {
             MailboxRefusal::AlreadyExists => Done::no("ALREADYEXISTS", &text),
             MailboxRefusal::BadName(_) | MailboxRefusal::IsInbox => Done::no("CANNOT", &text),
             MailboxRefusal::NotEmpty => Done::no("INUSE", &text),
+            // RFC 9208 5, RFC 5530 3.
+            MailboxRefusal::OverQuota => Done::no("OVERQUOTA", &text),
             MailboxRefusal::TooMany(_) => Done::no("LIMIT", &text),
             MailboxRefusal::NoSuchAccount => Done::no("AUTHORIZATIONFAILED", &text),
         },

@@ -9,7 +9,9 @@ use crate::directory::Login;
 use crate::store::ReadView;
 use std::sync::Arc;
 use understudy_proto::id::{AccountId, EmailId, Lsn, MailboxId, ModSeq, TenantId, ThreadId, Uid};
-use understudy_proto::mailbox::{self, AccountState, Email, Entry, Mailbox, MailboxRefusal, Since};
+use understudy_proto::mailbox::{
+    self, AccountState, Email, Entry, Mailbox, MailboxRefusal, Quota, Since,
+};
 
 /// Most commands whose changes are told one by one; whoever is further behind looks at everything anew.
 const CHANGES_MAX: usize = 20_000;
@@ -73,6 +75,11 @@ impl Snapshot {
     #[must_use]
     pub fn fork(&self) -> Lsn {
         self.fork
+    }
+
+    /// What the account's messages take and may take.
+    pub fn quota(&self) -> Result<Quota, MailError> {
+        Ok(mailbox::quota(&self.view, self.account)?)
     }
 
     /// All mailboxes, by id.

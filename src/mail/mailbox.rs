@@ -105,6 +105,20 @@ impl Mail {
         uids: &[Uid],
         to: MailboxId,
     ) -> Result<Vec<(Uid, Uid)>, MailError> {
+        let view = self.store.read(login.tenant)?;
+        let quota = mailbox::quota(&view, login.account)?;
+        if quota.limit.is_some() {
+            // RFC 9051 6.4.7: all of them or none, and they are more than one change.
+            let mut size = 0_u64;
+            for uid in uids {
+                let entry = mailbox::entry(&view, login.account, from, *uid)?;
+                size = size.saturating_add(entry.map_or(0, |e| e.size));
+            }
+            if !quota.has_room_for(size) {
+                return Err(MailboxRefusal::OverQuota.into());
+            }
+        }
+        drop(view);
         self.copy_or_move(lease, login, from, uids, to, false).await
     }
 

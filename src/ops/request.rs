@@ -43,6 +43,10 @@ pub enum Request {
     AccountList(OfTenant),
     /// Closes an account; its mail is kept.
     AccountRemove(Named),
+    /// What an account's mail takes and may take; with a limit: from now on so much.
+    AccountQuota(QuotaOf),
+    /// What the mail of a tenant's accounts may take where nothing else is said of one.
+    TenantQuota(QuotaOf),
     /// Another address of an account.
     AliasAdd(AliasAdd),
     /// Removes an alias.
@@ -150,6 +154,29 @@ pub struct AliasAdd {
     pub alias: String,
     /// The account's address.
     pub account: String,
+}
+
+/// A limit to be shown, or to be set first.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaOf {
+    /// The account's address, or the tenant's name.
+    pub name: String,
+    /// What it shall be from now on.
+    #[serde(default)]
+    pub limit: Option<SaidLimit>,
+}
+
+/// What an operator says of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SaidLimit {
+    /// An account has its tenant's; a tenant has none.
+    Default,
+    /// There is none.
+    None,
+    /// So many bytes.
+    Bytes(u64),
 }
 
 /// A person's password.
@@ -264,6 +291,8 @@ pub enum Answer {
     Domains(Vec<DomainEntry>),
     /// For `account-list`.
     Accounts(Vec<AccountEntry>),
+    /// For `account-quota` and `tenant-quota`.
+    Quota(QuotaEntry),
     /// For `alias-list`.
     Aliases(Vec<AliasEntry>),
     /// For `credential-list`.
@@ -333,6 +362,17 @@ pub struct AccountEntry {
     pub address: String,
     /// Whose it is.
     pub tenant: String,
+}
+
+/// A limit.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QuotaEntry {
+    /// What is said of it.
+    pub said: SaidLimit,
+    /// An account: what its mail takes, in bytes.
+    pub used: Option<u64>,
+    /// An account: what its mail may take, in bytes, whoever said so; `None`: as much as there is.
+    pub limit: Option<u64>,
 }
 
 /// An alias.
@@ -523,6 +563,8 @@ impl Request {
             Self::AccountCreate(_) => "account-create",
             Self::AccountList(_) => "account-list",
             Self::AccountRemove(_) => "account-remove",
+            Self::AccountQuota(_) => "account-quota",
+            Self::TenantQuota(_) => "tenant-quota",
             Self::AliasAdd(_) => "alias-add",
             Self::AliasRemove(_) => "alias-remove",
             Self::AliasList(_) => "alias-list",
@@ -559,6 +601,8 @@ impl Request {
                 | Self::DomainList(_)
                 | Self::AccountList(_)
                 | Self::AliasList(_)
+                | Self::AccountQuota(QuotaOf { limit: None, .. })
+                | Self::TenantQuota(QuotaOf { limit: None, .. })
                 | Self::CredentialList(_)
                 | Self::QueueList
                 | Self::AddressList
@@ -606,6 +650,10 @@ pub trait Operator: Send + Sync + 'static {
     ) -> impl Future<Output = Outcome<Vec<AccountEntry>>> + Send;
     /// Removes an account.
     fn account_remove(&self, address: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Sets an account's limit, if one is given, and shows it.
+    fn account_quota(&self, of: &QuotaOf) -> impl Future<Output = Outcome<QuotaEntry>> + Send;
+    /// The same of a tenant's default.
+    fn tenant_quota(&self, of: &QuotaOf) -> impl Future<Output = Outcome<QuotaEntry>> + Send;
     /// Adds an alias to an account.
     fn alias_add(&self, alias: &str, account: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// Removes an alias.
@@ -694,6 +742,8 @@ async fn perform<O: Operator>(o: &O, request: &Request, uid: u32) -> Outcome<Ans
         Request::AccountCreate(r) => o.account_create(&r.name).await.map(done),
         Request::AccountList(r) => o.account_list(r.tenant.as_deref()).await.map(Answer::Accounts),
         Request::AccountRemove(r) => o.account_remove(&r.name).await.map(done),
+        Request::AccountQuota(r) => o.account_quota(r).await.map(Answer::Quota),
+        Request::TenantQuota(r) => o.tenant_quota(r).await.map(Answer::Quota),
         Request::AliasAdd(r) => o.alias_add(&r.alias, &r.account).await.map(done),
         Request::AliasRemove(r) => o.alias_remove(&r.name).await.map(done),
         Request::AliasList(r) => o.alias_list(r.tenant.as_deref()).await.map(Answer::Aliases),

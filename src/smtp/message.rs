@@ -93,7 +93,7 @@ impl Message {
 fn refusal(id: &str, e: &MailError) -> Answer {
     match e.class() {
         // A full mailbox may be emptied: RFC 5321 4.2.2, 452.
-        Class::Refused(MailboxRefusal::TooMany(_)) => {
+        Class::Refused(MailboxRefusal::TooMany(_) | MailboxRefusal::OverQuota) => {
             warn!(queue_id:% = id, err:% = e; "message does not fit");
             Answer::Full
         }

@@ -178,7 +178,17 @@ impl Driver {
 
     fn recipient(&self, address: &str) -> Answer {
         match self.smtp.resolve(address) {
-            Ok(Resolved::Account { .. }) => Answer::Yes,
+            // What was accepted is stored, whatever it comes to: here is where a full mailbox says so.
+            Ok(Resolved::Account { tenant, account }) => {
+                match self.smtp.0.mail.quota_of(tenant, account) {
+                    Ok(quota) if quota.is_full() => Answer::OverQuota,
+                    Ok(_) => Answer::Yes,
+                    Err(e) => {
+                        warn!(session:% = self.id, err:% = e; "a recipient's limit cannot be read");
+                        Answer::Temporary
+                    }
+                }
+            }
             Ok(Resolved::UnknownAccount) => Answer::Unknown,
             Ok(Resolved::NotLocal) => Answer::NotLocal,
             Err(e) => {

@@ -7,7 +7,7 @@ use understudy_proto::id::TenantId;
 use understudy_proto::imap::command::Append;
 use understudy_proto::imap::input::Event;
 use understudy_proto::imap::response::{self, Code};
-use understudy_proto::mailbox::Mailbox;
+use understudy_proto::mailbox::{Mailbox, MailboxRefusal};
 
 /// RFC 9051 6.3.12, RFC 4315 3.
 pub(in super::super) async fn run(
@@ -16,7 +16,7 @@ pub(in super::super) async fn run(
     size: u32,
 ) -> Result<Done, Failure> {
     log::debug!(session = s.id, size; "a message is appended");
-    let (mailbox, ingest) = match begin(s, &append).await {
+    let (mailbox, ingest) = match begin(s, &append, size).await {
         Ok(begun) => begun,
         Err(why) => {
             s.input.refuse_append();
@@ -38,9 +38,14 @@ pub(in super::super) async fn run(
     Ok(Done::ok_with(Code::AppendUid(mailbox.uid_validity, uid), "Appended"))
 }
 
-async fn begin(s: &mut Session, append: &Append) -> Result<(Mailbox, Ingest), Failure> {
+async fn begin(s: &mut Session, append: &Append, size: u32) -> Result<(Mailbox, Ingest), Failure> {
     let mailbox = s.mailbox(&append.mailbox)?;
-    let tenant: TenantId = s.login()?.tenant;
+    let login = s.login()?;
+    let tenant: TenantId = login.tenant;
+    // Before the message is sent for nothing; the rule looks again.
+    if !s.service.mail.quota_of(tenant, login.account)?.has_room_for(size.into()) {
+        return Err(MailError::Refused(MailboxRefusal::OverQuota).into());
+    }
     Ok((mailbox, s.service.mail.begin(&s.lease, &[tenant]).await?))
 }
 

@@ -11,6 +11,7 @@ mod fetch;
 mod idle;
 mod list;
 mod mailbox;
+mod quota;
 mod search;
 mod select;
 mod status;
@@ -60,6 +61,8 @@ pub(super) async fn run(s: &mut Session, tag: &str, command: Command) -> Result<
             Ok(Done::ok("That is all"))
         }
         Command::Status { mailbox, items } => status::run(s, &mailbox, &items).await,
+        Command::GetQuota { root } => quota::get(s, &root),
+        Command::GetQuotaRoot { mailbox } => quota::get_root(s, &mailbox),
         Command::Idle => idle::run(s).await,
         Command::Expunge(only) => expunge::run(s, only.as_ref()).await,
         Command::Search(search) => search::run(s, tag, &search).await,

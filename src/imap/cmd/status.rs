@@ -5,7 +5,7 @@ use super::super::session::Session;
 use super::blocking;
 use understudy_proto::imap::command::StatusItem;
 use understudy_proto::imap::response;
-use understudy_proto::mailbox::Mailbox;
+use understudy_proto::mailbox::{Flags, Mailbox};
 
 /// RFC 9051 6.3.11.
 pub(super) async fn run(
@@ -24,11 +24,13 @@ pub(super) async fn row(
     mailbox: &Mailbox,
     items: &[StatusItem],
 ) -> Result<(), Failure> {
-    let mut size = 0;
-    if items.contains(&StatusItem::Size) {
+    let (mut size, mut deleted) = (0, 0);
+    if items.contains(&StatusItem::Size) || items.contains(&StatusItem::DeletedStorage) {
         let (mail, login, id) = (s.service.mail.clone(), s.login()?.clone(), mailbox.id);
         let (_, entries) = blocking(move || mail.entries(&login, id)).await?;
         size = entries.iter().map(|e| e.size).sum();
+        let marked = entries.iter().filter(|e| e.flags.has(Flags::DELETED));
+        deleted = marked.map(|e| e.size).sum::<u64>();
     }
     let values: Vec<(StatusItem, u64)> = items
         .iter()
@@ -41,6 +43,7 @@ pub(super) async fn row(
                 StatusItem::Unseen => u64::from(mailbox.unseen),
                 StatusItem::Deleted => u64::from(mailbox.deleted),
                 StatusItem::Size => size,
+                StatusItem::DeletedStorage => deleted.div_ceil(1024),
                 StatusItem::AppendLimit => s.service.append_limit,
             };
             (item, value)

@@ -55,6 +55,12 @@ impl Operator for Recorder {
     async fn account_list(&self, _: Option<&str>) -> Outcome<Vec<AccountEntry>> {
         no()
     }
+    async fn account_quota(&self, _: &QuotaOf) -> Outcome<QuotaEntry> {
+        no()
+    }
+    async fn tenant_quota(&self, _: &QuotaOf) -> Outcome<QuotaEntry> {
+        no()
+    }
     async fn update_piece(&self, _: &UpdatePiece) -> Outcome<u64> {
         no()
     }

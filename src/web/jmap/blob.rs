@@ -4,7 +4,7 @@ use super::super::Web;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::stream::Chunks;
-use super::{Asking, blocking};
+use super::{Asking, Look, blocking};
 use crate::directory::Login;
 use crate::mail::{Class, MailError, ObjectError};
 use axum::Json;
@@ -19,8 +19,8 @@ use std::ops::Range;
 use tokio::sync::mpsc;
 use understudy_proto::jmap::{self, BlobId, MethodError, UPLOAD_LEN_MAX};
 use understudy_proto::keys::BodyAddress;
-use understudy_proto::message::Encoding;
 use understudy_proto::message::decode::TransferDecoder;
+use understudy_proto::message::{Encoding, Scanner, Summary};
 use understudy_proto::objects::ObjectId;
 
 /// The octets of a blob of the caller's own; `None` where there is none.
@@ -33,7 +33,7 @@ pub(super) async fn whole(
     blocking(move || read(&web, &login, &id)).await
 }
 
-fn read(web: &Web, login: &Login, id: &BlobId) -> Result<Option<Vec<u8>>, MethodError> {
+pub(super) fn read(web: &Web, login: &Login, id: &BlobId) -> Result<Option<Vec<u8>>, MethodError> {
     let Some(Stretch { body, range, encoding }) = stretch(web, login, id)? else { return Ok(None) };
     let len = range.end.saturating_sub(range.start);
     if usize::try_from(len).map_or(true, |len| len > UPLOAD_LEN_MAX) {
@@ -117,7 +117,7 @@ async fn take(
 }
 
 /// Longest media type that is kept, in characters.
-const MEDIA_LEN_MAX: usize = 255;
+pub(super) const MEDIA_LEN_MAX: usize = 255;
 /// Octets of a download that are read at a time.
 const CHUNK_LEN: u64 = 256 * 1024;
 
@@ -174,11 +174,62 @@ pub(super) async fn download(
     response
 }
 
+/// Where a blob lies that may be a message.
+pub(super) enum Lies {
+    Nowhere,
+    /// It is none, or one whose octets are encoded once more.
+    NoMessage,
+    At {
+        body: BodyAddress,
+        base: u64,
+        summary: Box<Summary>,
+    },
+}
+
+/// A blob as a message, seen from its beginning to its end.
+pub(super) fn message(look: &Look, id: &BlobId) -> Result<Lies, MethodError> {
+    let Some(stretch) = stretch(&look.web, &look.login, id)? else { return Ok(Lies::Nowhere) };
+    let Some(summary) = scan(&look.web, &look.login, &stretch)? else { return Ok(Lies::NoMessage) };
+    let summary = Box::new(summary);
+    Ok(Lies::At { body: stretch.body, base: stretch.range.start, summary })
+}
+
+/// `None`: it is no message. Messages are sent as they are, or in 8 bit (RFC 2046 5.2.1).
+fn scan(web: &Web, login: &Login, stretch: &Stretch) -> Result<Option<Summary>, MethodError> {
+    let Range { start, end } = stretch.range;
+    let fits = usize::try_from(end.saturating_sub(start)).is_ok_and(|len| len <= UPLOAD_LEN_MAX);
+    if stretch.encoding != Encoding::Identity || !fits {
+        return Ok(None);
+    }
+    let mut scanner = Scanner::new();
+    let (mut at, mut is_message) = (start, false);
+    while at < end {
+        let next = end.min(at.saturating_add(CHUNK_LEN));
+        let octets = web.mail().read(login, &stretch.body, at..next)?;
+        if at == start {
+            // RFC 5322 2.2: it begins with a field.
+            let name = octets.iter().take_while(|b| b.is_ascii_graphic() && **b != b':').count();
+            is_message = name > 0 && octets.get(name).is_some_and(|b| b":\x20\t".contains(b));
+        }
+        if !is_message {
+            return Ok(None);
+        }
+        scanner.feed(&octets);
+        at = next;
+    }
+    Ok(is_message.then(|| scanner.finish()))
+}
+
 /// Octets of a body and how they are encoded there.
 struct Stretch {
     body: BodyAddress,
     range: Range<u64>,
     encoding: Encoding,
+}
+
+/// Whether there is such a blob.
+pub(super) fn is_there(web: &Web, login: &Login, id: &BlobId) -> Result<bool, MethodError> {
+    Ok(stretch(web, login, id)?.is_some())
 }
 
 fn stretch(web: &Web, login: &Login, id: &BlobId) -> Result<Option<Stretch>, MethodError> {
@@ -191,6 +242,15 @@ fn stretch(web: &Web, login: &Login, id: &BlobId) -> Result<Option<Stretch>, Met
         }
         BlobId::Email(email) => (*email, None),
         BlobId::Part(email, part) => (*email, Some(*part)),
+        BlobId::Inside(outer, part) => {
+            let Some(outer) = stretch(web, login, outer)? else { return Ok(None) };
+            let Some(summary) = scan(web, login, &outer)? else { return Ok(None) };
+            let Some(found) = summary.parts.get(usize::from(*part)) else { return Ok(None) };
+            let Range { start, end } = found.body.range();
+            let base = outer.range.start;
+            let range = base.saturating_add(start)..base.saturating_add(end);
+            return Ok(Some(Stretch { body: outer.body, range, encoding: found.encoding }));
+        }
     };
     let Some(row) = web.mail().email(login, email)? else { return Ok(None) };
     let Some(part) = part else { return Ok(plain(row.body, row.size)) };

@@ -1,12 +1,14 @@
 //! Email/get, changes, set and import (RFC 8621 4).
 
-use super::arguments::{Arguments, Get, Told, got, known};
+use super::arguments::{Arguments, Told, got, known};
+use super::blob::{self, Lies};
 use super::compose::compose;
 use super::sanitise::sanitise;
 use super::set::{Outcome, one};
-use super::{Answer, Answers, Asking, Look, blob};
+use super::{Answer, Answers, Asking, Look};
 use crate::mail::{Message, Snapshot};
 use serde_json::{Map, Value, json};
+use std::ops::Range;
 use understudy_proto::id::{EmailId, MailboxId};
 use understudy_proto::jmap::email::{
     BodyPart, DEFAULT_PART_PROPERTIES, DEFAULT_PROPERTIES, HeaderProperty, keyword, keywords,
@@ -14,10 +16,33 @@ use understudy_proto::jmap::email::{
 };
 use understudy_proto::jmap::pointer::steps;
 use understudy_proto::jmap::{self, BlobId, MethodError, SetError, State};
+use understudy_proto::keys::BodyAddress;
 use understudy_proto::mailbox::{Flags, FlagsOp};
-use understudy_proto::message::{Part, PartKind, Span};
+use understudy_proto::message::{Part, PartKind, Span, Summary};
 use understudy_proto::time::{self, UnixMs};
 
+/// Most blobs of one `Email/parse`: each is read from its beginning to its end.
+const PARSE_MAX: usize = 16;
+/// RFC 8621 4.9: what it gives where the client names nothing.
+const PARSE_PROPERTIES: [&str; 17] = [
+    "messageId",
+    "inReplyTo",
+    "references",
+    "sender",
+    "from",
+    "to",
+    "cc",
+    "bcc",
+    "replyTo",
+    "subject",
+    "sentAt",
+    "hasAttachment",
+    "preview",
+    "bodyValues",
+    "textBody",
+    "htmlBody",
+    "attachments",
+];
 /// Longest value of a text part that is given whole, in bytes, whatever the client asks for.
 const VALUE_LEN_MAX: usize = 5 << 20;
 /// Longest encoded text part that is read to show it, in bytes.
@@ -41,12 +66,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn take(asked: &Get, arguments: &mut Arguments) -> Result<Self, MethodError> {
-        let owned = |all: &[&str]| all.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
-        let mut properties = asked.properties.clone().unwrap_or_else(|| owned(&DEFAULT_PROPERTIES));
-        if !properties.iter().any(|p| p == "id") {
-            properties.push("id".into());
-        }
+    fn take(properties: Vec<String>, arguments: &mut Arguments) -> Result<Self, MethodError> {
         let part_properties: Option<Vec<String>> = arguments.take("bodyProperties")?;
         let value_max: Option<usize> = arguments.take("maxBodyValueBytes")?;
         let value_max = value_max.filter(|max| *max > 0).unwrap_or(VALUE_LEN_MAX);
@@ -62,39 +82,98 @@ impl Wanted {
     }
 }
 
+fn owned(all: &[&str]) -> Vec<String> {
+    all.iter().map(|p| (*p).to_owned()).collect()
+}
+
 pub(super) fn get(look: &Look, mut arguments: Arguments) -> Result<Value, MethodError> {
     let asked = arguments.get()?;
-    let wanted = Wanted::take(&asked, &mut arguments)?;
+    let mut properties = asked.properties.clone().unwrap_or_else(|| owned(&DEFAULT_PROPERTIES));
+    if !properties.iter().any(|p| p == "id") {
+        properties.push("id".into());
+    }
+    let wanted = Wanted::take(properties, &mut arguments)?;
     arguments.end()?;
     // RFC 8620 5.1: all messages of an account are more than one answer holds.
     let ids = asked.ids.as_ref().ok_or(MethodError::RequestTooLarge)?;
     let (mut list, mut not_found) = (Vec::new(), Vec::new());
     for id in ids {
         match jmap::parse_email(id).map(|id| look.account.message(id)).transpose()?.flatten() {
-            Some(message) => list.push(object(look, &message, &wanted)?),
+            Some(message) => {
+                let Message { id, email, .. } = &message;
+                let (body, summary, blob) = (&email.body, &email.summary, BlobId::Email(*id));
+                let source = Source { body, base: 0, summary, blob, message: Some(&message) };
+                list.push(object(look, &source, &wanted)?);
+            }
             None => not_found.push(id.clone()),
         }
     }
     Ok(got(look.account_id(), &state(&look.account).to_string(), list, not_found))
 }
 
+/// RFC 8621 4.9: messages that are blobs, and nowhere else.
+pub(super) fn parse(look: &Look, mut arguments: Arguments) -> Result<Value, MethodError> {
+    let ids: Vec<String> = arguments.take("blobIds")?.unwrap_or_default();
+    if ids.len() > PARSE_MAX {
+        return Err(MethodError::RequestTooLarge);
+    }
+    let properties = arguments.take("properties")?.unwrap_or_else(|| owned(&PARSE_PROPERTIES));
+    let wanted = Wanted::take(properties, &mut arguments)?;
+    arguments.end()?;
+    let (mut parsed, mut not_parsable, mut not_found) = (Map::new(), Vec::new(), Vec::new());
+    for id in ids {
+        let Some(blob) = look.id(&id).and_then(BlobId::parse) else {
+            not_found.push(id);
+            continue;
+        };
+        match blob::message(look, &blob)? {
+            Lies::Nowhere => not_found.push(id),
+            Lies::NoMessage => not_parsable.push(id),
+            Lies::At { body, base, summary } => {
+                let (body, summary) = (&body, &summary);
+                let source = Source { body, base, summary, blob, message: None };
+                parsed.insert(id, object(look, &source, &wanted)?);
+            }
+        }
+    }
+    let some = |all: Vec<String>| if all.is_empty() { Value::Null } else { json!(all) };
+    Ok(json!({
+        "accountId": look.account_id(),
+        "parsed": if parsed.is_empty() { Value::Null } else { Value::Object(parsed) },
+        "notParsable": some(not_parsable),
+        "notFound": some(not_found),
+    }))
+}
+
+/// Where the octets of a message lie, and what was seen in them.
+struct Source<'a> {
+    body: &'a BodyAddress,
+    base: u64,
+    summary: &'a Summary,
+    blob: BlobId,
+    /// Of one that lies in a mailbox.
+    message: Option<&'a Message>,
+}
+
 /// A message with what was read of it so far.
 struct Reader<'a> {
     look: &'a Look,
-    message: &'a Message,
+    source: &'a Source<'a>,
     header: Option<Vec<u8>>,
     tree: Option<BodyPart>,
 }
 
 impl Reader<'_> {
     fn octets(&self, span: Span) -> Result<Vec<u8>, MethodError> {
-        let mail = self.look.web.mail();
-        Ok(mail.read(&self.look.login, &self.message.email.body, span.range())?)
+        let (mail, base) = (self.look.web.mail(), self.source.base);
+        let Range { start, end } = span.range();
+        let range = base.saturating_add(start)..base.saturating_add(end);
+        Ok(mail.read(&self.look.login, self.source.body, range)?)
     }
 
     fn header(&mut self) -> Result<&[u8], MethodError> {
         if self.header.is_none() {
-            let len = u64::from(self.message.email.summary.header_len);
+            let len = u64::from(self.source.summary.header_len);
             self.header = Some(self.octets(Span { at: 0, len })?);
         }
         Ok(self.header.as_deref().unwrap_or_default())
@@ -102,27 +181,29 @@ impl Reader<'_> {
 
     fn tree(&mut self) -> Result<&BodyPart, MethodError> {
         if self.tree.is_none() {
-            let found = parts(&self.message.email.summary, &mut |span| self.octets(span))?;
+            let found = parts(self.source.summary, &mut |span| self.octets(span))?;
             self.tree = found;
         }
         self.tree.as_ref().ok_or_else(|| MethodError::ServerFail("a message has no part".into()))
     }
 }
 
-fn object(look: &Look, message: &Message, wanted: &Wanted) -> Result<Value, MethodError> {
-    let mut reader = Reader { look, message, header: None, tree: None };
+fn object(look: &Look, source: &Source<'_>, wanted: &Wanted) -> Result<Value, MethodError> {
+    let mut reader = Reader { look, source, header: None, tree: None };
     let mut all = Map::new();
-    let (summary, entry) = (&message.email.summary, &message.entry);
+    let (summary, message) = (source.summary, source.message);
+    // RFC 8621 4.9: what only a mailbox gives a message is null without one.
+    let lying = |f: &dyn Fn(&Message) -> Value| message.map_or(Value::Null, f);
     let ids = |all: &[String]| if all.is_empty() { Value::Null } else { json!(all) };
     for property in &wanted.properties {
         let value = match property.as_str() {
-            "id" => json!(jmap::email_id(message.id)),
-            "blobId" => json!(BlobId::Email(message.id).to_string()),
-            "threadId" => json!(jmap::thread_id(message.thread)),
-            "mailboxIds" => json!({ jmap::mailbox_id(message.email.mailbox): true }),
-            "keywords" => keywords(&entry.flags),
-            "size" => json!(entry.size),
-            "receivedAt" => json!(time::utc_date(entry.internal_date)),
+            "id" => lying(&|m| json!(jmap::email_id(m.id))),
+            "blobId" => json!(source.blob.to_string()),
+            "threadId" => lying(&|m| json!(jmap::thread_id(m.thread))),
+            "mailboxIds" => lying(&|m| json!({ jmap::mailbox_id(m.email.mailbox): true })),
+            "keywords" => lying(&|m| keywords(&m.entry.flags)),
+            "size" => json!(message.map_or(summary.size, |m| m.entry.size)),
+            "receivedAt" => lying(&|m| json!(time::utc_date(m.entry.internal_date))),
             "hasAttachment" => json!(has_attachment(&summary.parts)),
             "preview" => json!(summary.preview),
             "messageId" => ids(summary.message_id.as_slice()),
@@ -175,8 +256,8 @@ fn part(
     reader: &mut Reader<'_>,
     properties: &[String],
 ) -> Result<Value, MethodError> {
-    let email = reader.message.id;
-    let blob = |at: usize| BlobId::Part(email, u16::try_from(at).unwrap_or(u16::MAX)).to_string();
+    let outer = &reader.source.blob;
+    let blob = |at: usize| outer.clone().part(u16::try_from(at).unwrap_or(u16::MAX)).to_string();
     let mut value = part.to_json(properties, &blob);
     let of_header = |p: &&String| *p == "headers" || p.starts_with("header:");
     if properties.iter().any(|p| of_header(&p)) {

@@ -1,6 +1,7 @@
 //! Mailbox (RFC 8621 2).
 
 use super::arguments::{Arguments, Told, got, known};
+use super::query::told_changes;
 use super::set::{Outcome, one};
 use super::{Answer, Asking, Look};
 use crate::mail::Snapshot;
@@ -167,6 +168,57 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
     let limit: Option<usize> = arguments.take("limit")?;
     let _total: Option<bool> = arguments.take("calculateTotal")?;
     arguments.end()?;
+    let rows = select(look, filter)?;
+    let total = rows.len();
+    let position = position.unwrap_or(0);
+    let ids: Vec<String> = rows
+        .iter()
+        .skip(position)
+        .take(limit.unwrap_or(usize::MAX))
+        .map(|m| jmap::mailbox_id(m.id))
+        .collect();
+    Ok(json!({
+        "accountId": look.account_id(),
+        "queryState": state(&look.account).to_string(),
+        "canCalculateChanges": true,
+        "position": position,
+        "ids": ids,
+        "total": total,
+    }))
+}
+
+/// RFC 8621 2.4: whatever changed is told as removed, and as added where it is now.
+pub(super) fn query_changes(look: &Look, mut arguments: Arguments) -> Result<Value, MethodError> {
+    let filter: Option<Map<String, Value>> = arguments.take("filter")?;
+    let _sort: Option<Vec<Value>> = arguments.take("sort")?;
+    let _as_tree: Option<bool> = arguments.take("sortAsTree")?;
+    let _filter_as_tree: Option<bool> = arguments.take("filterAsTree")?;
+    let since = arguments.text("sinceQueryState")?;
+    let max: Option<usize> = arguments.take("maxChanges")?;
+    let _up_to: Option<String> = arguments.take("upToId")?;
+    let total = arguments.flag("calculateTotal")?;
+    arguments.end()?;
+    let now = state(&look.account);
+    let known = known(&since, now)?;
+    let told = look.account.since(known.modseq)?.ok_or(MethodError::CannotCalculateChanges)?;
+    let changed = look.account.mailboxes()?.into_iter().filter(|m| m.modseq > known.modseq);
+    let changed: BTreeSet<MailboxId> = changed.map(|m| m.id).collect();
+    let rows = select(look, filter)?;
+    let added: Vec<Value> = rows
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| changed.contains(&row.id))
+        .map(|(index, row)| json!({ "id": jmap::mailbox_id(row.id), "index": index }))
+        .collect();
+    let old = |id: &MailboxId| u64::from(id.0) <= known.counter;
+    let removed = changed.iter().chain(&told.gone.mailboxes).filter(|id| old(id));
+    let removed = removed.map(|id| jmap::mailbox_id(*id)).collect();
+    let total = total.then_some(rows.len());
+    told_changes(look.account_id(), (since, now.to_string()), (removed, added), max, total)
+}
+
+/// The mailboxes that a filter leaves, in order.
+fn select(look: &Look, filter: Option<Map<String, Value>>) -> Result<Vec<Mailbox>, MethodError> {
     let mut rows = look.account.mailboxes()?;
     let names: BTreeMap<String, MailboxId> = rows.iter().map(|m| (m.name.clone(), m.id)).collect();
     for (name, value) in filter.unwrap_or_default() {
@@ -188,22 +240,7 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
         }
     }
     rows.sort_by(|a, b| (sort_order(a.role), &a.name).cmp(&(sort_order(b.role), &b.name)));
-    let total = rows.len();
-    let position = position.unwrap_or(0);
-    let ids: Vec<String> = rows
-        .iter()
-        .skip(position)
-        .take(limit.unwrap_or(usize::MAX))
-        .map(|m| jmap::mailbox_id(m.id))
-        .collect();
-    Ok(json!({
-        "accountId": look.account_id(),
-        "queryState": state(&look.account).to_string(),
-        "canCalculateChanges": false,
-        "position": position,
-        "ids": ids,
-        "total": total,
-    }))
+    Ok(rows)
 }
 
 /// What a creation or an update says.

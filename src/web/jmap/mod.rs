@@ -7,12 +7,14 @@
 
 mod arguments;
 mod blob;
+mod blobs;
 mod compose;
 mod email;
 mod mailbox;
 mod objects;
 mod push;
 mod query;
+mod quota;
 mod sanitise;
 mod session;
 mod set;
@@ -37,6 +39,7 @@ use std::collections::BTreeMap;
 use understudy_proto::jmap::{
     self, Call, MethodError, REQUEST_LEN_MAX, Request, RequestError, UPLOAD_LEN_MAX,
 };
+use understudy_proto::mailbox::MailboxRefusal;
 use understudy_proto::objects::ObjectType;
 
 /// `/jmap/…` and `/.well-known/jmap`.
@@ -130,9 +133,21 @@ impl Asking {
             "Email/query" => self.read("Email/query", arguments, query::query).await,
             "Email/set" => email::set(self, arguments).await,
             "Email/import" => email::import(self, arguments).await,
+            "Email/parse" => self.read("Email/parse", arguments, email::parse).await,
+            "Blob/get" => self.read("Blob/get", arguments, blobs::get).await,
+            "Blob/lookup" => self.read("Blob/lookup", arguments, blobs::lookup).await,
+            "Blob/upload" => blobs::upload(self, arguments).await,
+            // Each login has one account.
+            "Email/copy" | "Blob/copy" => self.copy(arguments),
             "SearchSnippet/get" => self.read("SearchSnippet/get", arguments, query::snippets).await,
+            "Email/queryChanges" => {
+                self.read("Email/queryChanges", arguments, query::changes).await
+            }
+            "Mailbox/queryChanges" => {
+                self.read("Mailbox/queryChanges", arguments, mailbox::query_changes).await
+            }
             // RFC 8620 5.6: these lists are asked for anew.
-            "Email/queryChanges" | "Mailbox/queryChanges" => {
+            "EmailSubmission/queryChanges" | "ContactCard/queryChanges" | "Quota/queryChanges" => {
                 Err(MethodError::CannotCalculateChanges)
             }
             "EmailSubmission/set" => submission::set(self, arguments).await,
@@ -145,7 +160,9 @@ impl Asking {
             "EmailSubmission/query" => {
                 self.read("EmailSubmission/query", arguments, submission::query).await
             }
-            "Quota/get" => self.read("Quota/get", arguments, objects::quota).await,
+            "Quota/get" => self.read("Quota/get", arguments, quota::get).await,
+            "Quota/changes" => self.read("Quota/changes", arguments, quota::changes).await,
+            "Quota/query" => self.read("Quota/query", arguments, quota::query).await,
             other => objects::call(self, other, arguments).await,
         }
     }
@@ -162,18 +179,23 @@ impl Asking {
         Ok(vec![(name, value)])
     }
 
+    /// RFC 8620 5.4 and 6.3, RFC 8621 4.7: from an account that is not the one copied to.
+    fn copy(&self, mut arguments: Arguments) -> Answer {
+        let from = arguments.text("fromAccountId")?;
+        if jmap::parse_account(&from) == Some(self.login.account) {
+            return Err(MethodError::argument("fromAccountId is the account itself"));
+        }
+        Err(MethodError::FromAccountNotFound)
+    }
+
     fn look(&self) -> Result<Look, MethodError> {
         let account = self.web.mail().snapshot(&self.login)?;
         let created = self.created.clone();
         Ok(Look { web: self.web.clone(), login: self.login.clone(), account, created })
     }
 
-    /// An id as it stands, or the one that this request gave to what the client calls so.
     fn id<'a>(&'a self, id: &'a str) -> Option<&'a str> {
-        match id.strip_prefix('#') {
-            Some(name) => self.created.get(name).map(String::as_str),
-            None => Some(id),
-        }
+        named(&self.created, id)
     }
 }
 
@@ -185,7 +207,19 @@ struct Look {
     created: BTreeMap<String, String>,
 }
 
+/// An id as it stands, or the one that this request gave to what the client calls so.
+fn named<'a>(created: &'a BTreeMap<String, String>, id: &'a str) -> Option<&'a str> {
+    match id.strip_prefix('#') {
+        Some(name) => created.get(name).map(String::as_str),
+        None => Some(id),
+    }
+}
+
 impl Look {
+    fn id<'a>(&'a self, id: &'a str) -> Option<&'a str> {
+        named(&self.created, id)
+    }
+
     fn account_id(&self) -> String {
         jmap::account_id(self.login.account)
     }
@@ -208,6 +242,7 @@ impl From<MailError> for MethodError {
     fn from(e: MailError) -> Self {
         let unknown = matches!(e, MailError::Unknown(_));
         match e.class() {
+            Class::Refused(MailboxRefusal::OverQuota) => Self::OverQuota,
             Class::Refused(why) => Self::argument(why.to_string()),
             Class::Full => Self::ServerFail("there is no room for it just now".into()),
             Class::Temporary if unknown => {

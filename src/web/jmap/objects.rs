@@ -1,5 +1,5 @@
-//! Identity, VacationResponse, AddressBook, ContactCard, Preferences (RFC 8621 6 and 8, RFC 9610), Quota: what
-//! is kept as JSON. What each may say is `understudy_proto::jmap::objects`.
+//! Identity, VacationResponse, AddressBook, ContactCard, Preferences (RFC 8621 6 and 8, RFC 9610): what is
+//! kept as JSON. What each may say is `understudy_proto::jmap::objects`.
 //!
 //! Invariant: everybody has an identity and an address book: the first look makes them. Deliberately absent:
 //! sharing.
@@ -7,7 +7,7 @@
 use super::super::Web;
 use super::arguments::Arguments;
 use super::set::Outcome;
-use super::{Answer, Asking, Look, blocking};
+use super::{Answer, Asking, blocking};
 use crate::base::{clock, secret};
 use crate::directory::Login;
 use crate::mail::{MailError, ObjectError};
@@ -458,13 +458,4 @@ async fn query(asking: &Asking, mut arguments: Arguments) -> Answer {
     })
     .await?;
     Ok(vec![("ContactCard/query", answer)])
-}
-
-/// RFC 9425 4: a quota is a limit, and accounts have none of their own yet; the appliance's disk is one for
-/// all, of which people are told by what is refused.
-pub(super) fn quota(look: &Look, mut arguments: Arguments) -> Result<Value, MethodError> {
-    let asked = arguments.get()?;
-    arguments.end()?;
-    let state = super::email::state(&look.account).to_string();
-    Ok(super::arguments::got(look.account_id(), &state, vec![], asked.ids.unwrap_or_default()))
 }

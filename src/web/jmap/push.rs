@@ -8,7 +8,7 @@ use super::super::Web;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::stream::Chunks;
-use super::{email, mailbox, objects};
+use super::{email, mailbox, objects, quota};
 use crate::base::task;
 use crate::directory::Login;
 use crate::mail::MailError;
@@ -130,6 +130,7 @@ impl Stream {
             ("Email".to_owned(), json!(mail)),
             ("Thread".to_owned(), json!(mail)),
             ("Mailbox".to_owned(), json!(mailbox::state(&account).to_string())),
+            ("Quota".to_owned(), json!(quota::state(&account)?)),
         ]);
         for (name, state) in objects::states(&self.web, &self.login)? {
             all.insert(name.to_owned(), json!(state));

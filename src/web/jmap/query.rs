@@ -1,10 +1,10 @@
-//! Email/query and SearchSnippet/get (RFC 8621 4.4, 5).
+//! Email/query, Email/queryChanges and SearchSnippet/get (RFC 8621 4.4, 4.5, 5).
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, known};
 use super::{Look, email};
 use crate::mail::{Field, Leaf, Listed, Listing, Snippet};
 use serde_json::{Map, Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use understudy_proto::id::{EmailId, ThreadId};
 use understudy_proto::jmap::email::{
     Condition, HeaderProperty, Sort, SortBy, TextIn, parse_condition, parse_sort,
@@ -42,6 +42,8 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
     arguments.end()?;
     let listing = look.account.listing()?;
     let filter = filter.map(|f| prepare(look, &listing, &f)).transpose()?;
+    let followed = filter.as_ref().is_none_or(|f| f.followed);
+    let filter = filter.map(|f| f.checks);
     let limit_given = limit;
     let limit = limit.unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
     // How many are needed from the front; all of them where the end counts, too.
@@ -68,7 +70,7 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
     let mut answer = json!({
         "accountId": look.account_id(),
         "queryState": email::state(&look.account).to_string(),
-        "canCalculateChanges": false,
+        "canCalculateChanges": followed,
         "position": start,
         "ids": ids,
     });
@@ -83,7 +85,79 @@ pub(super) fn query(look: &Look, mut arguments: Arguments) -> Result<Value, Meth
     Ok(answer)
 }
 
-fn prepare(look: &Look, listing: &Listing, value: &Value) -> Result<Checks, MethodError> {
+/// RFC 8620 5.6. What a message's own properties and those of its conversation decide is followed: all
+/// messages of a conversation in which something changed are told as removed (which the RFC allows of those
+/// that may have been there), and as added where they are now. What needs words or headers is asked for anew.
+pub(super) fn changes(look: &Look, mut arguments: Arguments) -> Result<Value, MethodError> {
+    let filter: Option<Value> = arguments.take("filter")?;
+    let sort: Option<Value> = arguments.take("sort")?;
+    let sort = parse_sort(sort.as_ref())?;
+    let collapse = arguments.flag("collapseThreads")?;
+    let since = arguments.text("sinceQueryState")?;
+    let max: Option<usize> = arguments.take("maxChanges")?;
+    let _up_to: Option<String> = arguments.take("upToId")?;
+    let total = arguments.flag("calculateTotal")?;
+    arguments.end()?;
+    let now = email::state(&look.account);
+    let known = known(&since, now)?;
+    let listing = look.account.listing()?;
+    let filter = filter.map(|f| prepare(look, &listing, &f)).transpose()?;
+    if filter.as_ref().is_some_and(|f| !f.followed) {
+        return Err(MethodError::CannotCalculateChanges);
+    }
+    let told = look.account.since(known.modseq)?.ok_or(MethodError::CannotCalculateChanges)?;
+    let mut threads: HashSet<ThreadId> = told.gone.emails.iter().map(|(_, t)| *t).collect();
+    threads.extend(told.emails.iter().filter_map(|id| listing.get(*id)).map(|m| m.thread));
+    let mut touched: BTreeSet<EmailId> = told.gone.emails.iter().map(|(id, _)| *id).collect();
+    let all = listing.messages().iter().filter(|m| threads.contains(&m.thread));
+    touched.extend(all.map(|m| m.id));
+    let found = find(look, &listing, filter.map(|f| f.checks), &sort, collapse, None)?;
+    let added: Vec<Value> = found
+        .iter()
+        .enumerate()
+        .filter(|(_, id)| touched.contains(id))
+        .map(|(index, id)| json!({ "id": jmap::email_id(*id), "index": index }))
+        .collect();
+    // What came since was never in the list.
+    let removed = touched.into_iter().filter(|id| id.0 <= known.counter);
+    let removed: Vec<String> = removed.map(jmap::email_id).collect();
+    let total = total.then_some(found.len());
+    told_changes(look.account_id(), (since, now.to_string()), (removed, added), max, total)
+}
+
+/// The answer of `/queryChanges` (RFC 8620 5.6).
+pub(super) fn told_changes(
+    account: String,
+    (old, new): (String, String),
+    (removed, added): (Vec<String>, Vec<Value>),
+    max: Option<usize>,
+    total: Option<usize>,
+) -> Result<Value, MethodError> {
+    let count = removed.len().saturating_add(added.len());
+    if count > LIMIT_MAX {
+        return Err(MethodError::CannotCalculateChanges);
+    }
+    if max.is_some_and(|max| count > max) {
+        return Err(MethodError::TooManyChanges);
+    }
+    let mut answer = json!({
+        "accountId": account, "oldQueryState": old, "newQueryState": new,
+        "removed": removed, "added": added,
+    });
+    if let (Some(total), Some(all)) = (total, answer.as_object_mut()) {
+        all.insert("total".into(), json!(total));
+    }
+    Ok(answer)
+}
+
+/// A filter that is ready.
+struct Prepared {
+    checks: Checks,
+    /// Whether changes of what it finds can be told.
+    followed: bool,
+}
+
+fn prepare(look: &Look, listing: &Listing, value: &Value) -> Result<Prepared, MethodError> {
     let filter = Filter::parse(value, &mut parse_condition)?;
     let mut leaves = Vec::new();
     filter.each(&mut |all, _| leaves.extend(all.iter().filter_map(leaf_of)));
@@ -93,9 +167,11 @@ fn prepare(look: &Look, listing: &Listing, value: &Value) -> Result<Checks, Meth
         leaves => look.web.mail().search(&look.login, leaves)?.leaves,
     };
     let mut found = found.into_iter().map(HashSet::<EmailId>::from_iter);
-    filter.map(&mut |all: Vec<Condition>| {
-        Ok(all.into_iter().map(|c| check(listing, c, &mut found)).collect())
-    })
+    let checks = filter.map(&mut |all: Vec<Condition>| {
+        Ok::<_, MethodError>(all.into_iter().map(|c| check(listing, c, &mut found)).collect())
+    })?;
+    let followed = leaves.is_empty() && is_listed(&checks);
+    Ok(Prepared { checks, followed })
 }
 
 fn leaf_of(condition: &Condition) -> Option<Leaf> {

@@ -2,6 +2,7 @@
 
 use super::super::Web;
 use super::super::caller::Caller;
+use super::blobs;
 use crate::directory::Login;
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +11,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 use serde_json::{Map, Value, json};
 use understudy_proto::jmap::{
-    self, CALLS_MAX, CONTACTS, CORE, GET_MAX, MAIL, PREFERENCES, QUOTA, REQUEST_LEN_MAX,
+    self, BLOB, CALLS_MAX, CONTACTS, CORE, GET_MAX, MAIL, PREFERENCES, QUOTA, REQUEST_LEN_MAX,
     REQUESTS_AT_ONCE_MAX, SET_MAX, SUBMISSION, UPLOAD_LEN_MAX, VACATION,
 };
 use understudy_proto::mailbox::NAME_LEN_MAX;
@@ -100,6 +101,12 @@ fn capabilities(web: &Web) -> Value {
         SUBMISSION: { "maxDelayedSend": HOLD_MAX.as_secs(), "submissionExtensions": {} },
         VACATION: {},
         QUOTA: {},
+        BLOB: {
+            "maxSizeBlobSet": blobs::BLOB_LEN_MAX,
+            "maxDataSources": blobs::SOURCES_MAX,
+            "supportedTypeNames": blobs::TYPES,
+            "supportedDigestAlgorithms": blobs::DIGESTS,
+        },
         CONTACTS: { "maxAddressBooksPerCard": 1, "mayCreateAddressBook": true },
         PREFERENCES: {},
     })

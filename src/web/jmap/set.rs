@@ -65,6 +65,7 @@ impl Outcome {
 pub(super) fn refused(why: MethodError) -> Result<SetError, MethodError> {
     match why {
         MethodError::InvalidArguments(text) => Ok(SetError::new("invalidProperties").because(text)),
+        MethodError::OverQuota => Ok(SetError::new("overQuota").because(why.to_string())),
         other => Err(other),
     }
 }

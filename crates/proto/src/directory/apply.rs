@@ -1,5 +1,6 @@
 //! Changes of the directory and what they do to the rows.
 
+use super::quota::{QuotaLimit, key_limit};
 use super::rows::{
     self, Account, Address, Credential, KEY_LAST_ACCOUNT, KEY_LAST_TENANT, TOTP, Tenant,
     key_account, key_address, key_credential, key_domain, key_last, key_tenant,
@@ -67,6 +68,12 @@ pub(super) enum Change {
         id: u32,
         last: u64,
     },
+    /// How many bytes an account's mail may take; of nobody: the tenant's default.
+    SetQuota {
+        account: Option<AccountId>,
+        limit: QuotaLimit,
+        when: UnixMs,
+    },
 }
 
 /// The kind [`Kind::DIRECTORY`].
@@ -124,6 +131,21 @@ impl Apply for DirectoryRules {
             Change::Used { account, id, last } => {
                 keys.put(&key_last(account, id), &codec::encode(&last))?;
             }
+            Change::SetQuota { account, limit, .. } => {
+                match limit {
+                    QuotaLimit::Inherited => keys.delete(&key_limit(account))?,
+                    limit => keys.put(&key_limit(account), &codec::encode(&limit))?,
+                }
+                // JMAP tells it to whom it is about.
+                match account {
+                    Some(account) => keys.wake(u64::from(account.0)),
+                    None => {
+                        for account in rows::accounts(keys)? {
+                            keys.wake(u64::from(account.id.0));
+                        }
+                    }
+                }
+            }
             Change::Describe { account, name, created } => {
                 let row = rows::account(keys, account)?.ok_or(ApplyError::Missing("an account"))?;
                 keys.put(&key_account(account), &codec::encode(&Account { name, created, ..row }))?;
@@ -144,6 +166,7 @@ fn object(change: &Change) -> Option<(Vec<u8>, UnixMs)> {
         Change::Turn { account, came: Some(credential), .. } => {
             (key_credential(*account, credential.id), credential.created)
         }
+        Change::SetQuota { account, when, .. } => (key_limit(*account), *when),
         Change::RevokeCredential { account, id } => (key_credential(*account, *id), UnixMs(0)),
         _ => return None,
     })

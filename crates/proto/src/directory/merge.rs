@@ -7,6 +7,7 @@
 //! it was done there; account ids of the branch are compared with ours after translation only.
 
 use super::apply::{Change, DirectoryRules};
+use super::quota::{QuotaLimit, key_limit, quota_said};
 use super::rows::{
     self, Account, Credential, Secret, TOTP, Tenant, is_single, key_address, key_credential,
     key_domain,
@@ -55,6 +56,8 @@ struct Trace {
     made: BTreeSet<(AccountId, u32)>,
     /// Last uses of credentials.
     used: BTreeMap<(AccountId, u32), u64>,
+    /// Of nobody: the tenant's default.
+    limits: BTreeMap<Option<AccountId>, (Lsn, UnixMs, QuotaLimit)>,
 }
 
 impl Trace {
@@ -93,6 +96,9 @@ impl Trace {
             }
             Change::Used { account, id, last } => {
                 self.used.insert((account, id), last);
+            }
+            Change::SetQuota { account, limit, when } => {
+                self.limits.insert(account, (at, when, limit));
             }
             // Only ever inside a merge's step, which is nobody's own change.
             Change::Describe { .. } => {}
@@ -191,6 +197,13 @@ enum Task {
         made: Option<Secret>,
         last: u64,
     },
+    /// `ours`: when it was set here since the fork.
+    Limit {
+        at: Lsn,
+        account: Option<AccountId>,
+        theirs: (UnixMs, QuotaLimit),
+        ours: Option<UnixMs>,
+    },
 }
 
 #[derive(Default)]
@@ -231,6 +244,7 @@ impl Planner for Plan {
         }
         plan_accounts(&ours, &theirs, &mut tasks);
         plan_credentials(&ours, &theirs, &mut tasks);
+        plan_limits(&ours, &theirs, &mut tasks);
         for (address, (at, last)) in theirs.aliases {
             if last.1.is_some() {
                 let ours = ours.aliases.get(&address).map(|(_, last)| *last);
@@ -279,13 +293,30 @@ fn came_here(ours: &Trace) -> BTreeMap<&str, AccountId> {
     ours.accounts.iter().map(|(id, (_, a))| (a.address.as_str(), *id)).collect()
 }
 
-fn plan_credentials(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
-    // Both sides give the same numbers: one that came on the branch is the one of its address here.
+/// The account of ours that an account of theirs is, if it was known when the merge began. Both sides give
+/// the same numbers: one that came on the branch is the one of its address here.
+fn here_of<'a>(ours: &'a Trace, theirs: &'a Trace) -> impl Fn(AccountId) -> Option<AccountId> + 'a {
     let came = came_here(ours);
-    let here = |account: AccountId| match theirs.accounts.get(&account) {
+    move |account| match theirs.accounts.get(&account) {
         Some((_, new)) => came.get(new.address.as_str()).copied(),
         None => Some(account),
-    };
+    }
+}
+
+fn plan_limits(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
+    let here = here_of(ours, theirs);
+    for (&account, &(at, when, limit)) in &theirs.limits {
+        let known = match account {
+            Some(account) => here(account).and_then(|here| ours.limits.get(&Some(here))),
+            None => ours.limits.get(&None),
+        };
+        let ours = known.map(|(_, when, _)| *when);
+        tasks.push(Task::Limit { at, account, theirs: (when, limit), ours });
+    }
+}
+
+fn plan_credentials(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
+    let here = here_of(ours, theirs);
     // Before new ones: numbers are given again.
     for &(account, id) in &theirs.revoked {
         // A password that was set anew after it was revoked counts.
@@ -353,6 +384,9 @@ impl Merge for DirectoryRules {
             }
             Task::Close { account, credentials } => close(on, account, &credentials),
             Task::Used { account, id, made, last } => used(on, (account, id), made, last),
+            Task::Limit { at, account, theirs, ours } => {
+                merge_limit(on, (at, account), theirs, ours)
+            }
         }
     }
 }
@@ -624,6 +658,31 @@ fn used(
         return Ok(());
     }
     make(on, &Change::Used { account, id, last })
+}
+
+/// The branch set a limit: of what both sides set the later counts.
+fn merge_limit(
+    on: &mut Merging<'_>,
+    (at, account): (Lsn, Option<AccountId>),
+    (when, limit): (UnixMs, QuotaLimit),
+    ours: Option<UnixMs>,
+) -> Result<(), ApplyError> {
+    let account = account.map(|account| here(on, account)).transpose()?;
+    let now = quota_said(on.keys(), account)?;
+    let what = match account {
+        Some(account) => format!("account {}: limit", say(on, account)?),
+        None => "limit of all accounts".to_owned(),
+    };
+    if let Some(ours) = on.changed(&key_limit(account))?.or(ours) {
+        let lost = "the earlier one".to_owned();
+        if (ours, now) >= (when, limit) {
+            on.note(what, LATER, lost, at);
+            return Ok(());
+        }
+        let kept = Change::SetQuota { account, limit: now, when: ours };
+        on.note_ours(what, LATER, lost, undo(&kept));
+    }
+    make(on, &Change::SetQuota { account, limit, when })
 }
 
 fn lose_credential(on: &mut Merging<'_>, account: AccountId, credential: Credential, rule: &str) {

@@ -13,6 +13,7 @@
 //! | tenant | `x` address | [`Address`] |
 //! | tenant | `c` account credential | [`Credential`] |
 //! | tenant | `l` account credential | when it was used last; of [`TOTP`] the last step |
+//! | tenant | `L` account | [`QuotaLimit`] |
 //!
 //! Invariants: ids are given once; a domain has one owner; an address has one account; domains and
 //! addresses are keyed in canonical form ([`canonical_address`]). Absent: checking passwords
@@ -26,6 +27,7 @@ mod commands;
 mod credential;
 mod held;
 mod merge;
+mod quota;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ pub use credential::{
 };
 pub use held::{Held, held};
 pub use merge::{TENANTS, created_tenant, merged_tenant};
+pub use quota::{QuotaLimit, SetQuota, quota_limit, quota_said};
 pub use rows::{
     Account, Address, Credential, CredentialKind, PASSWORD, Secret, TOTP, Tenant, account,
     accounts, address, aliases, credentials, domain_owner, domains, tenant, tenants,

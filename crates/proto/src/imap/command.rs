@@ -88,6 +88,16 @@ pub enum Command {
         /// What is asked.
         items: Vec<StatusItem>,
     },
+    /// RFC 9208: what is used of a quota root.
+    GetQuota {
+        /// Its name.
+        root: String,
+    },
+    /// RFC 9208: the roots that a mailbox counts for.
+    GetQuotaRoot {
+        /// The mailbox.
+        mailbox: String,
+    },
     /// RFC 2177.
     Idle,
     /// A checkpoint: nothing to do here, everything acknowledged is durable.
@@ -150,6 +160,8 @@ pub enum StatusItem {
     Deleted,
     /// Sum of the messages' sizes.
     Size,
+    /// RFC 9208 4.1.4: what messages with \Deleted take, in units of 1024 octets.
+    DeletedStorage,
     /// The largest message that APPEND takes.
     AppendLimit,
 }
@@ -254,6 +266,8 @@ fn with_arguments(verb: &str, s: &mut Scanner<'_>) -> Parsed<Command> {
         "SUBSCRIBE" | "UNSUBSCRIBE" => {
             Command::Subscribe { mailbox: s.mailbox()?, subscribed: verb == "SUBSCRIBE" }
         }
+        "GETQUOTA" => Command::GetQuota { root: utf8(s.astring()?)? },
+        "GETQUOTAROOT" => Command::GetQuotaRoot { mailbox: s.mailbox()? },
         "LIST" => Command::List(List::parse(s)?),
         "LSUB" => Command::List(List::parse_lsub(s)?),
         "STATUS" => {
@@ -370,6 +384,7 @@ pub(crate) fn status_items(s: &mut Scanner<'_>) -> Parsed<Vec<StatusItem>> {
             "UNSEEN" => StatusItem::Unseen,
             "DELETED" => StatusItem::Deleted,
             "SIZE" => StatusItem::Size,
+            "DELETED-STORAGE" => StatusItem::DeletedStorage,
             "APPENDLIMIT" => StatusItem::AppendLimit,
             _ => return Err(ParseError::Bad("that STATUS item is not supported")),
         };

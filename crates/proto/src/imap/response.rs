@@ -69,7 +69,7 @@ pub fn capability(secure: bool, authenticated: bool, append_limit: u64) -> Strin
     if authenticated {
         text.push_str(
             " IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE CREATE-SPECIAL-USE \
-             LIST-EXTENDED LIST-STATUS ESEARCH STATUS=SIZE",
+             LIST-EXTENDED LIST-STATUS ESEARCH STATUS=SIZE QUOTA QUOTA=RES-STORAGE",
         );
         text.push_str(&format!(" APPENDLIMIT={append_limit}"));
     } else if secure {
@@ -309,11 +309,30 @@ pub fn status_row(out: &mut Vec<u8>, name: &str, values: &[(StatusItem, u64)]) {
             StatusItem::Unseen => "UNSEEN",
             StatusItem::Deleted => "DELETED",
             StatusItem::Size => "SIZE",
+            StatusItem::DeletedStorage => "DELETED-STORAGE",
             StatusItem::AppendLimit => "APPENDLIMIT",
         };
         put!(out, "{}{item} {value}", if i == 0 { "" } else { " " });
     }
     out.extend_from_slice(b")\r\n");
+}
+
+/// RFC 9208 4.2.2: `* QUOTAROOT mailbox root`.
+pub fn quota_root(out: &mut Vec<u8>, name: &str, root: Option<&str>) {
+    out.extend_from_slice(b"* QUOTAROOT ");
+    mailbox(out, name);
+    if let Some(root) = root {
+        out.push(b' ');
+        string(out, root.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9208 4.2.1: `* QUOTA root (STORAGE used limit)`, in units of 1024 octets.
+pub fn quota(out: &mut Vec<u8>, root: &str, used: u64, limit: u64) {
+    out.extend_from_slice(b"* QUOTA ");
+    string(out, root.as_bytes());
+    put!(out, " (STORAGE {used} {limit})\r\n");
 }
 
 /// One number of a plain SEARCH response, which starts with `* SEARCH` and ends with a line end.

@@ -35,6 +35,18 @@ pub enum MethodError {
     /// RFC 8620 5.5: the anchor is not among the results.
     #[error("the anchor is not among the results")]
     AnchorNotFound,
+    /// RFC 8620 5.4: copies come from another account that the caller may see, and there is none.
+    #[error("there is no such account to copy from")]
+    FromAccountNotFound,
+    /// RFC 9404 4.3.
+    #[error("there is no such type of data")]
+    UnknownDataType,
+    /// RFC 8620 5.6.
+    #[error("more has changed than was asked for")]
+    TooManyChanges,
+    /// RFC 8620 5.3: the account's limit is reached.
+    #[error("the account has no room for this: its limit is reached")]
+    OverQuota,
     /// This appliance does not serve just now.
     #[error("this appliance does not serve just now; ask again in a moment")]
     ServerUnavailable,
@@ -59,6 +71,10 @@ impl MethodError {
             Self::UnsupportedFilter(_) => "unsupportedFilter",
             Self::UnsupportedSort(_) => "unsupportedSort",
             Self::AnchorNotFound => "anchorNotFound",
+            Self::FromAccountNotFound => "fromAccountNotFound",
+            Self::UnknownDataType => "unknownDataType",
+            Self::TooManyChanges => "tooManyChanges",
+            Self::OverQuota => "overQuota",
             Self::ServerUnavailable => "serverUnavailable",
             Self::ServerFail(_) => "serverFail",
             Self::ServerPartialFail(_) => "serverPartialFail",

@@ -68,7 +68,12 @@ pub enum BlobId {
     Part(EmailId, u16),
     /// Something that was uploaded.
     Upload(String),
+    /// A part of a message that is itself such a blob (RFC 8621 4.9), as [`BlobId::Part`].
+    Inside(Box<Self>, u16),
 }
+
+/// How deep messages in messages have ids.
+const INSIDE_MAX: usize = 8;
 
 impl fmt::Display for BlobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,6 +81,7 @@ impl fmt::Display for BlobId {
             Self::Email(email) => write!(f, "e{email}"),
             Self::Part(email, part) => write!(f, "e{email}-{part}"),
             Self::Upload(id) => f.write_str(id),
+            Self::Inside(outer, part) => write!(f, "{outer}-{part}"),
         }
     }
 }
@@ -84,16 +90,41 @@ impl BlobId {
     /// Reads one.
     #[must_use]
     pub fn parse(id: &str) -> Option<Self> {
-        if id.starts_with('f') {
-            let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-            return (id.len() <= 255 && id.bytes().all(is_id)).then(|| Self::Upload(id.to_owned()));
-        }
-        match id.split_once('-') {
-            None => number(id, 'e').map(|n| Self::Email(EmailId(n))),
-            Some((email, part)) => {
-                let part: u16 = part.parse().ok().filter(|n: &u16| n.to_string() == part)?;
-                number(email, 'e').map(|n| Self::Part(EmailId(n), part))
+        let mut steps = id.split('-');
+        let first = steps.next()?;
+        let mut blob = if first.starts_with('f') {
+            let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+            let fits = first.len() <= 255 && first.bytes().all(is_id);
+            fits.then(|| Self::Upload(first.to_owned()))?
+        } else {
+            Self::Email(EmailId(number(first, 'e')?))
+        };
+        for (depth, step) in steps.enumerate() {
+            let part: u16 = step.parse().ok().filter(|n: &u16| n.to_string() == step)?;
+            if depth >= INSIDE_MAX {
+                return None;
             }
+            blob = blob.part(part);
+        }
+        Some(blob)
+    }
+
+    /// The message of a mailbox that it is, or is of.
+    #[must_use]
+    pub fn email(&self) -> Option<EmailId> {
+        match self {
+            Self::Email(email) | Self::Part(email, _) => Some(*email),
+            Self::Inside(outer, _) => outer.email(),
+            Self::Upload(_) => None,
+        }
+    }
+
+    /// A part of this message.
+    #[must_use]
+    pub fn part(self, part: u16) -> Self {
+        match self {
+            Self::Email(email) => Self::Part(email, part),
+            outer => Self::Inside(Box::new(outer), part),
         }
     }
 }
@@ -139,12 +170,19 @@ mod tests {
         for wrong in ["", "m", "m012", "b12", "m+1", "m-1", "m99999999999999999999"] {
             assert_eq!(parse_email(wrong), None, "{wrong}");
         }
-        for id in
-            [BlobId::Email(EmailId(7)), BlobId::Part(EmailId(7), 3), BlobId::Upload("fA_-9".into())]
-        {
+        let upload = BlobId::Upload("fA_9".into());
+        for id in [
+            BlobId::Email(EmailId(7)),
+            BlobId::Part(EmailId(7), 3),
+            BlobId::Part(EmailId(7), 3).part(0),
+            upload.clone().part(2).part(1),
+            upload,
+        ] {
             assert_eq!(BlobId::parse(&id.to_string()), Some(id));
         }
-        for wrong in ["e", "e1-", "e1-01", "e1-1-1", "fä", "x1"] {
+        for wrong in
+            ["e", "e1-", "e1-01", "e1-1-01", "f-", "f1--1", "e1-1-1-1-1-1-1-1-1-1", "fä", "x1"]
+        {
             assert_eq!(BlobId::parse(wrong), None, "{wrong}");
         }
     }

@@ -34,13 +34,15 @@ pub const SUBMISSION: &str = "urn:ietf:params:jmap:submission";
 pub const VACATION: &str = "urn:ietf:params:jmap:vacationresponse";
 /// RFC 9425 2.
 pub const QUOTA: &str = "urn:ietf:params:jmap:quota";
+/// RFC 9404 2.
+pub const BLOB: &str = "urn:ietf:params:jmap:blob";
 /// RFC 9610 1.2.1.
 pub const CONTACTS: &str = "urn:ietf:params:jmap:contacts";
 /// Ours: what the app remembers of a person's wishes.
 pub const PREFERENCES: &str = "urn:understudy:params:jmap:preferences";
 /// All of them.
-pub const CAPABILITIES: [&str; 7] =
-    [CORE, MAIL, SUBMISSION, VACATION, QUOTA, CONTACTS, PREFERENCES];
+pub const CAPABILITIES: [&str; 8] =
+    [CORE, MAIL, SUBMISSION, VACATION, QUOTA, BLOB, CONTACTS, PREFERENCES];
 
 /// RFC 8620 2: longest upload in bytes.
 pub const UPLOAD_LEN_MAX: usize = 50 << 20;

@@ -2,6 +2,7 @@
 
 use super::UID_JUMP;
 use super::commands::{At, CopyPairs, FirstEmail, FlagsOp, NewMailbox};
+use super::quota;
 use super::rows::{
     self, AccountState, ChangeRow, Email, Entry, Flags, Gone, Grave, Mailbox, Touched, key_change,
     key_email, key_entry, key_fork, key_forward, key_gone, key_grave, key_jump, key_mailbox,
@@ -151,6 +152,13 @@ pub(super) enum Change {
         modseq: At,
         pairs: CopyPairs,
     },
+    /// [`Change::Subscribe`] that followers of mailboxes are told.
+    SubscribeAt {
+        account: AccountId,
+        mailbox: MailboxId,
+        subscribed: bool,
+        modseq: At,
+    },
 }
 
 /// See [`Change::Place`].
@@ -239,6 +247,11 @@ impl Apply for MailboxRules {
                 put_mailbox(keys, account, &row)?;
                 keys.wake(u64::from(account.0));
                 Ok(())
+            }
+            Change::SubscribeAt { account, mailbox: id, subscribed, modseq } => {
+                let row = mailbox(keys, account, id)?;
+                put_mailbox(keys, account, &Mailbox { subscribed, modseq, ..row })?;
+                record(keys, account, modseq, vec![])
             }
             Change::CopyFlagged { account, from, to, modseq, first_email, pairs, flags: _ } => {
                 copy(keys, (account, at.epoch), (from, to), (modseq, first_email), &pairs, false)
@@ -336,6 +349,8 @@ fn put_in_place(keys: &mut dyn KeysMut, place: Place) -> Result<(), ApplyError> 
         }
     };
     (row.mailbox, row.uid) = (to, uid);
+    let used = quota::used(keys, account)?.saturating_add(row.size);
+    quota::put_used(keys, account, used)?;
     put_email(keys, account, id, &row)?;
     let entry = Entry { uid, email: id, flags, modseq, internal_date, size: row.size };
     let mut target = mailbox(keys, account, to)?;
@@ -409,6 +424,8 @@ fn deliver(
             hash: body.hash,
             summary: summary.clone(),
         };
+        let used = quota::used(keys, account)?.saturating_add(body.size);
+        quota::put_used(keys, account, used)?;
         put_email(keys, account, email, &row)?;
         let entry = Entry { uid, email, flags, modseq, internal_date, size: body.size };
         let mut row = mailbox(keys, account, id)?;
@@ -462,17 +479,20 @@ fn copy(
 ) -> Result<(), ApplyError> {
     let mut email_id = first_email;
     let mut target = mailbox(keys, account, to)?;
+    let mut used = quota::used(keys, account)?;
     for &(old, new) in pairs {
         let source = entry(keys, account, from, old)?;
         let mut email = email(keys, account, source.email)?;
         email.mailbox = to;
         email.uid = new;
         put_email(keys, account, email_id, &email)?;
+        used = used.saturating_add(source.size);
         let entry = Entry { uid: new, email: email_id, modseq, ..source };
         add(keys, (account, epoch), &mut target, &entry)?;
         email_id = email_id.next();
     }
     put_mailbox(keys, account, &target)?;
+    quota::put_used(keys, account, used)?;
     let mut state = state(keys, account)?;
     state.email = EmailId(email_id.0.saturating_sub(1));
     keys.put(&key_state(account), &codec::encode(&state))?;
@@ -542,6 +562,7 @@ fn remove_entries(
 ) -> Result<(), ApplyError> {
     let mut row = mailbox(keys, account, id)?;
     let mut gone = Gone::default();
+    let mut used = quota::used(keys, account)?;
     for (at, &uid) in uids.iter().enumerate() {
         let entry = entry(keys, account, id, uid)?;
         count(&mut row, &entry, false);
@@ -560,6 +581,7 @@ fn remove_entries(
         }
         keys.delete(&key_entry(account, id, uid))?;
         if !matches!(left, Left::Moved(..)) {
+            used = used.saturating_sub(entry.size);
             keys.delete(&key_email(account, entry.email))?;
             let thread = thread::leave(keys, account, entry.email)?;
             gone.emails.push((entry.email, thread));
@@ -567,6 +589,7 @@ fn remove_entries(
     }
     row.modseq = modseq;
     put_mailbox(keys, account, &row)?;
+    quota::put_used(keys, account, used)?;
     bury(keys, account, modseq, gone)
 }
 

@@ -34,6 +34,9 @@ pub enum MailboxRefusal {
     /// RFC 9051 6.3.5: a mailbox with messages is emptied first, in steps.
     #[error("the mailbox is not empty")]
     NotEmpty,
+    /// RFC 9208 5: what the account may take is taken.
+    #[error("the account has no room for this: its limit is reached")]
+    OverQuota,
     /// A bound is reached.
     #[error("too many {0}")]
     TooMany(&'static str),
@@ -155,6 +158,7 @@ impl Command for Append {
         let state = state(keys, self.account)?;
         let mailbox = open(keys, self.account, self.mailbox)?;
         check_keywords(&self.flags)?;
+        check_room(keys, self.account, self.body.size)?;
         let uid = next_uid(keys, self.account, &mailbox, moment)?;
         let placed = Placed {
             account: self.account,
@@ -175,6 +179,15 @@ impl Command for Append {
         };
         Ok(decided(&change, uid))
     }
+}
+
+fn check_room(
+    keys: &dyn Keys,
+    account: AccountId,
+    more: u64,
+) -> Result<(), DecideError<MailboxRefusal>> {
+    let room = super::quota(keys, account)?.has_room_for(more);
+    if room { Ok(()) } else { refuse(MailboxRefusal::OverQuota) }
 }
 
 fn check_keywords(flags: &Flags) -> Result<(), DecideError<MailboxRefusal>> {
@@ -298,16 +311,20 @@ impl Command for Copy {
         open(keys, self.account, self.from)?;
         let target = open(keys, self.account, self.to)?;
         let mut uid = next_uid(keys, self.account, &target, moment)?;
-        let (mut pairs, mut flags) = (Vec::new(), Vec::new());
+        let (mut pairs, mut flags, mut size) = (Vec::new(), Vec::new(), 0_u64);
         for &old in &self.uids {
             if let Some(entry) = rows::entry(keys, self.account, self.from, old)? {
                 pairs.push((old, uid));
                 flags.push(entry.flags);
+                size = size.saturating_add(entry.size);
                 uid = uid.next();
             }
         }
         if pairs.is_empty() {
             return Ok(Decision { change: None, answer: pairs });
+        }
+        if !self.remove {
+            check_room(keys, self.account, size)?;
         }
         let (account, from, to) = (self.account, self.from, self.to);
         let (modseq, first_email) = (state.modseq.next(), state.email.next());
@@ -526,14 +543,12 @@ impl Command for Subscribe {
     type Refusal = MailboxRefusal;
 
     fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
-        if open(keys, self.account, self.mailbox)?.subscribed == self.subscribed {
+        let Self { account, mailbox, subscribed } = *self;
+        if open(keys, account, mailbox)?.subscribed == subscribed {
             return Ok(Decision { change: None, answer: () });
         }
-        let change = Change::Subscribe {
-            account: self.account,
-            mailbox: self.mailbox,
-            subscribed: self.subscribed,
-        };
+        let modseq = state(keys, account)?.modseq.next();
+        let change = Change::SubscribeAt { account, mailbox, subscribed, modseq };
         Ok(decided(&change, ()))
     }
 }

@@ -16,6 +16,7 @@
 //! | `f` account mailbox uid | mailbox and UID to which a message was moved from here, likewise |
 //! | `G` account mailbox | [`Mailbox`]: a deleted one, likewise |
 //! | `J` account mailbox | the epoch in which its UIDs last left a gap |
+//! | `Q` account | bytes that its messages take, see `quota` |
 //! | `N` account mailbox | UIDs below are kept free for the messages of a branch |
 //!
 //! Invariants: a UID, an email id and a mailbox id are given once and never again; `uid_next` and
@@ -25,6 +26,7 @@
 mod apply;
 mod commands;
 mod merge;
+mod quota;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ pub use commands::{
     MailboxRefusal, Recipient, RenameMailbox, SetFlags, Subscribe,
 };
 pub(crate) use merge::{ACCOUNTS, came, delivered, enqueue_shipped};
+pub use quota::{Quota, quota};
 pub use rows::{
     AccountState, ChangeRow, Email, Entry, Flags, Gone, Grave, GraveKeys, Mailbox, MailboxKeys,
     PlacesTouched, Role, RowError, Since, Touched, account_since, account_state, account_states,
@@ -56,6 +59,6 @@ pub const KEYWORDS_MAX: usize = 128;
 /// Most messages that one change may touch; callers split longer lists.
 pub const UIDS_PER_CHANGE_MAX: usize = 1_000;
 /// Most recipients of one delivery change; callers split longer lists.
-pub const RECIPIENTS_PER_CHANGE_MAX: usize = 500;
+pub const RECIPIENTS_PER_CHANGE_MAX: usize = 450;
 /// How far the UIDs of a mailbox go ahead in a reign that may have a rival, in UIDs.
 pub const UID_JUMP: u32 = 65_536;

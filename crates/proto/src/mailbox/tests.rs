@@ -1,6 +1,8 @@
 use super::*;
+use crate::codec;
+use crate::directory::{DirectoryRules, QuotaLimit, SetQuota};
 use crate::id::{AccountId, EmailId, Epoch, Lsn, MailboxId, ModSeq, ThreadId, Uid, UploadId};
-use crate::keys::{BodyAddress, BodyRef, MemKeys, Overlay};
+use crate::keys::{BodyAddress, BodyRef, KeysMut, MemKeys, Overlay};
 use crate::message::Summary;
 use crate::rule::{Apply, Command, DecideError, ENTRIES_PER_CHANGE_MAX, Moment, Position};
 use crate::time::UnixMs;
@@ -37,6 +39,7 @@ fn run<C: Command>(keys: &mut MemKeys, command: &C) -> Result<C::Answer, C::Refu
 
 /// The invariants of the module's head.
 fn check_counts(keys: &MemKeys) {
+    assert_eq!(quota(keys, ME).unwrap().used, all_sizes(keys));
     for row in mailboxes(keys, ME).unwrap() {
         let entries = entries_range(keys, ME, row.id, (Uid(0), Uid(u32::MAX))).unwrap();
         let count = |f: &dyn Fn(&Entry) -> bool| {
@@ -53,6 +56,11 @@ fn check_counts(keys: &MemKeys) {
     }
 }
 
+fn all_sizes(keys: &MemKeys) -> u64 {
+    let entries = |row: &Mailbox| entries_range(keys, ME, row.id, (Uid(0), Uid(u32::MAX))).unwrap();
+    mailboxes(keys, ME).unwrap().iter().flat_map(entries).map(|e| e.size).sum()
+}
+
 fn body(keys: &mut MemKeys, n: u8) -> BodyRef {
     let upload = UploadId([n; 16]);
     keys.bodies.insert(upload, BodyAddress::default());
@@ -64,6 +72,67 @@ fn append(keys: &mut MemKeys, mailbox: MailboxId, flags: Flags) -> Uid {
     let summary = Summary::default();
     let command = Append { account: ME, mailbox, body, summary, flags, internal_date: None };
     run(keys, &command).unwrap()
+}
+
+#[test]
+fn what_goes_over_the_limit_is_refused_and_what_arrives_is_stored() {
+    let mut keys = start();
+    let limit = |keys: &mut MemKeys, account, limit| {
+        let moment = Moment { now: UnixMs(1), random: [0; 32], fork: Epoch(0) };
+        let decision = SetQuota { account, limit }.decide(keys, moment).unwrap();
+        DirectoryRules.apply(keys, AT, &decision.change.unwrap()).unwrap();
+    };
+    let add = |keys: &mut MemKeys| {
+        let (body, summary, flags) = (body(keys, 3), Summary::default(), Flags::default());
+        let (account, mailbox) = (ME, INBOX);
+        run(keys, &Append { account, mailbox, body, summary, flags, internal_date: None })
+    };
+    limit(&mut keys, None, QuotaLimit::Octets(7));
+    assert_eq!([add(&mut keys), add(&mut keys)], [Ok(Uid(1)), Ok(Uid(2))]);
+    assert_eq!(add(&mut keys), Err(MailboxRefusal::OverQuota));
+    let copy = |to, remove| Copy { account: ME, from: INBOX, uids: vec![Uid(1)], to, remove };
+    assert_eq!(run(&mut keys, &copy(INBOX, false)), Err(MailboxRefusal::OverQuota));
+    run(&mut keys, &copy(MailboxId(6), true)).unwrap();
+    // It was accepted while there was room.
+    let body = body(&mut keys, 9);
+    let (summary, to) = (Summary::default(), vec![Recipient { account: ME, mailbox: INBOX }]);
+    let (flags, transaction) = (Flags::default(), [4; 16]);
+    run(&mut keys, &Deliver { body, summary, transaction, to, outbound: None, flags, last: true })
+        .unwrap();
+    let now = quota(&keys, ME).unwrap();
+    assert_eq!(now, Quota { used: 15, limit: Some(7) });
+    assert!(now.is_full());
+    // Said of the account itself, it counts whatever the tenant's is. (Accounts are the directory's.)
+    keys.put(b"L\0\0\0\x01", &codec::encode(&QuotaLimit::Unlimited)).unwrap();
+    assert_eq!(quota(&keys, ME).unwrap().limit, None);
+    add(&mut keys).unwrap();
+}
+
+#[test]
+fn an_account_that_was_never_counted_is_counted_once() {
+    let mut keys = start();
+    append(&mut keys, INBOX, Flags::system(Flags::DELETED));
+    append(&mut keys, INBOX, Flags::default());
+    let forget = |keys: &mut MemKeys| keys.rows.retain(|key, _| key.first() != Some(&b'Q'));
+    forget(&mut keys);
+    assert_eq!(quota(&keys, ME).unwrap().used, 6);
+    append(&mut keys, INBOX, Flags::default());
+    forget(&mut keys);
+    run(&mut keys, &Expunge { account: ME, mailbox: INBOX, uids: vec![Uid(1)] }).unwrap();
+    let row = keys.rows.iter().find(|(key, _)| key.first() == Some(&b'Q')).map(|(_, v)| v.clone());
+    assert_eq!(row, Some(codec::encode(&6_u64)));
+}
+
+#[test]
+fn a_subscription_raises_the_modseq_of_its_mailbox() {
+    let mut keys = start();
+    let before = account_state(&keys, ME).unwrap().unwrap().modseq;
+    let command = Subscribe { account: ME, mailbox: MailboxId(2), subscribed: false };
+    run(&mut keys, &command).unwrap();
+    let row = mailbox(&keys, ME, MailboxId(2)).unwrap().unwrap();
+    assert!(!row.subscribed && row.modseq == before.next());
+    assert_eq!(account_state(&keys, ME).unwrap().unwrap().modseq, before.next());
+    assert_eq!(decide(&keys, &command).unwrap().0, None);
 }
 
 #[test]

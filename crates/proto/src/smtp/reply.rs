@@ -48,6 +48,7 @@ replies! {
     TRY_LATER = 451 "4.3.0" "Temporary trouble here, try again later";
     TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients, send the rest in another transaction";
     FULL = 452 "4.3.1" "Insufficient storage, try again later";
+    MAILBOX_FULL = 452 "4.2.2" "Mailbox is full, try again later";
     AUTH_LATER = 454 "4.7.0" "Temporary authentication failure, try again later";
     UNKNOWN_COMMAND = 500 "5.5.1" "Command not recognised";
     NOT_TEXT = 500 "5.5.2" "Command has characters that no command has";

@@ -47,7 +47,8 @@ pub(super) fn carry_out(on: &mut Merging<'_>, task: Task) -> Result<(), ApplyErr
             }
             match row {
                 Some(row) if row.subscribed != subscribed => {
-                    make(on, &Change::Subscribe { account: it.ours, mailbox: id, subscribed })
+                    let (account, modseq) = (it.ours, next_modseq(on, it.ours)?);
+                    make(on, &Change::SubscribeAt { account, mailbox: id, subscribed, modseq })
                 }
                 _ => Ok(()),
             }

@@ -238,6 +238,10 @@ impl SideTrace {
                 let account = self.account(account, ModSeq(0));
                 account.boxes.entry(mailbox).or_default().subscribed = Some(subscribed);
             }
+            Change::SubscribeAt { account, mailbox, subscribed, modseq } => {
+                let account = self.account(account, modseq);
+                account.boxes.entry(mailbox).or_default().subscribed = Some(subscribed);
+            }
             // Clients saw that UIDNEXT.
             Change::Gap { next } => {
                 for (account, id, next) in next {

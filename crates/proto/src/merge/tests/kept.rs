@@ -150,3 +150,27 @@ fn what_lost_of_names_is_said_whoever_lost() {
         }
     }
 }
+
+#[test]
+fn of_limits_that_both_sides_set_the_later_counts() {
+    let (mut a, mut b, fork) = split(&Node::new());
+    let set = |node: &mut Node, account, limit| {
+        node.run(&SetQuota { account, limit: QuotaLimit::Octets(limit) }).unwrap();
+    };
+    // Clocks agree; the branch says all later, or alone.
+    set(&mut a, None, 1);
+    b.now = a.now + 1_000;
+    for (account, limit) in [(None, 2), (Some(ADA), 3)] {
+        set(&mut b, account, limit);
+    }
+    a.now = b.now + 1_000;
+    set(&mut a, Some(BOB), 4);
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let merged = merge(a, b, fork, None);
+        let said = |account| directory::quota_said(&merged.keys, account).unwrap();
+        assert_eq!(said(None), QuotaLimit::Octets(2));
+        assert_eq!([ADA, BOB].map(|account| said(Some(account))), [3, 4].map(QuotaLimit::Octets));
+        let notes = notes(&merged.keys, BranchId { fork, epoch: b.epoch }).unwrap();
+        assert_eq!(notes.len(), 1, "{notes:?}");
+    }
+}

@@ -5,8 +5,8 @@ use super::*;
 use crate::carry::{self, Import, ImportRules};
 use crate::directory::{
     self, AddAlias, AddAppPassword, AddDomain, AddSession, BeginTotp, CloseAccount, ConfirmTotp,
-    CreateAccount, CreateTenant, CredentialKind, DirectoryRules, RemoveAlias, RemoveDomain,
-    RevokeCredential, Secret, SetPassword, TouchSession, UseStep,
+    CreateAccount, CreateTenant, CredentialKind, DirectoryRules, QuotaLimit, RemoveAlias,
+    RemoveDomain, RevokeCredential, Secret, SetPassword, SetQuota, TouchSession, UseStep,
 };
 use crate::id::{AccountId, MailboxId, TenantId, Uid};
 use crate::keys::{BodyAddress, BodyPart, BodyRef, MemKeys};
@@ -157,6 +157,8 @@ impl Node {
         }
         let before = std::mem::take(&mut self.here);
         for account in [ADA, BOB] {
+            let sizes = self.messages(account).iter().map(|(_, entry, _)| entry.size).sum::<u64>();
+            assert_eq!(mailbox::quota(&self.keys, account).unwrap().used, sizes);
             for (row, entry, hash) in self.messages(account) {
                 let spot = (account, row.id, entry.uid);
                 let next = self.next.get(&(account, row.id)).copied().unwrap_or_default();

@@ -122,6 +122,7 @@ impl Session {
             Answer::NotLocal => Some(reply::RELAY_DENIED),
             Answer::Unknown | Answer::No => Some(reply::UNKNOWN_RECIPIENT),
             Answer::Full => Some(reply::FULL),
+            Answer::OverQuota => Some(reply::MAILBOX_FULL),
             _ => Some(reply::TRY_LATER),
         };
         let Some(refusal) = refusal else {

@@ -46,6 +46,7 @@ impl Peer {
                     "nobody" => Answer::Unknown,
                     "later" => Answer::Temporary,
                     "full" => Answer::Full,
+                    "over" => Answer::OverQuota,
                     _ => Answer::Yes,
                 }
             }

@@ -123,7 +123,8 @@ pub enum Question {
         /// The reverse-path; never empty.
         from: String,
     },
-    /// Does this address live here? Yes, Unknown, NotLocal, Full, Temporary.
+    /// Does this address live here? Yes, Unknown, NotLocal, Full, OverQuota,
+    /// Temporary.
     Recipient {
         /// The forward-path, without quotes; `postmaster` alone has no domain.
         address: String,
@@ -160,6 +161,8 @@ pub enum Answer {
     },
     /// No room now.
     Full,
+    /// The recipient has no room now: their limit is reached.
+    OverQuota,
     /// Not known now: the client shall try again.
     Temporary,
 }
