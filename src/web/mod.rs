@@ -2,17 +2,21 @@
 //!
 //! Invariants: all tenants share one origin, so nothing that a tenant wrote is served as a page of it
 //! (the app's empty `message.html` is the frame that messages are shown in); whatever says nothing else may do
-//! nothing (`http::protect`). Absent on purpose: the operator's console, which has a port of its own.
+//! nothing (`http::protect`). The operators' console ([`Console`])
+//! has a port, a router and credentials of its own, and nothing of the others is served there.
 
 mod api;
 mod assets;
 mod caller;
+mod console;
 mod discover;
 mod failure;
 mod jmap;
+mod stream;
 mod xml;
 
 pub use api::{Notice, Words};
+pub use console::Console;
 
 use crate::base::secret::{self, Secret};
 use crate::directory::Directory;

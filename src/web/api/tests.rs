@@ -126,7 +126,7 @@ impl Server {
         let client = Client {
             peer: "192.0.2.7:1234".parse().unwrap(),
             local: "192.0.2.1:443".parse().unwrap(),
-            lease: self.lease.clone(),
+            lease: Some(self.lease.clone()),
             notice: Word::default(),
             session: 1,
             secure: true,

@@ -16,7 +16,6 @@ mod query;
 mod sanitise;
 mod session;
 mod set;
-mod stream;
 mod submission;
 mod thread;
 

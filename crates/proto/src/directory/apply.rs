@@ -1,8 +1,9 @@
 //! Changes of the directory and what they do to the rows.
 
 use super::rows::{
-    self, Account, Address, Credential, KEY_LAST_ACCOUNT, KEY_LAST_TENANT, TOTP, Tenant,
-    key_account, key_address, key_credential, key_domain, key_last, key_tenant,
+    self, Account, Address, Credential, KEY_LAST_ACCOUNT, KEY_LAST_TENANT, Operator, TOTP, Tenant,
+    key_account, key_address, key_administrator, key_credential, key_domain, key_last,
+    key_operator, key_tenant,
 };
 use super::sign_in_topic;
 use crate::codec;
@@ -67,6 +68,17 @@ pub(super) enum Change {
         id: u32,
         last: u64,
     },
+    /// An operator comes, has another password, or goes.
+    SetOperatorAt {
+        name: String,
+        operator: Option<Operator>,
+        when: UnixMs,
+    },
+    /// An account becomes an administrator of its tenant, or is none any more.
+    SetAdministrator {
+        account: AccountId,
+        on: bool,
+    },
 }
 
 /// The kind [`Kind::DIRECTORY`].
@@ -124,6 +136,16 @@ impl Apply for DirectoryRules {
             Change::Used { account, id, last } => {
                 keys.put(&key_last(account, id), &codec::encode(&last))?;
             }
+            Change::SetOperatorAt { name, operator, .. } => match operator {
+                Some(operator) => keys.put(&key_operator(&name), &codec::encode(&operator))?,
+                None => keys.delete(&key_operator(&name))?,
+            },
+            Change::SetAdministrator { account, on: true } => {
+                keys.put(&key_administrator(account), &codec::encode(&()))?;
+            }
+            Change::SetAdministrator { account, on: false } => {
+                keys.delete(&key_administrator(account))?;
+            }
             Change::Describe { account, name, created } => {
                 let row = rows::account(keys, account)?.ok_or(ApplyError::Missing("an account"))?;
                 keys.put(&key_account(account), &codec::encode(&Account { name, created, ..row }))?;
@@ -144,6 +166,8 @@ fn object(change: &Change) -> Option<(Vec<u8>, UnixMs)> {
         Change::Turn { account, came: Some(credential), .. } => {
             (key_credential(*account, credential.id), credential.created)
         }
+        Change::SetOperatorAt { name, when, .. } => (key_operator(name), *when),
+        Change::SetAdministrator { account, .. } => (key_administrator(*account), UnixMs(0)),
         Change::RevokeCredential { account, id } => (key_credential(*account, *id), UnixMs(0)),
         _ => return None,
     })
@@ -183,6 +207,7 @@ fn close_account(keys: &mut dyn KeysMut, id: AccountId) -> Result<(), ApplyError
         revoke(keys, id, credential.id)?;
     }
     keys.delete(&key_last(id, TOTP))?;
+    keys.delete(&key_administrator(id))?;
     keys.wake(sign_in_topic(id));
     Ok(())
 }
