@@ -70,7 +70,7 @@ pub(super) fn start(rooms: &Rooms, side: &Side, desk: &Desk) -> Result<Services,
             drop(task::spawn_critical("smtp-listener", until_stopped(serve, stop.clone())));
         }
     }
-    web(rooms, &tls, &table, &stop)?;
+    web(rooms, desk, &tls, &table, &stop)?;
     console(rooms, desk, &stop)?;
     let imap =
         Imap::new(directory, mail, tls.clone(), config.imap.clone(), config.smtp.message_size_max);
@@ -101,7 +101,13 @@ pub(super) fn start(rooms: &Rooms, side: &Side, desk: &Desk) -> Result<Services,
 }
 
 /// The web on 443, and what sends people there on 80.
-fn web(rooms: &Rooms, tls: &Service, table: &Table, stop: &Stop) -> Result<(), Failure> {
+fn web(
+    rooms: &Rooms,
+    desk: &Desk,
+    tls: &Service,
+    table: &Table,
+    stop: &Stop,
+) -> Result<(), Failure> {
     let config = &rooms.config;
     let facts = Facts {
         hostname: config.hostname.clone(),
@@ -113,7 +119,8 @@ fn web(rooms: &Rooms, tls: &Service, table: &Table, stop: &Stop) -> Result<(), F
     };
     let signing = tls.clone();
     let signer: Signer = Arc::new(move |content: &[u8]| signing.sign(content));
-    let providers = Providers { signer: Some(signer), ..Providers::default() };
+    let operator = Some(desk.ask());
+    let providers = Providers { signer: Some(signer), operator, ..Providers::default() };
     let web = Web::new(rooms.directory.clone(), rooms.mail.clone(), facts);
     let web = web.with(providers).router();
     let secure = Site::new(web, Some(tls.offering(http::PROTOCOLS)));

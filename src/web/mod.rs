@@ -21,6 +21,7 @@ pub use console::Console;
 use crate::base::secret::{self, Secret};
 use crate::directory::Directory;
 use crate::mail::Mail;
+use crate::ops::request::Ask;
 use axum::Router;
 use std::sync::Arc;
 use understudy_proto::id::TenantId;
@@ -67,6 +68,8 @@ pub struct Providers {
     pub notices: Option<Notices>,
     /// For configuration profiles; without it they are not signed.
     pub signer: Option<Signer>,
+    /// For administrators of tenants; without it they can ask for nothing.
+    pub operator: Option<Ask>,
 }
 
 impl Web {
@@ -89,6 +92,12 @@ impl Web {
     #[must_use]
     pub fn notice(&self, tenant: TenantId) -> Option<Notice> {
         self.0.providers.notices.as_ref().and_then(|notices| notices(tenant))
+    }
+
+    /// What does what administrators of tenants ask for.
+    #[must_use]
+    pub fn operator(&self) -> Option<&Ask> {
+        self.0.providers.operator.as_ref()
     }
 
     /// Tenants, accounts, credentials.

@@ -1,5 +1,6 @@
 //! Sign-in, sessions, devices: what the app needs besides JMAP (`docs/design/web.md`).
 
+mod admin;
 mod agent;
 mod connect;
 mod credentials;
@@ -48,6 +49,7 @@ pub(super) fn router() -> Router<Web> {
         .route("/connect/apple", post(connect::apple))
         .route("/connect/apple.mobileconfig", get(connect::profile))
         .route("/notice", get(notice))
+        .route("/admin/ask", post(admin::ask))
         .fallback(async || Failure::NotFound)
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
 }

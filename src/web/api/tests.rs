@@ -116,6 +116,7 @@ impl Server {
                 (tenant.0 % 4 == 0).then(|| Notice { stage: "out".into(), since: UnixMs(0), text })
             })),
             signer: Some(Arc::new(|content| Some([b"signed:", content].concat()))),
+            ..Providers::default()
         };
         let web = Web::new(directory.clone(), Mail::new(store.clone()), facts);
         let web = web.with(providers).router();
