@@ -8,7 +8,9 @@
 use super::{Failure, Rooms, failure};
 use crate::base::{clock, task};
 use crate::config::Config;
+use crate::ops::request::CertificateEntry;
 use crate::pair::side::{Side, SideEvent, Topic};
+use crate::tls;
 use crate::tls::acme::{Acme, Ways};
 use crate::tls::vault::{Item, Vault};
 use crate::tls::{Names, Service};
@@ -35,6 +37,28 @@ pub(super) fn service(config: &Config) -> Result<Service, Failure> {
         log::info!(sha256 = authority; "certificate of our own authority");
     }
     Ok(service)
+}
+
+/// What the console of this node shows: a certificate of the pair's own authority.
+pub(super) fn console(config: &Config) -> Result<Service, Failure> {
+    let addresses = config.console.addresses.iter().map(|at| at.ip()).collect();
+    let names = Names { hosts: vec![config.hostname.clone()], addresses };
+    Service::console(&config.data_dir.join("tls"), &names, clock::now_ms())
+        .map_err(|e| failure("there is no certificate for the console", &e))
+}
+
+/// What clients are shown, for operators.
+pub(super) fn list(service: &Service) -> Vec<CertificateEntry> {
+    let now = clock::now_ms();
+    let entry = |shown: tls::ShownCertificate| CertificateEntry {
+        names: shown.names,
+        source: shown.source.to_owned(),
+        from_ms: shown.from.0,
+        until_ms: shown.until.0,
+        fingerprint: shown.fingerprint,
+        problem: (shown.until <= now).then(|| "it has expired".to_owned()),
+    };
+    service.certificates().into_iter().map(entry).collect()
 }
 
 /// The name, and whatever address clients may come to.

@@ -317,15 +317,15 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     };
 
     let indexer = rooms.mail.start_indexer();
-    let services = services::start(&rooms, &side)?;
+    let desk = operator::Desk::new(&rooms);
+    let services = services::start(&rooms, &side, &desk)?;
     listening.send_replace(true);
     health::serve(rooms.config.management.address, rooms.board.clone())
         .map_err(|e| failure("health cannot be served", &e))?;
     drop(task::spawn_critical("heartbeat", health::heartbeat(rooms.board.clone())));
     keep_watch(threads, manager.clone(), rooms.board.clone());
     drop(task::spawn_critical("board", report::keep_board(rooms.clone())));
-    let desk = Arc::new(operator::Desk(rooms.clone(), carry::Jobs::default()));
-    drop(task::spawn_critical("control-socket", control.serve(desk)));
+    drop(task::spawn_critical("control-socket", control.serve(Arc::new(desk))));
     log::info!(data_dir:% = rooms.config.data_dir.display(); "understudy runs");
     manager.ready();
 

@@ -6,18 +6,21 @@ use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::DirectoryError;
 use crate::net::Gate as _;
+use crate::ops::audit::Audit;
 use crate::ops::request::{
-    AccountEntry, AddressEntry, AliasEntry, BranchEntry, Carried, CredentialEntry, DomainEntry,
-    Export, Failure, Import, LostEntry, MadePassword, Operator, Outcome, PairFacts, QueueEntry,
-    QuotaEntry, QuotaOf, SaidLimit, TenantEntry, Token, UpdateInstall, UpdatePiece, UpdateReport,
-    UpdateRollback,
+    self, AccountEntry, AddressEntry, AliasEntry, Ask, AuditEntry, BranchEntry, By, Carried,
+    CertificateEntry, CredentialEntry, DomainEntry, Export, Failure, Import, LostEntry,
+    MadeOperator, MadePassword, OperatorEntry, Outcome, PairFacts, QueueEntry, QuotaEntry, QuotaOf,
+    SaidLimit, TenantEntry, Token, UpdateInstall, UpdatePiece, UpdateReport, UpdateRollback,
+    answer,
 };
 use crate::ops::status::{State, StatusReport};
 use crate::pair::formation;
 use crate::store::PrimaryLease;
 use crate::vrrp::Vrrp;
 use std::collections::BTreeMap;
-use understudy_proto::directory::{CredentialKind, QuotaLimit, Tenant};
+use std::sync::Arc;
+use understudy_proto::directory::{CredentialKind, Operator, QuotaLimit, Tenant};
 use understudy_proto::id::TenantId;
 use understudy_proto::merge;
 
@@ -25,9 +28,33 @@ use understudy_proto::merge;
 const ROWS_MAX: usize = 10_000;
 
 /// Where operators are served.
-pub(super) struct Desk(pub(super) Rooms, pub(super) Jobs);
+#[derive(Clone)]
+pub(super) struct Desk(Rooms, Arc<Jobs>, Audit);
 
 impl Desk {
+    pub(super) fn new(rooms: &Rooms) -> Self {
+        Self(rooms.clone(), Arc::default(), Audit::new(&rooms.config.data_dir))
+    }
+
+    /// The same for the administrators of a tenant: other tenants do not exist.
+    fn confined(&self, tenant: TenantId) -> Self {
+        let mut desk = self.clone();
+        desk.0.directory = desk.0.directory.confined(tenant);
+        desk
+    }
+
+    /// For who asks over the web.
+    pub(super) fn ask(&self) -> Ask {
+        let desk = self.clone();
+        Arc::new(move |request, by| {
+            let desk = match &by {
+                By::User(_) | By::Console(_) => desk.clone(),
+                By::Administrator { tenant, .. } => desk.confined(*tenant),
+            };
+            Box::pin(async move { answer(&desk, &request, &by).await })
+        })
+    }
+
     /// The lease: changes are made on the primary.
     fn lease(&self) -> Outcome<PrimaryLease> {
         self.0.pair.lease().ok_or_else(|| {
@@ -70,7 +97,7 @@ fn refused(e: DirectoryError) -> Failure {
     Failure::new(e.to_string(), advice)
 }
 
-impl Operator for Desk {
+impl request::Operator for Desk {
     async fn status(&self) -> Outcome<StatusReport> {
         Ok(report::report(&self.0))
     }
@@ -149,10 +176,13 @@ impl Operator for Desk {
         let mut entries = Vec::new();
         for tenant in self.tenants(tenant)? {
             let accounts = self.0.directory.accounts(tenant.id).map_err(refused)?;
+            let administrators = self.0.directory.administrators(tenant.id).map_err(refused)?;
             let open = accounts.into_iter().filter(|a| !a.closed);
-            entries.extend(
-                open.map(|a| AccountEntry { address: a.address, tenant: tenant.name.clone() }),
-            );
+            entries.extend(open.map(|a| AccountEntry {
+                administrator: administrators.contains(&a.id),
+                address: a.address,
+                tenant: tenant.name.clone(),
+            }));
         }
         entries.truncate(ROWS_MAX);
         Ok(entries)
@@ -328,10 +358,10 @@ impl Operator for Desk {
         address::order(self.0.vrrp.as_deref(), name, Vrrp::release).await
     }
 
-    async fn handover(&self, uid: u32) -> Outcome<()> {
+    async fn handover(&self, by: &By) -> Outcome<()> {
         self.0
             .pair
-            .handover(uid)
+            .handover(by.uid())
             .await
             .map_err(|e| Failure::new(e.to_string(), "`understudy status` says what is missing."))
     }
@@ -358,8 +388,8 @@ impl Operator for Desk {
         self.0.updates.piece(piece)
     }
 
-    async fn update_install(&self, install: UpdateInstall, uid: u32) -> Outcome<()> {
-        self.0.updates.install(install, uid).await
+    async fn update_install(&self, install: UpdateInstall, by: &By) -> Outcome<()> {
+        self.0.updates.install(install, by.uid()).await
     }
 
     async fn update_rollback(&self, rollback: UpdateRollback) -> Outcome<()> {
@@ -370,17 +400,64 @@ impl Operator for Desk {
         Ok(self.0.updates.progress())
     }
 
-    async fn pair_force_solo(&self, uid: u32) -> Outcome<()> {
-        log::warn!(uid, runbook = "force-solo";
+    async fn pair_force_solo(&self, by: &By) -> Outcome<()> {
+        log::warn!(by:%, runbook = "force-solo";
             "an operator says that the peer is gone: this appliance is to serve alone");
-        let outcome = self.0.pair.force_solo(uid).await;
+        let outcome = self.0.pair.force_solo(by.uid()).await;
         match &outcome {
-            Ok(()) => log::warn!(uid, runbook = "force-solo";
+            Ok(()) => log::warn!(by:%, runbook = "force-solo";
                 "this appliance serves alone by an operator's word"),
-            Err(e) => log::warn!(uid, err:% = e, runbook = "force-solo";
+            Err(e) => log::warn!(by:%, err:% = e, runbook = "force-solo";
                 "the operator's word is not followed"),
         }
         outcome.map_err(|e| Failure::new(e.to_string(), "`understudy status` says more."))
+    }
+
+    async fn account_administrator(&self, account: &str, on: bool) -> Outcome<()> {
+        self.0.directory.set_administrator(&self.lease()?, account, on).await.map_err(refused)
+    }
+
+    async fn operator_add(&self, name: &str) -> Outcome<MadeOperator> {
+        let made = self.0.directory.add_operator(&self.lease()?, name).await;
+        Ok(MadeOperator { password: made.map_err(refused)? })
+    }
+
+    async fn operator_list(&self) -> Outcome<Vec<OperatorEntry>> {
+        let entry = |o: Operator| OperatorEntry { name: o.name, created_ms: o.created.0 };
+        Ok(self.0.directory.operators().map_err(refused)?.into_iter().map(entry).collect())
+    }
+
+    async fn operator_remove(&self, name: &str) -> Outcome<()> {
+        self.0.directory.remove_operator(&self.lease()?, name).await.map_err(refused)
+    }
+
+    async fn operator_password(&self, name: &str, password: &Secret<String>) -> Outcome<()> {
+        self.0
+            .directory
+            .set_operator_password(&self.lease()?, name, password.clone())
+            .await
+            .map_err(refused)
+    }
+
+    async fn audit(&self, limit: usize) -> Outcome<Vec<AuditEntry>> {
+        let (audit, only) = (self.2.clone(), self.0.directory.only());
+        let wanted = move |entry: &AuditEntry| only.is_none_or(|t| entry.tenant == Some(t.0));
+        let read = tokio::task::spawn_blocking(move || audit.latest(limit, wanted)).await;
+        let unread = |e: &dyn std::fmt::Display| failure("the audit cannot be read", &e);
+        read.map_err(|e| unread(&e))?.map_err(|e| unread(&e))
+    }
+
+    async fn keep(&self, entry: AuditEntry) {
+        let audit = self.2.clone();
+        let kept = tokio::task::spawn_blocking(move || audit.keep(entry)).await;
+        let kept = kept.map_err(|e| e.to_string());
+        if let Err(e) = kept.and_then(|kept| kept.map_err(|e| e.to_string())) {
+            log::warn!(err = e; "a command is not kept in the audit");
+        }
+    }
+
+    fn certificate_list(&self) -> Outcome<Vec<CertificateEntry>> {
+        Ok(super::certificates::list(&self.0.tls))
     }
 }
 

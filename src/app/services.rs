@@ -1,5 +1,6 @@
 //! The services behind their listeners: they serve while this node holds the lease.
 
+use super::operator::Desk;
 use super::{Failure, Rooms, certificates, failure, shared};
 use crate::base::task;
 use crate::directory::Directory;
@@ -7,12 +8,12 @@ use crate::http::{self, Site, redirect};
 use crate::imap::{self, Imap};
 use crate::mail::Mail;
 use crate::net::table::Table;
-use crate::net::{self, Sessions, Stop, StopControl};
+use crate::net::{self, Open, Sessions, Stop, StopControl};
 use crate::pair::side::Side;
 use crate::smtp::{Port, Smtp};
 use crate::store::PrimaryLease;
 use crate::tls::Service;
-use crate::web::{Facts, Providers, Signer, Web};
+use crate::web::{Console, Facts, Providers, Signer, Web};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -31,7 +32,7 @@ impl Services {
 }
 
 /// Opens all listeners and starts the queue's worker.
-pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
+pub(super) fn start(rooms: &Rooms, side: &Side, desk: &Desk) -> Result<Services, Failure> {
     let tls = rooms.tls.clone();
     let table = Table::default();
     certificates::start(rooms, side);
@@ -69,7 +70,8 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
             drop(task::spawn_critical("smtp-listener", until_stopped(serve, stop.clone())));
         }
     }
-    web(rooms, &tls, &table, &stop)?;
+    web(rooms, desk, &tls, &table, &stop)?;
+    console(rooms, desk, &stop)?;
     let imap =
         Imap::new(directory, mail, tls.clone(), config.imap.clone(), config.smtp.message_size_max);
     // Nobody can read a plain refusal where TLS begins with the first byte.
@@ -99,7 +101,13 @@ pub(super) fn start(rooms: &Rooms, side: &Side) -> Result<Services, Failure> {
 }
 
 /// The web on 443, and what sends people there on 80.
-fn web(rooms: &Rooms, tls: &Service, table: &Table, stop: &Stop) -> Result<(), Failure> {
+fn web(
+    rooms: &Rooms,
+    desk: &Desk,
+    tls: &Service,
+    table: &Table,
+    stop: &Stop,
+) -> Result<(), Failure> {
     let config = &rooms.config;
     let facts = Facts {
         hostname: config.hostname.clone(),
@@ -111,7 +119,8 @@ fn web(rooms: &Rooms, tls: &Service, table: &Table, stop: &Stop) -> Result<(), F
     };
     let signing = tls.clone();
     let signer: Signer = Arc::new(move |content: &[u8]| signing.sign(content));
-    let providers = Providers { signer: Some(signer), ..Providers::default() };
+    let operator = Some(desk.ask());
+    let providers = Providers { signer: Some(signer), operator, ..Providers::default() };
     let web = Web::new(rooms.directory.clone(), rooms.mail.clone(), facts);
     let web = web.with(providers).router();
     let secure = Site::new(web, Some(tls.offering(http::PROTOCOLS)));
@@ -132,6 +141,28 @@ fn web(rooms: &Rooms, tls: &Service, table: &Table, stop: &Stop) -> Result<(), F
             );
             drop(task::spawn_critical("http-listener", until_stopped(serve, stop.clone())));
         }
+    }
+    Ok(())
+}
+
+/// The operators' console. It answers in every role: the standby has its operators, too.
+fn console(rooms: &Rooms, desk: &Desk, stop: &Stop) -> Result<(), Failure> {
+    let config = &rooms.config;
+    if config.console.addresses.is_empty() {
+        return Ok(());
+    }
+    let tls = certificates::console(config)?.offering(http::PROTOCOLS);
+    let console = Console::new(rooms.directory.clone(), &config.hostname, desk.ask());
+    let site = Site::new(console.router(), Some(tls));
+    let sessions = Sessions::new(http::CONSOLE_LIMITS);
+    for address in &config.console.addresses {
+        let listener =
+            net::listen_at(*address).map_err(|e| failure("the console cannot be served", &e))?;
+        let site = site.clone();
+        let serve = net::serve(listener, sessions.clone(), Open, stop.clone(), move |s| {
+            site.clone().serve_always(s)
+        });
+        drop(task::spawn_critical("console-listener", until_stopped(serve, stop.clone())));
     }
     Ok(())
 }

@@ -94,6 +94,8 @@ pub static IMAP_SESSIONS: Limit = Limit::new("imap_sessions", 10_000);
 pub static HTTPS_SESSIONS: Limit = Limit::new("https_sessions", 10_000);
 /// Connections at once that are only told to use HTTPS.
 pub static HTTP_SESSIONS: Limit = Limit::new("http_sessions", 1_000);
+/// Connections of the operators' console at once.
+pub static CONSOLE_SESSIONS: Limit = Limit::new("console_sessions", 256);
 /// Requests of HTTP at once that wait for their answer.
 pub static HTTP_REQUESTS: Limit = Limit::new("http_requests", 1_024);
 
@@ -104,6 +106,7 @@ pub static ALL: &[&Limit] = &[
     &IMAP_SESSIONS,
     &HTTPS_SESSIONS,
     &HTTP_SESSIONS,
+    &CONSOLE_SESSIONS,
     &HTTP_REQUESTS,
 ];
 

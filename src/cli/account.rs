@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use super::{client, output, quota};
-use crate::ops::request::{Answer, Named, OfTenant, Request};
+use crate::ops::request::{AccountEntry, Administrator, Answer, Named, OfTenant, Request};
 use std::path::Path;
 
 #[derive(clap::Subcommand)]
@@ -25,6 +25,17 @@ pub(super) enum Command {
         #[command(flatten)]
         args: quota::Args,
     },
+    /// Make an account an administrator of its tenant, or none any more.
+    Administrator {
+        /// Its address.
+        address: String,
+        /// It is one from now on.
+        #[arg(long, required_unless_present = "off", conflicts_with = "off")]
+        on: bool,
+        /// It is none any more.
+        #[arg(long)]
+        off: bool,
+    },
     /// Close an account: nobody can open it and mail to it is refused; its mail is kept.
     Remove {
         /// Its address.
@@ -42,6 +53,10 @@ pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
         }
         Command::Quota { address, args } => quota::of_account(config, address, &args),
         Command::List { tenant } => list(config, tenant),
+        Command::Administrator { address, on, off: _ } => {
+            let request = Request::AccountAdministrator(Administrator { account: address, on });
+            client::tell(config, &request)
+        }
         Command::Remove { address, confirm: true } => {
             client::tell(config, &Request::AccountRemove(Named { name: address }))
         }
@@ -57,7 +72,9 @@ fn list(config: &Path, tenant: Option<String>) -> Result<(), CliError> {
         Answer::Accounts(accounts) => accounts,
         other => return Err(client::strange(&other)),
     };
-    let rows: Vec<Vec<String>> = accounts.into_iter().map(|a| vec![a.address, a.tenant]).collect();
+    let role = |administrator| if administrator { "administrator" } else { "" }.to_owned();
+    let row = |a: AccountEntry| vec![a.address, a.tenant, role(a.administrator)];
+    let rows: Vec<Vec<String>> = accounts.into_iter().map(row).collect();
     let empty = "There is no account yet. Create one with: understudy account create ADDRESS";
-    output::table(&["ADDRESS", "TENANT"], &rows, empty)
+    output::table(&["ADDRESS", "TENANT", "ROLE"], &rows, empty)
 }

@@ -10,8 +10,10 @@ mod account;
 mod address;
 mod alias;
 mod appliance;
+mod audit;
 mod boot;
 mod branches;
+mod certificate;
 mod client;
 mod config;
 mod credential;
@@ -20,6 +22,7 @@ mod error;
 mod form;
 mod handover;
 mod health;
+mod operator;
 mod output;
 mod pair;
 mod queue;
@@ -132,6 +135,14 @@ enum Command {
     /// Mail that waits for delivery to others.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// People who may use the web console of the appliance.
+    #[command(subcommand)]
+    Operator(operator::Command),
+    /// What was done on this appliance, and by whom.
+    Audit(audit::Args),
+    /// Certificates that clients are shown.
+    #[command(subcommand)]
+    Certificate(certificate::Command),
     /// Floating addresses; without a word, a list of them.
     Address {
         #[command(subcommand)]
@@ -194,6 +205,9 @@ impl Args {
             Command::Alias(command) => alias::perform(command, &path),
             Command::Credential(command) => credential::perform(command, &path),
             Command::Queue(command) => queue::perform(&command, &path),
+            Command::Operator(command) => operator::perform(command, &path),
+            Command::Audit(args) => audit::perform(&args, &path),
+            Command::Certificate(command) => certificate::perform(&command, &path),
             Command::Address { command } => address::perform(command, &path),
             Command::Branches(args) => branches::perform(&args, &path),
             Command::Handover => handover::perform(&path),

@@ -124,6 +124,7 @@ section! {
     sections {
         listen: Listen = One Listen;
         management: Management = One Management;
+        console: Console = One Console;
         tls: Tls = One Tls;
         smtp: Smtp = One Smtp;
         imap: Imap = One Imap;
@@ -160,6 +161,15 @@ section! {
     Management {
         /// Address and port.
         address: String = "127.0.0.1:9100".into();
+    }
+}
+
+section! {
+    /// The web console of operators (HTTPS), with a certificate of the pair's own authority. Keep it
+    /// internal. Who may use it: see `understudy operator --help`.
+    Console {
+        /// Addresses and ports; none turns it off.
+        address: Vec<String> = Vec::new(), optional: vec!["10.9.0.1:9443".into()];
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Config {
     pub listen: Listen,
     /// Health and metrics.
     pub management: Management,
+    /// The operators' console.
+    pub console: Console,
     /// The certificate that clients see.
     pub tls: Tls,
     /// SMTP, submission, queue.
@@ -66,6 +68,13 @@ pub struct Listen {
 pub struct Management {
     /// Where they are served.
     pub address: SocketAddr,
+}
+
+/// The operators' console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Console {
+    /// Where it is served; nowhere when there are none.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// The certificate that clients see.
@@ -328,6 +337,7 @@ pub(super) fn resolve(file: &File, places: &Places<'_>) -> Result<Config, Config
         log_level: r.log_level(&file.log_level),
         listen: r.within("listen", |r| r.listen(&file.listen)),
         management: r.within("management", |r| r.management(&file.management)),
+        console: r.within("console", |r| r.console(&file.console)),
         tls: {
             let tls = r.within("tls", |r| r.tls(&file.tls));
             let acme = file.tls.acme.as_ref();
@@ -515,6 +525,21 @@ impl Resolver<'_> {
 
     fn management(&mut self, file: &file::Management) -> Management {
         Management { address: self.socket("address", &file.address) }
+    }
+
+    fn console(&mut self, file: &file::Console) -> Console {
+        if file.address.len() > LISTEN_ADDRESSES_MAX {
+            self.problem("address", format_args!("must name at most {LISTEN_ADDRESSES_MAX}"));
+        }
+        let mut addresses = Vec::new();
+        for text in file.address.iter().take(LISTEN_ADDRESSES_MAX) {
+            let address = self.socket("address", text);
+            if addresses.contains(&address) {
+                self.problem("address", format_args!("names {address} twice"));
+            }
+            addresses.push(address);
+        }
+        Console { addresses }
     }
 
     fn tls(&mut self, file: &file::Tls) -> Tls {

@@ -5,10 +5,11 @@ use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::base::source::Source;
 use crate::store::PrimaryLease;
+use std::collections::BTreeSet;
 use understudy_proto::directory::{
     self, Account, AddAlias, AddAppPassword, AddDomain, CloseAccount, CreateAccount, CreateTenant,
-    DirectoryRefusal, Held, QuotaLimit, RemoveAlias, RemoveDomain, RevokeCredential, SetPassword,
-    SetQuota, Sweep, TOTP, Tenant,
+    DirectoryRefusal, Held, QuotaLimit, RemoveAlias, RemoveDomain, RevokeCredential,
+    Secret as Proof, SetAdministrator, SetPassword, SetQuota, Sweep, TOTP, Tenant,
 };
 use understudy_proto::id::{AccountId, TenantId};
 use understudy_proto::mailbox::{self, Quota};
@@ -33,6 +34,23 @@ pub struct NewAppPassword {
     pub plain: Secret<String>,
 }
 
+/// Hashes a password that a person has chosen, if it is neither too short nor too long.
+pub(super) async fn hash_chosen(
+    plain: Secret<String>,
+    source: Option<Source>,
+) -> Result<Proof, DirectoryError> {
+    let len = plain.expose().len();
+    if plain.expose().chars().count() < PASSWORD_LEN_MIN || len > PASSWORD_LEN_MAX {
+        return Err(DirectoryError::PasswordLength {
+            min: PASSWORD_LEN_MIN,
+            max: PASSWORD_LEN_MAX,
+        });
+    }
+    hashing::run(source, move |bench| password::hash(bench, &plain))
+        .await?
+        .map_err(|e| DirectoryError::Hash(e.to_string()))
+}
+
 impl Directory {
     /// Creates a tenant. Its data key is durable on every insync node before it exists.
     pub async fn create_tenant(
@@ -49,14 +67,17 @@ impl Directory {
 
     /// All tenants.
     pub fn tenants(&self) -> Result<Vec<Tenant>, DirectoryError> {
-        Ok(directory::tenants(&self.store.read(TenantId::SYSTEM)?)?)
+        let all = directory::tenants(&self.store.read(TenantId::SYSTEM)?)?;
+        Ok(all.into_iter().filter(|tenant| self.sees(tenant.id)).collect())
     }
 
     /// The tenant of that name (without regard to case), or with that number.
     pub fn find_tenant(&self, name: &str) -> Result<Tenant, DirectoryError> {
-        self.tenants()?
-            .into_iter()
-            .find(|t| t.name.to_lowercase() == name.to_lowercase() || t.id.to_string() == name)
+        let all = self.tenants()?;
+        let named = all.iter().find(|t| t.name.to_lowercase() == name.to_lowercase());
+        named
+            .or_else(|| all.iter().find(|t| t.id.to_string() == name))
+            .cloned()
             .ok_or_else(|| DirectoryRefusal::Missing(format!("tenant {name}")).into())
     }
 
@@ -78,8 +99,7 @@ impl Directory {
         domain: &str,
     ) -> Result<(), DirectoryError> {
         let canonical = directory::canonical_domain(domain)?;
-        let owner = directory::domain_owner(&self.store.read(TenantId::SYSTEM)?, &canonical)?;
-        if let Some(owner) = owner {
+        if let Some(owner) = self.domain_owner(&canonical)? {
             let ours = |address: &str| address.ends_with(&format!("@{canonical}"));
             let accounts = self.accounts(owner)?.into_iter().filter(|a| !a.closed);
             let mut used = accounts
@@ -94,7 +114,8 @@ impl Directory {
 
     /// All domains and whose they are.
     pub fn domains(&self) -> Result<Vec<(String, TenantId)>, DirectoryError> {
-        Ok(directory::domains(&self.store.read(TenantId::SYSTEM)?)?)
+        let all = directory::domains(&self.store.read(TenantId::SYSTEM)?)?;
+        Ok(all.into_iter().filter(|(_, owner)| self.sees(*owner)).collect())
     }
 
     /// Creates an account; the address's domain says for which tenant.
@@ -170,6 +191,27 @@ impl Directory {
         Ok(directory::quota_said(&self.store.read(tenant)?, None)?)
     }
 
+    /// Makes an account an administrator of its tenant, or none any more.
+    pub async fn set_administrator(
+        &self,
+        lease: &PrimaryLease,
+        address: &str,
+        on: bool,
+    ) -> Result<(), DirectoryError> {
+        let (tenant, account) = self.find_account(address)?;
+        self.write(lease, tenant, SetAdministrator { account, on }).await
+    }
+
+    /// The administrators of a tenant.
+    pub fn administrators(&self, tenant: TenantId) -> Result<BTreeSet<AccountId>, DirectoryError> {
+        Ok(directory::administrators(&self.store.read(tenant)?)?)
+    }
+
+    /// Whether who is signed in is an administrator of their tenant.
+    pub fn is_administrator(&self, login: &Login) -> Result<bool, DirectoryError> {
+        Ok(directory::is_administrator(&self.store.read(login.tenant)?, login.account)?)
+    }
+
     /// Gives an account another address, in any domain of its tenant.
     pub async fn add_alias(
         &self,
@@ -178,8 +220,9 @@ impl Directory {
         address: &str,
     ) -> Result<(), DirectoryError> {
         let (tenant, account) = self.find_account(address)?;
-        if self.owner_of(alias)? != tenant {
-            let (_, domain) = directory::split_address(alias)?;
+        let canonical = directory::canonical_address(alias)?;
+        let (_, domain) = directory::split_address(&canonical)?;
+        if self.domain_owner(domain)? != Some(tenant) {
             let what = format!("domain {domain} of the account's tenant");
             return Err(DirectoryRefusal::Missing(what).into());
         }
@@ -215,16 +258,7 @@ impl Directory {
         plain: Secret<String>,
         source: Option<Source>,
     ) -> Result<(), DirectoryError> {
-        let len = plain.expose().len();
-        if plain.expose().chars().count() < PASSWORD_LEN_MIN || len > PASSWORD_LEN_MAX {
-            return Err(DirectoryError::PasswordLength {
-                min: PASSWORD_LEN_MIN,
-                max: PASSWORD_LEN_MAX,
-            });
-        }
-        let secret = hashing::run(source, move |bench| password::hash(bench, &plain))
-            .await?
-            .map_err(|e| DirectoryError::Hash(e.to_string()))?;
+        let secret = hash_chosen(plain, source).await?;
         self.write(lease, tenant, SetPassword { account, secret }).await
     }
 
@@ -307,7 +341,7 @@ impl Directory {
     fn owner_of(&self, address: &str) -> Result<TenantId, DirectoryError> {
         let canonical = directory::canonical_address(address)?;
         let (_, domain) = directory::split_address(&canonical)?;
-        directory::domain_owner(&self.store.read(TenantId::SYSTEM)?, domain)?
+        self.domain_owner(domain)?
             .ok_or_else(|| DirectoryRefusal::Missing(format!("domain {domain} here")).into())
     }
 

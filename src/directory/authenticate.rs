@@ -133,7 +133,7 @@ impl Directory {
 
 /// Compares on the thread for hashes. Without a proof the same work is done for nothing, so that time
 /// does not tell which names exist.
-async fn hash_and_compare(
+pub(super) async fn hash_and_compare(
     source: Source,
     proof: Option<Proof>,
     plain: Secret<String>,

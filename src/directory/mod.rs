@@ -3,13 +3,14 @@
 //! The rules are [`understudy_proto::directory`]; this room adds what touches the world: the store,
 //! hashing, and the order of the two writes that make a tenant (its key first). Invariants: what
 //! cannot be read is temporary, never "unknown"; a wrong name costs as much time as a wrong
-//! password. One cache: [`Recent`]. Absent: roles of people.
+//! password. One cache: [`Recent`].
 
 mod administer;
 mod attempts;
 mod authenticate;
 mod carry;
 mod hashing;
+mod operators;
 mod password;
 mod people;
 mod recent;
@@ -22,6 +23,7 @@ pub use administer::{APP_PASSWORD_DAYS_MAX, NewAppPassword};
 use attempts::Attempts;
 pub use authenticate::Login;
 pub use carry::{Arrival, CarryError, CarryProgress, Exported};
+pub use operators::OperatorLogin;
 pub use people::PersonFound;
 pub use recent::{Known, RENEW_EVERY, Recent};
 pub use session::{FreshTotp, SignInError, SignedIn, WebSession, WebSignIn};
@@ -36,6 +38,8 @@ pub struct Directory {
     store: Store,
     recent: Recent,
     attempts: Attempts,
+    /// For this tenant's administrators: other tenants and their domains do not exist.
+    only: Option<TenantId>,
 }
 
 /// What an address leads to.
@@ -107,7 +111,31 @@ impl Directory {
     /// The directory that lies in `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, recent: Recent::default(), attempts: Attempts::default() }
+        Self { store, recent: Recent::default(), attempts: Attempts::default(), only: None }
+    }
+
+    /// The same directory in which there is no tenant but this one: what another has is answered
+    /// exactly as what nobody has.
+    #[must_use]
+    pub fn confined(&self, tenant: TenantId) -> Self {
+        Self { only: Some(tenant), ..self.clone() }
+    }
+
+    /// The tenant that this is confined to.
+    #[must_use]
+    pub fn only(&self) -> Option<TenantId> {
+        self.only
+    }
+
+    /// Whether a tenant exists here, as far as this is not confined to another.
+    fn sees(&self, tenant: TenantId) -> bool {
+        self.only.is_none_or(|only| only == tenant)
+    }
+
+    /// The tenant that has a canonical domain.
+    fn domain_owner(&self, canonical: &str) -> Result<Option<TenantId>, DirectoryError> {
+        let owner = directory::domain_owner(&self.store.read(TenantId::SYSTEM)?, canonical)?;
+        Ok(owner.filter(|tenant| self.sees(*tenant)))
     }
 
     /// Finds what an address leads to. Text that is no address is nobody's.
@@ -116,8 +144,7 @@ impl Directory {
             return Ok(Resolved::NotLocal);
         };
         let (_, domain) = directory::split_address(&canonical)?;
-        let system = self.store.read(TenantId::SYSTEM)?;
-        let Some(tenant) = directory::domain_owner(&system, domain)? else {
+        let Some(tenant) = self.domain_owner(domain)? else {
             return Ok(Resolved::NotLocal);
         };
         let view = self.store.read(tenant)?;

@@ -11,17 +11,22 @@ const APP_PASSWORD_BYTES: usize = 20;
 /// RFC 4648 base32, lower case: no letter is mistaken for a digit.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
+/// A fresh password, in groups that a person can copy.
+pub(super) fn new_plain() -> Secret<String> {
+    let random: [u8; APP_PASSWORD_BYTES] = secret::random();
+    Secret::new(random.chunks(5).map(base32).collect::<Vec<_>>().join("-"))
+}
+
 /// A fresh app password, in groups that a person can copy, and its proof; it ends with `until`.
 pub(super) fn new_app_password(until: Option<UnixMs>) -> (Secret<String>, Proof) {
-    let random: [u8; APP_PASSWORD_BYTES] = secret::random();
-    let plain = random.chunks(5).map(base32).collect::<Vec<_>>().join("-");
+    let plain = new_plain();
     let salt = secret::random();
-    let hash = app_hash(&salt, &plain);
+    let hash = app_hash(&salt, plain.expose());
     let proof = match until {
         Some(until) => Proof::Blake3Until { salt, hash, until },
         None => Proof::Blake3 { salt, hash },
     };
-    (Secret::new(plain), proof)
+    (plain, proof)
 }
 
 /// Eight letters for five bytes.

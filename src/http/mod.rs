@@ -16,7 +16,7 @@ mod wire;
 pub use host::Host;
 
 use crate::base::limit;
-use crate::net::{Limits, Notice, Session as Connection, Sessions};
+use crate::net::{Limits, Notice, Open, Session as Connection, Sessions};
 use crate::store::PrimaryLease;
 use crate::tls::Service;
 use axum::Router;
@@ -31,6 +31,9 @@ pub const LIMITS: Limits =
 /// Connections of port 80.
 pub const PLAIN_LIMITS: Limits =
     Limits { limit: &limit::HTTP_SESSIONS, per_source_max: 100, refusal: b"" };
+/// Connections of the operators' console.
+pub const CONSOLE_LIMITS: Limits =
+    Limits { limit: &limit::CONSOLE_SESSIONS, per_source_max: 64, refusal: b"" };
 /// Requests that wait for their answer.
 const REQUESTS: Limits = Limits { limit: &limit::HTTP_REQUESTS, per_source_max: 256, refusal: b"" };
 /// What our clients may speak (ALPN, RFC 7301), the first that they know.
@@ -79,8 +82,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// The address of ours that they connected to.
     pub local: SocketAddr,
-    /// The proof that this node may write.
-    pub lease: PrimaryLease,
+    /// The proof that this node may write; `None` where requests are answered in every role.
+    pub lease: Option<PrimaryLease>,
     /// An answer that goes on (events) ends when this is given.
     pub notice: Notice,
     /// Names the connection in the log.
@@ -115,7 +118,13 @@ impl Site {
 
     /// Serves one connection to its end. For [`crate::net::serve`].
     pub async fn serve(self, connection: Connection<PrimaryLease>) {
-        session::run(self.0, connection).await;
+        let lease = connection.pass.clone();
+        session::run(self.0, connection, Some(lease)).await;
+    }
+
+    /// The same for a listener that is open in every role.
+    pub async fn serve_always(self, connection: Connection<Open>) {
+        session::run(self.0, connection, None).await;
     }
 }
 

@@ -29,10 +29,14 @@ use tower::ServiceExt;
 use understudy_proto::time::Mono;
 
 /// Serves one connection to its end.
-pub(super) async fn run(site: Arc<Inner>, connection: Connection<PrimaryLease>) {
+pub(super) async fn run<P>(
+    site: Arc<Inner>,
+    connection: Connection<P>,
+    lease: Option<PrimaryLease>,
+) {
     static LAST_ID: AtomicU64 = AtomicU64::new(0);
     let session = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-    let Connection { mut stream, peer, local, pass: lease, notice } = connection;
+    let Connection { mut stream, peer, local, notice, .. } = connection;
     // Whoever has said nothing yet misses nothing.
     tokio::select! {
         biased;

@@ -45,7 +45,7 @@ fn app() -> Router {
         .route(
             "/who",
             get(|Extension(client): Extension<Client>| async move {
-                format!("{} {}", client.secure, client.lease.valid())
+                format!("{} {}", client.secure, client.lease.is_some_and(|lease| lease.valid()))
             }),
         )
         .route("/long", post(|body: Bytes| async move { body.len().to_string() }))

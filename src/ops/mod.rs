@@ -7,6 +7,7 @@
 //! says how old it is; each failure says what to do. Deliberately absent: deciding anything. The
 //! [`request::Operator`] does what a request asks.
 
+pub mod audit;
 pub mod control;
 pub mod health;
 pub mod request;

@@ -1,4 +1,5 @@
-//! The words of the control socket: one request line in, one reply line out, both JSON.
+//! The words of operators: on the control socket one request line in, one reply line out, both JSON; the
+//! console and administrators of tenants send the same over HTTP.
 //!
 //! ```text
 //! {"cmd":"domain-add","args":{"tenant":"acme","domain":"acme.example"}}
@@ -9,11 +10,17 @@
 //! Invariants: unknown commands and keys are refused. A password appears in a request and a made app
 //! password in its reply; neither is logged. Ids are shown as they are typed back.
 
+use super::audit::SHOWN_MAX;
+use crate::base::clock;
 use crate::base::secret::{Secret, serialize_exposed};
 use crate::ops::status::{RollReport, StatusReport};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use understudy_proto::id::TenantId;
 
 /// What an operator asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,6 +62,8 @@ pub enum Request {
     AliasList(OfTenant),
     /// Sets an account's password.
     CredentialPassword(Password),
+    /// Makes an account an administrator of its tenant, or none any more.
+    AccountAdministrator(Administrator),
     /// Makes an app password.
     CredentialAppPassword(AppPassword),
     /// An account's credentials.
@@ -89,6 +98,57 @@ pub enum Request {
     UpdateRollback(UpdateRollback),
     /// How far the update is that was asked for last.
     UpdateProgress,
+    /// Lets somebody use the console, and makes their password.
+    OperatorAdd(Named),
+    /// Who may use the console.
+    OperatorList,
+    /// Takes the console away from somebody.
+    OperatorRemove(Named),
+    /// Sets an operator's password.
+    OperatorPassword(OperatorPassword),
+    /// What operators and administrators of tenants have done here, the latest first.
+    Audit(Latest),
+    /// Certificates that clients are shown.
+    CertificateList,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A user of this system, as the kernel says.
+    User(u32),
+    /// An operator of the console.
+    Console(String),
+    /// An administrator of a tenant.
+    Administrator {
+        /// The tenant.
+        tenant: TenantId,
+        /// The administrator's address.
+        address: String,
+    },
+}
+
+impl By {
+    /// The user of this system in whose name it is done: people of the web are none, so that it is the
+    /// program's own.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        match self {
+            Self::User(uid) => *uid,
+            Self::Console(_) | Self::Administrator { .. } => nix::unistd::geteuid().as_raw(),
+        }
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(0) => f.write_str("root (uid 0)"),
+            Self::User(uid) => write!(f, "uid {uid}"),
+            Self::Console(name) => write!(f, "operator {name}"),
+            Self::Administrator { address, .. } => write!(f, "administrator {address}"),
+        }
+    }
 }
 
 /// One thing, by its name or address.
@@ -188,6 +248,36 @@ pub struct Password {
     /// The password.
     #[serde(serialize_with = "serialize_exposed")]
     pub password: Secret<String>,
+}
+
+/// An operator's password.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorPassword {
+    /// The operator's name.
+    pub name: String,
+    /// The password.
+    #[serde(serialize_with = "serialize_exposed")]
+    pub password: Secret<String>,
+}
+
+/// An administrator of a tenant.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Administrator {
+    /// The account's address.
+    pub account: String,
+    /// Whether it is one.
+    pub on: bool,
+}
+
+/// The latest of many.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latest {
+    /// Most of them; at most [`super::audit::SHOWN_MAX`].
+    #[serde(default)]
+    pub limit: Option<usize>,
 }
 
 /// An app password to be made.
@@ -313,6 +403,68 @@ pub enum Answer {
     Received(u64),
     /// For `update-progress`.
     Update(Box<UpdateReport>),
+    /// For `operator-add`.
+    OperatorPassword(MadeOperator),
+    /// For `operator-list`.
+    Operators(Vec<OperatorEntry>),
+    /// For `audit`.
+    Audit(Vec<AuditEntry>),
+    /// For `certificate-list`.
+    Certificates(Vec<CertificateEntry>),
+}
+
+/// The password of a new operator, shown once.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MadeOperator {
+    /// The password.
+    #[serde(serialize_with = "serialize_exposed")]
+    pub password: Secret<String>,
+}
+
+/// An operator of the console.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OperatorEntry {
+    /// The name.
+    pub name: String,
+    /// When it was added, milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// Something that was asked for and done, or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When, milliseconds since 1970.
+    pub when_ms: u64,
+    /// Who asked: `root (uid 0)`, `operator anna`, `administrator x@y`.
+    pub by: String,
+    /// The tenant whose administrator asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<u32>,
+    /// The command.
+    pub command: String,
+    /// Names and addresses in it; never secrets.
+    pub about: String,
+    /// Whether it was done.
+    pub ok: bool,
+    /// Why it was not.
+    pub what: String,
+}
+
+/// A certificate that clients are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateEntry {
+    /// Names and addresses that it is for.
+    pub names: Vec<String>,
+    /// `authority` (the pair's), `own` (the operator's files) or `acme`.
+    pub source: String,
+    /// From when it holds, milliseconds since 1970.
+    pub from_ms: u64,
+    /// Until when.
+    pub until_ms: u64,
+    /// SHA-256, `AB:CD:…`.
+    pub fingerprint: String,
+    /// What is wrong with it.
+    pub problem: Option<String>,
 }
 
 /// How far an update is.
@@ -362,6 +514,9 @@ pub struct AccountEntry {
     pub address: String,
     /// Whose it is.
     pub tenant: String,
+    /// Whether it is an administrator of the tenant.
+    #[serde(default)]
+    pub administrator: bool,
 }
 
 /// A limit.
@@ -569,6 +724,7 @@ impl Request {
             Self::AliasRemove(_) => "alias-remove",
             Self::AliasList(_) => "alias-list",
             Self::CredentialPassword(_) => "credential-password",
+            Self::AccountAdministrator(_) => "account-administrator",
             Self::CredentialAppPassword(_) => "credential-app-password",
             Self::CredentialList(_) => "credential-list",
             Self::CredentialRevoke(_) => "credential-revoke",
@@ -586,11 +742,76 @@ impl Request {
             Self::UpdateInstall(_) => "update-install",
             Self::UpdateRollback(_) => "update-rollback",
             Self::UpdateProgress => "update-progress",
+            Self::OperatorAdd(_) => "operator-add",
+            Self::OperatorList => "operator-list",
+            Self::OperatorRemove(_) => "operator-remove",
+            Self::OperatorPassword(_) => "operator-password",
+            Self::Audit(_) => "audit",
+            Self::CertificateList => "certificate-list",
+        }
+    }
+
+    /// Names and addresses in it, for the audit; never a secret.
+    #[must_use]
+    pub fn about(&self) -> String {
+        match self {
+            Self::TenantCreate(r)
+            | Self::DomainRemove(r)
+            | Self::AccountCreate(r)
+            | Self::AccountRemove(r)
+            | Self::AliasRemove(r)
+            | Self::CredentialList(r)
+            | Self::CredentialTotpReset(r)
+            | Self::AddressRelease(r)
+            | Self::OperatorAdd(r)
+            | Self::OperatorRemove(r) => r.name.clone(),
+            Self::TenantExport(r) => format!("{} {}", r.tenant, r.file.display()),
+            Self::TenantImport(r) => {
+                format!("{} {}", r.file.display(), r.name.as_deref().unwrap_or_default())
+            }
+            Self::DomainAdd(r) => format!("{} {}", r.tenant, r.domain),
+            Self::DomainList(r) | Self::AccountList(r) | Self::AliasList(r) => {
+                r.tenant.clone().unwrap_or_default()
+            }
+            Self::AliasAdd(r) => format!("{} {}", r.alias, r.account),
+            Self::CredentialPassword(r) => r.account.clone(),
+            Self::AccountQuota(r) | Self::TenantQuota(r) => match r.limit {
+                None => r.name.clone(),
+                Some(SaidLimit::Default) => format!("{} default", r.name),
+                Some(SaidLimit::None) => format!("{} none", r.name),
+                Some(SaidLimit::Bytes(n)) => format!("{} {n}", r.name),
+            },
+            Self::AccountAdministrator(r) => {
+                format!("{} {}", r.account, if r.on { "on" } else { "off" })
+            }
+            Self::CredentialAppPassword(r) => format!("{} {}", r.account, r.label),
+            Self::CredentialRevoke(r) => format!("{} {}", r.account, r.id),
+            Self::AddressClaim(r) => {
+                format!("{}{}", r.name, if r.force { " by force" } else { "" })
+            }
+            Self::OperatorPassword(r) => r.name.clone(),
+            Self::Status
+            | Self::TenantList
+            | Self::TenantProgress
+            | Self::QueueList
+            | Self::AddressList
+            | Self::Branches
+            | Self::Handover
+            | Self::PairToken
+            | Self::PairShow
+            | Self::PairForceSolo(_)
+            | Self::UpdatePiece(_)
+            | Self::UpdateInstall(_)
+            | Self::UpdateRollback(_)
+            | Self::UpdateProgress
+            | Self::OperatorList
+            | Self::Audit(_)
+            | Self::CertificateList => String::new(),
         }
     }
 
     /// Whether it changes nothing, or is one of a thousand pieces: such requests are logged at `debug`
-    /// only.
+    /// only, and not kept in the audit.
     #[must_use]
     pub const fn only_reads(&self) -> bool {
         matches!(
@@ -607,8 +828,12 @@ impl Request {
                 | Self::QueueList
                 | Self::AddressList
                 | Self::Branches
+                | Self::PairShow
                 | Self::UpdatePiece(_)
                 | Self::UpdateProgress
+                | Self::OperatorList
+                | Self::Audit(_)
+                | Self::CertificateList
         )
     }
 }
@@ -696,38 +921,78 @@ pub trait Operator: Send + Sync + 'static {
     fn address_release(&self, name: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// Branches and what lost when they were merged.
     fn branches(&self) -> impl Future<Output = Outcome<Vec<BranchEntry>>> + Send;
-    /// Moves the primary role to the peer, as the user `uid` asks; returns when it is there.
-    fn handover(&self, uid: u32) -> impl Future<Output = Outcome<()>> + Send;
+    /// Moves the primary role to the peer, as asked `by`; returns when it is there.
+    fn handover(&self, by: &By) -> impl Future<Output = Outcome<()>> + Send;
     /// Makes a one-time token.
     fn pair_token(&self) -> impl Future<Output = Outcome<Token>> + Send;
     /// Who this appliance is in its pair.
     fn pair_show(&self) -> Outcome<PairFacts>;
-    /// Takes the word of the user `uid` that the peer is gone. Called only when it was confirmed.
-    fn pair_force_solo(&self, uid: u32) -> impl Future<Output = Outcome<()>> + Send;
+    /// Takes the word that the peer is gone. Called only when it was confirmed.
+    fn pair_force_solo(&self, by: &By) -> impl Future<Output = Outcome<()>> + Send;
     /// Takes a piece of an update; returns how many bytes are there.
     fn update_piece(&self, piece: &UpdatePiece) -> impl Future<Output = Outcome<u64>> + Send;
-    /// Begins to install what was handed over, as the user `uid` asks.
+    /// Begins to install what was handed over, as asked `by`.
     fn update_install(
         &self,
         install: UpdateInstall,
-        uid: u32,
+        by: &By,
     ) -> impl Future<Output = Outcome<()>> + Send;
     /// Goes back; returns when that is done.
     fn update_rollback(&self, rollback: UpdateRollback)
     -> impl Future<Output = Outcome<()>> + Send;
     /// How far the last update is.
     fn update_progress(&self) -> impl Future<Output = Outcome<UpdateReport>> + Send;
+    /// Makes an account an administrator of its tenant, or none any more.
+    fn account_administrator(
+        &self,
+        account: &str,
+        on: bool,
+    ) -> impl Future<Output = Outcome<()>> + Send;
+    /// Adds an operator, with a password that is made.
+    fn operator_add(&self, name: &str) -> impl Future<Output = Outcome<MadeOperator>> + Send;
+    /// All operators.
+    fn operator_list(&self) -> impl Future<Output = Outcome<Vec<OperatorEntry>>> + Send;
+    /// Removes an operator.
+    fn operator_remove(&self, name: &str) -> impl Future<Output = Outcome<()>> + Send;
+    /// Sets an operator's password.
+    fn operator_password(
+        &self,
+        name: &str,
+        password: &Secret<String>,
+    ) -> impl Future<Output = Outcome<()>> + Send;
+    /// The latest of what was kept.
+    fn audit(&self, limit: usize) -> impl Future<Output = Outcome<Vec<AuditEntry>>> + Send;
+    /// Keeps what was asked for and what became of it.
+    fn keep(&self, entry: AuditEntry) -> impl Future<Output = ()> + Send;
+    /// Certificates that clients are shown.
+    fn certificate_list(&self) -> Outcome<Vec<CertificateEntry>>;
 }
 
-/// Lets `operator` do what `request` asks; `uid` is who sent it, as the kernel says.
-pub async fn answer<O: Operator>(operator: &O, request: &Request, uid: u32) -> Reply {
-    match perform(operator, request, uid).await {
-        Ok(answer) => Reply::Ok(answer),
-        Err(failure) => Reply::Error(failure),
+/// What operators ask, wherever they ask it: the operator behind it is of any kind.
+pub type Ask =
+    Arc<dyn Fn(Request, By) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
+
+/// Lets `operator` do what `request` asks, logs and keeps it; `by` is who asks.
+pub async fn answer<O: Operator>(operator: &O, request: &Request, by: &By) -> Reply {
+    let done = perform(operator, request, by).await;
+    let (cmd, ok) = (request.name(), done.is_ok());
+    if request.only_reads() {
+        log::debug!(cmd, ok, by:%; "operator asked");
+    } else {
+        log::info!(cmd, ok, by:%; "operator command");
+        let what = done.as_ref().err().map(|failure| failure.what.clone()).unwrap_or_default();
+        let tenant = match by {
+            By::Administrator { tenant, .. } => Some(tenant.0),
+            By::User(_) | By::Console(_) => None,
+        };
+        let (command, about) = (cmd.to_owned(), request.about());
+        let (when_ms, by) = (clock::now_ms().0, by.to_string());
+        operator.keep(AuditEntry { when_ms, by, tenant, command, about, ok, what }).await;
     }
+    done.map_or_else(Reply::Error, Reply::Ok)
 }
 
-async fn perform<O: Operator>(o: &O, request: &Request, uid: u32) -> Outcome<Answer> {
+async fn perform<O: Operator>(o: &O, request: &Request, by: &By) -> Outcome<Answer> {
     let done = |()| Answer::Done;
     match request {
         Request::Status => o.status().await.map(|s| Answer::Status(Box::new(s))),
@@ -761,18 +1026,30 @@ async fn perform<O: Operator>(o: &O, request: &Request, uid: u32) -> Outcome<Ans
         Request::AddressClaim(r) => o.address_claim(&r.name, r.force).await.map(done),
         Request::AddressRelease(r) => o.address_release(&r.name).await.map(done),
         Request::Branches => o.branches().await.map(Answer::Branches),
-        Request::Handover => o.handover(uid).await.map(done),
+        Request::Handover => o.handover(by).await.map(done),
         Request::PairToken => o.pair_token().await.map(Answer::Token),
         Request::PairShow => o.pair_show().map(Answer::Pair),
         Request::PairForceSolo(r) if !r.confirmed => Err(Failure::new(
             "going on alone was not confirmed",
             "Make sure that the peer does not run, then: understudy pair force-solo --confirm",
         )),
-        Request::PairForceSolo(_) => o.pair_force_solo(uid).await.map(done),
+        Request::PairForceSolo(_) => o.pair_force_solo(by).await.map(done),
         Request::UpdatePiece(r) => o.update_piece(r).await.map(Answer::Received),
-        Request::UpdateInstall(r) => o.update_install(*r, uid).await.map(done),
+        Request::UpdateInstall(r) => o.update_install(*r, by).await.map(done),
         Request::UpdateRollback(r) => o.update_rollback(*r).await.map(done),
         Request::UpdateProgress => o.update_progress().await.map(|r| Answer::Update(Box::new(r))),
+        Request::AccountAdministrator(r) => {
+            o.account_administrator(&r.account, r.on).await.map(done)
+        }
+        Request::OperatorAdd(r) => o.operator_add(&r.name).await.map(Answer::OperatorPassword),
+        Request::OperatorList => o.operator_list().await.map(Answer::Operators),
+        Request::OperatorRemove(r) => o.operator_remove(&r.name).await.map(done),
+        Request::OperatorPassword(r) => o.operator_password(&r.name, &r.password).await.map(done),
+        Request::Audit(r) => {
+            let limit = r.limit.unwrap_or(SHOWN_MAX).min(SHOWN_MAX);
+            o.audit(limit).await.map(Answer::Audit)
+        }
+        Request::CertificateList => o.certificate_list().map(Answer::Certificates),
     }
 }
 

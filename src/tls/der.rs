@@ -2,6 +2,7 @@
 //!
 //! Nothing is trusted because of what is read here: it is shown to operators.
 
+use std::net::IpAddr;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use understudy_proto::time::UnixMs;
@@ -16,6 +17,15 @@ const UTF8_STRING: u8 = 0x0c;
 const PRINTABLE_STRING: u8 = 0x13;
 /// `id-at-commonName`, 2.5.4.3.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+/// `id-ce-subjectAltName`, 2.5.29.17.
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+const BOOLEAN: u8 = 0x01;
+const OCTET_STRING: u8 = 0x04;
+/// `[3] EXPLICIT Extensions`.
+const EXTENSIONS: u8 = 0xa3;
+/// `[2] dNSName` and `[7] iPAddress` of a GeneralName.
+const DNS_NAME: u8 = 0x82;
+const IP_ADDRESS: u8 = 0x87;
 /// `[0] EXPLICIT Version`.
 const VERSION: u8 = 0xa0;
 
@@ -26,7 +36,7 @@ pub fn not_after(der: &[u8]) -> Option<UnixMs> {
 }
 
 /// From when until when the certificate `der` holds.
-fn life(der: &[u8]) -> Option<(UnixMs, UnixMs)> {
+pub(super) fn life(der: &[u8]) -> Option<(UnixMs, UnixMs)> {
     let (validity, _) = element(from_validity(der)?, SEQUENCE)?;
     let (from, validity) = time(validity)?;
     time(validity).map(|(until, _)| (from, until))
@@ -69,6 +79,49 @@ pub(super) fn common_name(der: &[u8]) -> Option<String> {
         if kind == COMMON_NAME {
             let text = element(value, UTF8_STRING).or_else(|| element(value, PRINTABLE_STRING));
             return text.and_then(|(text, _)| String::from_utf8(text.to_vec()).ok());
+        }
+    }
+    None
+}
+
+/// The names and addresses that the certificate `der` is for (RFC 5280 4.2.1.6); none where they cannot be
+/// read.
+pub(super) fn names(der: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = alternative_names(der).unwrap_or_default();
+    while let Some(&tag) = rest.first() {
+        let Some((name, after)) = element(rest, tag) else { break };
+        match tag {
+            DNS_NAME => names.push(String::from_utf8_lossy(name).into_owned()),
+            IP_ADDRESS => {
+                let v4 = <[u8; 4]>::try_from(name).map(IpAddr::from);
+                let v6 = || <[u8; 16]>::try_from(name).map(IpAddr::from);
+                names.extend(v4.or_else(|_| v6()).ok().map(|ip| ip.to_string()));
+            }
+            _ => {}
+        }
+        rest = after;
+    }
+    names
+}
+
+/// The content of the extension `subjectAltName`.
+fn alternative_names(der: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = element(from_validity(der)?, SEQUENCE)?; // validity
+    let (_, rest) = element(rest, SEQUENCE)?; // subject
+    let (_, mut rest) = element(rest, SEQUENCE)?; // subjectPublicKeyInfo
+    while let Some(&tag) = rest.first().filter(|tag| **tag != EXTENSIONS) {
+        (_, rest) = element(rest, tag)?;
+    }
+    let (all, _) = element(rest, EXTENSIONS)?;
+    let (mut all, _) = element(all, SEQUENCE)?;
+    while let Some((extension, rest)) = element(all, SEQUENCE) {
+        all = rest;
+        let (kind, value) = element(extension, OBJECT_IDENTIFIER)?;
+        if kind == SUBJECT_ALT_NAME {
+            let value = element(value, BOOLEAN).map_or(value, |(_critical, value)| value);
+            let (value, _) = element(value, OCTET_STRING)?;
+            return element(value, SEQUENCE).map(|(names, _)| names);
         }
     }
     None

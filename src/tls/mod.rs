@@ -28,7 +28,7 @@ pub use pin::{
     JOIN_ALPN, LINK_ALPN, LinkTls, Pin, PinRefusal, WITNESS_ALPN, WrongPin, join_client,
     opportunistic_client, peer_pin, witness_client, witness_server,
 };
-pub use service::Service;
+pub use service::{Service, ShownCertificate};
 
 use std::path::PathBuf;
 use std::sync::{Arc, Once};

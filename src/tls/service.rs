@@ -39,6 +39,21 @@ pub struct Service {
     vault: Vault,
 }
 
+/// A certificate that clients may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// Names and addresses that it is for.
+    pub names: Vec<String>,
+    /// `authority` (our own), `own` (the operator's files) or `acme`.
+    pub source: &'static str,
+    /// From when it holds.
+    pub from: UnixMs,
+    /// Until when.
+    pub until: UnixMs,
+    /// SHA-256, `AB:CD:…`.
+    pub fingerprint: String,
+}
+
 /// The item of the vault that holds our authority's certificate for the services.
 const OWN: &str = "own";
 
@@ -76,7 +91,24 @@ impl Service {
     /// # Errors
     /// A file cannot be read or written or is damaged.
     pub fn own(dir: &Path, names: &Names, now: UnixMs) -> Result<Self, TlsError> {
-        let authority = Authority::load_or_generate(dir, now)?;
+        Self::under(&Authority::load_or_generate(dir, now)?, dir, names, now)
+    }
+
+    /// The same for this node alone, under the pair's authority: what is shown at the addresses of one
+    /// machine is not shared with the other.
+    ///
+    /// # Errors
+    /// As [`Self::own`].
+    pub fn console(dir: &Path, names: &Names, now: UnixMs) -> Result<Self, TlsError> {
+        Self::under(&Authority::load_or_generate(dir, now)?, &dir.join("console"), names, now)
+    }
+
+    fn under(
+        authority: &Authority,
+        dir: &Path,
+        names: &Names,
+        now: UnixMs,
+    ) -> Result<Self, TlsError> {
         let vault = Vault::open(dir)?;
         let key_path = dir.join("service.key");
         let key_pem = match read_if_there(&key_path)? {
@@ -88,7 +120,7 @@ impl Service {
             }
         };
         // Which certificate is wanted, as one value: names, authority, key.
-        let wanted = wanted(names, &authority, &key_pem);
+        let wanted = wanted(names, authority, &key_pem);
         let kept = own(&vault).filter(|own| own.wanted == wanted).filter(|own| {
             let left = der::not_after_pem(&own.chain).map(|t| t.0.saturating_sub(now.0));
             left.is_some_and(|left| left > RENEW_BEFORE_MS)
@@ -210,6 +242,24 @@ impl Service {
     #[must_use]
     pub fn vault(&self) -> Vault {
         self.vault.clone()
+    }
+
+    /// Everything that clients may be shown: our own or the operator's first, then what was obtained.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<ShownCertificate> {
+        let own = if self.authority.is_some() { "authority" } else { "own" };
+        let certificate = |(number, key): (usize, Arc<CertifiedKey>)| {
+            let leaf = key.cert.first()?;
+            let (from, until) = der::life(leaf)?;
+            Some(ShownCertificate {
+                names: der::names(leaf),
+                source: if number == 0 { own } else { "acme" },
+                from,
+                until,
+                fingerprint: fingerprint(leaf),
+            })
+        };
+        self.shown.all().into_iter().enumerate().filter_map(certificate).collect()
     }
 
     /// When the certificate of our own, or the operator's, expires; `None` where it does not say so

@@ -54,6 +54,13 @@ impl Shown {
         !self.list.read().unwrap_or_else(PoisonError::into_inner).obtained.is_empty()
     }
 
+    /// All of them: the base first.
+    pub(super) fn all(&self) -> Vec<Arc<CertifiedKey>> {
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let obtained = list.obtained.iter().map(|c| Arc::clone(&c.key));
+        std::iter::once(Arc::clone(&list.base)).chain(obtained).collect()
+    }
+
     /// One that an authority has given, while there is one: strangers trust it, whatever its name.
     pub(super) fn most_trusted(&self, now: UnixMs) -> Arc<CertifiedKey> {
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);

@@ -25,7 +25,45 @@ struct Asset {
 /// The app; empty in a build without it. Sorted by name.
 static ASSETS: &[Asset] = &include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
+/// Whose app is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum App {
+    /// Everybody's.
+    People,
+    /// The operators'.
+    Console,
+}
+
+impl App {
+    /// Its first page.
+    const fn page(self) -> &'static str {
+        match self {
+            Self::People => INDEX,
+            Self::Console => CONSOLE,
+        }
+    }
+
+    /// Whether a file is part of it. What has a hash in its name is code, and either's.
+    fn has(self, name: &str) -> bool {
+        match self {
+            Self::People => name != CONSOLE,
+            Self::Console => name == CONSOLE || name.starts_with(HASHED) || name.starts_with(ICONS),
+        }
+    }
+
+    /// For people who come to a build without it.
+    const fn missing(self) -> &'static str {
+        match self {
+            Self::People => NO_APP,
+            Self::Console => NO_CONSOLE,
+        }
+    }
+}
+
 const INDEX: &str = "index.html";
+const CONSOLE: &str = "console.html";
+/// The start of the names of icons.
+const ICONS: &str = "icon";
 /// Where names carry a hash of the content.
 const HASHED: &str = "assets/";
 /// Paths that are no pages of the app, whoever asks.
@@ -68,25 +106,39 @@ program (IMAP).</p>
 </html>
 "#;
 
+const NO_CONSOLE: &str = r#"<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Understudy</title></head>
+<body>
+<h1>Understudy</h1>
+<p lang="de">Diese Fassung des Programms enthält die Verwaltungsoberfläche nicht. Verwaltet wird das Gerät mit
+dem Befehl understudy (SSH).</p>
+<p lang="en">This build of the program does not contain the console's app. The appliance is administered with
+the command understudy (SSH).</p>
+</body>
+</html>
+"#;
+
 /// Answers every path that is no route.
-pub(super) async fn serve(request: Request) -> Response {
-    answer(ASSETS, request.uri().path(), request.headers())
+pub(super) async fn serve(app: App, request: Request) -> Response {
+    answer(ASSETS, app, request.uri().path(), request.headers())
 }
 
-fn answer(assets: &'static [Asset], path: &str, headers: &HeaderMap) -> Response {
+fn answer(assets: &'static [Asset], app: App, path: &str, headers: &HeaderMap) -> Response {
     let name = path.trim_start_matches('/');
-    if let Some(asset) = find(assets, name).filter(|_| !name.is_empty()) {
+    if let Some(asset) = find(assets, name).filter(|asset| app.has(asset.name)) {
         return file(asset, headers);
     }
-    let page = !NO_PAGES.iter().any(|no| {
-        name.strip_prefix(no).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
+    let page = ![INDEX, CONSOLE].contains(&name)
+        && !NO_PAGES.iter().any(|no| {
+            name.strip_prefix(no).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
     if !page || !takes_html(headers) {
         return (StatusCode::NOT_FOUND, "There is nothing here.\n").into_response();
     }
-    match find(assets, INDEX) {
-        Some(index) => file(index, headers),
-        None => ([(CONTENT_SECURITY_POLICY, APP_POLICY)], Html(NO_APP)).into_response(),
+    match find(assets, app.page()) {
+        Some(page) => file(page, headers),
+        None => ([(CONTENT_SECURITY_POLICY, APP_POLICY)], Html(app.missing())).into_response(),
     }
 }
 
@@ -187,15 +239,24 @@ mod tests {
             brotli: Some(b"br"),
             gzip: Some(b"gz"),
         },
+        Asset { name: "console.html", etag: "W/\"3\"", plain: b"<c>", brotli: None, gzip: None },
         Asset { name: "index.html", etag: "W/\"2\"", plain: b"<p>", brotli: None, gzip: None },
     ];
 
     fn ask(path: &str, fields: &[(HeaderName, &'static str)]) -> (u16, String, HeaderMap) {
+        ask_of(App::People, path, fields)
+    }
+
+    fn ask_of(
+        app: App,
+        path: &str,
+        fields: &[(HeaderName, &'static str)],
+    ) -> (u16, String, HeaderMap) {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let response = answer(APP, path, &headers);
+        let response = answer(APP, app, path, &headers);
         let (parts, body) = response.into_parts();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let bytes = runtime.block_on(axum::body::to_bytes(body, 1 << 20)).unwrap();
@@ -252,6 +313,25 @@ mod tests {
         }
         assert_eq!(ask("/mail/3", &[(ACCEPT, "*/*")]).0, 404);
         assert_eq!(ask("/mail/3", &[]).0, 404);
+    }
+
+    #[test]
+    fn the_console_and_the_app_share_code_and_no_page() {
+        let browser = [(ACCEPT, "text/html")];
+        let ask = |app, path| {
+            let (code, said, _) = ask_of(app, path, &browser);
+            (code, said)
+        };
+        for path in ["/", "/audit"] {
+            assert_eq!(ask(App::Console, path), (200, "<c>".to_owned()), "{path}");
+            assert_eq!(ask(App::People, path), (200, "<p>".to_owned()), "{path}");
+        }
+        assert_eq!(ask(App::Console, "/index.html").0, 404);
+        assert_eq!(ask(App::People, "/console.html").0, 404);
+        assert_eq!(ask(App::Console, "/assets/a-1.js"), ask(App::People, "/assets/a-1.js"));
+        for name in ["message.html", "message-images.html", "sw.js", "manifest.webmanifest"] {
+            assert!(App::People.has(name) && !App::Console.has(name), "{name}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::directory::{Login, Standing};
 use crate::http::Client;
 use crate::store::PrimaryLease;
 use axum::extract::FromRequestParts;
-use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::header::{AUTHORIZATION, COOKIE, HeaderName, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use base64::Engine as _;
@@ -29,7 +29,7 @@ pub(super) const WRONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// A request while this node may serve: the proof, and where it comes from.
 #[derive(Clone, Debug)]
-pub(super) struct Here(pub(super) Client);
+pub(super) struct Here(pub(super) Client, PrimaryLease);
 
 impl Here {
     pub(super) fn source(&self) -> Source {
@@ -37,7 +37,7 @@ impl Here {
     }
 
     pub(super) fn lease(&self) -> &PrimaryLease {
-        &self.0.lease
+        &self.1
     }
 }
 
@@ -45,8 +45,9 @@ impl<S: Sync> FromRequestParts<S> for Here {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
-        let client = parts.extensions.get::<Client>().filter(|client| client.lease.valid());
-        client.cloned().map(Self).ok_or(Failure::NotHere)
+        let client = parts.extensions.get::<Client>().ok_or(Failure::NotHere)?;
+        let lease = client.lease.clone().filter(PrimaryLease::valid).ok_or(Failure::NotHere)?;
+        Ok(Self(client.clone(), lease))
     }
 }
 
@@ -90,12 +91,13 @@ impl Caller {
     /// Ends when an answer that goes on (events) has to: the credential is gone or over, this node is
     /// about to stop, or may not serve any more.
     pub(super) fn over(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (mut standing, client) = (self.standing.clone(), self.here.0.clone());
+        let (mut standing, notice) = (self.standing.clone(), self.here.0.notice.clone());
+        let lease = self.lease().clone();
         async move {
             tokio::select! {
                 () = standing.lost() => {}
-                () = client.notice.given() => {}
-                () = client.lease.revoked() => {}
+                () = notice.given() => {}
+                () = lease.revoked() => {}
             }
         }
     }
@@ -158,12 +160,34 @@ async fn by_password(
     }
 }
 
-/// The session's token (RFC 6265 4.2).
+/// The token of the person's session.
 pub(super) fn cookie(headers: &HeaderMap) -> Option<Secret<String>> {
+    cookie_of(COOKIE_NAME, headers)
+}
+
+/// A session's token (RFC 6265 4.2), in the cookie of that name.
+pub(super) fn cookie_of(name: &str, headers: &HeaderMap) -> Option<Secret<String>> {
     let fields = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = fields.flat_map(|field| field.split(';')).map(str::trim);
-    let token = pairs.find_map(|pair| pair.strip_prefix(COOKIE_NAME)?.strip_prefix('='))?;
+    let token = pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(Secret::new(token.to_owned()))
+}
+
+/// The header that gives a browser the token of a session, or takes it away. Without an age it goes with the
+/// browser.
+pub(super) fn set_cookie_of(
+    name: &str,
+    token: Option<&Secret<String>>,
+    age_s: Option<u64>,
+) -> [(HeaderName, String); 1] {
+    let value = token.map_or("", |token| token.expose());
+    let age = match (token, age_s) {
+        (None, _) => "; Max-Age=0".to_owned(),
+        (Some(_), Some(age)) => format!("; Max-Age={age}"),
+        (Some(_), None) => String::new(),
+    };
+    let cookie = format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Strict{age}");
+    [(SET_COOKIE, cookie)]
 }
 
 /// RFC 7617 2: the name has no colon.
@@ -180,7 +204,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, Secret<String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderValue;
     use proptest::prelude::*;
 
     fn one(name: HeaderName, value: &str) -> HeaderMap {

@@ -5,6 +5,7 @@
 //! that there are none.
 
 use super::api::{Connect, Security, Service};
+use super::assets::App;
 use super::caller::Here;
 use super::failure::Failure;
 use super::xml::{escape, text_of};
@@ -132,11 +133,11 @@ pub(super) async fn or_asset(
         });
         return (StatusCode::NOT_FOUND, Json(said)).into_response();
     }
-    if reads { assets::serve(request).await } else { not_so("GET, HEAD") }
+    if reads { assets::serve(App::People, request).await } else { not_so("GET, HEAD") }
 }
 
 /// RFC 9110 15.5.6.
-fn not_so(allowed: &'static str) -> Response {
+pub(super) fn not_so(allowed: &'static str) -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, allowed)]).into_response()
 }
 

@@ -2,21 +2,26 @@
 //!
 //! Invariants: all tenants share one origin, so nothing that a tenant wrote is served as a page of it
 //! (the app's empty `message.html` is the frame that messages are shown in); whatever says nothing else may do
-//! nothing (`http::protect`). Absent on purpose: the operator's console, which has a port of its own.
+//! nothing (`http::protect`). The operators' console ([`Console`])
+//! has a port, a router and credentials of its own, and nothing of the others is served there.
 
 mod api;
 mod assets;
 mod caller;
+mod console;
 mod discover;
 mod failure;
 mod jmap;
+mod stream;
 mod xml;
 
 pub use api::{Notice, Words};
+pub use console::Console;
 
 use crate::base::secret::{self, Secret};
 use crate::directory::Directory;
 use crate::mail::Mail;
+use crate::ops::request::Ask;
 use axum::Router;
 use std::sync::Arc;
 use understudy_proto::id::TenantId;
@@ -63,6 +68,8 @@ pub struct Providers {
     pub notices: Option<Notices>,
     /// For configuration profiles; without it they are not signed.
     pub signer: Option<Signer>,
+    /// For administrators of tenants; without it they can ask for nothing.
+    pub operator: Option<Ask>,
 }
 
 impl Web {
@@ -85,6 +92,12 @@ impl Web {
     #[must_use]
     pub fn notice(&self, tenant: TenantId) -> Option<Notice> {
         self.0.providers.notices.as_ref().and_then(|notices| notices(tenant))
+    }
+
+    /// What does what administrators of tenants ask for.
+    #[must_use]
+    pub fn operator(&self) -> Option<&Ask> {
+        self.0.providers.operator.as_ref()
     }
 
     /// Tenants, accounts, credentials.

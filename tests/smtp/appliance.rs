@@ -29,6 +29,7 @@ pub(crate) struct Appliance {
     pub(crate) imaps: u16,
     pub(crate) https: u16,
     pub(crate) http: u16,
+    pub(crate) console: u16,
 }
 
 impl Appliance {
@@ -51,12 +52,13 @@ impl Appliance {
     /// Without a tenant.
     pub(crate) fn empty(smtp: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ports: [u16; 8] = free_ports();
+        let ports: [u16; 9] = free_ports();
         let config = format!(
             "data_dir = \"{data}\"\nhostname = \"{HOSTNAME}\"\nlog_level = \"debug\"\n\
              [listen]\naddresses = [\"127.0.0.1\"]\nsmtp = {}\nsubmission = {}\n\
              submissions = {}\nimap = {}\nimaps = {}\nhttps = {}\nhttp = {}\n\
              [management]\naddress = \"127.0.0.1:{}\"\n\
+             [console]\naddress = [\"127.0.0.1:{}\"]\n\
              [store]\nsegment_mib = 16\nreserve_mib = 64\n[smtp]\n{smtp}\n",
             ports[0],
             ports[1],
@@ -66,6 +68,7 @@ impl Appliance {
             ports[5],
             ports[6],
             ports[7],
+            ports[8],
             data = dir.path().join("data").display(),
         );
         std::fs::create_dir(dir.path().join("data")).unwrap();
@@ -82,6 +85,7 @@ impl Appliance {
             imaps: ports[4],
             https: ports[5],
             http: ports[6],
+            console: ports[8],
         };
         appliance.wait_for_greeting();
         appliance
@@ -104,6 +108,11 @@ impl Appliance {
 
     /// Runs a subcommand, as an operator would.
     pub(crate) fn tell(&self, words: &[&str], input: &str) {
+        self.hear(words, input);
+    }
+
+    /// The same; what it says.
+    pub(crate) fn hear(&self, words: &[&str], input: &str) -> String {
         let mut child = command(self.dir.path())
             .args(words)
             .stdin(Stdio::piped())
@@ -114,6 +123,7 @@ impl Appliance {
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{words:?}: {output:?}\n{}", self.log());
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Asks it to stop in good order.

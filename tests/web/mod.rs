@@ -1,4 +1,9 @@
-//! JMAP over a real socket, as a program asks for it: with an address, a password, and curl.
+//! The web over a real socket: JMAP as a program asks for it, with an address, a password, and curl; the
+//! console and administrators of tenants as browsers do.
+
+mod browser;
+mod console;
+mod tenants;
 
 use crate::smtp::appliance::{ALICE, Appliance, BOB, PASSWORD};
 use serde_json::{Value, json};

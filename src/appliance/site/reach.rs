@@ -14,7 +14,7 @@ const FILES: [&str; 4] = [
     "/etc/resolv.conf",
 ];
 /// Sections of understudy.toml that do the same.
-const SECTIONS: [&str; 4] = ["listen", "management", "pair", "vrrp"];
+const SECTIONS: [&str; 5] = ["listen", "management", "console", "pair", "vrrp"];
 
 impl Site {
     /// Whether this machine is reached, and reaches its peer, in the same way under `other`.

@@ -17,6 +17,8 @@ const DATA_DIR: &str = "/data/understudy";
 const PAIR_PORT: u16 = 7400;
 /// Health and metrics.
 const METRICS_PORT: u16 = 9100;
+/// The operators' console.
+const CONSOLE_PORT: u16 = 9443;
 /// IPv4 and IPv6 groups with the same word move as one.
 const SYNC: &str = "floating";
 
@@ -65,6 +67,9 @@ fn generated(site: &Site) -> Table {
         let address = SocketAddr::new(own.address, METRICS_PORT).to_string();
         table.insert("management".to_owned(), section([("address", address.into())]));
     }
+    let console = management.addresses.iter();
+    let console = console.map(|a| SocketAddr::new(a.address, CONSOLE_PORT).to_string()).collect();
+    table.insert("console".to_owned(), section([("address", texts(console))]));
     if let Some(pair) = &site.pair {
         let at = |ip: IpAddr| SocketAddr::new(ip, PAIR_PORT).to_string();
         let own = pair.paths.iter().map(|(own, _)| at(*own)).collect();

@@ -12,8 +12,8 @@ pub use client::ask;
 
 use crate::base::limit::Limit;
 use crate::base::task;
-use crate::ops::request::{Failure, Operator, Reply, Request, answer};
-use log::{debug, info, warn};
+use crate::ops::request::{By, Failure, Operator, Reply, Request, answer};
+use log::{debug, warn};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -159,14 +159,7 @@ async fn reply_to<O: Operator>(line: &[u8], uid: u32, operator: &O) -> Reply {
             return refuse(&what, "Use the command line of the same version: understudy --version");
         }
     };
-    let reply = answer(operator, &request, uid).await;
-    let (cmd, ok) = (request.name(), matches!(reply, Reply::Ok(_)));
-    if request.only_reads() {
-        debug!(cmd, ok, uid; "operator asked");
-    } else {
-        info!(cmd, ok, uid; "operator command");
-    }
-    reply
+    answer(operator, &request, &By::User(uid)).await
 }
 
 fn refuse(what: &str, advice: &str) -> Reply {

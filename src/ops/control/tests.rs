@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 /// Remembers what was asked; knows one tenant.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<String>>);
+struct Recorder(Mutex<Vec<String>>, Mutex<Vec<AuditEntry>>);
 
 impl Recorder {
     fn saw(&self, what: impl Into<String>) {
@@ -64,7 +64,7 @@ impl Operator for Recorder {
     async fn update_piece(&self, _: &UpdatePiece) -> Outcome<u64> {
         no()
     }
-    async fn update_install(&self, _: UpdateInstall, _: u32) -> Outcome<()> {
+    async fn update_install(&self, _: UpdateInstall, _: &By) -> Outcome<()> {
         no()
     }
     async fn update_rollback(&self, _: UpdateRollback) -> Outcome<()> {
@@ -112,8 +112,32 @@ impl Operator for Recorder {
     async fn branches(&self) -> Outcome<Vec<BranchEntry>> {
         no()
     }
-    async fn handover(&self, _: u32) -> Outcome<()> {
+    async fn handover(&self, _: &By) -> Outcome<()> {
         panic!("a broken operator")
+    }
+    async fn account_administrator(&self, _: &str, _: bool) -> Outcome<()> {
+        no()
+    }
+    async fn operator_add(&self, _: &str) -> Outcome<MadeOperator> {
+        no()
+    }
+    async fn operator_list(&self) -> Outcome<Vec<OperatorEntry>> {
+        no()
+    }
+    async fn operator_remove(&self, _: &str) -> Outcome<()> {
+        no()
+    }
+    async fn operator_password(&self, _: &str, _: &Secret<String>) -> Outcome<()> {
+        no()
+    }
+    async fn audit(&self, _: usize) -> Outcome<Vec<AuditEntry>> {
+        no()
+    }
+    async fn keep(&self, entry: AuditEntry) {
+        self.1.lock().unwrap().push(entry);
+    }
+    fn certificate_list(&self) -> Outcome<Vec<CertificateEntry>> {
+        no()
     }
     async fn pair_token(&self) -> Outcome<Token> {
         no()
@@ -130,8 +154,8 @@ impl Operator for Recorder {
     async fn address_release(&self, _: &str) -> Outcome<()> {
         no()
     }
-    async fn pair_force_solo(&self, uid: u32) -> Outcome<()> {
-        self.saw(format!("solo {uid}"));
+    async fn pair_force_solo(&self, by: &By) -> Outcome<()> {
+        self.saw(format!("solo {by}"));
         Ok(())
     }
 }
@@ -169,10 +193,16 @@ async fn requests_are_answered_and_rubbish_is_refused() {
             ask(dir.path(), rubbish).await.starts_with("{\"error\":{\"what\":\"the request is")
         );
     }
+    {
+        let kept = operator.1.lock().unwrap();
+        let kept: Vec<_> = kept.iter().map(|e| (e.command.as_str(), e.about.as_str())).collect();
+        let wanted = [("tenant-create", "acme"), ("credential-password", "a@b")];
+        assert_eq!(kept, [wanted[0], wanted[1], ("credential-app-password", "a@b x")]);
+    }
     // Who asks is what the kernel says, and no word of the request.
     let solo = b"{\"cmd\":\"pair-force-solo\",\"args\":{\"confirmed\":true}}\n";
     assert_eq!(ask(dir.path(), solo).await, "{\"ok\":\"done\"}\n");
-    let own = format!("solo {}", nix::unistd::geteuid());
+    let own = format!("solo {}", By::User(nix::unistd::geteuid().as_raw()));
     assert_eq!(operator.0.lock().unwrap().last(), Some(&own));
     let long = vec![b' '; 100_000];
     drop(ask(dir.path(), &long).await);
@@ -187,10 +217,13 @@ async fn requests_are_answered_and_rubbish_is_refused() {
 async fn going_on_alone_needs_a_confirmation() {
     let operator = Recorder::default();
     let ask = |confirmed| Request::PairForceSolo(ForceSolo { confirmed });
-    assert!(matches!(answer(&operator, &ask(false), 1_000).await, Reply::Error(_)));
+    assert!(matches!(answer(&operator, &ask(false), &By::User(1_000)).await, Reply::Error(_)));
     assert!(operator.0.lock().unwrap().is_empty());
-    assert!(matches!(answer(&operator, &ask(true), 1_000).await, Reply::Ok(Answer::Done)));
-    assert_eq!(*operator.0.lock().unwrap(), ["solo 1000"]);
+    assert!(matches!(
+        answer(&operator, &ask(true), &By::User(1_000)).await,
+        Reply::Ok(Answer::Done)
+    ));
+    assert_eq!(*operator.0.lock().unwrap(), ["solo uid 1000"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Sign-in, sessions, devices: what the app needs besides JMAP (`docs/design/web.md`).
 
+mod admin;
 mod agent;
 mod connect;
 mod credentials;
@@ -48,6 +49,7 @@ pub(super) fn router() -> Router<Web> {
         .route("/connect/apple", post(connect::apple))
         .route("/connect/apple.mobileconfig", get(connect::profile))
         .route("/notice", get(notice))
+        .route("/admin/ask", post(admin::ask))
         .fallback(async || Failure::NotFound)
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
 }
@@ -78,15 +80,15 @@ async fn notice(State(web): State<Web>, caller: Caller) -> Json<Option<Notice>> 
 }
 
 /// A request's JSON, refused in our words; and only where it is the app's own.
-struct Asked<T>(T);
+pub(in crate::web) struct Asked<T>(pub(in crate::web) T);
 
-impl<T: DeserializeOwned> FromRequest<Web> for Asked<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, web: &Web) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let (mut parts, body) = request.into_parts();
-        Ours::from_request_parts(&mut parts, web).await?;
-        match Json::from_request(Request::from_parts(parts, body), web).await {
+        Ours::from_request_parts(&mut parts, state).await?;
+        match Json::from_request(Request::from_parts(parts, body), state).await {
             Ok(Json(asked)) => Ok(Self(asked)),
             Err(JsonRejection::BytesRejection(e))
                 if e.status() == StatusCode::PAYLOAD_TOO_LARGE =>
@@ -112,7 +114,10 @@ impl<T: DeserializeOwned> FromRequestParts<Web> for Sought<T> {
     }
 }
 
-fn time<S: serde::Serializer>(at: &UnixMs, serializer: S) -> Result<S::Ok, S::Error> {
+pub(in crate::web) fn time<S: serde::Serializer>(
+    at: &UnixMs,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&crate::base::clock::rfc3339(*at))
 }
 

@@ -4,11 +4,11 @@ use super::{Asked, agent, maybe_time, time};
 use crate::base::secret::Secret;
 use crate::directory::{Login, SignedIn, WebSignIn};
 use crate::web::Web;
-use crate::web::caller::{COOKIE_NAME, Caller, Here, WRONG_PAUSE, cookie};
+use crate::web::caller::{COOKIE_NAME, Caller, Here, WRONG_PAUSE, cookie, set_cookie_of};
 use crate::web::failure::Failure;
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::header::{ACCEPT_LANGUAGE, SET_COOKIE, USER_AGENT};
+use axum::http::header::{ACCEPT_LANGUAGE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -59,15 +59,8 @@ pub(super) struct Session {
 
 /// The header that gives the browser its token, or takes it away.
 pub(super) fn set_cookie(token: Option<&SignedIn>, own_device: bool) -> [(HeaderName, String); 1] {
-    let value = token.map_or("", |signed_in| signed_in.token.expose());
-    // Without an age it goes with the browser.
-    let age = match (token, own_device) {
-        (None, _) => "; Max-Age=0".to_owned(),
-        (Some(_), true) => format!("; Max-Age={OWN_DEVICE_MAX_AGE_S}"),
-        (Some(_), false) => String::new(),
-    };
-    let cookie = format!("{COOKIE_NAME}={value}; Path=/; Secure; HttpOnly; SameSite=Strict{age}");
-    [(SET_COOKIE, cookie)]
+    let age = own_device.then_some(OWN_DEVICE_MAX_AGE_S);
+    set_cookie_of(COOKIE_NAME, token.map(|signed_in| &signed_in.token), age)
 }
 
 /// Signs in.
@@ -142,8 +135,7 @@ fn person(web: &Web, login: &Login, session: u32, headers: &HeaderMap) -> Result
         tenant: Tenant { name: tenant.name },
         language: language(headers),
         session,
-        // There is no such role yet.
-        administrator: false,
+        administrator: directory.is_administrator(login)?,
         totp: directory.has_totp(login)?,
     })
 }

@@ -116,6 +116,7 @@ impl Server {
                 (tenant.0 % 4 == 0).then(|| Notice { stage: "out".into(), since: UnixMs(0), text })
             })),
             signer: Some(Arc::new(|content| Some([b"signed:", content].concat()))),
+            ..Providers::default()
         };
         let web = Web::new(directory.clone(), Mail::new(store.clone()), facts);
         let web = web.with(providers).router();
@@ -126,7 +127,7 @@ impl Server {
         let client = Client {
             peer: "192.0.2.7:1234".parse().unwrap(),
             local: "192.0.2.1:443".parse().unwrap(),
-            lease: self.lease.clone(),
+            lease: Some(self.lease.clone()),
             notice: Word::default(),
             session: 1,
             secure: true,

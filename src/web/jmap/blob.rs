@@ -3,7 +3,7 @@
 use super::super::Web;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
-use super::stream::Chunks;
+use super::super::stream::Chunks;
 use super::{Asking, Look, blocking};
 use crate::directory::Login;
 use crate::mail::{Class, MailError, ObjectError};

@@ -18,7 +18,6 @@ mod quota;
 mod sanitise;
 mod session;
 mod set;
-mod stream;
 mod submission;
 mod thread;
 

@@ -7,7 +7,7 @@
 use super::super::Web;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
-use super::stream::Chunks;
+use super::super::stream::Chunks;
 use super::{email, mailbox, objects, quota};
 use crate::base::task;
 use crate::directory::Login;

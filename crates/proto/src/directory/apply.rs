@@ -2,8 +2,9 @@
 
 use super::quota::{QuotaLimit, key_limit};
 use super::rows::{
-    self, Account, Address, Credential, KEY_LAST_ACCOUNT, KEY_LAST_TENANT, TOTP, Tenant,
-    key_account, key_address, key_credential, key_domain, key_last, key_tenant,
+    self, Account, Address, Credential, KEY_LAST_ACCOUNT, KEY_LAST_TENANT, Operator, TOTP, Tenant,
+    key_account, key_address, key_administrator, key_credential, key_domain, key_last,
+    key_operator, key_tenant,
 };
 use super::sign_in_topic;
 use crate::codec;
@@ -73,6 +74,17 @@ pub(super) enum Change {
         account: Option<AccountId>,
         limit: QuotaLimit,
         when: UnixMs,
+    },
+    /// An operator comes, has another password, or goes.
+    SetOperatorAt {
+        name: String,
+        operator: Option<Operator>,
+        when: UnixMs,
+    },
+    /// An account becomes an administrator of its tenant, or is none any more.
+    SetAdministrator {
+        account: AccountId,
+        on: bool,
     },
 }
 
@@ -146,6 +158,16 @@ impl Apply for DirectoryRules {
                     }
                 }
             }
+            Change::SetOperatorAt { name, operator, .. } => match operator {
+                Some(operator) => keys.put(&key_operator(&name), &codec::encode(&operator))?,
+                None => keys.delete(&key_operator(&name))?,
+            },
+            Change::SetAdministrator { account, on: true } => {
+                keys.put(&key_administrator(account), &codec::encode(&()))?;
+            }
+            Change::SetAdministrator { account, on: false } => {
+                keys.delete(&key_administrator(account))?;
+            }
             Change::Describe { account, name, created } => {
                 let row = rows::account(keys, account)?.ok_or(ApplyError::Missing("an account"))?;
                 keys.put(&key_account(account), &codec::encode(&Account { name, created, ..row }))?;
@@ -167,6 +189,8 @@ fn object(change: &Change) -> Option<(Vec<u8>, UnixMs)> {
             (key_credential(*account, credential.id), credential.created)
         }
         Change::SetQuota { account, when, .. } => (key_limit(*account), *when),
+        Change::SetOperatorAt { name, when, .. } => (key_operator(name), *when),
+        Change::SetAdministrator { account, .. } => (key_administrator(*account), UnixMs(0)),
         Change::RevokeCredential { account, id } => (key_credential(*account, *id), UnixMs(0)),
         _ => return None,
     })
@@ -206,6 +230,7 @@ fn close_account(keys: &mut dyn KeysMut, id: AccountId) -> Result<(), ApplyError
         revoke(keys, id, credential.id)?;
     }
     keys.delete(&key_last(id, TOTP))?;
+    keys.delete(&key_administrator(id))?;
     keys.wake(sign_in_topic(id));
     Ok(())
 }

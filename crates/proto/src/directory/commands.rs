@@ -3,7 +3,7 @@
 use super::address::{AddressError, canonical_address, canonical_domain};
 use super::apply::Change;
 use super::rows::{self, Account, Tenant};
-use super::{APP_PASSWORDS_MAX, LABEL_LEN_MAX};
+use super::{APP_PASSWORDS_MAX, LABEL_LEN_MAX, OPERATOR_NAME_LEN_MAX, OPERATORS_MAX};
 use crate::codec;
 use crate::id::{AccountId, NodeId, TenantId};
 use crate::keys::Keys;
@@ -32,6 +32,12 @@ pub enum DirectoryRefusal {
     /// A bound is reached.
     #[error("an account has at most {APP_PASSWORDS_MAX} app passwords; revoke one first")]
     TooManyCredentials,
+    /// The text cannot be an operator's name.
+    #[error("an operator's name has 1 to {OPERATOR_NAME_LEN_MAX} of a-z, 0-9, `.`, `_` and `-`")]
+    OperatorName,
+    /// A bound is reached.
+    #[error("there are at most {OPERATORS_MAX} operators; remove one first")]
+    TooManyOperators,
     /// RFC 6238 5.2: a code opens once.
     #[error("this code was used before")]
     UsedCode,

@@ -9,8 +9,8 @@
 use super::apply::{Change, DirectoryRules};
 use super::quota::{QuotaLimit, key_limit, quota_said};
 use super::rows::{
-    self, Account, Credential, Secret, TOTP, Tenant, is_single, key_address, key_credential,
-    key_domain,
+    self, Account, Credential, Operator, Secret, TOTP, Tenant, is_single, key_address,
+    key_administrator, key_credential, key_domain, key_operator,
 };
 use super::{CreateTenant, split_address};
 use crate::codec::{self, DecodeError};
@@ -58,6 +58,8 @@ struct Trace {
     used: BTreeMap<(AccountId, u32), u64>,
     /// Of nobody: the tenant's default.
     limits: BTreeMap<Option<AccountId>, (Lsn, UnixMs, QuotaLimit)>,
+    operators: BTreeMap<String, (Lsn, Last<Operator>)>,
+    administrators: BTreeMap<AccountId, (Lsn, bool)>,
 }
 
 impl Trace {
@@ -78,6 +80,7 @@ impl Trace {
                 // They went with it, without a change of their own.
                 self.credentials.retain(|(account, _), _| *account != id);
                 self.used.retain(|(account, _), _| *account != id);
+                self.administrators.remove(&id);
                 for alias in self.aliases.values_mut().filter(|(_, last)| last.1 == Some(id)) {
                     *alias = (at, (UnixMs(0), None));
                 }
@@ -99,6 +102,12 @@ impl Trace {
             }
             Change::SetQuota { account, limit, when } => {
                 self.limits.insert(account, (at, when, limit));
+            }
+            Change::SetOperatorAt { name, operator, when } => {
+                self.operators.insert(name, (at, (when, operator)));
+            }
+            Change::SetAdministrator { account, on } => {
+                self.administrators.insert(account, (at, on));
             }
             // Only ever inside a merge's step, which is nobody's own change.
             Change::Describe { .. } => {}
@@ -204,6 +213,19 @@ enum Task {
         theirs: (UnixMs, QuotaLimit),
         ours: Option<UnixMs>,
     },
+    Operator {
+        at: Lsn,
+        name: String,
+        theirs: Last<Operator>,
+        ours: Option<Last<Operator>>,
+    },
+    /// `ours`: what it was set to here since the fork.
+    Administrator {
+        at: Lsn,
+        account: AccountId,
+        on: bool,
+        ours: Option<bool>,
+    },
 }
 
 #[derive(Default)]
@@ -241,6 +263,10 @@ impl Planner for Plan {
         for (domain, (at, last)) in &theirs.domains {
             let ours = ours.domains.get(domain).map(|(_, last)| *last);
             tasks.push(Task::Domain { at: *at, domain: domain.clone(), theirs: *last, ours });
+        }
+        for (name, (at, last)) in &theirs.operators {
+            let ours = ours.operators.get(name).map(|(_, last)| last.clone());
+            tasks.push(Task::Operator { at: *at, name: name.clone(), theirs: last.clone(), ours });
         }
         plan_accounts(&ours, &theirs, &mut tasks);
         plan_credentials(&ours, &theirs, &mut tasks);
@@ -352,6 +378,10 @@ fn plan_credentials(ours: &Trace, theirs: &Trace, tasks: &mut Vec<Task>) {
             tasks.push(Task::Used { account, id, made, last: *last });
         }
     }
+    for (&account, &(at, on)) in &theirs.administrators {
+        let ours = here(account).and_then(|here| ours.administrators.get(&here));
+        tasks.push(Task::Administrator { at, account, on, ours: ours.map(|(_, on)| *on) });
+    }
 }
 
 impl Merge for DirectoryRules {
@@ -386,6 +416,12 @@ impl Merge for DirectoryRules {
             Task::Used { account, id, made, last } => used(on, (account, id), made, last),
             Task::Limit { at, account, theirs, ours } => {
                 merge_limit(on, (at, account), theirs, ours)
+            }
+            Task::Operator { at, name, theirs, ours } => {
+                merge_operator(on, at, name, (theirs, ours))
+            }
+            Task::Administrator { at, account, on: wanted, ours } => {
+                set_administrator(on, (at, account), wanted, ours)
             }
         }
     }
@@ -495,6 +531,70 @@ fn merge_domain(
         _ => {}
     }
     make(on, &set)
+}
+
+fn merge_operator(
+    on: &mut Merging<'_>,
+    at: Lsn,
+    name: String,
+    ((when, theirs), ours): (Last<Operator>, Option<Last<Operator>>),
+) -> Result<(), ApplyError> {
+    let now = rows::operator(on.keys(), &name)?;
+    if now == theirs {
+        return Ok(());
+    }
+    let changed = on.changed(&key_operator(&name))?;
+    let ours = changed.map(|when| (when, now.clone())).or(ours);
+    let what = format!("operator {name}");
+    let kept = |operator, when| undo(&Change::SetOperatorAt { name: name.clone(), operator, when });
+    match (&theirs, now, ours) {
+        (Some(_), None, Some((_, None))) => {
+            on.note(what, REVOKED, "what was set there".into(), at);
+            return Ok(());
+        }
+        (None, now @ Some(_), Some((our_when, Some(_)))) => {
+            on.note_ours(what, REVOKED, "what was set here".into(), kept(now, our_when));
+        }
+        (Some(other), Some(now), Some((our_when, Some(_)))) => {
+            if (our_when, codec::encode(&now)) >= (when, codec::encode(other)) {
+                on.note(what, LATER, "the earlier password".into(), at);
+                return Ok(());
+            }
+            let lost = kept(Some(now), our_when);
+            on.note_ours(what, LATER, "the earlier password".into(), lost);
+        }
+        // One that only the branch touched.
+        _ => {}
+    }
+    make(on, &Change::SetOperatorAt { name, operator: theirs, when })
+}
+
+fn set_administrator(
+    on: &mut Merging<'_>,
+    (at, account): (Lsn, AccountId),
+    wanted: bool,
+    ours: Option<bool>,
+) -> Result<(), ApplyError> {
+    let account = here(on, account)?;
+    let now = rows::is_administrator(on.keys(), account)?;
+    if now == wanted || !is_open(on, account)? {
+        return Ok(());
+    }
+    let changed = on.changed(&key_administrator(account))?;
+    let ours = changed.map(|_| now).or(ours);
+    let what = format!("{}: administrator", say(on, account)?);
+    match (wanted, ours) {
+        (true, Some(false)) => {
+            on.note(what, REVOKED, "the right, given there".into(), at);
+            return Ok(());
+        }
+        (false, Some(true)) => {
+            let kept = undo(&Change::SetAdministrator { account, on: true });
+            on.note_ours(what, REVOKED, "the right, given here".into(), kept);
+        }
+        _ => {}
+    }
+    make(on, &Change::SetAdministrator { account, on: wanted })
 }
 
 fn merge_account(

@@ -8,8 +8,10 @@
 //! | system | `S` | the last tenant id given |
 //! | system | `t` tenant | [`Tenant`] |
 //! | system | `d` domain | [`TenantId`] that owns it |
+//! | system | `W` operator | [`Operator`] |
 //! | tenant | `D` | the last account id given |
 //! | tenant | `a` account | [`Account`] |
+//! | tenant | `R` account | there while the account is an administrator of the tenant |
 //! | tenant | `x` address | [`Address`] |
 //! | tenant | `c` account credential | [`Credential`] |
 //! | tenant | `l` account credential | when it was used last; of [`TOTP`] the last step |
@@ -27,6 +29,7 @@ mod commands;
 mod credential;
 mod held;
 mod merge;
+mod operator;
 mod quota;
 mod rows;
 #[cfg(test)]
@@ -44,10 +47,15 @@ pub use credential::{
 };
 pub use held::{Held, held};
 pub use merge::{TENANTS, created_tenant, merged_tenant};
+pub use operator::{
+    AddOperator, OPERATOR_NAME_LEN_MAX, OPERATORS_MAX, RemoveOperator, SetAdministrator,
+    SetOperatorPassword,
+};
 pub use quota::{QuotaLimit, SetQuota, quota_limit, quota_said};
 pub use rows::{
-    Account, Address, Credential, CredentialKind, PASSWORD, Secret, TOTP, Tenant, account,
-    accounts, address, aliases, credentials, domain_owner, domains, tenant, tenants,
+    Account, Address, Credential, CredentialKind, Operator, PASSWORD, Secret, TOTP, Tenant,
+    account, accounts, address, administrators, aliases, credentials, domain_owner, domains,
+    is_administrator, operator, operators, tenant, tenants,
 };
 
 /// The topic that is woken when a credential of the account comes, changes or goes, or the account

@@ -6,7 +6,7 @@ use crate::keys::Keys;
 use crate::mailbox::RowError;
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -102,6 +102,17 @@ pub struct Credential {
     pub secret: Secret,
 }
 
+/// Somebody who runs the appliance, with a password of their own for the console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// The name.
+    pub name: String,
+    /// When it was added.
+    pub created: UnixMs,
+    /// The password: [`Secret::Argon2id`].
+    pub secret: Secret,
+}
+
 /// What a credential is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
@@ -160,6 +171,14 @@ pub(crate) fn key_tenant(id: TenantId) -> Vec<u8> {
 
 pub(crate) fn key_domain(canonical: &str) -> Vec<u8> {
     Key::new(b'd').bytes(canonical.as_bytes()).done()
+}
+
+pub(crate) fn key_operator(name: &str) -> Vec<u8> {
+    Key::new(b'W').bytes(name.as_bytes()).done()
+}
+
+pub(crate) fn key_administrator(account: AccountId) -> Vec<u8> {
+    Key::new(b'R').u32(account.0).done()
 }
 
 pub(crate) fn key_account(id: AccountId) -> Vec<u8> {
@@ -243,6 +262,27 @@ pub fn domains(keys: &dyn Keys) -> Result<Vec<(String, TenantId)>, RowError> {
         .into_iter()
         .map(|(k, v)| (String::from_utf8_lossy(&k).into_owned(), v))
         .collect())
+}
+
+/// System view: an operator.
+pub fn operator(keys: &dyn Keys, name: &str) -> Result<Option<Operator>, RowError> {
+    row(keys, "operator", &key_operator(name))
+}
+
+/// System view: all operators, by name.
+pub fn operators(keys: &dyn Keys) -> Result<Vec<Operator>, RowError> {
+    Ok(values(rows(keys, "operator", Key::new(b'W'))?))
+}
+
+/// Tenant's view: whether an account is an administrator of the tenant.
+pub fn is_administrator(keys: &dyn Keys, account: AccountId) -> Result<bool, RowError> {
+    Ok(row::<()>(keys, "administrator", &key_administrator(account))?.is_some())
+}
+
+/// Tenant's view: all its administrators.
+pub fn administrators(keys: &dyn Keys) -> Result<BTreeSet<AccountId>, RowError> {
+    let all = rows::<()>(keys, "administrator", Key::new(b'R'))?;
+    Ok(all.into_iter().filter_map(|(key, ())| codec::u32_at(&key, 0).map(AccountId)).collect())
 }
 
 /// Tenant's view: an account.
