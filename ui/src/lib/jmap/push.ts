@@ -1,4 +1,5 @@
 // RFC 8620 7.3 over fetch: our own watchdog hears within three seconds that the server has gone.
+import { readEvents } from '../events';
 import { net, sleep } from '../net.svelte';
 import { jmap } from './client';
 
@@ -30,20 +31,11 @@ export async function listen(types: string, opened: () => void, changed: (types:
       if (!answer.ok || !answer.body) throw new Error(String(answer.status));
       begun = true;
       opened();
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      let rest = '';
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        heard = Date.now();
-        const events = (rest + value).split(/\r?\n\r?\n/);
-        rest = events.pop() ?? '';
-        for (const event of events) {
-          const interval = /^event: ?ping$/m.test(event) && Number(/"interval": ?(\d+)/.exec(event)?.[1]);
-          if (interval) (pinged = true), (silence = Math.min(Math.max(SILENCE_MS, interval * 2_500), MOST_MS));
-          heed(event, changed);
-        }
-      }
+      await readEvents(answer.body, () => (heard = Date.now()), (event) => {
+        const interval = /^event: ?ping$/m.test(event) && Number(/"interval": ?(\d+)/.exec(event)?.[1]);
+        if (interval) (pinged = true), (silence = Math.min(Math.max(SILENCE_MS, interval * 2_500), MOST_MS));
+        heed(event, changed);
+      });
     } catch {
       // The stream ended; below is what to do.
     } finally {
