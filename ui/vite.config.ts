@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig, type Plugin } from 'vite';
-import { pairs } from './sentences';
+import { pairs } from './sentences.ts';
 
 /** Writes sw.js with the names of all files of this build; its version is a hash over them. */
 function offlineShell(): Plugin {

@@ -1,7 +1,7 @@
 // The offline shell: the files of one build, and nothing of anybody's mail.
 // index.html comes from the network where that answers, so that a takeover by a newer version works.
-const VERSION = 'understudy-dc26bab25b59';
-const FILES = ["/","/assets/Connect-CkFisBSG.js","/assets/Connect-DD3IBLXI.css","/assets/Contacts-DZmiP7Rt.js","/assets/Contacts-LuKZ5ZDR.css","/assets/Editor-CXiqNjIi.js","/assets/Editor-rdbmk-py.css","/assets/Icon-CYEXYqjo.js","/assets/Page-Dg-SpmXm.js","/assets/Page-K9TCojx8.css","/assets/Qr-C5e7zPTw.css","/assets/Qr-DkR88Og9.js","/assets/Scheduled-BoPHjWkq.js","/assets/Scheduled-DDWrKiUY.css","/assets/Settings-Blg0qoKs.css","/assets/Settings-HynzHAZi.js","/assets/html-B3j2bioB.js","/assets/index-CpHKteru.js","/assets/index-Dh7nf5cp.css","/assets/mail.svelte-Rq_DxPgK.js","/assets/toast.svelte-DBw7aKQz.js","/icon-192.png","/icon-512.png","/icon.svg","/manifest.webmanifest","/message-images.html","/message.html"];
+const VERSION = 'understudy-14f201a16272';
+const FILES = ["/","/assets/Administration-DjY2QcTP.js","/assets/Administration-fqShU34i.css","/assets/Connect-C5CzSBKb.js","/assets/Connect-DD3IBLXI.css","/assets/Contacts-LuKZ5ZDR.css","/assets/Contacts-dZC7vmNf.js","/assets/Copy-BOeP3sbj.js","/assets/Editor-fKphb26x.js","/assets/Editor-rdbmk-py.css","/assets/Icon-J1hdPOyQ.js","/assets/Page-Cx88CzPY.js","/assets/Page-K9TCojx8.css","/assets/Qr-C5e7zPTw.css","/assets/Qr-CD-iakCL.js","/assets/Scheduled-B1wGRsM1.js","/assets/Scheduled-DDWrKiUY.css","/assets/Settings-Blg0qoKs.css","/assets/Settings-u0czYEX6.js","/assets/client-CJOTvv6f.js","/assets/index-Dh7nf5cp.css","/assets/index-G32as_XC.js","/assets/mail.svelte-BAXU7BCM.js","/assets/toast.svelte-BHiZJteX.js","/icon-192.png","/icon-512.png","/icon.svg","/manifest.webmanifest","/message-images.html","/message.html"];
 
 self.addEventListener('install', (event) => {
   event.waitUntil(caches.open(VERSION).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));

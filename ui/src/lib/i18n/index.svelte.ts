@@ -70,4 +70,4 @@ export function bytes(value: number): string {
   return new Intl.NumberFormat(language.current, { style: 'unit', unit: units[unit]!, unitDisplay: unit ? 'short' : 'long', maximumFractionDigits: digits }).format(value);
 }
 
-export const number = (value: number): string => new Intl.NumberFormat(language.current).format(value);
+export const number = (value: number, options: Intl.NumberFormatOptions = {}): string => new Intl.NumberFormat(language.current, options).format(value);
