@@ -79,10 +79,3 @@ export const asker = (net: Net, path: string): Ask => async (cmd, ...[args]) => 
 
 /** Whether the session is over, which is said elsewhere. */
 export const signedOut = (error: unknown): boolean => error instanceof ApiError && error.status === 401;
-
-/** A password of 100 bits that can be read out over a telephone. */
-export function makePassword(): string {
-  const signs = 'abcdefghijkmnpqrstuvwxyz23456789';
-  const text = [...crypto.getRandomValues(new Uint8Array(20))].map((byte) => signs[byte % 32]).join('');
-  return text.match(/.{5}/g)!.join('-');
-}

@@ -27,6 +27,6 @@ export const de: typeof en = {
 
   domainsHint: 'Domains richtet ein, wer die Geräte betreibt.', newDomain: 'Neue Domain', addDomain: 'Hinzufügen', removeDomain: 'Entfernen', removeDomainTitle: (domain) => `${domain} entfernen`, removeDomainText: (domain) => `Mail an ${domain} wird dann abgewiesen. Das geht erst, wenn kein Konto und kein Alias sie benutzt.`, noDomainsYet: 'Keine Domains.', domainHint: 'Ihre Mail wird hier angenommen, sobald ihr MX-Eintrag hierher führt.',
 
-  auditHint: 'Wer was getan hat. Lesen wird nicht festgehalten, Passwörter nie.', onlyFailures: 'Nur Fehlgeschlagenes', when: 'Wann', who: 'Wer', what: 'Was', about: 'Worüber', outcome: 'Ergebnis', didWork: 'erledigt', didFail: 'fehlgeschlagen', auditEmpty: 'Noch wurde nichts getan.', auditNewest: (count) => `Die neuesten ${new Intl.NumberFormat('de').format(count)} Einträge dieses Geräts.`,
+  auditHint: 'Wer was getan hat. Lesen wird nicht festgehalten, Passwörter nie.', onlyFailures: 'Nur Fehlgeschlagenes', when: 'Wann', who: 'Wer', what: 'Was', about: 'Worüber', outcome: 'Ergebnis', didWork: 'erledigt', didFail: 'fehlgeschlagen', auditEmpty: 'Noch wurde nichts getan.', auditNewest: (count) => `${n(count, 'Eintrag', 'Einträge')} dieses Geräts, das Neueste zuerst.`,
   by: (who) => who.replace(/^operator (?!root)/, 'Operator ').replace(/^administrator /, 'Verwaltung '),
 };

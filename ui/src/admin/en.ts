@@ -33,6 +33,6 @@ export const en = {
   domainsHint: 'Your domains are set up by whoever runs the appliances.', newDomain: 'New domain', addDomain: 'Add', removeDomain: 'Remove', removeDomainTitle: (domain: string) => `Remove ${domain}`, removeDomainText: (domain: string) => `Mail to ${domain} is refused from then on. It works only once no account and no alias uses it.`, noDomainsYet: 'No domains.', domainHint: 'Its mail is accepted here as soon as its MX record leads here.',
 
   // Audit
-  auditHint: 'Who did what. Reading is not kept, and no password ever is.', onlyFailures: 'Only what failed', when: 'When', who: 'Who', what: 'What', about: 'About', outcome: 'Outcome', didWork: 'done', didFail: 'failed', auditEmpty: 'Nothing has been done yet.', auditNewest: (count: number) => `The newest ${new Intl.NumberFormat('en').format(count)} entries of this appliance.`,
+  auditHint: 'Who did what. Reading is not kept, and no password ever is.', onlyFailures: 'Only what failed', when: 'When', who: 'Who', what: 'What', about: 'About', outcome: 'Outcome', didWork: 'done', didFail: 'failed', auditEmpty: 'Nothing has been done yet.', auditNewest: (count: number) => `${n(count, 'entry', 'entries')} of this appliance, newest first.`,
   by: (who: string) => who,
 };

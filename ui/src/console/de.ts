@@ -5,7 +5,7 @@ const n = (count: number, one: string, other: string): string => `${new Intl.Num
 
 export const de: typeof en = {
   signOut: 'Abmelden', console: 'Konsole', skip: 'Zur Seite springen', menu: 'Menü', pages: 'Seiten',
-  status: 'Zustand', pair: 'Paar', update: 'Aktualisieren', tenants: 'Mandanten', queue: 'Ausgang', certificates: 'Zertifikate', operators: 'Operatoren', audit: 'Protokoll',
+  status: 'Zustand', pair: 'Paar', update: 'Update', tenants: 'Mandanten', queue: 'Ausgang', certificates: 'Zertifikate', operators: 'Operatoren', audit: 'Protokoll',
 
   signIn: 'An der Konsole anmelden', signInHint: 'Für alle, die die Geräte betreiben.', operator: 'Name', wrong: 'Name oder Passwort ist falsch.', signedInAs: (who) => `Angemeldet als ${who}`, otherLanguage: 'English', theme: 'Farben', themeAuto: 'Wie das Gerät', themeLight: 'Hell', themeDark: 'Dunkel', account: 'Sie und diese Seite',
   noOperators: 'Noch kein Name? Auf dem Gerät: understudy operator add NAME', wasSignedOut: 'Sie wurden abgemeldet: 30 Minuten unbenutzt, 12 Stunden um, oder dieses Gerät hat neu gestartet.',

@@ -6,7 +6,11 @@ import { language } from '../lib/i18n/index.svelte';
 /** Nesting of sentences in sentences that is followed. */
 const DEPTH_MAX = 4;
 
-export const sentence = (text: string): string => (language.current === 'de' ? german(text) : text);
+/** As it stands alone: with a large letter, unless it begins with a name. */
+export function sentence(text: string): string {
+  const said = language.current === 'de' ? german(text) : text;
+  return /^(vrid|console|node|understudy) /.test(said) ? said : said.charAt(0).toUpperCase() + said.slice(1);
+}
 
 export function german(text: string, depth = DEPTH_MAX): string {
   if (!depth) return text;
