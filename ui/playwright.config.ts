@@ -3,7 +3,7 @@ import { defineConfig } from '@playwright/test';
 // Against the mock, or against an appliance: UI_BASE_URL, UI_USER, UI_PASSWORD; its console: UI_CONSOLE_URL, UI_OPERATOR,
 // UI_OPERATOR_PASSWORD.
 const base = process.env['UI_BASE_URL'];
-const port = 4189;
+const port = Number(process.env['UI_PORT'] ?? 4189);
 
 export default defineConfig({
   testDir: 'test',

@@ -4,7 +4,7 @@ import { unique } from './mail';
 
 // Against the mock, or an appliance: UI_CONSOLE_URL, UI_OPERATOR, UI_OPERATOR_PASSWORD.
 const REAL = process.env['UI_CONSOLE_URL'];
-const BASE = REAL ?? 'http://127.0.0.1:4190';
+const BASE = REAL ?? `http://127.0.0.1:${Number(process.env['UI_PORT'] ?? 4189) + 1}`;
 const NAME = process.env['UI_OPERATOR'] ?? 'anna';
 const PASSWORD = process.env['UI_OPERATOR_PASSWORD'] ?? 'understudy';
 test.use({ baseURL: BASE });
@@ -204,8 +204,9 @@ test.describe('how it stands', () => {
     await page.getByRole('link', { name: 'To the answer' }).click();
     await page.getByRole('button', { name: 'Let this one serve alone' }).click();
     const go = dialog(page).getByRole('button', { name: 'Let this one serve alone' });
-    await expect(go).toBeDisabled();
+    await dialog(page).getByRole('textbox').fill('yes');
     await page.keyboard.press('Enter');
+    await expect(go).toBeDisabled();
     await dialog(page).getByRole('textbox').fill('the other is off');
     await clean(page);
     await go.click();
