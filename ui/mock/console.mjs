@@ -28,11 +28,11 @@ export class Operations {
     { name: 'mail', kind: 'pair', tenant: null, addresses: ['192.0.2.10/24', '2001:db8::10/64'], interface: 'eth0', vrid: 7, state: 'Active', holder: 'here', priority: 200, since_ms: ago(DAY), claim: null, problem: null },
     { name: 'nordwerk-origin', kind: 'origin', tenant: 'Nordwerk Wasserbau', addresses: ['192.0.2.77/24'], interface: 'eth0', vrid: 42, state: 'Backup', holder: '192.0.2.77', priority: 0, since_ms: ago(3 * DAY), claim: 'idle', problem: null }];
   certificates = [
-    { names: ['mail.nordwerk.example', '192.0.2.10'], source: 'acme', from_ms: ago(50 * DAY), until_ms: now() + 40 * DAY, fingerprint: 'SHA256:5f:2a:9c:11:7e:de:ad:00:be:ef:12:34:56:78:9a:bc' },
-    { names: ['console'], source: 'authority', from_ms: ago(10 * DAY), until_ms: now() + 9 * DAY, fingerprint: 'SHA256:aa:bb:cc:11:7e:de:ad:00:be:ef:12:34:56:78:9a:bc', problem: 'the certificate for console ends in 220 hours: see the log' }];
+    { names: ['mail.nordwerk.example', '192.0.2.10'], source: 'acme', from_ms: ago(50 * DAY), until_ms: now() + 40 * DAY, fingerprint: '5F:2A:9C:11:7E:DE:AD:00:BE:EF:12:34:56:78:9A:BC', problem: null },
+    { names: ['console'], source: 'authority', from_ms: ago(10 * DAY), until_ms: now() + 9 * DAY, fingerprint: 'AA:BB:CC:11:7E:DE:AD:00:BE:EF:12:34:56:78:9A:BC', problem: 'the certificate for console ends in 220 hours: see the log' }];
   audited = [
-    { when_ms: ago(36e5), by: 'operator bernd', command: 'handover', about: '', ok: true, what: null },
-    { when_ms: ago(2 * 36e5), by: 'administrator mara@nordwerk.example', command: 'account-create', about: 'werkstatt@nordwerk.example', ok: true, what: null },
+    { when_ms: ago(36e5), by: 'operator bernd', command: 'handover', about: '', ok: true, what: '' },
+    { when_ms: ago(2 * 36e5), by: 'administrator mara@nordwerk.example', command: 'account-create', about: 'werkstatt@nordwerk.example', ok: true, what: '' },
     { when_ms: ago(5 * 36e5), by: 'root (uid 0)', command: 'domain-remove', about: 'nordwerk.example', ok: false, what: 'the domain `nordwerk.example` has accounts' }];
   roll = null;
   received = 0;
@@ -60,7 +60,7 @@ export class Operations {
   ask({ cmd, args = {} }, by, tenant, me) {
     const reads = /-list$|-progress$|^audit$|^pair-show$|^status$/.test(cmd);
     const reply = this.answer(cmd, args, tenant, me);
-    if (!reads && reply) this.audited.unshift({ when_ms: now(), by, command: cmd, about: [args.name, args.account, args.alias, args.domain, args.tenant].filter(Boolean).join(', '), ok: !reply.error, what: reply.error?.what ?? null });
+    if (!reads && reply) this.audited.unshift({ when_ms: now(), by, command: cmd, about: [args.name, args.account, args.alias, args.domain, args.tenant].filter(Boolean).join(', '), ok: !reply.error, what: reply.error?.what ?? '' });
     return reply;
   }
   answer(cmd, args, tenant, me) {
@@ -132,10 +132,6 @@ export class Operations {
     if (cmd === 'audit') return { ok: { audit: this.audited.filter((one) => !tenant || one.by.endsWith(me) || one.about.includes(`@${me.split('@')[1]}`)).slice(0, args.limit ?? 100) } };
     if (tenant) return null;
     if (cmd === 'queue-list') return { ok: { queue: this.queue } };
-    if (cmd === 'queue-retry') {
-      this.queue = this.queue.map((one) => (one.id === args.id ? { ...one, attempts: one.attempts + 1, next_ms: now() } : one));
-      return done;
-    }
     if (cmd === 'address-list') return { ok: { addresses: this.groups } };
     if (cmd === 'address-claim' || cmd === 'address-release') {
       const group = this.groups.find((one) => one.name === args.name);
@@ -232,7 +228,14 @@ export function listen(port, operations, files, read) {
     }
     if (at === 'GET status') {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
-      const tell = () => response.write(`event: status\ndata: ${JSON.stringify(operations.status())}\n\n`);
+      // As the appliance: what has changed, and in between a ping.
+      let told = '';
+      const tell = () => {
+        const report = operations.status();
+        const lasting = JSON.stringify({ ...report, at: 0, uptime_s: 0 });
+        response.write(lasting === told ? 'event: ping\ndata: {}\n\n' : `event: status\ndata: ${JSON.stringify(report)}\n\n`);
+        told = lasting;
+      };
       tell();
       const timer = setInterval(tell, 1_000);
       streams.set(token, [...(streams.get(token) ?? []), response]);

@@ -235,11 +235,12 @@ test.describe('how it stands', () => {
     await expect(page.getByRole('button', { name: /^Take over the addresses/ })).toBeVisible();
   });
 
-  test('a message that waits is tried at once', async ({ page }) => {
+  test('what waits says why, and is found by its words', async ({ page }) => {
     await signIn(page, '/#/queue');
-    await expect(page.getByText('4 attempts')).toBeVisible();
-    await page.getByRole('button', { name: 'Try now: to post@hafenbehoerde.example' }).click();
-    await expect(page.getByText('5 attempts')).toBeVisible();
+    await expect(page.getByText('Greylisting in action')).toBeVisible();
+    await page.getByRole('searchbox', { name: 'Filter' }).fill('timed out');
+    await expect(page.getByText('Greylisting in action')).toHaveCount(0);
+    await expect(page.getByText('a bounce → bounces@lists.example')).toBeVisible();
   });
 
   test('a line that is cut is said calmly, and comes back', async ({ page, context }) => {

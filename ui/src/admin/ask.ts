@@ -4,13 +4,13 @@ import { ApiError, type Net } from '../lib/net.svelte';
 
 export interface Tenant { id: number; name: string; domains: number; accounts: number }
 export interface Domain { domain: string; tenant: string }
-export interface Account { address: string; tenant: string; administrator?: boolean }
+export interface Account { address: string; tenant: string; administrator: boolean }
 export interface Alias { alias: string; account: string }
 export interface Credential { id: number; kind: string; label: string; created_ms: number; ends_ms?: number | null }
-export interface Audited { when_ms: number; by: string; command: string; about: string | string[]; ok: boolean; what?: string | null }
+export interface Audited { when_ms: number; by: string; command: string; about: string; ok: boolean; what: string }
 export interface Queued { id: number; tenant: string; from: string; to: string; size: number; accepted_ms: number; attempts: number; next_ms: number; last_answer: string | null }
 export interface Group { name: string; kind: string; tenant: string | null; addresses: string[]; interface: string; vrid: number; state: string; holder: string | null; priority: number; since_ms: number | null; claim: string | null; problem: string | null }
-export interface Certificate { names: string[]; source: string; from_ms: number; until_ms: number; fingerprint: string; problem?: string | null }
+export interface Certificate { names: string[]; source: string; from_ms: number; until_ms: number; fingerprint: string; problem: string | null }
 export interface OperatorRow { name: string; created_ms: number }
 export interface Roll { id: string; version: string; only_here: boolean; began: number; state: 'under-way' | 'done' | 'stopped'; step: string; bytes: [number, number] | null; why: string | null; do: string | null; peer_running: string | null }
 export interface PairFacts { pair: string; node: number; pin: string; peer_pin: string | null }
@@ -36,8 +36,6 @@ interface Commands {
   'credential-revoke': [{ account: string; id: number }, void];
   'credential-totp-reset': [Named, void];
   'queue-list': [void, Queued[]];
-  'queue-retry': [{ id: number }, void];
-  'queue-remove': [{ id: number }, void];
   'address-list': [void, Group[]];
   'address-claim': [{ name: string; force: boolean }, void];
   'address-release': [Named, void];

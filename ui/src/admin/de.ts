@@ -6,7 +6,7 @@ const n = (count: number, one: string, other: string): string => `${new Intl.Num
 export const de: typeof en = {
   failed: 'Das wurde nicht ausgeführt', whatToDo: 'Was jetzt hilft', failedOffline: 'Das Gerät hat nicht geantwortet.', failedOfflineDo: 'Nachsehen, ob es ausgeführt wurde, bevor Sie es noch einmal versuchen.', failedBusy: 'Gerade sind es zu viele Anfragen.', failedBusyDo: 'Ein paar Sekunden warten und noch einmal versuchen.',
   failedSignedOut: 'Ihre Sitzung ist zu Ende.', failedSignedOutDo: 'Neu anmelden, dann noch einmal versuchen.', failedNotAllowed: 'Das dürfen Sie nicht.', failedNotAllowedDo: 'Fragen Sie, wer die Geräte betreibt.', failedUnknown: 'Das Gerät versteht diese Anfrage nicht.', failedUnknownDo: 'Vielleicht hat es eine andere Version als diese Seite: Seite neu laden.',
-  again: 'Noch einmal', refresh: 'Aktualisieren', nothing: 'Hier ist nichts.', nothingFits: 'Nichts passt zu diesen Worten.', filter: 'Filtern', typeToGoOn: (words) => `Zum Fortfahren „${words}“ eingeben`, goBack: 'Zurück',
+  again: 'Noch einmal', refresh: 'Aktualisieren', nothingFits: 'Nichts passt zu diesen Worten.', filter: 'Filtern', typeToGoOn: (words) => `Zum Fortfahren „${words}“ eingeben`,
   shownOnce: 'Nur jetzt zu sehen. Kopieren Sie es, bevor Sie schließen.', madePassword: 'Passwort', andMore: (count) => `und ${n(count, 'weiterer Eintrag', 'weitere')}: mit dem Filter eingrenzen`,
 
   people: 'Personen', aliases: 'Aliasse', domains: 'Domains', audit: 'Protokoll', sections: 'Bereiche',

@@ -6,7 +6,7 @@ export const en = {
   // What went wrong
   failed: 'That was not done', whatToDo: 'What to do', failedOffline: 'The appliance did not answer.', failedOfflineDo: 'Look whether it was done before you try it again.', failedBusy: 'Too many requests just now.', failedBusyDo: 'Wait a few seconds and try again.',
   failedSignedOut: 'Your session has ended.', failedSignedOutDo: 'Sign in again, then try again.', failedNotAllowed: 'You may not do this.', failedNotAllowedDo: 'Ask whoever runs the appliances.', failedUnknown: 'The appliance does not understand this request.', failedUnknownDo: 'It may run another version than this page: load the page again.',
-  again: 'Try again', refresh: 'Refresh', nothing: 'Nothing here.', nothingFits: 'Nothing fits these words.', filter: 'Filter', typeToGoOn: (words: string) => `Type “${words}” to go on`, goBack: 'Back',
+  again: 'Try again', refresh: 'Refresh', nothingFits: 'Nothing fits these words.', filter: 'Filter', typeToGoOn: (words: string) => `Type “${words}” to go on`,
   shownOnce: 'Shown only now. Copy it before you close this.', madePassword: 'Password', andMore: (count: number) => `and ${n(count, 'more', 'more')}: narrow it down with the filter`,
 
   // Sections

@@ -24,8 +24,11 @@ class Console {
   ended = $state(false);
   me = $state.raw<Me | null>(null);
   report = $state.raw<Report | null>(null);
+  /** The line is there. */
   live = $state(false);
+  /** When the last word came, and the last report: reports come only when something else than the time has changed. */
   heardAt = $state(0);
+  toldAt = $state(0);
   private stop = new AbortController();
 
   async start(): Promise<void> {
@@ -73,12 +76,14 @@ class Console {
         const answer = await fetch('/api/console/status', { headers: { Accept: 'text/event-stream' }, signal: control.signal, cache: 'no-store' });
         if (answer.status === 401) return this.leave(true);
         if (!answer.ok || !answer.body) throw new Error(String(answer.status));
-        await readEvents(answer.body, () => (heard = Date.now()), (event) => {
+        await readEvents(answer.body, () => {
+          heard = this.heardAt = Date.now();
+          this.live = true;
+        }, (event) => {
           if (!/^event: ?status$/m.test(event)) return;
           const data = event.split(/\r?\n/).filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n');
           this.report = JSON.parse(data) as Report;
-          this.heardAt = Date.now();
-          this.live = true;
+          this.toldAt = Date.now();
         });
       } catch {
         // The line is cut; below is what to do.
