@@ -1,8 +1,9 @@
 import { defineConfig } from '@playwright/test';
 
-// Against the mock, or against an appliance: UI_BASE_URL, UI_USER, UI_PASSWORD; UI_STAGE: against a pair of the lab.
+// Against the mock, or against an appliance: UI_BASE_URL, UI_USER, UI_PASSWORD; its console: UI_CONSOLE_URL, UI_OPERATOR,
+// UI_OPERATOR_PASSWORD. UI_STAGE: against a pair of the lab.
 const base = process.env['UI_BASE_URL'];
-const port = 4189;
+const port = Number(process.env['UI_PORT'] ?? 4189);
 
 export default defineConfig({
   testDir: process.env['UI_STAGE'] ? 'takeover' : 'test',
@@ -18,5 +19,5 @@ export default defineConfig({
     serviceWorkers: 'block',
     launchOptions: { executablePath: process.env['UI_CHROMIUM'] ?? '/usr/bin/chromium' },
   },
-  ...(base ? {} : { webServer: { command: 'node mock/server.mjs', env: { PORT: String(port) }, port } }),
+  ...(base && process.env['UI_CONSOLE_URL'] ? {} : { webServer: { command: 'node mock/server.mjs', env: { PORT: String(port) }, port } }),
 });

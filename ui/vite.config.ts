@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig, type Plugin } from 'vite';
+import { pairs } from './sentences.ts';
 
 /** Writes sw.js with the names of all files of this build; its version is a hash over them. */
 function offlineShell(): Plugin {
@@ -26,17 +27,42 @@ function offlineShell(): Plugin {
   };
 }
 
-const backend = process.env['UI_BACKEND'] ?? 'http://127.0.0.1:4180';
-const proxy = Object.fromEntries(['/api', '/jmap', '/.well-known'].map((path) => [path, { target: backend, secure: false }]));
+/** The sentences of `understudy status` in German: the program's own list, so that there is one. */
+function sentences(): Plugin {
+  const name = 'virtual:sentences';
+  const source = new URL('../src/ops/status/german.rs', import.meta.url);
+  return {
+    name: 'sentences',
+    resolveId: (id) => (id === name ? `\0${name}` : undefined),
+    load(id) {
+      if (id !== `\0${name}`) return;
+      this.addWatchFile(source.pathname);
+      return `export default ${JSON.stringify(pairs(readFileSync(source, 'utf8')))};`;
+    },
+  };
+}
 
-export default defineConfig({
-  plugins: [svelte(), offlineShell()],
-  server: { port: 4170, proxy },
-  build: {
-    outDir: 'dist',
-    target: 'es2022',
-    assetsInlineLimit: 0,
-    modulePreload: { polyfill: false },
-    chunkSizeWarningLimit: 400,
-  },
+const backend = process.env['UI_BACKEND'] ?? 'http://127.0.0.1:4180';
+const console_ = process.env['UI_CONSOLE_BACKEND'] ?? 'http://127.0.0.1:4181';
+const to = (target: string) => ({ target, secure: false });
+const proxy = { '/api/console': to(console_), '/api': to(backend), '/jmap': to(backend), '/.well-known': to(backend) };
+
+// The console is a build of its own: it shares sources with the webmail and no file, for neither may serve the other's.
+export default defineConfig(({ mode }) => {
+  const console = mode === 'console';
+  return {
+    plugins: [svelte(), sentences(), ...(console ? [] : [offlineShell()])],
+    server: { port: 4170, proxy, fs: { allow: ['..'] } },
+    publicDir: console ? false : 'public',
+    build: {
+      outDir: 'dist',
+      emptyOutDir: !console,
+      assetsDir: console ? 'assets/console' : 'assets',
+      rolldownOptions: { input: console ? 'console.html' : 'index.html' },
+      target: 'es2022',
+      assetsInlineLimit: 0,
+      modulePreload: { polyfill: false },
+      chunkSizeWarningLimit: 400,
+    },
+  };
 });

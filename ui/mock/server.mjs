@@ -1,11 +1,12 @@
 // A server like ours, in memory, for work on the app and its tests: paths and answers as in docs/design/web.md.
-// Deliberately absent: TLS, more than one account, durability.  Sign in as mara@nordwerk.example, password "understudy";
+// Deliberately absent: TLS, durability.  Sign in as mara@nordwerk.example, password "understudy";
 // TOTP is wanted from totp@nordwerk.example (code 123456).
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { listen as listenConsole, Operations } from './console.mjs';
 import { compose, meets, parse, plain, show, source } from './mail.mjs';
 import { ME, PEOPLE, sample } from './sample.mjs';
 import { Objects, patch, resolve } from './store.mjs';
@@ -268,6 +269,7 @@ class World {
   }
 }
 
+const operations = new Operations();
 const worlds = new Map();
 const world = (address) => worlds.get(address) ?? worlds.set(address, new World(address)).get(address);
 const cookies = new Map();
@@ -296,6 +298,7 @@ const server = createServer(async (request, response) => {
     const who = cookies.get(token);
     const path = url.pathname;
     const changing = !['GET', 'HEAD'].includes(request.method);
+    if (/^\/(console\.html|assets\/console\/)/.test(path)) return fail(404, 'not-found');
     if (!path.startsWith('/api/') && !path.startsWith('/jmap/') && !path.startsWith('/.well-known/')) return files(path, response);
     if (changing && request.headers['x-understudy'] !== '1') return fail(403, 'not-allowed');
     if (path === '/api/session' && request.method === 'POST') {
@@ -361,7 +364,7 @@ function files(path, response) {
   createReadStream(file).pipe(response);
 }
 
-const account = ({ world: w, session }) => ({ address: w.me.email, account: 'u1', tenant: { name: 'Nordwerk Wasserbau' }, language: 'de', session: session.id, administrator: false, totp: w.totp });
+const account = ({ world: w, session }) => ({ address: w.me.email, account: 'u1', tenant: { name: 'Nordwerk Wasserbau' }, language: 'de', session: session.id, administrator: operations.accounts.some((one) => one.address === w.me.email && one.administrator), totp: w.totp });
 
 async function api(request, url, w, session, token, json, fail) {
   const [, , kind, id] = url.pathname.split('/');
@@ -369,6 +372,11 @@ async function api(request, url, w, session, token, json, fail) {
   const body = ['POST', 'PUT', 'DELETE'].includes(request.method) ? JSON.parse((await read(request)).toString() || '{}') : {};
   if (at === 'GET session') return json(200, account({ world: w, session }));
   if (at === 'DELETE session') { cookies.delete(token); w.sessions = w.sessions.filter((one) => one !== session); return json(204, undefined, { 'set-cookie': 'understudy-mock=; Path=/; Max-Age=0' }); }
+  if (at === 'POST admin' && id === 'ask') {
+    if (!account({ world: w, session }).administrator) return fail(403, 'not-allowed');
+    const reply = operations.ask(body, `administrator ${w.me.email}`, 'Nordwerk Wasserbau', w.me.email);
+    return reply ? json(200, reply) : fail(403, 'not-allowed');
+  }
   if (at === 'GET sessions') return json(200, w.sessions.map((one) => ({ ...one, current: one === session })));
   if (at === 'DELETE sessions') {
     w.sessions = w.sessions.filter((one) => one.id !== id);
@@ -425,3 +433,4 @@ function run(w, { methodCalls, createdIds = {} }) {
 }
 
 server.listen(PORT, '127.0.0.1', () => console.log(`mock on http://127.0.0.1:${PORT}`));
+listenConsole(Number(process.env.CONSOLE_PORT ?? PORT + 1), operations, files, read);

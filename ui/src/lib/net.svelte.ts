@@ -19,13 +19,15 @@ export class ApiError extends Error {
   }
 }
 
-class Net {
+export class Net {
   online = $state(true);
   private since = 0;
   private waiting: (() => void)[] = [];
   private inFlight = new Set<AbortController>();
   private listeners = new Set<() => void>();
   onSignedOut: () => void = () => {};
+  /** `base`: what the paths of `api` are below; its `session` is asked whether the server is back. */
+  constructor(private readonly base: string) {}
 
   /** Something failed as it fails when the server is away: ask until it is back. */
   lost(): void {
@@ -45,7 +47,7 @@ class Net {
   private async probe(): Promise<void> {
     for (;;) {
       try {
-        const answer = await fetch('/api/session', { signal: AbortSignal.timeout(PROBE_MS), cache: 'no-store' });
+        const answer = await fetch(`${this.base}/session`, { signal: AbortSignal.timeout(PROBE_MS), cache: 'no-store' });
         if (answer.status < 500) break;
       } catch {
         // Still away.
@@ -62,11 +64,11 @@ class Net {
   }
 
   /** `repeat`: the request may be sent again when it is not known whether it arrived. */
-  async fetch(url: string, init: RequestInit = {}, repeat = true): Promise<Response> {
+  async fetch(url: string, init: RequestInit = {}, repeat = true, patience = PATIENCE_MS): Promise<Response> {
     for (;;) {
       await this.back();
       const control = new AbortController();
-      const timer = setTimeout(() => control.abort(), PATIENCE_MS);
+      const timer = setTimeout(() => control.abort(), patience);
       this.inFlight.add(control);
       try {
         const headers = new Headers(init.headers);
@@ -87,13 +89,13 @@ class Net {
     }
   }
 
-  async api<T>(method: string, path: string, body?: unknown, repeat = method !== 'POST'): Promise<T> {
+  async api<T>(method: string, path: string, body?: unknown, repeat = method !== 'POST', patience = PATIENCE_MS): Promise<T> {
     const init: RequestInit = { method, cache: 'no-store' };
     if (body !== undefined) {
       init.body = JSON.stringify(body);
       init.headers = { 'Content-Type': 'application/json' };
     }
-    const answer = await this.fetch(`/api/${path}`, init, repeat);
+    const answer = await this.fetch(`${this.base}/${path}`, init, repeat, patience);
     if (!answer.ok) throw await this.refusal(answer);
     return (answer.status === 204 ? undefined : await answer.json()) as T;
   }
@@ -107,4 +109,4 @@ class Net {
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise((go) => setTimeout(go, ms));
-export const net = new Net();
+export const net = new Net('/api');

@@ -63,7 +63,7 @@ export const en = {
   edit: 'Edit', deleteContact: (who: string) => `Delete ${who} from your contacts?`, writeTo: (who: string) => `Write to ${who}`,
 
   // Settings
-  settings: 'Settings', appearance: 'Appearance', language: 'Language', languageAuto: 'As the browser', theme: 'Colours', themeAuto: 'As the device', themeLight: 'Light', themeDark: 'Dark', density: 'List', densityNormal: 'Airy, with preview', densityCompact: 'Dense',
+  admin: 'Administration', settings: 'Settings', appearance: 'Appearance', language: 'Language', languageAuto: 'As the browser', theme: 'Colours', themeAuto: 'As the device', themeLight: 'Light', themeDark: 'Dark', density: 'List', densityNormal: 'Airy, with preview', densityCompact: 'Dense',
   writing: 'Writing', undoTime: 'Time to undo sending', seconds: (count: number) => (count ? n(count, 'second', 'seconds') : 'None'), signatures: 'Signatures', signature: 'Signature', signatureFor: (who: string) => `For ${who}`, signatureDefault: 'Put it under new messages and answers', yourName: 'Your name', saved: 'Saved.',
   readingMail: 'Reading', remoteImages: 'Images from elsewhere', remoteAsk: 'Ask each time', remoteAlways: 'Always show', trusted: 'Always shown from', nobody: 'Nobody yet.', remove: 'Remove', shortcutsOn: 'Single-key shortcuts',
   vacation: 'Out of office', vacationOn: 'Answer automatically', vacationFrom: 'From', vacationTo: 'Until', vacationSubject: 'Subject', vacationText: 'Answer', vacationHint: 'Each sender gets it once in a while, never a mailing list.', vacationActive: 'Automatic answers are on.',

@@ -4,9 +4,7 @@ import { en } from './en';
 
 export type Language = 'de' | 'en';
 export type Key = keyof typeof en;
-type Args<K extends Key> = (typeof en)[K] extends (...args: infer A) => string ? A : [];
 
-const catalogues = { de, en };
 const own = (): Language => (navigator.language.toLowerCase().startsWith('de') ? 'de' : 'en');
 
 class Language_ {
@@ -20,10 +18,20 @@ class Language_ {
 
 export const language = new Language_();
 
-export function t<K extends Key>(key: K, ...args: Args<K>): string {
-  const text = catalogues[language.current][key] as string | ((...args: unknown[]) => string);
-  return typeof text === 'function' ? text(...args) : text;
+type Words = Record<string, string | ((...args: never[]) => string)>;
+type Args<T> = T extends (...args: infer A) => string ? A : [];
+
+/** A function that says a catalogue's texts in the language of now. */
+export function texts<C extends Words>(en: C, de: C): <K extends keyof C>(key: K, ...args: Args<C[K]>) => string {
+  const catalogues = { de, en };
+  return (key, ...args) => {
+    const text = catalogues[language.current][key] as string | ((...args: unknown[]) => string);
+    return typeof text === 'function' ? text(...args) : text;
+  };
 }
+
+/** What all parts and the webmail say. */
+export const t = texts(en, de);
 
 /** The browser's own variant of the language, so that times look as they do elsewhere on the device. */
 const locale = (): string => navigator.languages.find((one) => one.toLowerCase().startsWith(language.current)) ?? language.current;
@@ -62,4 +70,4 @@ export function bytes(value: number): string {
   return new Intl.NumberFormat(language.current, { style: 'unit', unit: units[unit]!, unitDisplay: unit ? 'short' : 'long', maximumFractionDigits: digits }).format(value);
 }
 
-export const number = (value: number): string => new Intl.NumberFormat(language.current).format(value);
+export const number = (value: number, options: Intl.NumberFormatOptions = {}): string => new Intl.NumberFormat(language.current, options).format(value);

@@ -1,6 +1,7 @@
 // RFC 8620 7.3 over fetch, with a watchdog: a server that died says nothing, so that silence has to do.
 // Invariants: a stream that falls silent is opened anew at once; only when that fails, too, is the server away, so that
 // a slow network costs no request that is under way.
+import { readEvents } from '../events';
 import { net, sleep } from '../net.svelte';
 import { jmap } from './client';
 
@@ -42,24 +43,15 @@ export async function listen(types: string, opened: () => void, changed: (types:
       if (!answer.ok || !answer.body) throw new Error(String(answer.status));
       begun = heard = Date.now();
       opened();
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      let rest = '';
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        heard = Date.now();
-        const events = (rest + value).split(/\r?\n\r?\n/);
-        rest = events.pop() ?? '';
-        for (const event of events) {
-          const interval = /^event: ?ping$/m.test(event) && Number(/"interval": ?(\d+)/.exec(event)?.[1]);
-          if (interval) {
-            pinged = true;
-            const enough = Math.min(interval * SILENCE_PER_S, MOST_MS);
-            if (silence < enough || heard - begun >= STEADY_MS) silence = enough;
-          }
-          heed(event, changed);
+      await readEvents(answer.body, () => (heard = Date.now()), (event) => {
+        const interval = /^event: ?ping$/m.test(event) && Number(/"interval": ?(\d+)/.exec(event)?.[1]);
+        if (interval) {
+          pinged = true;
+          const enough = Math.min(interval * SILENCE_PER_S, MOST_MS);
+          if (silence < enough || heard - begun >= STEADY_MS) silence = enough;
         }
-      }
+        heed(event, changed);
+      });
     } catch {
       // The stream ended; below is what to do.
     } finally {

@@ -1,28 +1,18 @@
 // The person's preferences: one object on the server, shown before it has come from a copy on this device.
-import { language } from '../i18n/index.svelte';
 import { jmap } from '../jmap/client';
 import type { Preferences } from '../jmap/types';
+import { look } from './look.svelte';
 
-const KEPT = 'understudy.look';
 const FIRST: Preferences = {
   id: 'singleton', language: null, theme: 'auto', density: 'normal', undoSeconds: 10,
   signatureDefault: true, trustedSenders: {}, remoteImages: 'ask', shortcuts: true,
 };
 
 class Prefs {
-  now = $state.raw<Preferences>(FIRST);
-  dark = $state(false);
-  private system = matchMedia('(prefers-color-scheme: dark)');
+  now = $state.raw<Preferences>({ ...FIRST, ...look.now });
 
-  constructor() {
-    try {
-      const kept = JSON.parse(localStorage.getItem(KEPT) ?? '{}') as Partial<Preferences>;
-      this.now = { ...FIRST, ...kept };
-    } catch {
-      // Nothing kept.
-    }
-    this.system.addEventListener('change', () => this.apply());
-    this.apply();
+  get dark(): boolean {
+    return look.dark;
   }
 
   async load(): Promise<void> {
@@ -33,16 +23,7 @@ class Prefs {
   private take(value: Preferences): void {
     this.now = value;
     const { language, theme, density } = value;
-    localStorage.setItem(KEPT, JSON.stringify({ language, theme, density }));
-    this.apply();
-  }
-
-  private apply(): void {
-    const { theme, density } = this.now;
-    this.dark = theme === 'dark' || (theme === 'auto' && this.system.matches);
-    document.documentElement.dataset.theme = this.dark ? 'dark' : 'light';
-    document.documentElement.dataset.density = density;
-    language.choose(this.now.language);
+    look.take({ language, theme, density });
   }
 
   /** Before anyone has signed in only this device knows. */
