@@ -216,6 +216,7 @@ impl Operator for Desk {
                     CredentialKind::AppPassword => "app-password",
                     CredentialKind::Session => "session",
                     CredentialKind::Totp => "totp",
+                    CredentialKind::Passkey => "passkey",
                 }
                 .to_owned(),
                 label: held.credential.label,

@@ -103,6 +103,8 @@ fn web(rooms: &Rooms, tls: &Service, table: &Table, stop: &Stop) -> Result<(), F
     let config = &rooms.config;
     let facts = Facts {
         hostname: config.hostname.clone(),
+        names: config.tls.acme.iter().flat_map(|acme| acme.names.iter().cloned()).collect(),
+        https: config.listen.https,
         imap: config.listen.imap,
         imaps: config.listen.imaps,
         submission: config.listen.submission,

@@ -3,7 +3,7 @@
 use super::address::{AddressError, canonical_address, canonical_domain};
 use super::apply::Change;
 use super::rows::{self, Account, Tenant};
-use super::{APP_PASSWORDS_MAX, LABEL_LEN_MAX};
+use super::{APP_PASSWORDS_MAX, LABEL_LEN_MAX, PASSKEYS_MAX};
 use crate::codec;
 use crate::id::{AccountId, NodeId, TenantId};
 use crate::keys::Keys;
@@ -32,6 +32,9 @@ pub enum DirectoryRefusal {
     /// A bound is reached.
     #[error("an account has at most {APP_PASSWORDS_MAX} app passwords; revoke one first")]
     TooManyCredentials,
+    /// Likewise.
+    #[error("an account has at most {PASSKEYS_MAX} passkeys; remove one first")]
+    TooManyPasskeys,
     /// RFC 6238 5.2: a code opens once.
     #[error("this code was used before")]
     UsedCode,

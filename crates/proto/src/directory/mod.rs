@@ -37,14 +37,15 @@ pub use commands::{
     RemoveDomain,
 };
 pub use credential::{
-    AddAppPassword, AddSession, BeginTotp, ConfirmTotp, RevokeCredential, SetPassword, Sweep,
-    TouchSession, UseStep,
+    AddAppPassword, AddPasskey, AddSession, BeginTotp, ConfirmTotp, RevokeCredential, SetPassword,
+    Sweep, TouchSession, UsePasskey, UseStep,
 };
 pub use held::{Held, held};
 pub use merge::{TENANTS, created_tenant, merged_tenant};
 pub use rows::{
-    Account, Address, Credential, CredentialKind, PASSWORD, Secret, TOTP, Tenant, account,
-    accounts, address, aliases, credentials, domain_owner, domains, tenant, tenants,
+    Account, Address, Credential, CredentialKind, PASSWORD, Passkey, PasskeyAlgorithm, Secret,
+    SessionProof, TOTP, Tenant, account, accounts, address, aliases, credentials, domain_owner,
+    domains, tenant, tenants,
 };
 
 /// The topic that is woken when a credential of the account comes, changes or goes, or the account
@@ -56,6 +57,8 @@ pub fn sign_in_topic(account: AccountId) -> u64 {
 
 /// Most app passwords of one account.
 pub const APP_PASSWORDS_MAX: usize = 100;
+/// Most passkeys of one account.
+pub const PASSKEYS_MAX: usize = 16;
 /// Most web sessions of one account: with one more, the one that was unused for longest ends.
 pub const SESSIONS_MAX: usize = 50;
 /// A web session ends so long after its last use, in milliseconds.
