@@ -1,7 +1,7 @@
 // The offline shell: the files of one build, and nothing of anybody's mail.
 // index.html comes from the network where that answers, so that a takeover by a newer version works.
-const VERSION = 'understudy-dc26bab25b59';
-const FILES = ["/","/assets/Connect-CkFisBSG.js","/assets/Connect-DD3IBLXI.css","/assets/Contacts-DZmiP7Rt.js","/assets/Contacts-LuKZ5ZDR.css","/assets/Editor-CXiqNjIi.js","/assets/Editor-rdbmk-py.css","/assets/Icon-CYEXYqjo.js","/assets/Page-Dg-SpmXm.js","/assets/Page-K9TCojx8.css","/assets/Qr-C5e7zPTw.css","/assets/Qr-DkR88Og9.js","/assets/Scheduled-BoPHjWkq.js","/assets/Scheduled-DDWrKiUY.css","/assets/Settings-Blg0qoKs.css","/assets/Settings-HynzHAZi.js","/assets/html-B3j2bioB.js","/assets/index-CpHKteru.js","/assets/index-Dh7nf5cp.css","/assets/mail.svelte-Rq_DxPgK.js","/assets/toast.svelte-DBw7aKQz.js","/icon-192.png","/icon-512.png","/icon.svg","/manifest.webmanifest","/message-images.html","/message.html"];
+const VERSION = 'understudy-a8d093973428';
+const FILES = ["/","/assets/Connect-0GC40-eP.js","/assets/Connect-DD3IBLXI.css","/assets/Contacts-6ZIl1ftZ.js","/assets/Contacts-LuKZ5ZDR.css","/assets/Editor-BYZV5Vu4.js","/assets/Editor-rdbmk-py.css","/assets/Icon-D-0TgyL2.js","/assets/Page-K9TCojx8.css","/assets/Page-drpyWA5-.js","/assets/Qr-C5e7zPTw.css","/assets/Qr-Urxw9rL0.js","/assets/Scheduled-DDWrKiUY.css","/assets/Scheduled-qQxhuRf5.js","/assets/Settings-BSKyX2QX.js","/assets/Settings-Rjz0u8Y1.css","/assets/html-DOvEhmEz.js","/assets/index-BK5VXMyV.js","/assets/index-BeaYj2P1.css","/assets/mail.svelte-Bd0w37vL.js","/assets/toast.svelte-BW8vJg1v.js","/icon-192.png","/icon-512.png","/icon.svg","/manifest.webmanifest","/message-images.html","/message.html"];
 
 self.addEventListener('install', (event) => {
   event.waitUntil(caches.open(VERSION).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));
