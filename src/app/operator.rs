@@ -268,6 +268,7 @@ impl request::Operator for Desk {
                     CredentialKind::AppPassword => "app-password",
                     CredentialKind::Session => "session",
                     CredentialKind::Totp => "totp",
+                    CredentialKind::Passkey => "passkey",
                 }
                 .to_owned(),
                 label: held.credential.label,

@@ -111,6 +111,8 @@ fn web(
     let config = &rooms.config;
     let facts = Facts {
         hostname: config.hostname.clone(),
+        names: config.tls.acme.iter().flat_map(|acme| acme.names.iter().cloned()).collect(),
+        https: config.listen.https,
         imap: config.listen.imap,
         imaps: config.listen.imaps,
         submission: config.listen.submission,

@@ -11,6 +11,7 @@ mod authenticate;
 mod carry;
 mod hashing;
 mod operators;
+mod passkey;
 mod password;
 mod people;
 mod recent;
@@ -24,9 +25,14 @@ use attempts::Attempts;
 pub use authenticate::Login;
 pub use carry::{Arrival, CarryError, CarryProgress, Exported};
 pub use operators::OperatorLogin;
+#[cfg(test)]
+pub(crate) use passkey::authenticator::Authenticator;
+pub use passkey::{Assertion, Registration, Relying};
 pub use people::PersonFound;
 pub use recent::{Known, RENEW_EVERY, Recent};
-pub use session::{FreshTotp, SignInError, SignedIn, WebSession, WebSignIn};
+pub use session::{
+    FreshTotp, PasskeyOptions, PasskeySignIn, SignInError, SignedIn, WebSession, WebSignIn,
+};
 pub use standing::Standing;
 use understudy_proto::directory::{self, AddressError, DirectoryRefusal};
 use understudy_proto::id::{AccountId, TenantId};

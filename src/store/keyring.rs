@@ -10,7 +10,7 @@
 use super::disk::{Disk, Open};
 use super::error::{Context, StoreError, lock};
 use super::seal::Cipher;
-use crate::base::secret::random;
+use crate::base::secret::{Secret, random};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,6 +183,13 @@ impl Keyring {
     #[must_use]
     pub fn has(&self, tenant: TenantId) -> bool {
         lock(&self.state).keys.contains_key(&tenant)
+    }
+
+    /// A key for `purpose` alone, made of the tenant's: every node has the same.
+    pub fn derived(&self, tenant: TenantId, purpose: &str) -> Result<Secret<[u8; 32]>, StoreError> {
+        let state = lock(&self.state);
+        let key = state.keys.get(&tenant).ok_or(StoreError::UnknownTenant(tenant))?;
+        Ok(Secret::new(blake3::derive_key(purpose, key.as_slice())))
     }
 
     /// The tenant's key, to seal data that will be durable: from here on a peer's keyring no longer

@@ -122,6 +122,9 @@ impl From<DirectoryError> for Failure {
             DirectoryError::Refused(e @ DirectoryRefusal::TooManyCredentials) => {
                 Self::invalid("devices", e.to_string())
             }
+            DirectoryError::Refused(e @ DirectoryRefusal::TooManyPasskeys) => {
+                Self::invalid("passkeys", e.to_string())
+            }
             DirectoryError::Refused(e) => Self::invalid("label", e.to_string()),
             DirectoryError::Address(e) => Self::invalid("address", e.to_string()),
             e @ DirectoryError::PasswordLength { .. } => Self::invalid("new", e.to_string()),

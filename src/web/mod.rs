@@ -31,6 +31,10 @@ use understudy_proto::id::TenantId;
 pub struct Facts {
     /// The name that the appliance greets with.
     pub hostname: String,
+    /// Other names of it that a certificate is had for; all in lower case.
+    pub names: Vec<String>,
+    /// The web.
+    pub https: Option<u16>,
     /// IMAP with STARTTLS; ports of `None` are turned off.
     pub imap: Option<u16>,
     /// IMAP with TLS from the first byte.

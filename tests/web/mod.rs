@@ -241,8 +241,19 @@ fn without_a_password_nothing_is_told() {
         "/jmap/download/u1/e1/x",
         "/api/session",
         "/api/people?q=b",
+        "/api/passkeys",
     ] {
         assert_eq!(stranger.ask(path, None).0, 401, "{path}");
+    }
+    let json = Some(("application/json", &b"{}"[..]));
+    for (path, wanted) in [
+        ("/api/passkeys", 401),
+        ("/api/passkeys/options", 401),
+        // The header is missing.
+        ("/api/session/passkey", 403),
+        ("/api/session/passkey/options", 403),
+    ] {
+        assert_eq!(stranger.ask(path, json).0, wanted, "{path}");
     }
     let request = json!({ "using": USING, "methodCalls": [] }).to_string();
     assert_eq!(stranger.ask("/jmap/api", Some(("application/json", request.as_bytes()))).0, 401);

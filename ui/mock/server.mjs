@@ -29,6 +29,7 @@ class World {
     this.next = 1;
     this.sessions = [{ id: 's0', label: 'Firefox, Windows', created: new Date(Date.now() - 864e5).toISOString(), used: new Date(Date.now() - 36e5).toISOString(), own_device: true }];
     this.devices = [{ id: 'd0', label: 'iPhone', created: new Date(Date.now() - 36e5).toISOString(), expires: null }];
+    this.passkeys = [];
     this.password = 'understudy';
     this.totp = address.startsWith('totp@');
     this.fill();
@@ -293,6 +294,13 @@ const server = createServer(async (request, response) => {
     response.end(body === undefined ? '' : JSON.stringify(body));
   };
   const fail = (status, error, more = {}) => json(status, { error, text: error, ...more });
+  const begin = (w, own_device) => {
+    const fresh = randomBytes(16).toString('hex');
+    const session = { id: `s${worlds.size}${cookies.size}`, label: 'Chrome, Linux', created: new Date().toISOString(), used: new Date().toISOString(), own_device };
+    w.sessions.push(session);
+    cookies.set(fresh, { world: w, session });
+    return json(200, account({ world: w, session }), { 'set-cookie': `understudy-mock=${fresh}; HttpOnly; SameSite=Strict; Path=/` });
+  };
   try {
     const token = /understudy-mock=([^;]+)/.exec(request.headers.cookie ?? '')?.[1];
     const who = cookies.get(token);
@@ -301,17 +309,22 @@ const server = createServer(async (request, response) => {
     if (/^\/(console\.html|assets\/console\/)/.test(path)) return fail(404, 'not-found');
     if (!path.startsWith('/api/') && !path.startsWith('/jmap/') && !path.startsWith('/.well-known/')) return files(path, response);
     if (changing && request.headers['x-understudy'] !== '1') return fail(403, 'not-allowed');
+    // Passkeys, without their cryptography: the one that was made last opens its world.
+    const rp = (request.headers.host ?? '').replace(/:\d+$/, '');
+    if (path.startsWith('/api/session/passkey') && /^[\d.]+$/.test(rp)) return fail(404, 'not-found');
+    if (path === '/api/session/passkey/options') return json(200, { challenge: randomBytes(56).toString('base64url'), rp });
+    if (path === '/api/session/passkey') {
+      const { id } = JSON.parse(await read(request));
+      const w = [...worlds.values()].find((one) => one.passkeys.some((passkey) => passkey.raw === id));
+      return w ? begin(w, false) : fail(401, 'wrong');
+    }
     if (path === '/api/session' && request.method === 'POST') {
       const { name, password, code, own_device } = JSON.parse(await read(request));
       if (name === 'busy@nordwerk.example') return json(429, { error: 'busy', text: 'busy' }, { 'retry-after': '2' });
       if (!/^[^@]+@nordwerk\.example$/.test(name ?? '') || password !== world(name).password) return fail(401, 'wrong');
       if (world(name).totp && !code) return fail(401, 'code-needed');
       if (world(name).totp && code !== '123456') return fail(401, 'wrong');
-      const fresh = randomBytes(16).toString('hex');
-      const session = { id: `s${worlds.size}${cookies.size}`, label: 'Chrome, Linux', created: new Date().toISOString(), used: new Date().toISOString(), own_device: !!own_device };
-      world(name).sessions.push(session);
-      cookies.set(fresh, { world: world(name), session });
-      return json(200, account({ world: world(name), session }), { 'set-cookie': `understudy-mock=${fresh}; HttpOnly; SameSite=Strict; Path=/` });
+      return begin(world(name), !!own_device);
     }
     if (path === '/api/notice') return json(200, process.env.NOTICE === '0' ? null : { stage: 'live', since: new Date(started).toISOString(), text: { en: 'Your usual mail provider is disturbed. You are working on the stand-in; everything you write here goes back to your own mailbox later.', de: 'Ihr gewohnter Mailanbieter ist gestört. Sie arbeiten auf dem Ersatz; alles, was Sie hier schreiben, kommt später in Ihr eigenes Postfach.' } });
     if (!who) return fail(401, 'signed-out');
@@ -391,6 +404,17 @@ async function api(request, url, w, session, token, json, fail) {
     return json(200, { id: made.id, password: 'kuvo-7heb-wint-3rax-moli' });
   }
   if (at === 'DELETE devices') { w.devices = w.devices.filter((one) => one.id !== id); return json(204); }
+  if (at === 'GET passkeys') return json(200, w.passkeys.map(({ raw, ...one }) => one));
+  if (at === 'POST passkeys') {
+    const rp = (request.headers.host ?? '').replace(/:\d+$/, '');
+    if (/^[\d.]+$/.test(rp)) return fail(404, 'not-found');
+    if (id === 'options') return body.password === w.password ? json(200, { challenge: randomBytes(56).toString('base64url'), rp, user: Buffer.from(w.me.email).toString('base64url'), name: w.me.email, display_name: w.me.name, algorithms: [-7, -8, -257], exclude: w.passkeys.map((one) => one.raw) }) : fail(401, 'wrong');
+    const data = Buffer.from(body.authenticator_data, 'base64url');
+    const made = { id: `k${Date.now()}`, label: body.label, host: rp, created: new Date().toISOString(), used: null, raw: data.subarray(55, 55 + data.readUInt16BE(53)).toString('base64url') };
+    w.passkeys.push(made);
+    return json(200, { id: made.id });
+  }
+  if (at === 'DELETE passkeys') { w.passkeys = w.passkeys.filter((one) => one.id !== id); return json(204); }
   if (at === 'POST password') {
     if (body.old !== w.password) return fail(401, 'wrong');
     if ((body.new ?? '').length < 10) return fail(422, 'invalid', { field: 'new' });

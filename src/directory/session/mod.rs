@@ -6,7 +6,12 @@
 //! password opens no web session; a code opens once; what a person names (sessions, devices) is looked
 //! for in their own account only. Absent: cookies and words (`web`).
 
+mod passkeys;
+
+pub use passkeys::{PasskeyOptions, PasskeySignIn};
+
 use super::authenticate::Named;
+use super::passkey::{Assertion, Registration, Relying};
 use super::standing::wants_code;
 use super::{Directory, DirectoryError, Login, NewAppPassword, Standing, totp};
 use crate::base::secret::{self, Secret};
@@ -123,18 +128,25 @@ fn hash(token: &[u8; TOKEN_LEN]) -> blake3::Hash {
     blake3::Hasher::new_derive_key(TOKEN_PURPOSE).update(token).finalize()
 }
 
-fn fresh(login: &Login, own_device: bool) -> (Secret<String>, Proof) {
+/// Whether the device is the person's own, and the passkey that opens the session, unless a password does.
+type Opened = (bool, Option<Vec<u8>>);
+
+fn fresh(login: &Login, (own_device, passkey): Opened) -> (Secret<String>, Proof) {
     let mut token = [0; TOKEN_LEN];
     let random: [u8; 32] = secret::random();
     let all = login.tenant.0.to_be_bytes().into_iter().chain(login.account.0.to_be_bytes());
     token.iter_mut().zip(all.chain(random)).for_each(|(to, from)| *to = from);
-    let proof = Proof::Session { hash: hash(&token).into(), own_device };
+    let hash = hash(&token).into();
+    let proof = match passkey {
+        Some(passkey) => Proof::PasskeySession { hash, own_device, passkey },
+        None => Proof::Session { hash, own_device },
+    };
     (Secret::new(URL_SAFE_NO_PAD.encode(token)), proof)
 }
 
 /// Whether this is the token's session, in constant time.
 fn is_session(held: &Held, asked: &blake3::Hash) -> bool {
-    matches!(&held.credential.secret, Proof::Session { hash, .. } if blake3::Hash::from(*hash) == *asked)
+    held.credential.secret.session().is_some_and(|s| blake3::Hash::from(*s.hash) == *asked)
 }
 
 /// The key of the account's second factor.
@@ -162,7 +174,8 @@ impl Directory {
             let code = who.code.ok_or(SignInError::CodeNeeded)?;
             self.check_code(lease, &named.login, &key, code).await?;
         }
-        let signed_in = self.begin_session(lease, &named, who.label, who.own_device).await?;
+        let signed_in =
+            self.begin_session(lease, &named, who.label, (who.own_device, None)).await?;
         // The password may have been changed, or a code be wanted, since it was compared.
         let now = self.account_of(named.login.tenant, named.login.account)?;
         let same = |now: &Named| {
@@ -184,10 +197,10 @@ impl Directory {
         lease: &PrimaryLease,
         named: &Named,
         label: &str,
-        own_device: bool,
+        opened: Opened,
     ) -> Result<SignedIn, DirectoryError> {
         let (login, label) = (named.login.clone(), label.to_owned());
-        let (token, secret) = fresh(&login, own_device);
+        let (token, secret) = fresh(&login, opened);
         let follower = self.follow(login.tenant, login.account);
         let command = AddSession { account: login.account, label, secret };
         let credential = self.write(lease, login.tenant, command).await?;
@@ -204,7 +217,7 @@ impl Directory {
     /// Whose session a token is of. Cheap: one hash, and the account's rows.
     pub fn session(&self, token: &str) -> Result<Option<WebSession>, DirectoryError> {
         let Some((tenant, account, bytes)) = parse(token) else { return Ok(None) };
-        if tenant == TenantId::SYSTEM || !self.store.keyring().has(tenant) {
+        if !self.has(tenant) {
             return Ok(None);
         }
         let Some(Named { login, held, follower }) = self.account_of(tenant, account)? else {
@@ -218,6 +231,11 @@ impl Directory {
         let id = found.credential.id;
         let standing = follower.standing(self, &login, found, None);
         Ok(Some(WebSession { login, standing, id, touch }))
+    }
+
+    /// Whether there may be accounts of it here.
+    fn has(&self, tenant: TenantId) -> bool {
+        tenant != TenantId::SYSTEM && self.store.keyring().has(tenant)
     }
 
     /// Writes down that a session was used.
@@ -264,7 +282,7 @@ impl Directory {
         hasher.finalize().to_hex().chars().take(NAME_LEN).collect()
     }
 
-    /// Ends the session, or revokes the app password, that the person knows by `name`. Whether there
+    /// Ends the session, or revokes the app password or passkey, that the person knows by `name`. Whether there
     /// was one.
     pub async fn revoke_own(
         &self,
@@ -302,7 +320,7 @@ impl Directory {
     }
 
     /// Changes the person's password. Every session ends; the one that asked goes on as another one,
-    /// which is the answer. App passwords stay.
+    /// which is the answer, and rests on the passkey that it rested on. App passwords and passkeys stay.
     pub async fn change_password(
         &self,
         lease: &PrimaryLease,
@@ -313,15 +331,12 @@ impl Directory {
         let (login, id) = session;
         let named = self.prove(login, old, source).await?;
         let mine = named.held.iter().find(|h| h.credential.id == id);
-        let (label, own_device) = match mine.map(|h| &h.credential) {
-            Some(Credential { label, secret: Proof::Session { own_device, .. }, .. }) => {
-                (label.clone(), *own_device)
-            }
-            _ => return Err(SignInError::Wrong),
-        };
+        let mine = mine.and_then(|h| Some((&h.credential.label, h.credential.secret.session()?)));
+        let Some((label, session)) = mine else { return Err(SignInError::Wrong) };
+        let opened = (session.own_device, session.passkey.map(<[u8]>::to_vec));
         let at = (login.tenant, login.account);
         self.set_password_of(lease, at, new, Some(source)).await?;
-        Ok(self.begin_session(lease, &named, &label, own_device).await?)
+        Ok(self.begin_session(lease, &named, label, opened).await?)
     }
 
     /// The account, if `password` is its person's.

@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use understudy_proto::directory::{CredentialKind, Secret as Proof};
+use understudy_proto::directory::CredentialKind;
 use understudy_proto::time::UnixMs;
 
 #[derive(Serialize)]
@@ -68,7 +68,7 @@ pub(super) struct Totp {
 }
 
 /// A wrong password or code costs time here, too.
-async fn slow(failure: impl Into<Failure>) -> Failure {
+pub(super) async fn slow(failure: impl Into<Failure>) -> Failure {
     let failure = failure.into();
     if failure == Failure::Wrong {
         tokio::time::sleep(WRONG_PAUSE).await;
@@ -139,9 +139,8 @@ pub(super) async fn password(
     log::info!(tenant:% = caller.login.tenant, account:% = caller.login.account; "a person changed their password");
     let all = web.directory().own_credentials(&caller.login, CredentialKind::Session)?;
     let mine = all.iter().find(|(_, held)| held.credential.id == signed_in.id);
-    let own_device = mine.is_some_and(|(_, held)| {
-        matches!(held.credential.secret, Proof::Session { own_device: true, .. })
-    });
+    let own_device = mine.and_then(|(_, held)| held.credential.secret.session());
+    let own_device = own_device.is_some_and(|session| session.own_device);
     let cookie = session::set_cookie(Some(&signed_in), own_device);
     Ok((StatusCode::NO_CONTENT, cookie).into_response())
 }

@@ -4,6 +4,7 @@ mod admin;
 mod agent;
 mod connect;
 mod credentials;
+mod passkeys;
 mod people;
 mod profile;
 mod session;
@@ -32,6 +33,8 @@ const BODY_LEN_MAX: usize = 64 * 1024;
 pub(super) fn router() -> Router<Web> {
     Router::new()
         .route("/session", get(session::get).post(session::post).delete(session::delete))
+        .route("/session/passkey", post(passkeys::sign_in))
+        .route("/session/passkey/options", post(passkeys::sign_in_options))
         .route("/sessions", get(session::list))
         .route("/sessions/{id}", delete(session::revoke))
         .route("/devices", get(credentials::devices).post(credentials::add_device))
@@ -43,6 +46,9 @@ pub(super) fn router() -> Router<Web> {
                 .put(credentials::confirm_totp)
                 .delete(credentials::remove_totp),
         )
+        .route("/passkeys", get(passkeys::list).post(passkeys::add))
+        .route("/passkeys/options", post(passkeys::options))
+        .route("/passkeys/{id}", delete(passkeys::revoke))
         .route("/people", get(people::search))
         .route("/connect", get(connect::get))
         .route("/connect/zone", get(connect::zone))

@@ -2,7 +2,7 @@
 
 use super::{Asked, agent, maybe_time, time};
 use crate::base::secret::Secret;
-use crate::directory::{Login, SignedIn, WebSignIn};
+use crate::directory::{Login, SignInError, SignedIn, WebSignIn};
 use crate::web::Web;
 use crate::web::caller::{COOKIE_NAME, Caller, Here, WRONG_PAUSE, cookie, set_cookie_of};
 use crate::web::failure::Failure;
@@ -12,7 +12,7 @@ use axum::http::header::{ACCEPT_LANGUAGE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use understudy_proto::directory::{CredentialKind, Secret as Proof};
+use understudy_proto::directory::CredentialKind;
 use understudy_proto::time::UnixMs;
 
 /// RFC 6265bis 5.6.2: as long as browsers keep one. The session ends before, in the log.
@@ -70,8 +70,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     Asked(asked): Asked<SignIn>,
 ) -> Result<Response, Failure> {
-    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-    let label = agent::label(agent.unwrap_or_default());
+    let label = browser(&headers);
     let who = WebSignIn {
         name: &asked.name,
         password: &asked.password,
@@ -80,12 +79,29 @@ pub(super) async fn post(
         label: &label,
         own_device: asked.own_device,
     };
-    let directory = web.directory();
-    let signed_in = match directory.sign_in_web(here.lease(), who).await.map_err(Failure::from) {
+    let signed_in = web.directory().sign_in_web(here.lease(), who).await;
+    begun(&web, &here, &headers, signed_in, asked.own_device).await
+}
+
+/// The browser of the request, in plain words.
+pub(super) fn browser(headers: &HeaderMap) -> String {
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    agent::label(agent.unwrap_or_default())
+}
+
+/// The answer to whoever has tried to sign in.
+pub(super) async fn begun(
+    web: &Web,
+    here: &Here,
+    headers: &HeaderMap,
+    tried: Result<SignedIn, SignInError>,
+    own_device: bool,
+) -> Result<Response, Failure> {
+    let signed_in = match tried.map_err(Failure::from) {
         Ok(signed_in) => signed_in,
         Err(failure) => {
             if failure == Failure::Wrong {
-                log::info!(session = here.0.session, peer:% = here.0.peer, reason = "wrong name, password or code"; "sign-in on the web failed");
+                log::info!(session = here.0.session, peer:% = here.0.peer, reason = "wrong name, password, code or passkey"; "sign-in on the web failed");
                 tokio::time::sleep(WRONG_PAUSE).await;
             }
             return Err(failure);
@@ -97,15 +113,16 @@ pub(super) async fn post(
         account:% = signed_in.login.account;
         "signed in on the web"
     );
+    let directory = web.directory();
     // The browser forgets the one that it had.
-    if let Some(before) = cookie(&headers)
+    if let Some(before) = cookie(headers)
         && let Some(before) = directory.session(before.expose())?
         && let Err(e) = directory.end_session(here.lease(), &before.login, before.id).await
     {
         log::debug!(err:% = e; "the session before stays until it is over");
     }
-    let person = person(&web, &signed_in.login, signed_in.id, &headers)?;
-    Ok((set_cookie(Some(&signed_in), asked.own_device), Json(person)).into_response())
+    let person = person(web, &signed_in.login, signed_in.id, headers)?;
+    Ok((set_cookie(Some(&signed_in), own_device), Json(person)).into_response())
 }
 
 pub(super) async fn get(
@@ -161,7 +178,7 @@ pub(super) async fn list(
             created: held.credential.created,
             used: held.last.map_or(held.credential.created, UnixMs),
             expires: held.ends,
-            own_device: matches!(held.credential.secret, Proof::Session { own_device: true, .. }),
+            own_device: held.credential.secret.session().is_some_and(|s| s.own_device),
             current: held.credential.id == current,
             label: held.credential.label,
         })

@@ -2,7 +2,7 @@
 
 use crate::base::clock;
 use crate::base::secret::Secret;
-use crate::directory::Directory;
+use crate::directory::{Assertion, Authenticator, Directory, Registration, Relying};
 use crate::http::{Client, Host};
 use crate::mail::Mail;
 use crate::net::Notice as Word;
@@ -14,11 +14,11 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, Request};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tower::ServiceExt;
-use understudy_proto::directory::DirectoryRules;
+use understudy_proto::directory::{DirectoryRules, PasskeyAlgorithm};
 use understudy_proto::id::{Epoch, NodeId};
 use understudy_proto::mailbox::MailboxRules;
 use understudy_proto::queue::QueueRules;
@@ -104,6 +104,8 @@ impl Server {
         directory.add_alias(&lease, "post@acme.example", ADA).await.unwrap();
         let facts = Facts {
             hostname: "mx.example.net".into(),
+            names: vec!["mail.example.org".into()],
+            https: Some(443),
             imap: Some(143),
             imaps: Some(993),
             submission: Some(587),
@@ -189,9 +191,16 @@ impl Server {
 async fn a_person_signs_in_looks_around_and_out() {
     let server = Server::new().await;
     let mut nobody = Browser::default();
-    for path in
-        ["session", "sessions", "devices", "people?q=a", "connect", "connect/zone", "notice"]
-    {
+    for path in [
+        "session",
+        "sessions",
+        "devices",
+        "passkeys",
+        "people?q=a",
+        "connect",
+        "connect/zone",
+        "notice",
+    ] {
         let said = server.get(&mut nobody, &format!("/api/{path}")).await;
         assert_eq!(said.error(), failed(401, "signed-out"), "{path}");
         assert!(!said.headers.contains_key("www-authenticate"));
@@ -565,4 +574,165 @@ async fn programs_show_a_password_below_jmap_only_and_no_browser_asks_for_one() 
     let phone = server.directory.add_app_password(&server.lease, ADA, "phone", None).await.unwrap();
     let phone = basic(phone.plain.expose());
     assert_eq!(get("/jmap/session", &[("authorization", &phone)]).await.code, 200);
+}
+
+const ORIGIN: &str = "https://mx.example.net";
+
+fn relying(origin: &str) -> Relying {
+    Relying { id: "mx.example.net".into(), origin: origin.into() }
+}
+
+fn text(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// As the app says it.
+fn registration(label: &str, said: &Registration) -> Value {
+    json!({ "label": label, "client_data": text(&said.client_data), "key": text(&said.key),
+        "authenticator_data": text(&said.authenticator_data), "algorithm": said.algorithm })
+}
+
+fn assertion(said: &Assertion) -> Value {
+    json!({ "id": text(&said.id), "user": text(&said.user), "signature": text(&said.signature),
+        "client_data": text(&said.client_data), "own_device": true,
+        "authenticator_data": text(&said.authenticator_data) })
+}
+
+/// A person's new passkey, and its name.
+async fn passkey(server: &Server, browser: &mut Browser) -> (Authenticator, String) {
+    let password = json!({ "password": PASSWORD });
+    let said = server.ask(browser, "POST", "/api/passkeys/options", password).await;
+    assert_eq!(said.code, 200, "{}", said.text());
+    let options = said.json();
+    assert_eq!(options["rp"], "mx.example.net");
+    assert_eq!(options["algorithms"], json!([-7, -8, -257]));
+    let user = URL_SAFE_NO_PAD.decode(options["user"].as_str().unwrap()).unwrap();
+    let device = Authenticator::new(PasskeyAlgorithm::Es256, &user);
+    let said = device.register(&relying(ORIGIN), options["challenge"].as_str().unwrap());
+    let said = server.ask(browser, "POST", "/api/passkeys", registration("Laptop", &said)).await;
+    assert_eq!(said.code, 200, "{}", said.text());
+    (device, said.json()["id"].as_str().unwrap().to_owned())
+}
+
+async fn challenge(server: &Server) -> String {
+    let path = "/api/session/passkey/options";
+    let said = server.ask(&mut Browser::default(), "POST", path, Value::Null).await;
+    assert_eq!((said.code, &said.json()["rp"]), (200, &json!("mx.example.net")));
+    // Two challenges of one millisecond are one.
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    said.json()["challenge"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_person_adds_a_passkey_signs_in_with_it_and_removes_it() {
+    let server = Server::new().await;
+    let mut ada = server.sign_in(ADA).await;
+    let options = "/api/passkeys/options";
+    let wrong = json!({ "password": "wrong horse" });
+    assert_eq!(server.ask(&mut ada, "POST", options, wrong).await.error(), failed(401, "wrong"));
+    let (device, id) = passkey(&server, &mut ada).await;
+    let listed = server.get(&mut ada, "/api/passkeys").await.json();
+    assert_eq!(listed[0]["id"], json!(id));
+    assert_eq!(
+        (&listed[0]["label"], &listed[0]["host"]),
+        (&json!("Laptop"), &json!("mx.example.net"))
+    );
+    assert_eq!(listed[0]["used"], Value::Null);
+    let mut fresh = Browser::default();
+    let sign_in = "/api/session/passkey";
+    let shown = assertion(&device.assert(&relying(ORIGIN), &challenge(&server).await));
+    let said = server.ask(&mut fresh, "POST", sign_in, shown.clone()).await;
+    assert_eq!((said.code, &said.json()["address"]), (200, &json!(ADA)), "{}", said.text());
+    assert!(said.headers[SET_COOKIE].to_str().unwrap().contains("Max-Age="), "its own device");
+    assert_ne!(server.get(&mut fresh, "/api/passkeys").await.json()[0]["used"], Value::Null);
+    let again = server.ask(&mut Browser::default(), "POST", sign_in, shown).await;
+    assert_eq!(again.error(), failed(401, "wrong"), "a challenge opens once");
+    let elsewhere = device.assert(&relying("https://evil.example"), &challenge(&server).await);
+    let said = server.ask(&mut Browser::default(), "POST", sign_in, assertion(&elsewhere)).await;
+    assert_eq!(said.error(), failed(401, "wrong"));
+    let path = format!("/api/passkeys/{id}");
+    assert_eq!(server.ask(&mut ada, "DELETE", &path, Value::Null).await.code, 204);
+    assert_eq!(
+        server.ask(&mut ada, "DELETE", &path, Value::Null).await.error(),
+        failed(404, "not-found")
+    );
+    assert_eq!(server.get(&mut fresh, "/api/session").await.error(), failed(401, "signed-out"));
+    assert_eq!(server.get(&mut ada, "/api/session").await.code, 200, "by password");
+    let shown = assertion(&device.assert(&relying(ORIGIN), &challenge(&server).await));
+    let said = server.ask(&mut Browser::default(), "POST", sign_in, shown).await;
+    assert_eq!(said.error(), failed(401, "wrong"));
+}
+
+#[tokio::test]
+async fn passkeys_are_each_persons_own() {
+    let server = Server::new().await;
+    let (mut ada, mut eve) = (server.sign_in(ADA).await, server.sign_in(EVE).await);
+    let (_, id) = passkey(&server, &mut ada).await;
+    let (mut hers, _) = passkey(&server, &mut eve).await;
+    assert_eq!(server.get(&mut eve, "/api/passkeys").await.json().as_array().unwrap().len(), 1);
+    let path = format!("/api/passkeys/{id}");
+    let said = server.ask(&mut eve, "DELETE", &path, Value::Null).await;
+    assert_eq!(said.error(), failed(404, "not-found"));
+    // Registering with the challenge that another person asked for.
+    let password = json!({ "password": PASSWORD });
+    let said = server.ask(&mut ada, "POST", "/api/passkeys/options", password).await.json();
+    let said = hers.register(&relying(ORIGIN), said["challenge"].as_str().unwrap());
+    let said = server.ask(&mut eve, "POST", "/api/passkeys", registration("x", &said)).await;
+    assert_eq!(said.error(), failed(401, "wrong"));
+    // Her passkey for Ada's account.
+    let said =
+        server.ask(&mut ada, "POST", "/api/passkeys/options", json!({ "password": PASSWORD }));
+    let user = said.await.json()["user"].as_str().map(|user| URL_SAFE_NO_PAD.decode(user));
+    hers.user = user.unwrap().unwrap();
+    let shown = assertion(&hers.assert(&relying(ORIGIN), &challenge(&server).await));
+    let said = server.ask(&mut Browser::default(), "POST", "/api/session/passkey", shown).await;
+    assert_eq!(said.error(), failed(401, "wrong"));
+    assert_eq!(server.get(&mut ada, "/api/passkeys").await.json()[0]["id"], json!(id));
+}
+
+#[tokio::test]
+async fn passkeys_need_a_name_of_ours_and_the_header() {
+    let server = Server::new().await;
+    let ada = server.sign_in(ADA).await;
+    let post = |path: &str, body: Value, host: Host| {
+        let request = Request::builder().method("POST").uri(path).header("x-understudy", "1");
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let request = request.header(COOKIE, ada.cookie.clone().unwrap()).extension(host);
+        server.send(request.body(Body::from(body.to_string())).unwrap())
+    };
+    let device = Authenticator::new(PasskeyAlgorithm::EdDsa, b"");
+    let shown = assertion(&device.assert(&relying(ORIGIN), ""));
+    let made = registration("x", &device.register(&relying(ORIGIN), ""));
+    let all = [
+        ("/api/passkeys/options", json!({ "password": PASSWORD })),
+        ("/api/passkeys", made),
+        ("/api/session/passkey/options", json!({})),
+        ("/api/session/passkey", shown),
+    ];
+    for (path, body) in &all {
+        for host in [
+            Host::Address("192.0.2.1".parse().unwrap()),
+            Host::Address("2001:db8::1".parse().unwrap()),
+            Host::Name("evil.example".into()),
+        ] {
+            let said = post(path, body.clone(), host).await;
+            assert_eq!(said.error(), failed(404, "not-found"), "{path}");
+        }
+        let request = Request::builder().method("POST").uri(*path);
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let request = request.header(COOKIE, ada.cookie.clone().unwrap());
+        let said = server.send(request.body(Body::from(body.to_string())).unwrap()).await;
+        assert_eq!(said.error(), failed(403, "not-allowed"), "{path}");
+    }
+    // Another name of ours is another relying party.
+    let (path, body) = &all[2];
+    let said = post(path, body.clone(), Host::Name("mail.example.org".into())).await;
+    assert_eq!((said.code, &said.json()["rp"]), (200, &json!("mail.example.org")));
+    for body in [
+        json!({}),
+        json!({ "id": "!", "user": "", "client_data": "", "authenticator_data": "", "signature": "" }),
+    ] {
+        let said = post("/api/session/passkey", body, Host::Name("mx.example.net".into())).await;
+        assert_eq!(said.error(), failed(422, "invalid"));
+    }
 }

@@ -3,7 +3,7 @@
 use super::address::{AddressError, canonical_address, canonical_domain};
 use super::apply::Change;
 use super::rows::{self, Account, Tenant};
-use super::{APP_PASSWORDS_MAX, LABEL_LEN_MAX, OPERATOR_NAME_LEN_MAX, OPERATORS_MAX};
+use super::{APP_PASSWORDS_MAX, LABEL_LEN_MAX, OPERATOR_NAME_LEN_MAX, OPERATORS_MAX, PASSKEYS_MAX};
 use crate::codec;
 use crate::id::{AccountId, NodeId, TenantId};
 use crate::keys::Keys;
@@ -38,6 +38,9 @@ pub enum DirectoryRefusal {
     /// A bound is reached.
     #[error("there are at most {OPERATORS_MAX} operators; remove one first")]
     TooManyOperators,
+    /// Likewise.
+    #[error("an account has at most {PASSKEYS_MAX} passkeys; remove one first")]
+    TooManyPasskeys,
     /// RFC 6238 5.2: a code opens once.
     #[error("this code was used before")]
     UsedCode,

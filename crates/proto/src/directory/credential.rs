@@ -3,8 +3,8 @@
 use super::apply::Change;
 use super::commands::{DirectoryRefusal, Refused, check_label, decided, open_account, refuse};
 use super::held::{Held, held};
-use super::rows::{self, Credential, CredentialKind, PASSWORD, Secret, TOTP};
-use super::{APP_PASSWORDS_MAX, SESSION_TOUCH_MS, SESSIONS_MAX};
+use super::rows::{self, Credential, CredentialKind, PASSWORD, Passkey, Secret, TOTP};
+use super::{APP_PASSWORDS_MAX, PASSKEYS_MAX, SESSION_TOUCH_MS, SESSIONS_MAX};
 use crate::id::AccountId;
 use crate::keys::Keys;
 use crate::record::Kind;
@@ -88,7 +88,7 @@ pub struct AddSession {
     pub account: AccountId,
     /// The browser, in plain words.
     pub label: String,
-    /// [`Secret::Session`].
+    /// [`Secret::Session`] or [`Secret::PasskeySession`].
     pub secret: Secret,
 }
 
@@ -224,6 +224,76 @@ impl Command for UseStep {
         }
         let (account, last) = (self.account, self.step);
         decided(&Change::Used { account, id: TOTP, last }, ())
+    }
+}
+
+/// Tenant: a passkey for the web. Whether another account has one of the same id does not matter: it is
+/// looked for in the account that the authenticator names, and opens that one only.
+#[derive(Clone, Debug)]
+pub struct AddPasskey {
+    /// Whose.
+    pub account: AccountId,
+    /// What its owner calls it.
+    pub label: String,
+    /// What assertions are checked against.
+    pub passkey: Passkey,
+}
+
+impl Command for AddPasskey {
+    const KIND: Kind = Kind::DIRECTORY;
+    /// The credential as it is kept.
+    type Answer = Credential;
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, moment: Moment) -> Refused<Credential> {
+        check_label(&self.label)?;
+        open_account(keys, self.account)?;
+        let all = rows::credentials(keys, self.account)?;
+        let passkeys = all.iter().filter_map(|c| c.secret.passkey());
+        if passkeys.clone().any(|known| known.id == self.passkey.id) {
+            return refuse(DirectoryRefusal::Exists("this passkey".to_owned()));
+        }
+        if passkeys.count() >= PASSKEYS_MAX {
+            return refuse(DirectoryRefusal::TooManyPasskeys);
+        }
+        let secret = Secret::Passkey(self.passkey.clone());
+        let (id, label) = (rows::next_credential(&all), self.label.clone());
+        let credential = Credential { id, label, created: moment.now, secret };
+        let change =
+            Change::SetCredential { account: self.account, credential: credential.clone() };
+        decided(&change, credential)
+    }
+}
+
+/// Tenant: a passkey signed a challenge, which is used up, and so is every one that is older: as a step
+/// of TOTP stays used, over takeovers and merges.
+#[derive(Clone, Copy, Debug)]
+pub struct UsePasskey {
+    /// Whose.
+    pub account: AccountId,
+    /// Which.
+    pub id: u32,
+    /// When the challenge was given out.
+    pub issued: UnixMs,
+}
+
+impl Command for UsePasskey {
+    const KIND: Kind = Kind::DIRECTORY;
+    type Answer = ();
+    type Refusal = DirectoryRefusal;
+
+    fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
+        open_account(keys, self.account)?;
+        let all = rows::credentials(keys, self.account)?;
+        if !all.iter().any(|c| c.id == self.id && c.kind() == CredentialKind::Passkey) {
+            return missing(self.id);
+        }
+        let last = rows::last_use(keys, self.account, self.id)?;
+        if last.is_some_and(|last| self.issued.0 <= last) {
+            return refuse(DirectoryRefusal::UsedCode);
+        }
+        let (account, id, last) = (self.account, self.id, self.issued.0);
+        decided(&Change::Used { account, id, last }, ())
     }
 }
 

@@ -42,8 +42,8 @@ pub use commands::{
     RemoveDomain,
 };
 pub use credential::{
-    AddAppPassword, AddSession, BeginTotp, ConfirmTotp, RevokeCredential, SetPassword, Sweep,
-    TouchSession, UseStep,
+    AddAppPassword, AddPasskey, AddSession, BeginTotp, ConfirmTotp, RevokeCredential, SetPassword,
+    Sweep, TouchSession, UsePasskey, UseStep,
 };
 pub use held::{Held, held};
 pub use merge::{TENANTS, created_tenant, merged_tenant};
@@ -53,9 +53,9 @@ pub use operator::{
 };
 pub use quota::{QuotaLimit, SetQuota, quota_limit, quota_said};
 pub use rows::{
-    Account, Address, Credential, CredentialKind, Operator, PASSWORD, Secret, TOTP, Tenant,
-    account, accounts, address, administrators, aliases, credentials, domain_owner, domains,
-    is_administrator, operator, operators, tenant, tenants,
+    Account, Address, Credential, CredentialKind, Operator, PASSWORD, Passkey, PasskeyAlgorithm,
+    Secret, SessionProof, TOTP, Tenant, account, accounts, address, administrators, aliases,
+    credentials, domain_owner, domains, is_administrator, operator, operators, tenant, tenants,
 };
 
 /// The topic that is woken when a credential of the account comes, changes or goes, or the account
@@ -67,6 +67,8 @@ pub fn sign_in_topic(account: AccountId) -> u64 {
 
 /// Most app passwords of one account.
 pub const APP_PASSWORDS_MAX: usize = 100;
+/// Most passkeys of one account.
+pub const PASSKEYS_MAX: usize = 16;
 /// Most web sessions of one account: with one more, the one that was unused for longest ends.
 pub const SESSIONS_MAX: usize = 50;
 /// A web session ends so long after its last use, in milliseconds.

@@ -45,7 +45,8 @@ pub struct Address {
     pub alias: bool,
 }
 
-/// How a credential is proved. Never shown: [`fmt::Debug`] is redacted in all builds.
+/// How a credential is proved. Never shown: [`fmt::Debug`] is redacted in all builds. Variants may only be
+/// added at the end ([`crate::codec`]).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Secret {
     /// A person's password as an argon2id PHC string.
@@ -81,6 +82,77 @@ pub enum Secret {
         /// Whether one was shown.
         confirmed: bool,
     },
+    /// A passkey (WebAuthn): nothing of it is secret, its private half is in the authenticator alone.
+    Passkey(Passkey),
+    /// [`Secret::Session`] that was opened with a passkey, and ends with it.
+    PasskeySession {
+        /// The hash.
+        hash: [u8; 32],
+        /// Whether the person said that the device is their own.
+        own_device: bool,
+        /// [`Passkey::id`]. Its number would not do: a merge numbers credentials anew.
+        passkey: Vec<u8>,
+    },
+}
+
+/// What an assertion is checked against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passkey {
+    /// The name that it is for (RP id).
+    pub rp: String,
+    /// The authenticator's name for it (credential id).
+    pub id: Vec<u8>,
+    /// What it signs with.
+    pub algorithm: PasskeyAlgorithm,
+    /// The public key (SubjectPublicKeyInfo, RFC 5280 4.1.2.7).
+    pub key: Vec<u8>,
+}
+
+/// What a passkey signs with. Variants may only be added at the end ([`crate::codec`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PasskeyAlgorithm {
+    /// ECDSA with P-256 and SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+}
+
+/// What a session's credential says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionProof<'a> {
+    /// The token's hash.
+    pub hash: &'a [u8; 32],
+    /// Whether the person said that the device is their own.
+    pub own_device: bool,
+    /// The passkey that opened it, unless a password did.
+    pub passkey: Option<&'a [u8]>,
+}
+
+impl Secret {
+    /// What a session's says.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionProof<'_>> {
+        match self {
+            Self::Session { hash, own_device } => {
+                Some(SessionProof { hash, own_device: *own_device, passkey: None })
+            }
+            Self::PasskeySession { hash, own_device, passkey } => {
+                Some(SessionProof { hash, own_device: *own_device, passkey: Some(passkey) })
+            }
+            _ => None,
+        }
+    }
+
+    /// A passkey's.
+    #[must_use]
+    pub fn passkey(&self) -> Option<&Passkey> {
+        match self {
+            Self::Passkey(passkey) => Some(passkey),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -124,6 +196,8 @@ pub enum CredentialKind {
     Session,
     /// The second factor.
     Totp,
+    /// Both factors at once, for the web.
+    Passkey,
 }
 
 impl Credential {
@@ -133,7 +207,8 @@ impl Credential {
         match (self.id, &self.secret) {
             (PASSWORD, _) => CredentialKind::Password,
             (TOTP, _) => CredentialKind::Totp,
-            (_, Secret::Session { .. }) => CredentialKind::Session,
+            (_, Secret::Session { .. } | Secret::PasskeySession { .. }) => CredentialKind::Session,
+            (_, Secret::Passkey(_)) => CredentialKind::Passkey,
             _ => CredentialKind::AppPassword,
         }
     }
@@ -156,7 +231,7 @@ pub(crate) fn is_single(id: u32) -> bool {
     id == PASSWORD || id == TOTP
 }
 
-/// The number that the next app password or session gets.
+/// The number that the next app password, passkey or session gets.
 pub(crate) fn next_credential(held: &[Credential]) -> u32 {
     let last = held.iter().map(|c| c.id).filter(|id| *id != TOTP).max();
     last.map_or(1, |id| id.saturating_add(1)).max(1)

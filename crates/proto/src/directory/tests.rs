@@ -194,6 +194,62 @@ fn a_second_factor_is_confirmed_and_each_step_used_once() {
     assert!(!keys.rows.keys().any(|key| matches!(key.first(), Some(b'c' | b'l'))));
 }
 
+fn passkey(n: u8) -> Passkey {
+    let (rp, algorithm) = ("mx.example.net".to_owned(), PasskeyAlgorithm::Es256);
+    Passkey { rp, id: vec![n; 16], algorithm, key: vec![n; 91] }
+}
+
+#[test]
+fn a_passkey_is_one_of_few_and_each_challenge_is_used_once() {
+    let mut keys = MemKeys::default();
+    let account = person(&mut keys);
+    let add = |n| AddPasskey { account, label: "laptop".into(), passkey: passkey(n) };
+    let first = run(&mut keys, &add(0)).unwrap();
+    assert_eq!(first.kind(), CredentialKind::Passkey);
+    assert!(matches!(run(&mut keys, &add(0)), Err(DirectoryRefusal::Exists(_))));
+    for n in 1..u8::try_from(PASSKEYS_MAX).unwrap() {
+        run(&mut keys, &add(n)).unwrap();
+    }
+    assert_eq!(run(&mut keys, &add(99)), Err(DirectoryRefusal::TooManyPasskeys));
+    let challenge = |id, issued| UsePasskey { account, id, issued: UnixMs(issued) };
+    for (issued, used) in [(500, false), (500, true), (499, true), (501, false)] {
+        let run = run(&mut keys, &challenge(first.id, issued));
+        assert_eq!(run, if used { Err(DirectoryRefusal::UsedCode) } else { Ok(()) }, "{issued}");
+    }
+    run(&mut keys, &challenge(first.id + 1, 1)).unwrap();
+    let none = run(&mut keys, &challenge(PASSWORD, 502));
+    assert!(matches!(none, Err(DirectoryRefusal::Missing(_))));
+    run(&mut keys, &RevokeCredential { account, id: first.id }).unwrap();
+    let gone = run(&mut keys, &challenge(first.id, 502));
+    assert!(matches!(gone, Err(DirectoryRefusal::Missing(_))));
+    run(&mut keys, &add(99)).unwrap();
+}
+
+#[test]
+fn a_session_of_a_passkey_ends_with_it_and_with_a_new_password() {
+    let mut keys = MemKeys::default();
+    let account = person(&mut keys);
+    let add = |n| AddPasskey { account, label: "laptop".into(), passkey: passkey(n) };
+    let one = run(&mut keys, &add(1)).unwrap().id;
+    let two = run(&mut keys, &add(2)).unwrap().id;
+    let open = |keys: &mut MemKeys, n: u8| {
+        let secret =
+            Secret::PasskeySession { hash: [n; 32], own_device: true, passkey: vec![n; 16] };
+        run(keys, &AddSession { account, label: "Firefox".into(), secret }).unwrap().id
+    };
+    let (first, second) = (open(&mut keys, 1), open(&mut keys, 2));
+    assert_eq!(open_at(&keys, account, NOW), [PASSWORD, one, two, first, second]);
+    run(&mut keys, &RevokeCredential { account, id: one }).unwrap();
+    assert_eq!(open_at(&keys, account, NOW), [PASSWORD, two, second]);
+    run(&mut keys, &SetPassword { account, secret: Secret::Argon2id("y".into()) }).unwrap();
+    assert_eq!(open_at(&keys, account, NOW), [PASSWORD, two], "the passkey stays");
+    let third = open(&mut keys, 2);
+    assert_eq!(open_at(&keys, account, NOW + SESSION_IDLE_OWN_MS - 1), [PASSWORD, two, third]);
+    // It needs no password.
+    run(&mut keys, &RevokeCredential { account, id: PASSWORD }).unwrap();
+    assert_eq!(open_at(&keys, account, NOW), [two, third]);
+}
+
 /// What releases before this one wrote, byte for byte.
 #[test]
 fn old_credentials_are_read() {

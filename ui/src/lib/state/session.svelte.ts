@@ -1,6 +1,7 @@
 // Who is signed in.  What one was writing outlives the end of a session: drafts are kept by account on this device.
 import { jmap } from '../jmap/client';
 import { ApiError, net } from '../net.svelte';
+import { show } from '../passkey';
 
 export interface Person {
   address: string;
@@ -32,6 +33,11 @@ class Session {
   async signIn(name: string, password: string, code: string, ownDevice: boolean): Promise<void> {
     const body = { name, password, own_device: ownDevice, ...(code && { code }) };
     await this.enter(await net.api<Person>('POST', 'session', body));
+  }
+
+  async signInWithPasskey(ownDevice: boolean): Promise<void> {
+    const shown = await show();
+    await this.enter(await net.api<Person>('POST', 'session/passkey', { ...shown, own_device: ownDevice }));
   }
 
   private async enter(person: Person): Promise<void> {

@@ -383,6 +383,58 @@ fn a_new_password_ends_the_other_sides_older_sessions() {
     }
 }
 
+fn passkey(node: &mut Node, n: u8) -> u32 {
+    let (rp, algorithm) = ("mx.example.net".to_owned(), PasskeyAlgorithm::Es256);
+    let passkey = Passkey { rp, id: vec![n; 16], algorithm, key: vec![n; 91] };
+    node.run(&AddPasskey { account: ADA, label: "laptop".into(), passkey }).unwrap().id
+}
+
+fn passkeys(node: &Node) -> Vec<(u32, u8)> {
+    let all = directory::credentials(&node.keys, ADA).unwrap();
+    let passkeys = all.iter().filter_map(|c| Some((c.id, c.secret.passkey()?.id[0])));
+    passkeys.collect()
+}
+
+#[test]
+fn passkeys_of_both_sides_are_kept_and_their_challenges_stay_used() {
+    let mut base = Node::new();
+    passkey(&mut base, 1);
+    let (mut a, mut b, fork) = split(&base);
+    let ours = passkey(&mut a, 2);
+    let theirs = passkey(&mut b, 3);
+    assert_eq!(ours, theirs, "under one number");
+    let issued = UnixMs(5_000);
+    b.run(&UsePasskey { account: ADA, id: theirs, issued }).unwrap();
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let mut merged = merge(a, b, fork, None);
+        let mut all = passkeys(&merged);
+        all.sort_by_key(|(_, n)| *n);
+        assert_eq!(all.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [1, 2, 3]);
+        let again = merged.run(&UsePasskey { account: ADA, id: all[2].0, issued });
+        assert_eq!(again, Err(DirectoryRefusal::UsedCode));
+        merged.run(&UsePasskey { account: ADA, id: all[1].0, issued }).unwrap();
+    }
+}
+
+#[test]
+fn a_passkey_that_was_revoked_on_one_side_ends_the_other_sides_sessions() {
+    let mut base = Node::new();
+    let id = passkey(&mut base, 1);
+    let (mut a, mut b, fork) = split(&base);
+    a.run(&RevokeCredential { account: ADA, id }).unwrap();
+    let secret = Secret::PasskeySession { hash: [7; 32], own_device: true, passkey: vec![1; 16] };
+    let session = AddSession { account: ADA, label: "Firefox".into(), secret: secret.clone() };
+    b.run(&UsePasskey { account: ADA, id, issued: UnixMs(5_000) }).unwrap();
+    b.run(&session).unwrap();
+    for (a, b) in [(&a, &b), (&b, &a)] {
+        let merged = merge(a, b, fork, None);
+        assert_eq!(passkeys(&merged), []);
+        let all = directory::held(&merged.keys, ADA).unwrap();
+        let held = all.iter().find(|h| h.credential.secret == secret);
+        assert!(is_over(&merged, held), "it rests on nothing");
+    }
+}
+
 #[test]
 fn a_second_factor_is_merged_as_a_password_is_and_its_steps_stay_used() {
     let totp = |node: &Node| {

@@ -4,9 +4,10 @@
 use super::*;
 use crate::carry::{self, Import, ImportRules};
 use crate::directory::{
-    self, AddAlias, AddAppPassword, AddDomain, AddSession, BeginTotp, CloseAccount, ConfirmTotp,
-    CreateAccount, CreateTenant, CredentialKind, DirectoryRules, QuotaLimit, RemoveAlias,
-    RemoveDomain, RevokeCredential, Secret, SetPassword, SetQuota, TouchSession, UseStep,
+    self, AddAlias, AddAppPassword, AddDomain, AddPasskey, AddSession, BeginTotp, CloseAccount,
+    ConfirmTotp, CreateAccount, CreateTenant, CredentialKind, DirectoryRefusal, DirectoryRules,
+    Passkey, PasskeyAlgorithm, QuotaLimit, RemoveAlias, RemoveDomain, RevokeCredential, Secret,
+    SetPassword, SetQuota, TouchSession, UsePasskey, UseStep,
 };
 use crate::id::{AccountId, MailboxId, TenantId, Uid};
 use crate::keys::{BodyAddress, BodyPart, BodyRef, MemKeys};
@@ -574,7 +575,8 @@ fn secret(secret: &Secret) -> String {
     match secret {
         Secret::Argon2id(text) => text.clone(),
         Secret::Blake3 { .. } | Secret::Blake3Until { .. } => String::new(),
-        Secret::Session { hash, .. } => format!("{hash:?}"),
+        Secret::Session { hash, .. } | Secret::PasskeySession { hash, .. } => format!("{hash:?}"),
+        Secret::Passkey(passkey) => format!("{passkey:?}"),
         Secret::Totp { key, confirmed } => format!("{key:?} {confirmed}"),
     }
 }

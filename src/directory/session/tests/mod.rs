@@ -235,7 +235,7 @@ async fn wrong_codes_are_few_and_a_right_one_forgives() {
 #[test]
 fn a_token_says_whose_it_is_and_nothing_about_its_hash() {
     let login = Login { tenant: TenantId(7), account: AccountId(9), address: String::new() };
-    let (token, proof) = fresh(&login, true);
+    let (token, proof) = fresh(&login, (true, None));
     assert_eq!(token.expose().len(), 54);
     let (tenant, account, bytes) = parse(token.expose()).unwrap();
     assert_eq!((tenant, account), (login.tenant, login.account));
@@ -261,3 +261,5 @@ proptest! {
         prop_assert_eq!(read.to_vec(), all);
     }
 }
+
+mod passkeys;
