@@ -124,7 +124,7 @@ mod tests {
         AuditEntry {
             when_ms: n,
             by: "operator anna".into(),
-            tenant: (n % 2 == 0).then_some(2),
+            tenant: n.is_multiple_of(2).then_some(2),
             command: "tenant-create".into(),
             about: "ü".repeat(1_000),
             ok: true,

@@ -121,10 +121,10 @@ impl FromRequestParts<Console> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, console: &Console) -> Result<Self, Failure> {
         let signed_out = Failure::SignedOut { ask: false };
-        let token = cookie_of(COOKIE_NAME, &parts.headers).ok_or(signed_out.clone())?;
+        let token = cookie_of(COOKIE_NAME, &parts.headers).ok_or_else(|| signed_out.clone())?;
         Ours::from_request_parts(parts, console).await?;
         let found = console.0.sessions.find(&token, clock::mono(), true);
-        let (login, left) = found.ok_or(signed_out.clone())?;
+        let (login, left) = found.ok_or_else(|| signed_out.clone())?;
         if console.stands(&token, &login).is_none() {
             console.0.sessions.end(&token);
             return Err(signed_out);

@@ -28,6 +28,7 @@ mod calendar;
 mod kept;
 mod meanwhile;
 mod objects_of_accounts;
+mod operators;
 
 const ADA: AccountId = AccountId(1);
 const BOB: AccountId = AccountId(2);
