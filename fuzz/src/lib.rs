@@ -12,6 +12,7 @@
 //! `fuzz/corpus/<target>/` and stays. Deliberately absent: coverage guidance, which needs nightly.
 //! The functions have libFuzzer's shape, so that `cargo fuzz` can call them where it is at hand.
 
+use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +21,11 @@ use understudy::appliance::slot::package;
 use understudy::base::clock;
 use understudy_proto::imap::command::Command;
 use understudy_proto::imap::input::{self as imap_input, Input};
+use understudy_proto::jmap;
+use understudy_proto::jmap::email::{HeaderProperty, parse_condition, parse_sort};
+use understudy_proto::jmap::filter::Filter;
 use understudy_proto::message::Scanner;
+use understudy_proto::objects::ObjectType;
 use understudy_proto::pair::witness::{self as witness_wire, WitnessReply, WitnessRequest};
 use understudy_proto::pair::{Beacon, Frame};
 use understudy_proto::smtp::{self, Service};
@@ -33,6 +38,7 @@ pub type Entry = fn(&[u8]);
 pub const TARGETS: &[(&str, Entry)] = &[
     ("config", config),
     ("imap", imap),
+    ("jmap", jmap),
     ("message", message),
     ("pair_frame", pair_frame),
     ("smtp", smtp),
@@ -72,6 +78,54 @@ fn imap(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// A request as it comes, and whatever is read in the arguments of its calls, be it meant for that or not.
+fn jmap(bytes: &[u8]) {
+    if let Ok(name) = std::str::from_utf8(bytes) {
+        let (name, raw) = name.split_once('\n').unwrap_or((name, "From: a@example.org\r\n\r\n"));
+        if let Some(property) = HeaderProperty::parse(name) {
+            drop(property.value(raw.as_bytes()));
+        }
+        drop(jmap::pointer::steps(name));
+        if let Some(blob) = jmap::BlobId::parse(name) {
+            assert_eq!(blob.to_string(), name);
+        }
+    }
+    let Ok(request) = jmap::Request::parse(bytes) else { return };
+    let mut responses = Vec::new();
+    for call in request.calls {
+        let Ok(arguments) = jmap::resolve(call.arguments, &responses) else { continue };
+        read_arguments(&call.name, &arguments);
+        responses.push((call.name, Value::Object(arguments), call.id));
+    }
+}
+
+fn read_arguments(name: &str, arguments: &jmap::Map) {
+    for value in arguments.values() {
+        drop(Filter::parse(value, &mut parse_condition));
+        drop(parse_sort(Some(value)));
+        drop(jmap::objects::filter(value));
+        drop(jmap::objects::Comparator::parse(value));
+        let Some(object) = value.as_object() else { continue };
+        for (pointer, inner) in object {
+            drop(jmap::pointer::evaluate(value, pointer));
+            let Some(inner) = inner.as_object() else { continue };
+            drop(jmap::patch::apply(arguments, inner));
+            let kind = name.split_once('/').map_or(name, |(kind, _)| kind);
+            if let Some(kind) = ObjectType::by_name(kind) {
+                check(kind, inner);
+            }
+        }
+    }
+}
+
+/// What may be made can be changed by any patch, or not; and it can be shown.
+fn check(kind: ObjectType, object: &jmap::Map) {
+    let defaults = jmap::objects::defaults(kind);
+    drop(jmap::objects::show(kind, "x", &defaults, None));
+    drop(jmap::objects::show(kind, "x", object, None));
+    drop(jmap::patch::apply(&defaults, object));
 }
 
 /// A message as it streams in; the pieces must not matter.

@@ -4,7 +4,7 @@
 //! when the pass is revoked; at notice the client is told (GOAWAY, `Connection: close`) and requests under
 //! way are answered. Every wait for a client is bounded here; what a handler waits for is the handler's.
 //! Each answer carries the headers of [`protect`]. Absent on purpose: paths and who is asking (`web`),
-//! HTTP/3, upgrades, compression (the app's files are compressed when they are built).
+//! HTTP/3, compression (the app's files are compressed when they are built).
 
 mod body;
 mod host;
@@ -24,6 +24,7 @@ use axum::extract::DefaultBodyLimit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Connections of port 443; one address may be a company.
 pub const LIMITS: Limits =
@@ -90,6 +91,14 @@ pub struct Client {
     pub session: u64,
     /// Whether TLS protects it.
     pub secure: bool,
+    /// The connection's place is taken as long as somebody has this: a WebSocket goes on after its answer.
+    pub kept: Kept,
+}
+
+/// See [`Client::kept`].
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    _place: Option<mpsc::Sender<()>>,
 }
 
 /// What is served on a port. Clones are the same.

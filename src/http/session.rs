@@ -5,7 +5,7 @@ use super::protect::protect;
 use super::wire::Wire;
 use super::{
     BUFFER_LEN_MAX, CONNECTION_WINDOW, Client, HEADER_LEN_MAX, HEADERS_MAX, HTTP_2, IDLE_TIMEOUT,
-    Inner, PING_EVERY, PING_TIMEOUT, SEND_LEN_MAX, STREAM_WINDOW, STREAMS_MAX, host,
+    Inner, Kept, PING_EVERY, PING_TIMEOUT, SEND_LEN_MAX, STREAM_WINDOW, STREAMS_MAX, host,
 };
 use crate::base::{clock, metric, task};
 use crate::net::{Notice, Session as Connection};
@@ -19,12 +19,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 use understudy_proto::time::Mono;
 
@@ -59,7 +58,9 @@ pub(super) async fn run<P>(
     };
     let (secure, header_timeout) = (stream.is_tls(), site.header_timeout);
     let second = stream.alpn() == Some(HTTP_2);
-    let client = Client { peer, local, lease, notice: notice.clone(), session, secure };
+    let (kept, mut gone_on) = mpsc::channel(1);
+    let kept = Kept { _place: Some(kept) };
+    let client = Client { peer, local, lease, notice: notice.clone(), session, secure, kept };
     let busy = Arc::new(Busy::default());
     let service = {
         let busy = Arc::clone(&busy);
@@ -82,7 +83,8 @@ pub(super) async fn run<P>(
             .max_send_buf_size(SEND_LEN_MAX)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT);
-        drive(builder.serve_connection(io, service), notice, Some(&busy)).await
+        let connection = builder.serve_connection(io, service);
+        drive(connection, |c| c.graceful_shutdown(), notice, Some(&busy)).await
     } else {
         let mut builder = http1::Builder::new();
         builder
@@ -91,8 +93,13 @@ pub(super) async fn run<P>(
             .max_header_size(HEADER_LEN_MAX)
             .max_buf_size(BUFFER_LEN_MAX)
             .max_headers(HEADERS_MAX);
-        drive(builder.serve_connection(io, service), notice, None).await
+        let connection = builder.serve_connection(io, service).with_upgrades();
+        drive(connection, |c| c.graceful_shutdown(), notice, None).await
     };
+    if !second {
+        // Nothing is ever sent: it ends with the last who has it.
+        gone_on.recv().await;
+    }
     match ended {
         Ok(()) => log::debug!(session, peer:% = peer; "HTTP session ended"),
         Err(e) => log::debug!(session, peer:% = peer, err:% = e; "HTTP session broke off"),
@@ -101,11 +108,15 @@ pub(super) async fn run<P>(
 
 /// Runs `connection` to its end; tells the client to go when notice is given, or when it has been idle
 /// for too long.
-async fn drive<C: GracefulConnection>(
+async fn drive<C>(
     connection: C,
+    tell: fn(Pin<&mut C>),
     notice: Notice,
     busy: Option<&Busy>,
-) -> Result<(), C::Error> {
+) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
     let mut connection = pin!(connection);
     tokio::select! {
         biased;
@@ -113,7 +124,7 @@ async fn drive<C: GracefulConnection>(
         () = notice.given() => {}
         () = idle(busy) => {}
     }
-    connection.as_mut().graceful_shutdown();
+    tell(connection.as_mut());
     // It keeps `notice` until it has said so: whoever withdraws the pass waits for that, a moment.
     let ended = connection.await;
     drop(notice);

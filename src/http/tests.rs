@@ -259,13 +259,13 @@ async fn at_notice_an_idle_connection_of_http_1_is_closed_and_a_busy_one_answers
 
 #[tokio::test]
 async fn a_revoked_lease_ends_connections_and_the_requests_in_them() {
-    struct Told(tokio::sync::mpsc::Sender<()>);
+    struct Told(mpsc::Sender<()>);
     impl Drop for Told {
         fn drop(&mut self) {
             self.0.try_send(()).unwrap_or_default();
         }
     }
-    let (tell, mut told) = tokio::sync::mpsc::channel(1);
+    let (tell, mut told) = mpsc::channel(1);
     let router = Router::new().route(
         "/never",
         get(move || {

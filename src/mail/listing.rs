@@ -179,3 +179,131 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::{Directory, Login};
+    use crate::mail::{Envelope, Mail};
+    use crate::store::disk::RealDisk;
+    use crate::store::{LeaseControl, PrimaryLease, Store, StoreOptions};
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
+    use understudy_proto::directory::DirectoryRules;
+    use understudy_proto::id::{Epoch, NodeId};
+    use understudy_proto::mailbox::{FlagsOp, MailboxRules};
+    use understudy_proto::queue::QueueRules;
+    use understudy_proto::rule::Registry;
+    use understudy_proto::time::Mono;
+
+    struct Node {
+        store: Store,
+        mail: Mail,
+        lease: PrimaryLease,
+        _control: LeaseControl,
+        login: Login,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Drop for Node {
+        fn drop(&mut self) {
+            self.store.close();
+        }
+    }
+
+    impl Node {
+        async fn start() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let mut options = StoreOptions::new(dir.path().join("data"), NodeId(0));
+            options.segment_len = 4 << 20;
+            options.reserve_bytes = 0;
+            let rules =
+                Registry::default().with(DirectoryRules).with(MailboxRules).with(QueueRules);
+            let store = Store::open(Arc::new(RealDisk), options, rules).unwrap();
+            store.log().begin_epoch(Epoch(1)).await.unwrap();
+            store.log().commit_alone(true);
+            store.keyring().mark_replicated(u64::MAX);
+            let (lease, control) = PrimaryLease::mint(Epoch(1));
+            control.extend(Mono(u64::MAX));
+            let directory = Directory::new(store.clone());
+            let tenant = directory.create_tenant(&lease, "one").await.unwrap();
+            directory.add_domain(&lease, tenant, "example.org").await.unwrap();
+            let login = directory.create_account(&lease, "ada@example.org", "Ada").await.unwrap();
+            let mail = Mail::new(store.clone());
+            Self { store, mail, lease, _control: control, login, _dir: dir }
+        }
+
+        async fn deliver(&self, n: u8) {
+            let answers = if n.is_multiple_of(3) { "" } else { "In-Reply-To: <0@example.org>\r\n" };
+            let text = format!("Message-ID: <{n}@example.org>\r\n{answers}\r\n{n}\r\n");
+            let mut ingest = self.mail.begin(&self.lease, &[self.login.tenant]).await.unwrap();
+            ingest.write(text.as_bytes()).await.unwrap();
+            let local = vec![(self.login.tenant, self.login.account)];
+            let from = format!("{n}@example.org");
+            let envelope = Envelope { local, from, ..Envelope::default() };
+            self.mail.deliver(&self.lease, &envelope, ingest.finish()).await.unwrap();
+        }
+
+        /// The message at a place of a mailbox.
+        fn nth(&self, mailbox: MailboxId, n: u8) -> Option<Uid> {
+            let (_, entries) = self.mail.entries(&self.login, mailbox).unwrap();
+            entries.get(usize::from(n) % entries.len().max(1)).map(|e| e.uid)
+        }
+
+        async fn act(&self, (what, m, n): (u8, u8, u8)) {
+            let (mail, lease, login) = (&self.mail, &self.lease, &self.login);
+            let (from, to) = (MailboxId(u32::from(m) + 1), MailboxId(u32::from(n) % 3 + 1));
+            let Some(uid) = self.nth(from, n).filter(|_| what > 1) else {
+                return self.deliver(n).await;
+            };
+            let bits = [Flags::SEEN, Flags::FLAGGED, Flags::DELETED][usize::from(n) % 3];
+            let (flags, deleted) = (Flags::system(bits), Flags::system(Flags::DELETED));
+            match what {
+                2 => drop(mail.flags(lease, login, from, &[uid], FlagsOp::Add, flags).await),
+                3 => drop(mail.flags(lease, login, from, &[uid], FlagsOp::Remove, flags).await),
+                4 => drop(mail.copy(lease, login, from, &[uid], to).await.unwrap()),
+                5 => drop(mail.mv(lease, login, from, &[uid], to).await.unwrap()),
+                _ => {
+                    let op = FlagsOp::Add;
+                    mail.flags(lease, login, from, &[uid], op, deleted).await.unwrap();
+                    mail.expunge(lease, login, from, Some(&[uid])).await.unwrap();
+                }
+            }
+        }
+    }
+
+    /// The rows of both, to be compared.
+    fn shown(listing: &Listing) -> (Lsn, ModSeq, &[Listed]) {
+        (listing.fork, listing.modseq, &listing.messages)
+    }
+
+    /// Whatever is done between two looks: what was followed is what is read anew.
+    #[test]
+    fn a_listing_that_follows_is_the_one_that_is_read_anew() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let node = runtime.block_on(Node::start());
+        let steps = prop::collection::vec(((0u8..7, 0u8..3, any::<u8>()), any::<bool>()), 1..20);
+        let mut runner = TestRunner::new(ProptestConfig::with_cases(12));
+        let outcome = runner.run(&steps, |steps| {
+            for (step, look) in steps {
+                let old = node.mail.snapshot(&node.login).unwrap();
+                runtime.block_on(node.act(step));
+                // A delivery returns at commit.
+                let last = node.store.log().committed();
+                while node.store.log().applied() < last {
+                    std::thread::sleep(std::time::Duration::from_micros(200));
+                }
+                if look {
+                    let now = node.mail.snapshot(&node.login).unwrap();
+                    let (followed, read) = (now.listing().unwrap(), Listing::read(&now).unwrap());
+                    prop_assert_eq!(shown(&followed), shown(&read));
+                    // Who still looks at what was before sees that.
+                    let (kept, read) = (old.listing().unwrap(), Listing::read(&old).unwrap());
+                    prop_assert_eq!(shown(&kept), shown(&read));
+                }
+            }
+            Ok(())
+        });
+        outcome.unwrap();
+    }
+}

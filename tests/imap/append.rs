@@ -71,3 +71,29 @@ async fn a_large_message_streams_both_ways() {
     }
     assert!(got == message[18..], "the text differs");
 }
+
+/// RFC 9208: "…the server MUST … OVERQUOTA"; what is used and may be used is told in units of 1024 octets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_account_takes_no_more() {
+    use understudy_proto::directory::QuotaLimit;
+    let server = Server::start().await;
+    let mut c = server.inbox().await;
+    assert!(c.no("GETQUOTA \"\"").await.end.starts_with("NO [NONEXISTENT]"));
+    assert_eq!(c.ok("GETQUOTAROOT INBOX").await.line("QUOTAROOT"), "* QUOTAROOT \"INBOX\"");
+    let limit = QuotaLimit::Octets(2048);
+    let (directory, lease) = (&server.directory, &server.lease);
+    directory.set_account_quota(lease, super::support::ADDRESS, limit).await.unwrap();
+    let message = [&b"Subject: x\r\n\r\n"[..], &[b'a'; 1200]].concat();
+    assert!(c.append("INBOX", &message).await.end.starts_with("OK"));
+    c.send(format!("z APPEND INBOX {{{}}}\r\n", message.len())).await;
+    assert!(c.reply("z").await.end.starts_with("NO [OVERQUOTA]"));
+    assert!(c.no("COPY 1 Archive").await.end.starts_with("NO [OVERQUOTA]"));
+    let reply = c.ok("GETQUOTAROOT INBOX").await;
+    assert_eq!(reply.line("QUOTAROOT"), "* QUOTAROOT \"INBOX\" \"\"");
+    assert_eq!(reply.line("QUOTA \"\""), "* QUOTA \"\" (STORAGE 2 2)");
+    c.ok("STORE 1 +FLAGS (\\Deleted)").await;
+    let reply = c.ok("STATUS INBOX (DELETED-STORAGE)").await;
+    assert!(reply.line("STATUS").contains("DELETED-STORAGE 2"), "{reply:?}");
+    c.ok("EXPUNGE").await;
+    assert!(c.append("INBOX", &message).await.end.starts_with("OK"));
+}

@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-const USING: [&str; 6] = [
+const USING: [&str; 8] = [
     "urn:ietf:params:jmap:core",
     "urn:ietf:params:jmap:mail",
     "urn:ietf:params:jmap:submission",
     "urn:ietf:params:jmap:vacationresponse",
     "urn:ietf:params:jmap:contacts",
+    "urn:ietf:params:jmap:quota",
+    "urn:ietf:params:jmap:blob",
     "urn:understudy:params:jmap:preferences",
 ];
 
@@ -181,6 +183,14 @@ fn nobody_sees_what_is_anothers() {
         ("Email/query", json!({ "filter": { "text": "secret" } })),
         ("Email/set", json!({ "destroy": ["m1"] })),
         ("Email/import", json!({ "emails": {} })),
+        ("Email/queryChanges", json!({ "sinceQueryState": "0-1-0" })),
+        ("Email/parse", json!({ "blobIds": ["e1", file] })),
+        ("Email/copy", json!({ "fromAccountId": "u9", "create": {} })),
+        ("Mailbox/queryChanges", json!({ "sinceQueryState": "0-1-0" })),
+        ("Blob/get", json!({ "ids": ["e1", "e1-0", file] })),
+        ("Blob/lookup", json!({ "typeNames": ["Email"], "ids": ["e1", file] })),
+        ("Blob/upload", json!({ "create": { "b": { "data": [{ "blobId": file }] } } })),
+        ("Blob/copy", json!({ "fromAccountId": "u9", "blobIds": [file] })),
         ("SearchSnippet/get", json!({ "filter": { "text": "secret" }, "emailIds": ["m1"] })),
         ("EmailSubmission/get", json!({})),
         ("EmailSubmission/changes", json!({ "sinceState": "0" })),
@@ -202,6 +212,9 @@ fn nobody_sees_what_is_anothers() {
         ("Preferences/changes", json!({ "sinceState": "0" })),
         ("Preferences/set", json!({})),
         ("Quota/get", json!({})),
+        ("Quota/changes", json!({ "sinceState": "none" })),
+        ("Quota/query", json!({})),
+        ("Quota/queryChanges", json!({ "sinceQueryState": "none" })),
     ];
     // Alice, of the same tenant, names Bob's account; Eve's own account bears the number of Bob's.
     let alice = Client { appliance: &appliance, who: ALICE };
@@ -238,6 +251,7 @@ fn without_a_password_nothing_is_told() {
     for path in [
         "/jmap/session",
         "/jmap/events",
+        "/jmap/ws",
         "/jmap/download/u1/e1/x",
         "/api/session",
         "/api/people?q=b",
@@ -259,4 +273,112 @@ fn without_a_password_nothing_is_told() {
     assert_eq!(stranger.ask("/jmap/api", Some(("application/json", request.as_bytes()))).0, 401);
     let bob = Client { appliance: &appliance, who: BOB };
     assert_eq!(bob.ask("/jmap/api", Some(("application/json", b"{"))).0, 400);
+}
+
+#[test]
+fn a_list_is_followed_and_a_message_is_parsed() {
+    let appliance = Appliance::start();
+    let bob = Client { appliance: &appliance, who: BOB };
+    let list = || json!({ "filter": { "inMailbox": "b1" }, "collapseThreads": true });
+    let before = bob.call("Email/query", list());
+    assert_eq!(before["canCalculateChanges"], true);
+    let inner = "Subject: inner\r\nContent-Type: text/plain\r\n\r\nI am inside\r\n";
+    let outer = format!(
+        "Subject: outer\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nhi\r\n\
+         --x\r\nContent-Type: message/rfc822\r\n\r\n{inner}\r\n--x--\r\n"
+    );
+    let make = json!({ "create": { "b": { "data": [{ "data:asText": outer }], "type": "message/rfc822" } } });
+    let import = json!({ "emails": { "m": { "blobId": "#b", "mailboxIds": { "b1": true } } } });
+    let made = bob.calls("u1", &[("Blob/upload", make), ("Email/import", import)]);
+    let id = made[1].1["created"]["m"]["id"].clone();
+    assert!(id.is_string(), "{made:?}");
+    let mut since = list();
+    since["sinceQueryState"] = before["queryState"].clone();
+    let told = bob.call("Email/queryChanges", since);
+    assert_eq!(
+        (&told["added"], &told["removed"]),
+        (&json!([{ "id": id, "index": 0 }]), &json!([]))
+    );
+    // The message in the message, and its text.
+    let get = json!({ "ids": [id], "properties": ["attachments"] });
+    let got = bob.call("Email/get", get);
+    let blob = got["list"][0]["attachments"][0]["blobId"].as_str().unwrap().to_owned();
+    let parse = json!({ "blobIds": [blob, "e9", made[0].1["created"]["b"]["id"]], "fetchTextBodyValues": true });
+    let parsed = bob.call("Email/parse", parse);
+    let inside = &parsed["parsed"][&blob];
+    assert_eq!(inside["subject"], "inner", "{parsed}");
+    assert_eq!(inside["bodyValues"]["0"]["value"], "I am inside\n");
+    assert_eq!(parsed["notFound"], json!(["e9"]));
+    let text = inside["textBody"][0]["blobId"].as_str().unwrap();
+    let lookup = json!({ "ids": [text], "typeNames": ["Email", "Mailbox"] });
+    let answers = bob.calls(
+        "u1",
+        &[
+            (
+                "Blob/get",
+                json!({ "ids": [text], "offset": 5, "length": 6, "properties": ["data", "size"] }),
+            ),
+            ("Blob/lookup", lookup),
+        ],
+    );
+    assert_eq!(answers[0].1["list"][0]["data:asText"], "inside", "{answers:?}");
+    assert_eq!(answers[1].1["list"][0]["matchedIds"], json!({ "Email": [id], "Mailbox": ["b1"] }));
+    let before = bob.call("Mailbox/get", json!({ "ids": [] }))["state"].clone();
+    bob.call("Mailbox/set", json!({ "update": { "b5": { "isSubscribed": false } } }));
+    let told = bob.call("Mailbox/changes", json!({ "sinceState": before }));
+    assert_eq!(told["updated"], json!(["b5"]), "{told}");
+}
+
+#[test]
+fn a_full_account_takes_nothing_more_until_it_has_room() {
+    let appliance = Appliance::start();
+    let bob = Client { appliance: &appliance, who: BOB };
+    assert_eq!(bob.call("Quota/get", json!({}))["list"], json!([]));
+    appliance.tell(&["account", "quota", BOB, "--limit", "1KiB"], "");
+    let quota = bob.call("Quota/get", json!({}));
+    assert_eq!(
+        (&quota["list"][0]["used"], &quota["list"][0]["hardLimit"]),
+        (&json!(0), &json!(1024))
+    );
+    let draft = |text: &str| {
+        json!({ "create": { "d": { "mailboxIds": { "b2": true }, "subject": "x",
+            "textBody": [{ "partId": "t", "type": "text/plain" }], "bodyValues": { "t": { "value": text } } } } })
+    };
+    let small = bob.call("Email/set", draft("small"));
+    let id = small["created"]["d"]["id"].as_str().unwrap().to_owned();
+    let refused = bob.call("Email/set", draft(&"large ".repeat(200)));
+    assert_eq!(refused["notCreated"]["d"]["type"], "overQuota", "{refused}");
+    let told = bob.call("Quota/changes", json!({ "sinceState": quota["state"] }));
+    assert_eq!(
+        (&told["updated"], &told["updatedProperties"]),
+        (&json!(["octets"]), &json!(["used"]))
+    );
+    bob.call("Email/set", json!({ "destroy": [id] }));
+    assert_eq!(bob.call("Quota/get", json!({}))["list"][0]["used"], 0);
+    appliance.tell(&["account", "quota", BOB, "--limit", "none"], "");
+    assert!(bob.call("Email/set", draft(&"large ".repeat(200)))["created"]["d"].is_object());
+}
+
+/// RFC 8887: requests and changes over one connection, for programs and for pages of our own.
+#[test]
+fn a_web_socket_answers_and_tells_what_changes() {
+    let appliance = Appliance::start();
+    let bob = Client { appliance: &appliance, who: BOB };
+    let open = |extra: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sk", "--http1.1", "--max-time", "3", "-o", "/dev/null", "-w", "%{http_code}"]);
+        curl.args(["-u", &format!("{BOB}:{PASSWORD}"), "-H", "Connection: Upgrade"]);
+        curl.args(["-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13"]);
+        curl.args(["-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]).args(extra);
+        let out = curl.arg(format!("https://127.0.0.1:{}/jmap/ws", appliance.https)).output();
+        String::from_utf8(out.unwrap().stdout).unwrap()
+    };
+    let jmap = "Sec-WebSocket-Protocol: jmap";
+    assert_eq!(open(&["-H", jmap]), "101");
+    assert_eq!(open(&["-H", jmap, "-H", "Origin: https://evil.example"]), "403");
+    assert_eq!(open(&[]), "400", "the subprotocol is missing");
+    let (_, session) = bob.ask("/jmap/session", None);
+    let session: Value = serde_json::from_slice(&session).unwrap();
+    let socket = &session["capabilities"]["urn:ietf:params:jmap:websocket"];
+    assert_eq!(socket["url"], json!(format!("wss://127.0.0.1:{}/jmap/ws", appliance.https)));
 }

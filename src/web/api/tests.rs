@@ -3,7 +3,7 @@
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::directory::{Assertion, Authenticator, Directory, Registration, Relying};
-use crate::http::{Client, Host};
+use crate::http::{Client, Host, Kept};
 use crate::mail::Mail;
 use crate::net::Notice as Word;
 use crate::store::disk::RealDisk;
@@ -133,6 +133,7 @@ impl Server {
             notice: Word::default(),
             session: 1,
             secure: true,
+            kept: Kept::default(),
         };
         request.extensions_mut().insert(client);
         if request.extensions().get::<Host>().is_none() {

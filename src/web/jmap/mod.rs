@@ -20,6 +20,7 @@ mod session;
 mod set;
 mod submission;
 mod thread;
+mod ws;
 
 use self::arguments::Arguments;
 use super::Web;
@@ -53,6 +54,7 @@ pub(super) fn router() -> Router<Web> {
         )
         .route("/jmap/download/{account}/{blob}/{name}", get(blob::download))
         .route("/jmap/events", get(push::events))
+        .route("/jmap/ws", get(ws::open))
 }
 
 /// Who asks, and what this request made so far.
@@ -74,13 +76,13 @@ async fn api(State(web): State<Web>, caller: Caller, body: Bytes) -> Response {
         Err(why) => return problem(&why),
     };
     drop(body);
+    Json(answer(Asking::new(web, &caller), request).await).into_response()
+}
+
+/// RFC 8620 3.4.
+async fn answer(mut asking: Asking, request: Request) -> Value {
     let given = request.created.is_some();
-    let mut asking = Asking {
-        web,
-        lease: caller.lease().clone(),
-        login: caller.login,
-        created: request.created.unwrap_or_default(),
-    };
+    asking.created = request.created.unwrap_or_default();
     let mut responses: Vec<(String, Value, String)> = Vec::with_capacity(request.calls.len());
     for Call { name, arguments, id } in request.calls {
         let answer = match jmap::resolve(arguments, &responses) {
@@ -102,7 +104,7 @@ async fn api(State(web): State<Web>, caller: Caller, body: Bytes) -> Response {
     if given && let Some(all) = answer.as_object_mut() {
         all.insert("createdIds".into(), json!(asking.created));
     }
-    Json(answer).into_response()
+    answer
 }
 
 /// RFC 7807.
@@ -112,6 +114,11 @@ fn problem(why: &RequestError) -> Response {
 }
 
 impl Asking {
+    fn new(web: Web, caller: &Caller) -> Self {
+        let (login, lease) = (caller.login.clone(), caller.lease().clone());
+        Self { web, login, lease, created: BTreeMap::new() }
+    }
+
     async fn call(&mut self, name: &str, mut arguments: Arguments) -> Answer {
         if name == "Core/echo" {
             return Ok(vec![("Core/echo", arguments.all())]);

@@ -27,7 +27,7 @@ const PING_MAX: Duration = Duration::from_secs(30);
 /// and at most so often.
 const PING_MIN: Duration = Duration::from_secs(1);
 /// Changes that come within it are told together.
-const BURST: Duration = Duration::from_millis(50);
+pub(super) const BURST: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {
@@ -49,7 +49,7 @@ pub(super) async fn events(
     let ping = wanted.ping.filter(|s| *s > 0).map_or(PING_MAX, Duration::from_secs);
     let ping = ping.clamp(PING_MIN, PING_MAX);
     let over = caller.over();
-    let stream = Stream { web, login: caller.login, types, ping };
+    let stream = Stream { ping, ..Stream::new(web, caller.login, types) };
     // Before anything is told: a stream that cannot begin says so.
     if let Err(e) = stream.states() {
         log::debug!(err:% = e; "events cannot be told now");
@@ -70,7 +70,8 @@ pub(super) async fn events(
     response
 }
 
-struct Stream {
+/// Somebody who follows an account.
+pub(super) struct Stream {
     web: Web,
     login: Login,
     types: Option<Vec<String>>,
@@ -78,6 +79,20 @@ struct Stream {
 }
 
 impl Stream {
+    pub(super) fn new(web: Web, login: Login, types: Option<Vec<String>>) -> Self {
+        Self { web, login, types, ping: PING_MAX }
+    }
+
+    /// The states that are not as they were told; `None`: all are.
+    pub(super) fn changed(
+        told: &Map<String, Value>,
+        now: &Map<String, Value>,
+    ) -> Option<Map<String, Value>> {
+        let new = now.iter().filter(|(name, state)| told.get(*name) != Some(state));
+        let changed: Map<String, Value> = new.map(|(n, s)| (n.clone(), s.clone())).collect();
+        (!changed.is_empty()).then_some(changed)
+    }
+
     async fn run(&self, out: &mpsc::Sender<Result<Vec<u8>, MailError>>, once: bool) {
         let mut changes = self.web.mail().watch(&self.login);
         let mut told = Map::new();
@@ -89,12 +104,7 @@ impl Stream {
                 // The client comes back.
                 Err(_unreadable) => return,
             };
-            let changed: Map<String, Value> = now
-                .iter()
-                .filter(|(name, state)| told.get(*name) != Some(state))
-                .map(|(n, s)| (n.clone(), s.clone()))
-                .collect();
-            if !changed.is_empty() {
+            if let Some(changed) = Self::changed(&told, &now) {
                 let account = jmap::account_id(self.login.account);
                 let event = json!({ "@type": "StateChange", "changed": { account: changed } });
                 let text = format!("event: state\ndata: {event}\n\n");
@@ -123,7 +133,7 @@ impl Stream {
         }
     }
 
-    fn states(&self) -> Result<Map<String, Value>, MailError> {
+    pub(super) fn states(&self) -> Result<Map<String, Value>, MailError> {
         let account = self.web.mail().snapshot(&self.login)?;
         let mail = email::state(&account).to_string();
         let mut all = Map::from_iter([

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, Uri};
 use serde_json::{Map, Value, json};
 use understudy_proto::jmap::{
     self, BLOB, CALLS_MAX, CONTACTS, CORE, GET_MAX, MAIL, PREFERENCES, QUOTA, REQUEST_LEN_MAX,
-    REQUESTS_AT_ONCE_MAX, SET_MAX, SUBMISSION, UPLOAD_LEN_MAX, VACATION,
+    REQUESTS_AT_ONCE_MAX, SET_MAX, SUBMISSION, UPLOAD_LEN_MAX, VACATION, WEBSOCKET,
 };
 use understudy_proto::mailbox::NAME_LEN_MAX;
 use understudy_proto::objects::HOLD_MAX;
@@ -50,12 +50,23 @@ fn object(web: &Web, login: &Login, root: &str) -> Value {
     });
     let primary: Map<String, Value> = jmap::CAPABILITIES
         .iter()
-        .filter(|c| **c != CORE)
+        .filter(|c| ![CORE, WEBSOCKET].contains(*c))
         .map(|c| ((*c).to_owned(), json!(id)))
         .collect();
     let server: Map<String, Value> = jmap::CAPABILITIES
         .iter()
-        .map(|c| ((*c).to_owned(), if *c == CORE { core() } else { json!({}) }))
+        .map(|c| {
+            let what = match *c {
+                CORE => core(),
+                // RFC 8887 3.
+                WEBSOCKET => {
+                    let socket = root.replacen("https://", "wss://", 1);
+                    json!({ "url": format!("{socket}/jmap/ws"), "supportsPush": true })
+                }
+                _ => json!({}),
+            };
+            ((*c).to_owned(), what)
+        })
         .collect();
     json!({
         "capabilities": server,

@@ -36,13 +36,15 @@ pub const VACATION: &str = "urn:ietf:params:jmap:vacationresponse";
 pub const QUOTA: &str = "urn:ietf:params:jmap:quota";
 /// RFC 9404 2.
 pub const BLOB: &str = "urn:ietf:params:jmap:blob";
+/// RFC 8887 3.
+pub const WEBSOCKET: &str = "urn:ietf:params:jmap:websocket";
 /// RFC 9610 1.2.1.
 pub const CONTACTS: &str = "urn:ietf:params:jmap:contacts";
 /// Ours: what the app remembers of a person's wishes.
 pub const PREFERENCES: &str = "urn:understudy:params:jmap:preferences";
 /// All of them.
-pub const CAPABILITIES: [&str; 8] =
-    [CORE, MAIL, SUBMISSION, VACATION, QUOTA, BLOB, CONTACTS, PREFERENCES];
+pub const CAPABILITIES: [&str; 9] =
+    [CORE, MAIL, SUBMISSION, VACATION, QUOTA, BLOB, WEBSOCKET, CONTACTS, PREFERENCES];
 
 /// RFC 8620 2: longest upload in bytes.
 pub const UPLOAD_LEN_MAX: usize = 50 << 20;

@@ -71,8 +71,14 @@ impl Request {
     /// # Errors
     /// It is none, or goes beyond a limit.
     pub fn parse(bytes: &[u8]) -> Result<Self, RequestError> {
-        let value: Value =
-            serde_json::from_slice(bytes).map_err(|e| RequestError::NotJson(e.to_string()))?;
+        Self::read(serde_json::from_slice(bytes).map_err(|e| RequestError::NotJson(e.to_string()))?)
+    }
+
+    /// The same of what is JSON already.
+    ///
+    /// # Errors
+    /// As for [`Request::parse`].
+    pub fn read(value: Value) -> Result<Self, RequestError> {
         let Value::Object(mut all) = value else {
             return Err(RequestError::NotRequest("a request is an object"));
         };
