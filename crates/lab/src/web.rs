@@ -251,8 +251,8 @@ impl App {
 
     fn open(&mut self, id: &str) -> Result<()> {
         let body = self.call(json!([["Email/get", { "accountId": self.account, "ids": [id],
-            "properties": words(BODY), "bodyProperties": words(PART), "fetchTextBodyValues": true, "fetchHTMLBodyValues": true,
-            "sanitizeHTML": true, "maxBodyValueBytes": 2_000_000 }, "0"]]))?;
+            "properties": words(BODY), "bodyProperties": words(PART), "fetchTextBodyValues": true,
+            "fetchHTMLBodyValues": true, "sanitizeHTML": true, "maxBodyValueBytes": 2_000_000 }, "0"]]))?;
         match body.pointer("/methodResponses/0/1/list/0/bodyValues") {
             Some(Value::Object(values)) if !values.is_empty() => Ok(()),
             _ => fail(format!("no body: {body}")),
