@@ -139,7 +139,9 @@ fn measure(pair: &mut Pair, messages: u32, tale: &Timeline) -> Result<Vec<Row>> 
 fn ask(tls: &Arc<ClientConfig>, messages: u32) -> Result<Vec<Row>> {
     let mut app = App::sign_in(tls)?;
     let (mut rng, mut rows) = (Rng::new(1), Vec::new());
+    let at = now();
     let inbox = app.inbox()?;
+    rows.push(("mailboxes: the very first request", at.elapsed(), Vec::new()));
     let mut ids = Vec::new();
     rows.push(timed("list: the newest 50 conversations", |_| {
         let list = app.list(&json!({ "inMailbox": inbox }), 0, false)?;
