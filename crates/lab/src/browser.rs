@@ -137,7 +137,7 @@ fn firewall(stands: bool) -> Result<()> {
     let rules = "add table inet lab\nflush table inet lab\n".to_owned()
         + if stands {
             "add chain inet lab in { type filter hook input priority 0; }\n\
-             add rule inet lab in tcp sport 443 ip length 40 tcp flags ack drop\n"
+             add rule inet lab in tcp sport 443 ip length 40 tcp flags == ack drop\n"
         } else {
             "delete table inet lab\n"
         };
