@@ -175,7 +175,9 @@ browser() {
     dist/understudy domain add acme example.org
     dist/understudy account create anna@example.org
     echo correct-horse-battery | dist/understudy credential password anna@example.org
-    (cd ui && UI_BASE_URL=https://127.0.0.1:2443 UI_USER=anna@example.org \
+    dist/understudy account administrator anna@example.org --on
+    (cd ui && UI_CONSOLE_URL=https://127.0.0.1:9443 UI_OPERATOR=otto \
+        UI_OPERATOR_PASSWORD="$(../dist/understudy operator add otto)" UI_BASE_URL=https://127.0.0.1:2443 UI_USER=anna@example.org \
         UI_PASSWORD=correct-horse-battery npx playwright test) || status=$?
     # Node 20 has WebSocket behind an option.
     UI_BASE_URL=https://127.0.0.1:2443 UI_USER=anna@example.org UI_PASSWORD=correct-horse-battery \
