@@ -1,28 +1,33 @@
-//! Bodies: a request's that must go on, an answer's that counts until it has been sent.
+//! Bodies: a request's that must go on, what is left of it, an answer's that counts until it has been sent.
 
-use super::{BODY_GRACE, BODY_RATE_MIN, BODY_SILENCE_MAX};
+use super::{BODY_GRACE, BODY_RATE_MIN, BODY_SILENCE_MAX, DRAIN_LEN_MAX, DRAIN_WAIT};
 use crate::base::clock;
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, Incoming, SizeHint};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use understudy_proto::time::Mono;
 
-/// A request's body; it fails when the client is too slow.
-pub(super) struct Steady<B = Incoming> {
-    inner: B,
+/// A request's body; it fails when the client is too slow. What nobody read of it goes to `left`.
+pub(super) struct Steady<B: hyper::body::Body = Incoming> {
+    /// There until it is dropped.
+    inner: Option<B>,
+    left: Option<oneshot::Sender<B>>,
     began: Mono,
     received: u64,
     /// There while nothing comes.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<B> Steady<B> {
-    pub(super) fn new(inner: B) -> Self {
-        Self { inner, began: clock::mono(), received: 0, waiting: None }
+impl<B: hyper::body::Body> Steady<B> {
+    pub(super) fn new(inner: B, left: oneshot::Sender<B>) -> Self {
+        let (inner, left) = (Some(inner), Some(left));
+        Self { inner, left, began: clock::mono(), received: 0, waiting: None }
     }
 
     /// How long to wait for the next piece at `now`.
@@ -45,7 +50,8 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = self.get_mut();
-        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
             let patience = this.patience(clock::mono());
             let waiting =
                 this.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
@@ -61,12 +67,41 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(B::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), B::size_hint)
     }
+}
+
+impl<B: hyper::body::Body> Drop for Steady<B> {
+    fn drop(&mut self) {
+        if let (Some(inner), Some(left)) = (self.inner.take(), self.left.take())
+            && !inner.is_end_stream()
+        {
+            // Who does not want it drops it.
+            drop(left.send(inner));
+        }
+    }
+}
+
+/// Reads what was left of a request, within bounds. A stream of HTTP/2 that is answered sooner is reset (RFC
+/// 9113 8.1), and there are clients that overlook the answer then.
+pub(super) async fn drain<B>(mut rest: B)
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let reading = async {
+        let mut len = 0;
+        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {
+            len += frame.data_ref().map_or(0, Bytes::len);
+            if len > DRAIN_LEN_MAX {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DRAIN_WAIT, reading).await.unwrap_or_default();
 }
 
 /// An answer's body that keeps something until it has been sent, or given up.
@@ -102,7 +137,7 @@ mod tests {
 
     #[test]
     fn patience_is_earned_by_bytes_and_has_an_end() {
-        let mut body = Steady::new(Full::new(Bytes::new()));
+        let mut body = Steady::new(Full::new(Bytes::new()), oneshot::channel().0);
         let at = |s| body.began.after(Duration::from_secs(s));
         assert_eq!(body.patience(at(0)), BODY_GRACE);
         assert_eq!(body.patience(at(20)), Duration::from_secs(10));
@@ -114,7 +149,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_comes_through_whole() {
-        let whole = Steady::new(Full::new(Bytes::from_static(b"x")));
+        let (left, mut rest) = oneshot::channel();
+        let whole = Steady::new(Full::new(Bytes::from_static(b"x")), left);
         assert_eq!(whole.collect().await.unwrap().to_bytes(), "x");
+        assert!(rest.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_read_is_left() {
+        let (left, mut rest) = oneshot::channel();
+        drop(Steady::new(Full::new(Bytes::from_static(b"x")), left));
+        let rest = rest.try_recv().unwrap();
+        assert!(!hyper::body::Body::is_end_stream(&rest));
+        drain(rest).await;
     }
 }

@@ -73,6 +73,10 @@ const BODY_SILENCE_MAX: Duration = Duration::from_secs(60);
 const BODY_RATE_MIN: u64 = 1024;
 /// after so long.
 const BODY_GRACE: Duration = Duration::from_secs(30);
+/// What of a request nobody read is read away up to so many bytes,
+const DRAIN_LEN_MAX: usize = 64 * 1024;
+/// and for so long.
+const DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// A client that takes nothing of what is sent for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 

@@ -1,6 +1,6 @@
 //! One connection: hyper speaks, this hands each request to the router and ends in time.
 
-use super::body::{Keeping, Steady};
+use super::body::{Keeping, Steady, drain};
 use super::protect::protect;
 use super::wire::Wire;
 use super::{
@@ -23,7 +23,7 @@ use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tower::ServiceExt;
 use understudy_proto::time::Mono;
 
@@ -211,7 +211,13 @@ async fn answer(
     let first = request.version() < Version::HTTP_2;
     let (session, peer, secure) = (client.session, client.peer, client.secure);
     let notice = client.notice.clone();
+    let (left, mut rest) = oneshot::channel();
+    let request = request.map(|body| Body::new(Steady::new(body, left)));
     let mut response = handle(&site, client, request).await;
+    // hyper does so itself for HTTP/1.1.
+    if !first && let Ok(rest) = rest.try_recv() {
+        drain(rest).await;
+    }
     protect(&mut response, secure);
     // RFC 9112 9.6. What is under way while notice is given is the last of its connection.
     if first && notice.is_given() {
@@ -228,7 +234,7 @@ async fn answer(
     Ok(response.map(|inner| Body::new(Keeping { inner, _kept: under_way })))
 }
 
-async fn handle(site: &Inner, client: Client, request: Request<Incoming>) -> Response<Body> {
+async fn handle(site: &Inner, client: Client, mut request: Request<Body>) -> Response<Body> {
     // Until the answer begins: what is then sent is bounded by the connection.
     let Some(_place) = site.requests.enter(client.peer.ip()) else {
         let mut busy = plain(StatusCode::SERVICE_UNAVAILABLE, "Too many requests at once");
@@ -241,7 +247,6 @@ async fn handle(site: &Inner, client: Client, request: Request<Incoming>) -> Res
             return plain(StatusCode::BAD_REQUEST, "The host is missing or wrong");
         }
     };
-    let mut request = request.map(|body| Body::new(Steady::new(body)));
     request.extensions_mut().insert(client);
     if let Some(host) = host {
         request.extensions_mut().insert(host);

@@ -164,16 +164,15 @@ test('an update is uploaded and says what will happen before anything does', asy
   await signIn(page, '/#/update');
   await page.getByLabel('Update file').setInputFiles({ name: 'understudy.update', mimeType: 'application/octet-stream', buffer: Buffer.alloc(3_000_000, 7) });
   await page.getByRole('button', { name: 'Upload' }).click();
+  if (REAL) {
+    // What we made is no update, and the appliance says so before anything else.
+    await expect(page.getByRole('alert')).toContainText('This is no update of Understudy');
+    return;
+  }
   await expect(page.getByText('Nothing has been changed yet')).toBeVisible();
   await expect(page.getByText('The file is checked')).toBeVisible();
   await page.getByRole('button', { name: 'Install' }).click();
   await expect(dialog(page).getByRole('listitem')).toHaveCount(5);
-  if (REAL) {
-    // What we made is no update, and the appliance says so.
-    await dialog(page).getByRole('button', { name: 'Install' }).click();
-    await expect(dialog(page).getByRole('alert').or(page.getByText('stopped'))).toBeVisible();
-    return;
-  }
   await dialog(page).getByRole('button', { name: 'Install' }).click();
   await expect(page.getByText('0.4.2 · under way')).toBeVisible();
   await expect(page.getByText('0.4.2 · done')).toBeVisible({ timeout: 20_000 });
