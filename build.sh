@@ -300,7 +300,7 @@ readonly STORM_CHUNK=9                            # seeds of one run of the stor
 readonly CHAOS_RUN=25                             # faults of one pair, each kind; then a fresh one
 readonly SPLIT_RUN=10                             # splits of one pair
 readonly STAMPEDE_MAX=10                          # seconds until the last of 2,000 clients is back
-readonly STREAM_MAX=4                             # seconds from the address to the app's stream; 2 are wanted
+readonly STREAM_MAX=2                             # seconds from the address to the app's stream
 
 soak_usage() {
     cat <<'END'

@@ -297,11 +297,14 @@ banner() {
     die "$1 is not forwarded"
 }
 
-# button: the power button; it must turn itself off.
+# button: the power button; it must turn itself off. Who presses it before anybody listens presses it again.
 button() {
-    local before=$SECONDS
-    monitor system_powerdown
+    local before=$SECONDS pressed=-60
     until gone; do
+        if [ $((SECONDS - pressed)) -ge 60 ]; then
+            monitor system_powerdown
+            pressed=$SECONDS
+        fi
         [ $((SECONDS - before)) -lt "$DEADLINE" ] || fail "the power button does not turn it off within $DEADLINE s"
         sleep 0.5
     done
