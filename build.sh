@@ -19,6 +19,8 @@ readonly IMAGE_NEEDS=(dpkg-deb:dpkg zstd:zstd xz:xz-utils cpio:cpio depmod:kmod 
     mcopy:mtools sfdisk:fdisk grub-mkimage:grub-common readelf:binutils python3:python3 openssl:openssl)
 readonly BOOT_NEEDS=(qemu-system-x86_64:qemu-system-x86 mcopy:mtools)
 readonly UI_NEEDS=(node:nodejs npm:npm chromium:chromium firefox-esr:firefox-esr curl:curl pip3:python3-pip)
+readonly CLIENT_NEEDS=(thunderbird:thunderbird xmllint:libxml2-utils named-checkzone:bind9-utils openssl:openssl
+    python3:python3)
 readonly JMAPC=jmapc==0.4.0
 readonly NODE_LEAST=20                             # 20.10 or newer
 readonly FAULT_NEEDS=(curl:curl ssh-keygen:openssh-client debugfs:e2fsprogs swtpm:swtpm)
@@ -159,7 +161,7 @@ web_app() {
 }
 
 # The app in a real browser, on the appliance that was just built: journeys, and rules of access; the main
-# journey in another browser; and a JMAP library that is not ours.
+# journey in another browser; a JMAP library that is not ours; and a mail program that sets itself up.
 browser() {
     local dir status=0
     dir=$(mktemp -d)
@@ -185,6 +187,11 @@ browser() {
     pip3 install --quiet --disable-pip-version-check --target "$TOOLS/jmapc" "$JMAPC"
     PYTHONPATH=$TOOLS/jmapc REQUESTS_CA_BUNDLE=$dir/data/tls/ca.pem timeout 120 python3 tests/web/library.py \
         127.0.0.1:2443 anna@example.org correct-horse-battery || status=$?
+    # The domain is the appliance's own name, so that its certificate is good for what Thunderbird asks.
+    dist/understudy domain add acme mx.localhost
+    dist/understudy account create anna@mx.localhost
+    echo correct-horse-battery | dist/understudy credential password anna@mx.localhost
+    timeout 120 python3 -B tests/clients/check.py "$dir/data" anna@mx.localhost correct-horse-battery || status=$?
     kill "$appliance"
     wait "$appliance" || true
     if [ "$status" != 0 ]; then tail -50 "$dir/log"; fi
@@ -673,7 +680,8 @@ run_stampede() {
 
 everything() {
     prepare
-    ensure_packages "${TEST_NEEDS[@]}" "${CHECK_NEEDS[@]}" "${DEB_NEEDS[@]}" "${IMAGE_NEEDS[@]}"
+    ensure_packages "${TEST_NEEDS[@]}" "${CHECK_NEEDS[@]}" "${DEB_NEEDS[@]}" "${IMAGE_NEEDS[@]}" \
+        "${CLIENT_NEEDS[@]}"
     boot_packages
     ensure_node
     rm -rf "$LOGS"
