@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 AUTHORITY = f"{data}/tls/ca.pem"
 NAME, HTTPS, IMAPS, SUBMISSIONS = "mx.localhost", 2443, 2993, 2465
 URL = f"https://127.0.0.1:{HTTPS}"
+SCHEMAS = "http://schemas.microsoft.com/exchange/autodiscover/outlook"
 trust = ssl.create_default_context(cafile=AUTHORITY)
 opener = urllib.request.build_opener(
     urllib.request.ProxyHandler({}),
@@ -70,10 +71,9 @@ def zone():
 def autodiscover():
     def answer(address):
         question = (
-            '<?xml version="1.0" encoding="utf-8"?><Autodiscover xmlns="http://schemas.microsoft.com/exchange/'
-            f'autodiscover/outlook/requestschema/2006"><Request><EMailAddress>{address}</EMailAddress>'
-            "<AcceptableResponseSchema>http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/"
-            "2006a</AcceptableResponseSchema></Request></Autodiscover>"
+            f'<?xml version="1.0" encoding="utf-8"?><Autodiscover xmlns="{SCHEMAS}/requestschema/2006">'
+            f"<Request><EMailAddress>{address}</EMailAddress><AcceptableResponseSchema>"
+            f"{SCHEMAS}/responseschema/2006a</AcceptableResponseSchema></Request></Autodiscover>"
         )
         text = ask("/Autodiscover/Autodiscover.xml", question.encode(), "text/xml")
         run("xmllint", "--noout", "--nonet", "--schema", str(HERE / "autodiscover.xsd"), "-", given=text)
@@ -104,7 +104,9 @@ def profile():
     apple = json.loads((HERE / "apple.json").read_text())
     url = json.loads(ask("/api/connect/apple", {"label": "Grüße & Co"}))["url"]
     signed = ask(url)
-    plain = run("openssl", "cms", "-verify", "-inform", "DER", "-CAfile", AUTHORITY, "-purpose", "any", given=signed)
+    # The certificate is one of a server, not of mail.
+    verify = ("openssl", "cms", "-verify", "-inform", "DER", "-CAfile", AUTHORITY, "-purpose", "any")
+    plain = run(*verify, given=signed)
     has = plistlib.loads(plain)
     payload(has, apple["TopLevel"])
     seen = {has["PayloadUUID"], has["PayloadIdentifier"]}

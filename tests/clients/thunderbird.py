@@ -1,4 +1,4 @@
-"""The real Thunderbird, without a window, by Marionette: its own modules find our settings, and it reads mail.
+"""The real Thunderbird, without a window, by Marionette: its modules find our settings, and it reads mail.
 
 A proxy of ours brings it to the appliance's port of HTTPS, whose number is not 443 here, and nowhere else."""
 
@@ -83,7 +83,8 @@ class Marionette:
         return result
 
     def script(self, text, *arguments):
-        done = self.ask("WebDriver:ExecuteAsyncScript", script=text, args=list(arguments), scriptTimeout=WITHIN * 1000)
+        self.ask("WebDriver:SetTimeouts", script=WITHIN * 1000)
+        done = self.ask("WebDriver:ExecuteAsyncScript", script=text, args=arguments)
         assert "error" not in done["value"], done["value"]
         return done["value"]
 
@@ -152,13 +153,14 @@ def check(authority, who, password, servers, https):
         "toolkit.telemetry.enabled": False,
         "mail.provider.suppress_dialog_on_startup": True,
     }
-    preferences |= {f"network.proxy.ssl{end}": preferences[f"network.proxy.http{end}"] for end in ("", "_port")}
+    for end in ("", "_port"):
+        preferences[f"network.proxy.ssl{end}"] = preferences[f"network.proxy.http{end}"]
     lines = [f'user_pref("{name}", {json.dumps(value)});\n' for name, value in preferences.items()]
     (folder / "profile/user.js").write_text("".join(lines))
     with open(folder / "log", "wb") as log:
         program = subprocess.Popen(
-            ["thunderbird", "--headless", "--marionette", "--remote-allow-system-access", "--no-remote", "--profile",
-             str(folder / "profile")],
+            ["thunderbird", "--headless", "--marionette", "--remote-allow-system-access", "--no-remote",
+             "--profile", str(folder / "profile")],
             stdout=log, stderr=log, env=os.environ | {"HOME": str(folder)}, start_new_session=True,
         )
     try:
