@@ -2,8 +2,8 @@
 
 use super::carry::{Jobs, Place};
 use super::{Rooms, address, failure, report};
-use crate::base::clock;
 use crate::base::secret::Secret;
+use crate::base::{clock, task};
 use crate::directory::DirectoryError;
 use crate::net::Gate as _;
 use crate::ops::audit::Audit;
@@ -11,7 +11,7 @@ use crate::ops::request::{
     self, AccountEntry, AddressEntry, AliasEntry, Ask, AuditEntry, BranchEntry, By, Carried,
     CertificateEntry, CredentialEntry, DomainEntry, Export, Failure, Import, LostEntry,
     MadeOperator, MadePassword, OperatorEntry, Outcome, PairFacts, QueueEntry, QuotaEntry, QuotaOf,
-    SaidLimit, TenantEntry, Token, UpdateInstall, UpdatePiece, UpdateReport, UpdateRollback,
+    Reply, SaidLimit, TenantEntry, Token, UpdateInstall, UpdatePiece, UpdateReport, UpdateRollback,
     answer,
 };
 use crate::ops::status::{State, StatusReport};
@@ -20,6 +20,7 @@ use crate::store::PrimaryLease;
 use crate::vrrp::Vrrp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use understudy_proto::directory::{CredentialKind, Operator, QuotaLimit, Tenant};
 use understudy_proto::id::TenantId;
 use understudy_proto::merge;
@@ -51,7 +52,19 @@ impl Desk {
                 By::User(_) | By::Console(_) => desk.clone(),
                 By::Administrator { tenant, .. } => desk.confined(*tenant),
             };
-            Box::pin(async move { answer(&desk, &request, &by).await })
+            let (reply, answered) = oneshot::channel();
+            drop(task::spawn("operator-ask", async move {
+                // Nobody may wait for it.
+                drop(reply.send(answer(&desk, &request, &by).await));
+            }));
+            Box::pin(async move {
+                answered.await.unwrap_or_else(|_broken| {
+                    Reply::Error(Failure::new(
+                        "the command broke off",
+                        "The log of this appliance says more.",
+                    ))
+                })
+            })
         })
     }
 

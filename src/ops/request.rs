@@ -968,7 +968,8 @@ pub trait Operator: Send + Sync + 'static {
     fn certificate_list(&self) -> Outcome<Vec<CertificateEntry>>;
 }
 
-/// What operators ask, wherever they ask it: the operator behind it is of any kind.
+/// What operators ask, wherever they ask it: the operator behind it is of any kind. What was asked is done and
+/// kept in the audit, also when nobody waits for the reply any more.
 pub type Ask =
     Arc<dyn Fn(Request, By) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
 

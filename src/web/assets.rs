@@ -43,11 +43,12 @@ impl App {
         }
     }
 
-    /// Whether a file is part of it. What has a hash in its name is code, and either's.
+    /// Whether a file is part of it. Icons are of both.
     fn has(self, name: &str) -> bool {
+        let is_console = name == CONSOLE || name.starts_with(CONSOLE_HASHED);
         match self {
-            Self::People => name != CONSOLE,
-            Self::Console => name == CONSOLE || name.starts_with(HASHED) || name.starts_with(ICONS),
+            Self::People => !is_console,
+            Self::Console => is_console || name.starts_with(ICONS),
         }
     }
 
@@ -66,6 +67,8 @@ const CONSOLE: &str = "console.html";
 const ICONS: &str = "icon";
 /// Where names carry a hash of the content.
 const HASHED: &str = "assets/";
+/// The same of the console, which is built by itself.
+const CONSOLE_HASHED: &str = "assets/console/";
 /// Paths that are no pages of the app, whoever asks.
 const NO_PAGES: &[&str] =
     &["api", "jmap", ".well-known", "assets", "mail/config-v1.1.xml", "autodiscover"];
@@ -316,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_console_and_the_app_share_code_and_no_page() {
+    fn the_console_and_the_app_share_icons_only() {
         let browser = [(ACCEPT, "text/html")];
         let ask = |app, path| {
             let (code, said, _) = ask_of(app, path, &browser);
@@ -328,8 +331,19 @@ mod tests {
         }
         assert_eq!(ask(App::Console, "/index.html").0, 404);
         assert_eq!(ask(App::People, "/console.html").0, 404);
-        assert_eq!(ask(App::Console, "/assets/a-1.js"), ask(App::People, "/assets/a-1.js"));
-        for name in ["message.html", "message-images.html", "sw.js", "manifest.webmanifest"] {
+        for name in ["assets/console/a-1.js", CONSOLE] {
+            assert!(App::Console.has(name) && !App::People.has(name), "{name}");
+        }
+        for name in ["icon.svg", "icon-192.png"] {
+            assert!(App::Console.has(name) && App::People.has(name), "{name}");
+        }
+        for name in [
+            "assets/a-1.js",
+            "message.html",
+            "message-images.html",
+            "sw.js",
+            "manifest.webmanifest",
+        ] {
             assert!(App::People.has(name) && !App::Console.has(name), "{name}");
         }
     }

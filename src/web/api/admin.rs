@@ -5,7 +5,6 @@
 //! cookie) opens this; nobody takes away the account that they are signed in with.
 
 use super::Asked;
-use crate::base::task;
 use crate::directory::Resolved;
 use crate::ops::request::{By, Failure as Refusal, QuotaOf, Reply, Request};
 use crate::web::Web;
@@ -13,7 +12,6 @@ use crate::web::caller::Caller;
 use crate::web::failure::Failure;
 use axum::Json;
 use axum::extract::State;
-use tokio::sync::oneshot;
 
 /// Whether administrators of tenants may ask this, about their own tenant. A new request has to decide.
 const fn is_open(request: &Request) -> bool {
@@ -95,11 +93,7 @@ pub(super) async fn ask(
     }
     let ask = web.operator().ok_or(Failure::NotHere)?;
     let by = By::Administrator { tenant: login.tenant, address: login.address.clone() };
-    let asked = ask(request, by);
-    let (reply, answer) = oneshot::channel();
-    // What was begun is done, also when nobody waits for it any more.
-    drop(task::spawn("admin-ask", async move { drop(reply.send(asked.await)) }));
-    answer.await.map(Json).map_err(|_broken| Failure::NotHere)
+    Ok(Json(ask(request, by).await))
 }
 
 #[cfg(test)]

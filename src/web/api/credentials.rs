@@ -113,15 +113,24 @@ pub(super) async fn add_device(
     Ok(Json(MadeDevice { id, password: made.plain }))
 }
 
+/// One of the caller's own opens nothing any more.
+pub(super) async fn revoke_own(
+    web: &Web,
+    caller: &Caller,
+    kind: CredentialKind,
+    id: &str,
+) -> Result<StatusCode, Failure> {
+    caller.session()?;
+    let found = web.directory().revoke_own(caller.lease(), &caller.login, kind, id).await?;
+    if found { Ok(StatusCode::NO_CONTENT) } else { Err(Failure::NotFound) }
+}
+
 pub(super) async fn revoke_device(
     State(web): State<Web>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Failure> {
-    caller.session()?;
-    let kind = CredentialKind::AppPassword;
-    let found = web.directory().revoke_own(caller.lease(), &caller.login, kind, &id).await?;
-    if found { Ok(StatusCode::NO_CONTENT) } else { Err(Failure::NotFound) }
+    revoke_own(&web, &caller, CredentialKind::AppPassword, &id).await
 }
 
 pub(super) async fn password(

@@ -4,6 +4,7 @@
 //! a name that is none of ours, is told `not-found`: there is nothing that a passkey could be tied to. Bytes
 //! are base64url, as in `PublicKeyCredential.toJSON()`.
 
+use super::credentials::revoke_own;
 use super::credentials::slow;
 use super::{Asked, maybe_time, session, time};
 use crate::base::secret::Secret;
@@ -182,10 +183,7 @@ pub(super) async fn revoke(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Failure> {
-    caller.session()?;
-    let kind = CredentialKind::Passkey;
-    let found = web.directory().revoke_own(caller.lease(), &caller.login, kind, &id).await?;
-    if found { Ok(StatusCode::NO_CONTENT) } else { Err(Failure::NotFound) }
+    revoke_own(&web, &caller, CredentialKind::Passkey, &id).await
 }
 
 /// A challenge. It says nothing of who might sign in: the authenticator knows.

@@ -1,5 +1,6 @@
 //! A person's sessions: the one that asks, and the others.
 
+use super::credentials::revoke_own;
 use super::{Asked, agent, maybe_time, time};
 use crate::base::secret::Secret;
 use crate::directory::{Login, SignInError, SignedIn, WebSignIn};
@@ -192,8 +193,5 @@ pub(super) async fn revoke(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Failure> {
-    caller.session()?;
-    let kind = CredentialKind::Session;
-    let found = web.directory().revoke_own(caller.lease(), &caller.login, kind, &id).await?;
-    if found { Ok(StatusCode::NO_CONTENT) } else { Err(Failure::NotFound) }
+    revoke_own(&web, &caller, CredentialKind::Session, &id).await
 }

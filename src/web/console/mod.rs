@@ -13,9 +13,9 @@ use super::assets::{self, App};
 use super::caller::{Ours, WRONG_PAUSE, cookie_of, set_cookie_of};
 use super::discover::not_so;
 use super::failure::Failure;
+use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::base::source::Source;
-use crate::base::{clock, task};
 use crate::directory::{Directory, OperatorLogin};
 use crate::http::Client;
 use crate::ops::request::{Answer, Ask, By, Failure as Refusal, Reply, Request, UpdatePiece};
@@ -33,7 +33,6 @@ use serde::{Deserialize, Serialize};
 use sessions::Sessions;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use understudy_proto::time::UnixMs;
 
 /// Sent over TLS only, to this host only (RFC 6265bis 4.1.3.2). Ports share cookies: 443 is sent it, too, and
@@ -75,20 +74,9 @@ impl Console {
         Router::new().nest("/api/console", api).fallback(page).with_state(self)
     }
 
-    /// Asks in the name of an operator. What was begun is done, also when nobody waits for it any more.
+    /// Asks in the name of an operator.
     async fn ask(&self, request: Request, name: &str) -> Reply {
-        let (reply, answer) = oneshot::channel();
-        let asked = (self.0.ask)(request, By::Console(name.to_owned()));
-        drop(task::spawn("console-ask", async move {
-            // Nobody may wait for it.
-            drop(reply.send(asked.await));
-        }));
-        answer.await.unwrap_or_else(|_broken| {
-            Reply::Error(Refusal::new(
-                "the command broke off",
-                "The log of this appliance says more.",
-            ))
-        })
+        (self.0.ask)(request, By::Console(name.to_owned())).await
     }
 
     /// Whether the session goes on, and for how long if nobody uses it.

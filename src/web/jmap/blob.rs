@@ -174,6 +174,9 @@ pub(super) async fn download(
     response
 }
 
+/// Most blobs of one call that are found or told by reading whole messages.
+pub(super) const SCANNED_MAX: usize = 16;
+
 /// Where a blob lies that may be a message.
 pub(super) enum Lies {
     Nowhere,

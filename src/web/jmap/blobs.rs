@@ -4,6 +4,7 @@
 //! only blobs of the caller's own are read.
 
 use super::arguments::Arguments;
+use super::blob::SCANNED_MAX;
 use super::set::one;
 use super::{Answer, Asking, Look, blob};
 use crate::mail::ObjectError;
@@ -23,6 +24,18 @@ pub(super) const SOURCES_MAX: usize = 64;
 pub(super) const TYPES: [&str; 3] = ["Mailbox", "Thread", "Email"];
 /// What is computed over blobs.
 pub(super) const DIGESTS: [&str; 1] = ["sha-256"];
+
+/// Most octets that one call reads, and makes digests of.
+const READ_LEN_MAX: usize = 4 * UPLOAD_LEN_MAX;
+
+/// Blobs that one call looks for. Those inside of messages are found by reading these.
+fn few(ids: &[String]) -> Result<(), MethodError> {
+    let inside = |id: &&String| matches!(BlobId::parse(id), Some(BlobId::Inside(..)));
+    if ids.len() > GET_MAX || ids.iter().filter(inside).count() > SCANNED_MAX {
+        return Err(MethodError::RequestTooLarge);
+    }
+    Ok(())
+}
 
 /// A stretch of a blob.
 struct Cut<'a> {
@@ -44,11 +57,10 @@ pub(super) fn get(look: &Look, mut arguments: Arguments) -> Result<Value, Method
     let offset: usize = arguments.take("offset")?.unwrap_or(0);
     let length: Option<usize> = arguments.take("length")?;
     arguments.end()?;
-    if ids.len() > GET_MAX {
-        return Err(MethodError::RequestTooLarge);
-    }
+    few(&ids)?;
     let properties = properties.unwrap_or_else(|| ["data", "size"].map(str::to_owned).to_vec());
     let (mut list, mut not_found, mut left) = (Vec::new(), Vec::new(), REQUEST_LEN_MAX);
+    let mut unread = READ_LEN_MAX;
     for id in ids {
         let blob = look.id(&id).and_then(BlobId::parse);
         let found = blob.map(|blob| blob::read(&look.web, &look.login, &blob)).transpose()?;
@@ -56,6 +68,7 @@ pub(super) fn get(look: &Look, mut arguments: Arguments) -> Result<Value, Method
             not_found.push(id);
             continue;
         };
+        unread = unread.checked_sub(whole.len()).ok_or(MethodError::RequestTooLarge)?;
         let cut = cut(&whole, offset, length);
         let mut object = Map::from_iter([("id".to_owned(), json!(id))]);
         for property in &properties {
@@ -105,9 +118,7 @@ pub(super) fn lookup(look: &Look, mut arguments: Arguments) -> Result<Value, Met
     let types: Vec<String> = arguments.take("typeNames")?.unwrap_or_default();
     let ids: Vec<String> = arguments.take("ids")?.unwrap_or_default();
     arguments.end()?;
-    if ids.len() > GET_MAX {
-        return Err(MethodError::RequestTooLarge);
-    }
+    few(&ids)?;
     if types.iter().any(|name| !TYPES.contains(&name.as_str())) {
         return Err(MethodError::UnknownDataType);
     }

@@ -1,7 +1,7 @@
 //! Email/get, changes, set and import (RFC 8621 4).
 
 use super::arguments::{Arguments, Told, got, known};
-use super::blob::{self, Lies};
+use super::blob::{self, Lies, SCANNED_MAX};
 use super::compose::compose;
 use super::sanitise::sanitise;
 use super::set::{Outcome, one};
@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use std::ops::Range;
 use understudy_proto::id::{EmailId, MailboxId};
 use understudy_proto::jmap::email::{
-    BodyPart, DEFAULT_PART_PROPERTIES, DEFAULT_PROPERTIES, HeaderProperty, keyword, keywords,
-    part_value, parts,
+    BodyPart, DEFAULT_PART_PROPERTIES, DEFAULT_PROPERTIES, HeaderProperty, METADATA, keyword,
+    keywords, part_value, parts,
 };
 use understudy_proto::jmap::pointer::steps;
 use understudy_proto::jmap::{self, BlobId, MethodError, SetError, State};
@@ -21,28 +21,6 @@ use understudy_proto::mailbox::{Flags, FlagsOp};
 use understudy_proto::message::{Part, PartKind, Span, Summary};
 use understudy_proto::time::{self, UnixMs};
 
-/// Most blobs of one `Email/parse`: each is read from its beginning to its end.
-const PARSE_MAX: usize = 16;
-/// RFC 8621 4.9: what it gives where the client names nothing.
-const PARSE_PROPERTIES: [&str; 17] = [
-    "messageId",
-    "inReplyTo",
-    "references",
-    "sender",
-    "from",
-    "to",
-    "cc",
-    "bcc",
-    "replyTo",
-    "subject",
-    "sentAt",
-    "hasAttachment",
-    "preview",
-    "bodyValues",
-    "textBody",
-    "htmlBody",
-    "attachments",
-];
 /// Longest value of a text part that is given whole, in bytes, whatever the client asks for.
 const VALUE_LEN_MAX: usize = 5 << 20;
 /// Longest encoded text part that is read to show it, in bytes.
@@ -111,13 +89,18 @@ pub(super) fn get(look: &Look, mut arguments: Arguments) -> Result<Value, Method
     Ok(got(look.account_id(), &state(&look.account).to_string(), list, not_found))
 }
 
+/// RFC 8621 4.9: what it gives where the client names nothing, which is all that no mailbox gives.
+fn parsed_properties() -> &'static [&'static str] {
+    DEFAULT_PROPERTIES.get(METADATA..).unwrap_or_default()
+}
+
 /// RFC 8621 4.9: messages that are blobs, and nowhere else.
 pub(super) fn parse(look: &Look, mut arguments: Arguments) -> Result<Value, MethodError> {
     let ids: Vec<String> = arguments.take("blobIds")?.unwrap_or_default();
-    if ids.len() > PARSE_MAX {
+    if ids.len() > SCANNED_MAX {
         return Err(MethodError::RequestTooLarge);
     }
-    let properties = arguments.take("properties")?.unwrap_or_else(|| owned(&PARSE_PROPERTIES));
+    let properties = arguments.take("properties")?.unwrap_or_else(|| owned(parsed_properties()));
     let wanted = Wanted::take(properties, &mut arguments)?;
     arguments.end()?;
     let (mut parsed, mut not_parsable, mut not_found) = (Map::new(), Vec::new(), Vec::new());

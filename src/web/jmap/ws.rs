@@ -10,6 +10,7 @@ use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::push::{BURST, Stream};
 use super::{Asking, answer};
+use crate::base::clock;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::header::{HOST, ORIGIN};
@@ -18,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use std::pin::pin;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use understudy_proto::jmap::{self, REQUEST_LEN_MAX, Request, RequestError};
 
 /// RFC 8887 4.1.
@@ -96,12 +97,12 @@ impl Talk {
     /// Until the client is gone (`None`), or for this reason.
     async fn go_on(&mut self, socket: &mut WebSocket) -> Option<u16> {
         let mut changes = self.web.mail().watch(&self.caller.login);
-        let mut heard = Instant::now();
+        let mut heard = clock::mono();
         let mut ping = pin!(tokio::time::sleep(PING_EVERY));
         loop {
             tokio::select! {
                 said = socket.recv() => {
-                    heard = Instant::now();
+                    heard = clock::mono();
                     let out = match said {
                         None | Some(Err(_)) => return None,
                         Some(Ok(Message::Text(text))) => self.said(text.as_bytes()).await,
@@ -121,12 +122,12 @@ impl Talk {
                     self.send(socket, event).await?;
                 }
                 () = &mut ping => {
-                    if heard.elapsed() > SILENCE_MAX {
+                    if clock::mono().since(heard) > SILENCE_MAX {
                         return None;
                     }
                     let frame = Message::Ping(axum::body::Bytes::new());
                     timeout(SILENCE_MAX, socket.send(frame)).await.ok()?.ok()?;
-                    ping.as_mut().reset(Instant::now() + PING_EVERY);
+                    ping.set(tokio::time::sleep(PING_EVERY));
                 }
             }
         }

@@ -8,6 +8,8 @@ import type { Report } from './report';
 /** The stream has a word every 15 s at the latest. */
 const SILENCE_MS = 20_000;
 const AGAIN_MS = 1_000;
+/** A session that nobody uses ends; whoever works in the page uses it, which is told so often. */
+const USE_MS = 120_000;
 
 export const PAGES = ['status', 'pair', 'update', 'tenants', 'queue', 'certificates', 'operators', 'audit'] as const;
 export type Page = (typeof PAGES)[number];
@@ -30,9 +32,11 @@ class Console {
   heardAt = $state(0);
   toldAt = $state(0);
   private stop = new AbortController();
+  private usedAt = 0;
 
   async start(): Promise<void> {
     net.onSignedOut = () => this.leave(true);
+    for (const input of ['pointerdown', 'keydown', 'wheel']) addEventListener(input, () => void this.use(), { passive: true });
     try {
       this.enter(await net.api<Me>('GET', 'session'));
     } catch (error) {
@@ -45,6 +49,14 @@ class Console {
     this.enter(await net.api<Me>('POST', 'session', { name, password }));
   }
 
+  /** The stream is no use of the session: a page that nobody looks at ends. */
+  private async use(): Promise<void> {
+    if (this.phase !== 'in' || Date.now() - this.usedAt < USE_MS) return;
+    this.usedAt = Date.now();
+    // A line that is cut is said elsewhere, and an end by net.
+    await net.api('GET', 'session').catch(() => {});
+  }
+
   async signOut(): Promise<void> {
     await net.api('DELETE', 'session').catch(() => {});
     this.leave(false);
@@ -54,6 +66,7 @@ class Console {
     this.me = me;
     this.ended = false;
     this.phase = 'in';
+    this.usedAt = Date.now();
     this.stop = new AbortController();
     void this.listen(this.stop.signal);
   }

@@ -218,13 +218,16 @@ impl Command for UseStep {
     type Refusal = DirectoryRefusal;
 
     fn decide(&self, keys: &dyn Keys, _moment: Moment) -> Refused<()> {
-        let last = rows::last_use(keys, self.account, TOTP)?;
-        if last.is_some_and(|last| self.step <= last) {
-            return refuse(DirectoryRefusal::UsedCode);
-        }
-        let (account, last) = (self.account, self.step);
-        decided(&Change::Used { account, id: TOTP, last }, ())
+        use_up(keys, self.account, TOTP, self.step)
     }
+}
+
+/// `which` of a credential's codes is used up, and every one before it.
+fn use_up(keys: &dyn Keys, account: AccountId, id: u32, which: u64) -> Refused<()> {
+    if rows::last_use(keys, account, id)?.is_some_and(|last| which <= last) {
+        return refuse(DirectoryRefusal::UsedCode);
+    }
+    decided(&Change::Used { account, id, last: which }, ())
 }
 
 /// Tenant: a passkey for the web. Whether another account has one of the same id does not matter: it is
@@ -288,12 +291,7 @@ impl Command for UsePasskey {
         if !all.iter().any(|c| c.id == self.id && c.kind() == CredentialKind::Passkey) {
             return missing(self.id);
         }
-        let last = rows::last_use(keys, self.account, self.id)?;
-        if last.is_some_and(|last| self.issued.0 <= last) {
-            return refuse(DirectoryRefusal::UsedCode);
-        }
-        let (account, id, last) = (self.account, self.id, self.issued.0);
-        decided(&Change::Used { account, id, last }, ())
+        use_up(keys, self.account, self.id, self.issued.0)
     }
 }
 

@@ -14,6 +14,8 @@ pub use query::{Condition, Sort, SortBy, TextIn, parse_condition, parse_sort};
 use crate::mailbox::Flags;
 use serde_json::{Map, Value, json};
 
+/// How many of [`DEFAULT_PROPERTIES`], the first ones, are an Email's metadata (RFC 8621 4.1.1).
+pub const METADATA: usize = 7;
 /// RFC 8621 4.2: what `Email/get` gives where the client names nothing.
 pub const DEFAULT_PROPERTIES: [&str; 24] = [
     "id",
