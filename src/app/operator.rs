@@ -5,6 +5,7 @@ use super::{Rooms, address, failure, report};
 use crate::base::secret::Secret;
 use crate::base::{clock, task};
 use crate::directory::DirectoryError;
+use crate::mail::NotNow;
 use crate::net::Gate as _;
 use crate::ops::audit::Audit;
 use crate::ops::request::{
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use understudy_proto::directory::{CredentialKind, Operator, QuotaLimit, Tenant};
-use understudy_proto::id::TenantId;
+use understudy_proto::id::{QueueId, TenantId};
 use understudy_proto::merge;
 
 /// Most rows of a list.
@@ -108,6 +109,17 @@ fn refused(e: DirectoryError) -> Failure {
         }
     };
     Failure::new(e.to_string(), advice)
+}
+
+fn not_now(why: &NotNow) -> Failure {
+    let advice = match why {
+        NotNow::NoSuchItem => "`understudy queue list` shows what waits.",
+        NotNow::UnderWay => "Look at the queue again in a minute.",
+        NotNow::Held => "Its sender can send it at once, or cancel it, in the webmail.",
+        NotNow::TooMany => "They are being tried; ask again later.",
+        NotNow::Mail(_) => "Try again; the log of this appliance says more.",
+    };
+    Failure::new(why.to_string(), advice)
 }
 
 impl request::Operator for Desk {
@@ -358,6 +370,24 @@ impl request::Operator for Desk {
         }
         entries.truncate(ROWS_MAX);
         Ok(entries)
+    }
+
+    async fn queue_retry(&self, tenant: &str, id: u64) -> Outcome<()> {
+        // Where nothing is delivered, nothing is tried.
+        self.lease()?;
+        let tenant = self.0.directory.find_tenant(tenant).map_err(refused)?.id;
+        self.0.mail.queue_retry(tenant, QueueId(id), clock::now_ms()).map_err(|e| not_now(&e))
+    }
+
+    async fn queue_remove(&self, tenant: &str, id: u64) -> Outcome<()> {
+        let lease = self.lease()?;
+        let tenant = self.0.directory.find_tenant(tenant).map_err(refused)?.id;
+        let (id, now) = (QueueId(id), clock::now_ms());
+        let item =
+            self.0.mail.queue_remove(&lease, tenant, id, now).await.map_err(|e| not_now(&e))?;
+        log::warn!(tenant:% = tenant, queue_id:% = id, from = item.from.as_str(), to = item.to.join(" ").as_str(),
+            size = item.size; "an operator took a message out of the queue");
+        Ok(())
     }
 
     async fn address_list(&self) -> Outcome<Vec<AddressEntry>> {

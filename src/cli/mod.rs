@@ -204,7 +204,7 @@ impl Args {
             Command::Account(command) => account::perform(command, &path),
             Command::Alias(command) => alias::perform(command, &path),
             Command::Credential(command) => credential::perform(command, &path),
-            Command::Queue(command) => queue::perform(&command, &path),
+            Command::Queue(command) => queue::perform(command, &path),
             Command::Operator(command) => operator::perform(command, &path),
             Command::Audit(args) => audit::perform(&args, &path),
             Command::Certificate(command) => certificate::perform(&command, &path),

@@ -2,18 +2,38 @@
 
 use super::error::CliError;
 use super::{client, output};
-use crate::ops::request::{Answer, Request};
+use crate::ops::request::{Answer, Queued, Request};
 use std::path::Path;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// List what waits.
     List,
+    /// Try a message again now, not when its next attempt is due.
+    Retry(One),
+    /// Take a message out of the queue for good. Its sender is not told.
+    Remove(One),
 }
 
-pub(super) fn perform(command: &Command, config: &Path) -> Result<(), CliError> {
+#[derive(clap::Args)]
+pub(super) struct One {
+    /// The tenant, as `queue list` shows it.
+    tenant: String,
+    /// Its number, as `queue list` shows it.
+    id: u64,
+}
+
+impl One {
+    fn named(self) -> Queued {
+        Queued { tenant: self.tenant, id: self.id }
+    }
+}
+
+pub(super) fn perform(command: Command, config: &Path) -> Result<(), CliError> {
     match command {
         Command::List => list(config),
+        Command::Retry(one) => client::tell(config, &Request::QueueRetry(one.named())),
+        Command::Remove(one) => client::tell(config, &Request::QueueRemove(one.named())),
     }
 }
 

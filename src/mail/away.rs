@@ -180,7 +180,7 @@ impl Mail {
         match self.write_object(lease, tenant, command).await {
             Ok(()) => {
                 info!(tenant:% = tenant, account:% = account, to = to.as_str(); "answered for somebody who is away");
-                self.queued.notify_one();
+                self.queue_again();
                 Ok(())
             }
             // As many as may be were answered this week: no more are.

@@ -132,7 +132,7 @@ impl Mail {
             }
         }
         if sender.is_some() {
-            self.queued.notify_one();
+            self.queue_again();
         }
         Ok(())
     }

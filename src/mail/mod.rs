@@ -27,10 +27,10 @@ use listing::Listings;
 pub use listing::{Listed, Listing};
 pub use mailbox::Changes;
 pub use objects::{NewUpload, ObjectError, ObjectsFound, Submission};
+pub use outbox::{Claim, NotNow};
 use repeats::Repeats;
 pub use search::{Field, Found, Indexer, Leaf, Snippet};
 use std::sync::Arc;
-use tokio::sync::Notify;
 use understudy_proto::id::{Lsn, TenantId};
 use understudy_proto::mailbox::{MailboxRefusal, MailboxRules};
 use understudy_proto::record::Kind;
@@ -47,8 +47,7 @@ pub struct Mail {
     repeats: Arc<Repeats>,
     search: Arc<search::Search>,
     listings: Arc<Listings>,
-    /// Something was put into the queue.
-    queued: Arc<Notify>,
+    outbox: Arc<outbox::Outbox>,
 }
 
 impl Mail {
@@ -56,8 +55,8 @@ impl Mail {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let search = Arc::new(search::Search::new());
-        let (repeats, listings, queued) = Default::default();
-        Self { store, repeats, search, listings, queued }
+        let (repeats, listings, outbox) = Default::default();
+        Self { store, repeats, search, listings, outbox }
     }
 
     /// This node becomes primary and promotes the log up to `tail`. Returns at once; deliveries wait

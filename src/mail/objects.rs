@@ -231,7 +231,7 @@ impl Mail {
         let (account, at) = (login.account, hold_until.unwrap_or_default());
         let command = Submit { account, email, from, to, at, json };
         let written = self.write_object(lease, login.tenant, command).await?;
-        self.queued.notify_one();
+        self.queue_again();
         Ok(written)
     }
 

@@ -74,6 +74,10 @@ pub enum Request {
     CredentialTotpReset(Named),
     /// Messages that wait for delivery to others.
     QueueList,
+    /// Tries one of them now.
+    QueueRetry(Queued),
+    /// Takes one of them out, without a bounce.
+    QueueRemove(Queued),
     /// Groups of floating addresses.
     AddressList,
     /// Takes the addresses of an origin that is gone.
@@ -300,6 +304,16 @@ pub struct Revoke {
     /// The account's address.
     pub account: String,
     /// The credential, as [`CredentialEntry::id`] shows it.
+    pub id: u64,
+}
+
+/// A message of the queue.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queued {
+    /// The tenant's name.
+    pub tenant: String,
+    /// The message, as [`QueueEntry::id`] shows it.
     pub id: u64,
 }
 
@@ -730,6 +744,8 @@ impl Request {
             Self::CredentialRevoke(_) => "credential-revoke",
             Self::CredentialTotpReset(_) => "credential-totp-reset",
             Self::QueueList => "queue-list",
+            Self::QueueRetry(_) => "queue-retry",
+            Self::QueueRemove(_) => "queue-remove",
             Self::AddressList => "address-list",
             Self::AddressClaim(_) => "address-claim",
             Self::AddressRelease(_) => "address-release",
@@ -786,6 +802,7 @@ impl Request {
             }
             Self::CredentialAppPassword(r) => format!("{} {}", r.account, r.label),
             Self::CredentialRevoke(r) => format!("{} {}", r.account, r.id),
+            Self::QueueRetry(r) | Self::QueueRemove(r) => format!("{} {}", r.tenant, r.id),
             Self::AddressClaim(r) => {
                 format!("{}{}", r.name, if r.force { " by force" } else { "" })
             }
@@ -913,6 +930,10 @@ pub trait Operator: Send + Sync + 'static {
     fn credential_totp_reset(&self, account: &str) -> impl Future<Output = Outcome<()>> + Send;
     /// What waits for delivery to others.
     fn queue_list(&self) -> impl Future<Output = Outcome<Vec<QueueEntry>>> + Send;
+    /// Tries a message of the queue now.
+    fn queue_retry(&self, tenant: &str, id: u64) -> impl Future<Output = Outcome<()>> + Send;
+    /// Takes a message out of the queue.
+    fn queue_remove(&self, tenant: &str, id: u64) -> impl Future<Output = Outcome<()>> + Send;
     /// All groups of floating addresses.
     fn address_list(&self) -> impl Future<Output = Outcome<Vec<AddressEntry>>> + Send;
     /// Takes an origin's addresses; returns when they are here.
@@ -1023,6 +1044,8 @@ async fn perform<O: Operator>(o: &O, request: &Request, by: &By) -> Outcome<Answ
         Request::CredentialRevoke(r) => o.credential_revoke(&r.account, r.id).await.map(done),
         Request::CredentialTotpReset(r) => o.credential_totp_reset(&r.name).await.map(done),
         Request::QueueList => o.queue_list().await.map(Answer::Queue),
+        Request::QueueRetry(r) => o.queue_retry(&r.tenant, r.id).await.map(done),
+        Request::QueueRemove(r) => o.queue_remove(&r.tenant, r.id).await.map(done),
         Request::AddressList => o.address_list().await.map(Answer::Addresses),
         Request::AddressClaim(r) => o.address_claim(&r.name, r.force).await.map(done),
         Request::AddressRelease(r) => o.address_release(&r.name).await.map(done),

@@ -132,6 +132,14 @@ export class Operations {
     if (cmd === 'audit') return { ok: { audit: this.audited.filter((one) => !tenant || one.by.endsWith(me) || one.about.includes(`@${me.split('@')[1]}`)).slice(0, args.limit ?? 100) } };
     if (tenant) return null;
     if (cmd === 'queue-list') return { ok: { queue: this.queue } };
+    if (cmd === 'queue-retry' || cmd === 'queue-remove') {
+      const same = (one) => one.tenant === args.tenant && one.id === args.id;
+      const found = this.queue.find(same);
+      if (!found) return failure('there is no such message in the queue', '`understudy queue list` shows what waits.');
+      if (cmd === 'queue-remove') this.queue = this.queue.filter((one) => !same(one));
+      else Object.assign(found, { attempts: found.attempts + 1, next_ms: now() + 20 * 60_000 });
+      return done;
+    }
     if (cmd === 'address-list') return { ok: { addresses: this.groups } };
     if (cmd === 'address-claim' || cmd === 'address-release') {
       const group = this.groups.find((one) => one.name === args.name);

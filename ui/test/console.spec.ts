@@ -240,6 +240,29 @@ test.describe('how it stands', () => {
     await page.getByRole('searchbox', { name: 'Filter' }).fill('timed out');
     await expect(page.getByText('Greylisting in action')).toHaveCount(0);
     await expect(page.getByText('a bounce → bounces@lists.example')).toBeVisible();
+    await page.getByRole('button', { name: 'Try now: bounces@lists.example' }).click();
+    await expect(page.getByText('8 attempts')).toBeVisible();
+    await page.getByRole('button', { name: 'Take out: bounces@lists.example' }).click();
+    await expect(dialog(page)).toContainText('Its sender is not told');
+    await clean(page);
+    await dialog(page).getByRole('button', { name: 'Take out' }).click();
+    await expect(page.getByText('a bounce → bounces@lists.example')).toHaveCount(0);
+  });
+
+  test('whoever works in the page keeps the session, whoever left does not', async ({ page }) => {
+    await page.clock.install();
+    await signIn(page);
+    let uses = 0;
+    page.on('request', (request) => void (uses += Number(new URL(request.url()).pathname === '/api/console/session')));
+    await page.locator('main h1').click();
+    expect(uses).toBe(0);
+    await page.clock.fastForward(600_000);
+    await expect.poll(() => uses).toBe(0);
+    const told = page.waitForRequest('**/api/console/session');
+    await page.locator('main h1').click();
+    await told;
+    await page.keyboard.press('Tab');
+    expect(uses).toBe(1);
   });
 
   test('a line that is cut is said calmly, and comes back', async ({ page, context }) => {

@@ -109,6 +109,12 @@ impl Operator for Recorder {
     async fn queue_list(&self) -> Outcome<Vec<QueueEntry>> {
         no()
     }
+    async fn queue_retry(&self, _: &str, _: u64) -> Outcome<()> {
+        no()
+    }
+    async fn queue_remove(&self, _: &str, _: u64) -> Outcome<()> {
+        no()
+    }
     async fn branches(&self) -> Outcome<Vec<BranchEntry>> {
         no()
     }

@@ -25,10 +25,10 @@ use connect::Cargo;
 use log::{debug, info, warn};
 use route::{Route, Router};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use understudy_proto::id::{AccountId, QueueId, TenantId};
+use understudy_proto::id::{AccountId, TenantId};
 use understudy_proto::queue::{Item, Settle};
 use understudy_proto::smtp::client::Outcome;
 use understudy_proto::smtp::{address, bounce, outgoing, trace};
@@ -54,25 +54,10 @@ const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 /// A recipient here, or what became of one who is not.
 type Local = Result<(TenantId, AccountId), Outcome>;
 
-/// Items that an attempt is under way for.
-type Busy = Arc<Mutex<HashSet<(TenantId, QueueId)>>>;
-
 /// Room for attempts.
 struct Places {
     near: Arc<Semaphore>,
     far: Arc<Semaphore>,
-}
-
-/// Keeps an item from being tried twice at once.
-struct Claim {
-    busy: Busy,
-    key: (TenantId, QueueId),
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
 }
 
 impl Smtp {
@@ -82,10 +67,9 @@ impl Smtp {
             near: Arc::new(Semaphore::new(NEAR_MAX)),
             far: Arc::new(Semaphore::new(DELIVERIES_MAX)),
         };
-        let busy = Busy::default();
         let drain = async {
             loop {
-                let pause = match self.drain_once(&lease, &places, &busy).await {
+                let pause = match self.drain_once(&lease, &places).await {
                     Ok(next) => next.min(POLL),
                     Err(e) => {
                         warn!(err:% = e; "the queue cannot be read");
@@ -109,7 +93,6 @@ impl Smtp {
         &self,
         lease: &PrimaryLease,
         places: &Places,
-        busy: &Busy,
     ) -> Result<Duration, MailError> {
         let now = clock::now_ms();
         let ours = self.0.directory.domains().unwrap_or_default();
@@ -122,7 +105,7 @@ impl Smtp {
         metric::QUEUE_DEPTH.set(u64::try_from(items.len()).unwrap_or(u64::MAX));
         let (mut router, mut pause, mut due) = (None, POLL, Vec::new());
         for (tenant, item) in items {
-            if item.next > now {
+            if item.next > now && !self.0.mail.queue_is_wanted(tenant, item.id) {
                 // What is held is sent at its time, not some seconds after.
                 pause = pause.min(Duration::from_millis(item.next.0.saturating_sub(now.0)));
             } else {
@@ -131,11 +114,7 @@ impl Smtp {
         }
         due.sort_by_key(|(near, ..)| !near);
         for (near, tenant, id) in due {
-            let key = (tenant, id);
-            if !claim(busy, key) {
-                continue;
-            }
-            let claim = Claim { busy: Arc::clone(busy), key };
+            let Some(claim) = self.0.mail.queue_claim(tenant, id) else { continue };
             let free = Arc::clone(if near { &places.near } else { &places.far });
             let place = tokio::select! {
                 place = free.acquire_owned() => place,
@@ -144,9 +123,10 @@ impl Smtp {
                 () = tokio::time::sleep(pause), if !near => return Ok(Duration::ZERO),
             };
             let Ok(place) = place else { return Ok(pause) };
+            let is_wanted = self.0.mail.queue_take_wanted(tenant, id);
             // It may have been settled by the attempt whose place this is.
             let Some(item) = self.0.mail.queue_item(tenant, id)? else { continue };
-            if item.next > now {
+            if item.next > now && !is_wanted {
                 continue;
             }
             let router = router.get_or_insert_with(|| Router::new(&self.0)).clone();
@@ -362,10 +342,6 @@ impl Smtp {
             mail::Envelope { local: vec![(tenant, account)], ..mail::Envelope::default() };
         self.0.mail.deliver(lease, &envelope, ingest.finish()).await
     }
-}
-
-fn claim(busy: &Busy, key: (TenantId, QueueId)) -> bool {
-    busy.lock().unwrap_or_else(PoisonError::into_inner).insert(key)
 }
 
 /// Recipients that one connection can serve together; all of them where a relay takes everything.

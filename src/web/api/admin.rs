@@ -43,6 +43,8 @@ const fn is_open(request: &Request) -> bool {
         | Request::TenantQuota(_)
         | Request::DomainRemove(_)
         | Request::QueueList
+        | Request::QueueRetry(_)
+        | Request::QueueRemove(_)
         | Request::AddressList
         | Request::AddressClaim(_)
         | Request::AddressRelease(_)
@@ -143,6 +145,8 @@ mod tests {
             ("credential-revoke", with(json!({"id": 1})), true),
             ("credential-totp-reset", named.clone(), true),
             ("queue-list", Value::Null, false),
+            ("queue-retry", with(json!({"tenant": "t", "id": 1})), false),
+            ("queue-remove", with(json!({"tenant": "t", "id": 1})), false),
             ("address-list", Value::Null, false),
             ("address-claim", json!({"name": "x", "force": false}), false),
             ("address-release", named.clone(), false),

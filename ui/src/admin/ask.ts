@@ -36,6 +36,8 @@ interface Commands {
   'credential-revoke': [{ account: string; id: number }, void];
   'credential-totp-reset': [Named, void];
   'queue-list': [void, Queued[]];
+  'queue-retry': [{ tenant: string; id: number }, void];
+  'queue-remove': [{ tenant: string; id: number }, void];
   'address-list': [void, Group[]];
   'address-claim': [{ name: string; force: boolean }, void];
   'address-release': [Named, void];
