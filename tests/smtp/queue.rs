@@ -5,6 +5,8 @@ use super::submit::signed_in;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+use understudy::base::clock::mono;
 
 /// A relay that answers RCPT by the recipient's local part and hands over what it took.
 fn relay() -> (u16, Receiver<String>) {
@@ -41,6 +43,7 @@ fn relay() -> (u16, Receiver<String>) {
                     }
                     (None, line) if line.starts_with("EHLO") => "250-relay\r\n250 SIZE\r\n".into(),
                     (None, line) if line.contains("<never@") => "550 5.7.9 not\r\n".into(),
+                    (None, line) if line.contains("<full@") => "452 4.2.2 full\r\n".into(),
                     (None, line) if line.contains("<later@") && seen_later < 1 => {
                         seen_later += 1;
                         "451 4.2.0 greylisted\r\n".into()
@@ -90,6 +93,58 @@ fn what_is_for_others_leaves_by_the_relay_or_comes_back() {
     ] {
         assert!(bounce.contains(line), "{line:?} is not in {bounce}");
     }
-    assert!(takes.recv_timeout(std::time::Duration::from_secs(2)).is_err(), "sent twice");
+    assert!(takes.recv_timeout(Duration::from_secs(2)).is_err(), "sent twice");
     assert_eq!(appliance.inbox(ALICE).len(), 1);
+}
+
+/// `queue list` once it shows `what`.
+fn queue_with(appliance: &Appliance, what: &str) -> String {
+    let end = mono().after(LONG);
+    loop {
+        let queue = appliance.hear(&["queue", "list"], "");
+        if queue.contains(what) {
+            return queue;
+        }
+        assert!(mono() < end, "{what:?} is not in {queue}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn operators_try_what_waits_again_or_take_it_out() {
+    let (port, takes) = relay();
+    let retry = "queue_retry_ms = 3600000";
+    let appliance = Appliance::with(&format!("relay = \"127.0.0.1:{port}\"\n{retry}"));
+    let mut lines = signed_in(&appliance);
+    for to in ["later@other.example", "full@other.example"] {
+        lines.ask(&format!("MAIL FROM:<{ALICE}>"), "250 2.1.0");
+        lines.ask(&format!("RCPT TO:<{to}>"), "250 2.1.5");
+        lines.ask("DATA", "354 ");
+        lines.ask("Subject: out\r\n\r\nhi\r\n.", "250 2.0.0");
+    }
+    queue_with(&appliance, "451 4.2.0");
+    queue_with(&appliance, "452 4.2.2");
+    assert!(takes.try_recv().is_err(), "its next attempt is due in an hour");
+
+    appliance.tell(&["queue", "retry", "acme", "1"], "");
+    let taken = takes.recv_timeout(LONG).unwrap();
+    assert!(taken.contains("RCPT TO:<later@other.example>"), "{taken}");
+    appliance.tell(&["queue", "retry", "acme", "2"], "");
+    let tried = || {
+        let queue = appliance.hear(&["queue", "list"], "");
+        let row = queue.lines().find(|row| row.contains("<full@")).unwrap();
+        row.split("  ").filter(|word| !word.is_empty()).nth(6).unwrap().trim().to_owned()
+    };
+    let end = mono().after(LONG);
+    while tried() != "2" {
+        assert!(mono() < end, "tried {} times", tried());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    appliance.tell(&["queue", "remove", "acme", "2"], "");
+    assert_eq!(appliance.hear(&["queue", "list"], ""), "Nothing waits.\n");
+    let audit = appliance.hear(&["audit"], "");
+    assert!(audit.contains("queue-remove") && audit.contains("acme 2"), "{audit}");
+    assert!(takes.recv_timeout(Duration::from_secs(1)).is_err(), "sent twice, or after all");
+    assert!(appliance.inbox(ALICE).is_empty(), "its sender is told");
 }

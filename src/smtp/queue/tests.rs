@@ -3,7 +3,7 @@
 use super::*;
 use crate::config;
 use crate::directory::{Directory, Login};
-use crate::mail::{Mail, ObjectError, Submission};
+use crate::mail::{Mail, NotNow, ObjectError, Submission};
 use crate::store::disk::RealDisk;
 use crate::store::{LeaseControl, Store, StoreOptions};
 use crate::tls;
@@ -234,6 +234,37 @@ async fn what_is_cancelled_in_time_is_not_sent() {
     let nothing = Node::submission(EmailId(99), &["dan@far.example"], Duration::ZERO);
     let refused = node.mail.submit(&node.lease, &node.ada, nothing).await;
     assert!(matches!(refused, Err(ObjectError::Refused(ObjectRefusal::NotFound))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_touch_nothing_that_is_under_way_or_its_senders() {
+    let (port, takes) = relay();
+    let node = Node::new(port).await;
+    let (mail, tenant, now) = (&node.mail, node.ada.tenant, clock::now_ms());
+    let email = node.email(TEXT).await;
+    let held = Node::submission(email, &["eve@far.example"], Duration::from_secs(60));
+    mail.submit(&node.lease, &node.ada, held).await.unwrap();
+    let id = mail.queue(1).unwrap()[0].1.id;
+
+    assert!(matches!(mail.queue_retry(tenant, id, now), Err(NotNow::Held)));
+    let removed = mail.queue_remove(&node.lease, tenant, id, now).await;
+    assert!(matches!(removed, Err(NotNow::Held)));
+    // Its time has come, and somebody is at it.
+    let then = UnixMs(now.0 + 120_000);
+    let claim = mail.queue_claim(tenant, id).unwrap();
+    assert!(matches!(mail.queue_retry(tenant, id, then), Err(NotNow::UnderWay)));
+    let removed = mail.queue_remove(&node.lease, tenant, id, then).await;
+    assert!(matches!(removed, Err(NotNow::UnderWay)));
+    drop(claim);
+
+    let removed = mail.queue_remove(&node.lease, tenant, id, then).await.unwrap();
+    assert_eq!(removed.to, ["eve@far.example"]);
+    assert!(mail.queue(1).unwrap().is_empty());
+    assert!(matches!(mail.queue_retry(tenant, id, then), Err(NotNow::NoSuchItem)));
+    assert!(matches!(
+        takes.recv_timeout(Duration::from_millis(300)),
+        Err(RecvTimeoutError::Timeout)
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
