@@ -1,4 +1,5 @@
 import { expect, test } from '@playwright/test';
+import { clean } from './axe';
 import { box, editor, jmap, row, seed, signIn, unique, USER, write } from './mail';
 
 test('a wrong password is told in words, a right one opens the inbox', async ({ page }) => {
@@ -24,6 +25,27 @@ test('new mail shows by itself, is read, and is one conversation with the answer
   await page.getByRole('button', { name: 'Send', exact: true }).click();
   await expect(page.getByRole('article')).toHaveCount(2);
   await expect(row(page, subject)).toContainText('me');
+});
+
+test('a mailbox that is nearly full says so in words, and a full one what that means', async ({ page }) => {
+  let used = 89e6;
+  await page.route('**/jmap/api', async (route) => {
+    const answer = await route.fetch();
+    // The page may have gone meanwhile.
+    const said = (await answer.json().catch(() => ({ methodResponses: [] }))) as { methodResponses: [string, { list: unknown[] }, string][] };
+    for (const [name, value] of said.methodResponses) if (name === 'Quota/get') value.list = [{ id: 'q', resourceType: 'octets', used, hardLimit: 100e6, warnLimit: 90e6 }];
+    await route.fulfill({ response: answer, json: said }).catch(() => {});
+  });
+  await signIn(page);
+  await expect(page.getByText('89 MB of 100 MB used')).toBeVisible();
+  await expect(page.getByText('Nearly full.')).toHaveCount(0);
+  used = 90e6;
+  await page.reload();
+  await expect(page.getByText('Nearly full.')).toBeVisible();
+  await clean(page);
+  used = 100e6;
+  await page.reload();
+  await expect(page.getByText('Full. New mail waits at its sender')).toBeVisible();
 });
 
 test('sending can be undone, and nothing has gone', async ({ page }) => {

@@ -21,7 +21,7 @@ export const de: typeof en = {
   folderMenu: (folder) => `Aktionen für ${folder}`, moveFolder: (folder) => `„${folder}“ verschieben nach`, folderExists: 'Einen Ordner mit diesem Namen gibt es schon.', folderNotDeleted: 'Der Ordner konnte nicht gelöscht werden.',
   deleteFolder: (folder, count) => `Den Ordner „${folder}“ mit ${n(count, 'Nachricht', 'Nachrichten')} endgültig löschen?`, emptyForGood: (folder) => `Alles in „${folder}“ endgültig löschen?`,
   importEml: 'Nachrichten hochladen (.eml)', imported: (count, folder) => `${n(count, 'Nachricht', 'Nachrichten')} nach ${folder} gelegt.`, importFailed: (count) => `${n(count, 'Datei war', 'Dateien waren')} keine Nachricht.`,
-  storage: 'Speicherplatz', quota: (used, all) => `${used} von ${all} belegt`, unreadCount: (count) => `${count} ungelesen`, draftsCount: (count) => n(count, 'Entwurf', 'Entwürfe'),
+  storage: 'Speicherplatz', storageWarns: 'Fast voll. Ist er voll, wartet neue Mail beim Absender.', storageFull: 'Voll. Neue Mail wartet beim Absender, bis Platz ist: Löschen Sie, was Sie nicht mehr brauchen.', quota: (used, all) => `${used} von ${all} belegt`, unreadCount: (count) => `${count} ungelesen`, draftsCount: (count) => n(count, 'Entwurf', 'Entwürfe'),
 
   select: 'Auswählen', selectAll: 'Alle', selectOne: 'Auswählen', selected: (count) => `${count} ausgewählt`, clearSelection: 'Auswahl aufheben', found: (count) => `${new Intl.NumberFormat('de').format(count)} gefunden`,
   nothingFound: 'Nichts gefunden. Versuchen Sie es mit weniger Wörtern.', inboxEmpty: 'Hier ist nichts. Neue Mail erscheint von selbst.', folderEmpty: 'Dieser Ordner ist leer.',

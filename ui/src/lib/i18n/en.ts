@@ -23,7 +23,7 @@ export const en = {
   folderMenu: (folder: string) => `Actions for ${folder}`, moveFolder: (folder: string) => `Move “${folder}” to`, folderExists: 'There is a folder of that name already.', folderNotDeleted: 'The folder could not be deleted.',
   deleteFolder: (folder: string, count: number) => `Delete the folder “${folder}” and the ${n(count, 'message', 'messages')} in it for good?`, emptyForGood: (folder: string) => `Delete everything in “${folder}” for good?`,
   importEml: 'Upload messages (.eml)', imported: (count: number, folder: string) => `${n(count, 'message', 'messages')} put into ${folder}.`, importFailed: (count: number) => `${n(count, 'file was', 'files were')} not a message.`,
-  storage: 'Storage', quota: (used: string, all: string) => `${used} of ${all} used`, unreadCount: (count: number) => `${count} unread`, draftsCount: (count: number) => n(count, 'draft', 'drafts'),
+  storage: 'Storage', storageWarns: 'Nearly full. When it is full, new mail waits at its sender.', storageFull: 'Full. New mail waits at its sender until there is room: delete what you need no more.', quota: (used: string, all: string) => `${used} of ${all} used`, unreadCount: (count: number) => `${count} unread`, draftsCount: (count: number) => n(count, 'draft', 'drafts'),
 
   // List
   select: 'Select', selectAll: 'All', selectOne: 'Select', selected: (count: number) => `${count} selected`, clearSelection: 'Clear the selection', found: (count: number) => `${new Intl.NumberFormat('en').format(count)} found`,

@@ -100,6 +100,7 @@ export interface Quota {
   resourceType: string;
   used: number;
   hardLimit: number;
+  warnLimit?: number | null;
 }
 
 export interface Card {
