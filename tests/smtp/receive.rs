@@ -122,3 +122,30 @@ fn a_big_message_streams_through() {
     let inbox = appliance.wait_for(BOB, 1);
     assert!(inbox[0].ends_with(&text));
 }
+
+#[test]
+fn mail_for_a_full_mailbox_waits_at_its_sender_until_there_is_room() {
+    let appliance = Appliance::start();
+    appliance.tell(&["account", "quota", BOB, "--limit", "1KiB"], "");
+    let mut lines = appliance.mx();
+    envelope(&mut lines, &[BOB]);
+    lines.ask("DATA", "354 ");
+    let text = "x".repeat(900);
+    lines.ask(&format!("Subject: fills\r\n\r\n{text}\r\n."), "250 2.0.0");
+    appliance.wait_for(BOB, 1);
+
+    // RFC 5321 4.2.3: whoever is told 452 tries again; others of the same message get theirs.
+    lines.ask("MAIL FROM:<carol@far.example>", "250 2.1.0");
+    lines.ask(&format!("RCPT TO:<{BOB}>"), "452 4.2.2");
+    lines.ask(&format!("RCPT TO:<{ALICE}>"), "250 2.1.5");
+    lines.ask("DATA", "354 ");
+    lines.ask("Subject: on\r\n\r\nhi\r\n.", "250 2.0.0");
+    appliance.wait_for(ALICE, 1);
+    assert_eq!(appliance.inbox(BOB).len(), 1);
+
+    appliance.tell(&["account", "quota", BOB, "--limit", "none"], "");
+    envelope(&mut lines, &[BOB]);
+    lines.ask("DATA", "354 ");
+    lines.ask("Subject: again\r\n\r\nhi\r\n.", "250 2.0.0");
+    appliance.wait_for(BOB, 2);
+}
