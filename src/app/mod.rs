@@ -299,7 +299,9 @@ async fn run(config: Config, guardian: Option<Guardian>, threads: &Handle) -> Re
     let deaf = Deaf::default();
     let tls = certificates::service(&config)?;
     let acme = certificates::acme(&config, &tls)?;
-    let updates = update::start(&config.data_dir, config.pair.is_some(), &pair, &side);
+    let seat =
+        update::Seat { pair: pair.clone(), vrrp: vrrp.clone(), listen: config.listen.clone() };
+    let updates = update::start(&config.data_dir, config.pair.is_some(), seat, &side);
     let rooms = Rooms {
         started,
         config,

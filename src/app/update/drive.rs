@@ -98,14 +98,15 @@ impl<D: Duo> Driver<D> {
         }
         let roll = self.shared.lock().roll.clone().filter(Roll::is_under_way);
         if let Some(before) = roll {
-            self.go_on(&before, elapsed);
+            let serving = self.duo.serves().await;
+            self.go_on(&before, elapsed, serving);
         }
         self.ask_next().await;
     }
 
     /// One look at the roll: what it becomes is kept, then its step is done.
-    fn go_on(&mut self, before: &Roll, elapsed: Duration) {
-        let facts = self.facts(&before.task);
+    fn go_on(&mut self, before: &Roll, elapsed: Duration, serving: Option<bool>) {
+        let facts = self.facts(&before.task, serving);
         let mut roll = before.clone();
         let step = roll.next(&facts, elapsed);
         let changed = roll.differs(before);
@@ -143,13 +144,18 @@ impl<D: Duo> Driver<D> {
         }
     }
 
-    fn facts(&self, task: &Task) -> Facts {
+    fn facts(&self, task: &Task, serving: Option<bool>) -> Facts {
         let (pair, primary) = self.duo.stands();
         let fresh = |at: &Mono| clock::mono().since(*at) <= HEARD_MAX;
         let peer = self.peer.as_ref().filter(|(_, at)| self.session && fresh(at));
         let handover = match primary {
             Some(Node::Peer) => peer.and_then(|(state, _)| state.handover.clone()),
             _ => self.handover.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        let serving = match primary {
+            Some(Node::Here) => serving,
+            Some(Node::Peer) => peer.and_then(|(state, _)| state.serving),
+            None => None,
         };
         let mut there = peer
             .and_then(|(state, _)| state.published.as_ref())
@@ -163,6 +169,7 @@ impl<D: Duo> Driver<D> {
             shipped: self.whole.as_ref() == Some(&task.id),
             pair,
             primary,
+            serving,
             handover,
         }
     }
@@ -339,7 +346,8 @@ impl<D: Duo> Driver<D> {
                     // Not asked for, and of kinds that an older version may not know.
                     published.status.troubles.clear();
                 }
-                Answer::State(Box::new(PeerState { published, handover }))
+                let serving = self.duo.serves().await;
+                Answer::State(Box::new(PeerState { published, handover, serving }))
             }
             Ask::Offer { len, file } => self.offered(len, file).await,
             Ask::Piece { offset } => self.arrived(offset, &bytes).await,

@@ -17,17 +17,22 @@ use crate::appliance::update::order::{self, Act, ORDERS, Order, PUBLISHED, Publi
 use crate::appliance::update::roll::{self, Node, Roll, State, Task, Why};
 use crate::appliance::update::rules::Standing;
 use crate::base::{clock, secret, task};
+use crate::config::Listen;
 use crate::ops::request::{
     Failure, Outcome, UpdateInstall, UpdatePiece, UpdateReport, UpdateRollback,
 };
 use crate::ops::status::{RollReport, RollStep};
 use crate::pair::Pair;
 use crate::pair::side::{Side, SideEvent, Topic};
+use crate::vrrp::Vrrp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use understudy_proto::pair as machine;
 
@@ -59,13 +64,38 @@ impl Default for Places {
 trait Duo: Clone + Send + Sync + 'static {
     /// Whether everything acknowledged is on both, and who is primary.
     fn stands(&self) -> (bool, Option<Node>);
+    /// Whether this one, as primary, answers at the floating addresses; `None` where there is nothing to ask.
+    fn serves(&self) -> impl Future<Output = Option<bool>> + Send;
     /// Moves the primary role to the peer.
     fn hand_over(&self, uid: u32) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-impl Duo for Pair {
+/// What of this process a roll goes by.
+pub(super) struct Seat {
+    pub(super) pair: Pair,
+    pub(super) vrrp: Option<Arc<Vrrp>>,
+    pub(super) listen: Listen,
+}
+
+/// How long a greeting may take.
+const GREETING_MAX: Duration = Duration::from_secs(3);
+
+/// Whether mail is greeted at `address`, as a client sees it. RFC 5321 3.1.
+async fn greets(address: SocketAddr) -> bool {
+    let greeting = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let mut code = [0; 3];
+        stream.read_exact(&mut code).await?;
+        stream.write_all(b"QUIT\r\n").await?;
+        std::io::Result::Ok(code)
+    };
+    let greeting = tokio::time::timeout(GREETING_MAX, greeting).await;
+    matches!(greeting, Ok(Ok(code)) if &code == b"220")
+}
+
+impl Duo for Arc<Seat> {
     fn stands(&self) -> (bool, Option<Node>) {
-        let status = self.status();
+        let status = self.pair.status();
         let status = status.borrow();
         let primary = match status.pair.role {
             machine::Role::Primary => Some(Node::Here),
@@ -76,8 +106,29 @@ impl Duo for Pair {
         (pair && !status.standalone, primary)
     }
 
+    async fn serves(&self) -> Option<bool> {
+        if self.stands().1 != Some(Node::Here) {
+            return None;
+        }
+        let port = self.listen.smtp?;
+        let listens =
+            |at: &IpAddr| self.listen.addresses.iter().any(|own| own == at || own.is_unspecified());
+        let groups = self.vrrp.as_ref()?.status();
+        let floating = groups.iter().filter(|group| !group.kind.is_origin());
+        let addresses: Vec<IpAddr> = floating
+            .flat_map(|group| group.addresses.iter().map(|floating| floating.address))
+            .filter(listens)
+            .collect();
+        for address in &addresses {
+            if !greets((*address, port).into()).await {
+                return Some(false);
+            }
+        }
+        (!addresses.is_empty()).then_some(true)
+    }
+
     async fn hand_over(&self, uid: u32) -> Result<(), String> {
-        self.handover(uid).await.map_err(|e| e.to_string())
+        self.pair.handover(uid).await.map_err(|e| e.to_string())
     }
 }
 
@@ -131,10 +182,10 @@ impl Now {
 }
 
 /// Goes on with what was under way, and does what operators and the peer ask from now on.
-pub(super) fn start(data_dir: &Path, paired: bool, pair: &Pair, side: &Side) -> Updates {
+pub(super) fn start(data_dir: &Path, paired: bool, seat: Seat, side: &Side) -> Updates {
     let updates = Updates::new(data_dir, paired, Places::default(), TICK);
     match side.subscribe(Topic::Update) {
-        Some(events) => updates.drive(pair.clone(), events, Wire::Side(side.clone())),
+        Some(events) => updates.drive(Arc::new(seat), events, Wire::Side(side.clone())),
         None => log::error!(runbook = "update-roll"; "nobody listens to the peer about updates"),
     }
     updates

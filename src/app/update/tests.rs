@@ -31,6 +31,8 @@ struct Played {
     became: Option<Became>,
     /// The image is not healthy here.
     sick: bool,
+    /// The image does not answer as primary.
+    deaf: bool,
     installed: u32,
     updates: Option<Updates>,
 }
@@ -63,6 +65,12 @@ impl Duo for Seat {
         let scene = lock(&self.0);
         let primary = if scene.primary == self.1 { Node::Here } else { Node::Peer };
         (scene.paired(), Some(primary))
+    }
+
+    async fn serves(&self) -> Option<bool> {
+        let scene = lock(&self.0);
+        let node = &scene.nodes[self.1];
+        (scene.primary == self.1).then_some(!(node.deaf && node.runs == Runs::New))
     }
 
     async fn hand_over(&self, _: u32) -> Result<(), String> {
@@ -236,6 +244,15 @@ fn hand_over(updates: &Updates, bytes: &[u8]) -> Outcome<u64> {
 
 /// An update that an operator gives to `taker`, to the end; `sick` is where it is not healthy.
 async fn update(taker: usize, primary: usize, sick: [bool; 2]) -> (Shown, RollReport) {
+    update_of(taker, primary, sick, false).await
+}
+
+async fn update_of(
+    taker: usize,
+    primary: usize,
+    sick: [bool; 2],
+    deaf: bool,
+) -> (Shown, RollReport) {
     let (key, _) = SigningKey::generate().unwrap();
     // So long that it goes in several messages.
     let image: Vec<u8> = (0..700_000_u32).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
@@ -247,7 +264,7 @@ async fn update(taker: usize, primary: usize, sick: [bool; 2]) -> (Shown, RollRe
         }
         fs::write(dir.path().join("trusted/a.pub"), key.public().to_pem()).unwrap();
         let (boot, runs, became) = (1, Runs::Old, None);
-        Played { dir, boot, runs, became, sick, installed: 0, updates: None }
+        Played { dir, boot, runs, became, sick, deaf, installed: 0, updates: None }
     };
     let nodes = sick.map(played);
     let scene = Scene { nodes, primary, ears: [None, None], handovers: 0 };
@@ -310,4 +327,17 @@ async fn an_update_that_fails_on_the_second_leaves_the_first_serving() {
     assert!(report.why.unwrap().starts_with("this appliance tried the image"));
     let scene = lock(&shown);
     assert_eq!((scene.nodes[1].runs, scene.primary), (Runs::New, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_does_not_serve_gives_the_role_back() {
+    for taker in [0, 1] {
+        let (shown, report) = update_of(taker, 0, [false; 2], true).await;
+        assert_eq!(report.state, RollState::Stopped);
+        let why = report.why.unwrap();
+        assert!(why.contains("did not answer mail as primary"), "{why}");
+        let scene = lock(&shown);
+        assert_eq!((scene.primary, scene.handovers), (0, 2), "there and back");
+        assert_eq!((scene.nodes[0].boot, scene.nodes[0].installed), (1, 0), "nor was it touched");
+    }
 }

@@ -60,6 +60,9 @@ pub(super) struct PeerState {
     /// Why its last handover did not come about.
     #[serde(default)]
     pub handover: Option<String>,
+    /// Whether it answers as primary; `None` where it is none, or a release that does not say so.
+    #[serde(default)]
+    pub serving: Option<bool>,
 }
 
 /// One message.

@@ -7,7 +7,8 @@
 //! The step follows from what both appliances say of themselves, so that it does not matter who took the
 //! order, which of them is primary, or what was cut off. Invariants: a restart is ordered only of a
 //! standby, in PAIR, while the other is not on trial; an image that failed on one is not tried on the
-//! other; each wait has a bound, after which the roll is stopped with a sentence. Deliberately absent:
+//! other; the second one is not touched before the first has served with it; one that does not serve gives
+//! the role back; each wait has a bound, after which the roll is stopped with a sentence. Deliberately absent:
 //! undoing what was done on the first when the second fails: both versions work together.
 
 use super::driver::Status;
@@ -42,6 +43,11 @@ pub const SILENT_MAX: Duration = MINUTE.saturating_mul(60);
 pub const HANDOVER_PAUSE: Duration = Duration::from_secs(30);
 /// Attempts at a handover.
 pub const HANDOVERS_MAX: u32 = 6;
+/// Looks in a row at which the new version must answer as primary before the other appliance is touched: a
+/// minute, at one each second.
+pub const SERVED_LOOKS: u32 = 60;
+/// Looks at which it may fail to, in all, before the role goes back.
+pub const MUTE_LOOKS: u32 = 180;
 /// Orders of one kind to one appliance.
 pub const ORDERS_MAX: u32 = 3;
 
@@ -109,6 +115,9 @@ pub struct Facts {
     pub pair: bool,
     /// Who is primary, where that is known.
     pub primary: Option<Node>,
+    /// Whether the primary answers at its floating addresses, as it says itself; `None` where it says
+    /// nothing of that, as a release from before this does.
+    pub serving: Option<bool>,
     /// Why the last handover did not come about.
     pub handover: Option<String>,
 }
@@ -152,6 +161,8 @@ pub enum Why {
     Silent,
     /// The two do not become a pair.
     NoPair,
+    /// This one runs the image and did not answer as primary.
+    NotServing(Node),
     /// The handover does not come about.
     NoHandover(String),
     /// An operator went back.
@@ -196,6 +207,13 @@ impl Why {
                 "Bring it back; one of an older release is updated by itself first: --only-here",
             ),
             Self::NoPair => ("the two appliances do not become a pair".to_owned(), MEND),
+            Self::NotServing(n) => (
+                format!(
+                    "{} runs the image and did not answer mail as primary; the role goes back",
+                    who(n)
+                ),
+                "Go back there, too: understudy update rollback. See docs/runbook/update-roll.md.",
+            ),
             Self::NoHandover(why) => (format!("the handover does not come about: {why}"), MEND),
             Self::ByOperator => ("an operator went back".to_owned(), ELSE),
         }
@@ -274,6 +292,15 @@ pub struct Roll {
     here: Course,
     peer: Course,
     handovers: u32,
+    /// Looks in a row at which the new version served.
+    #[serde(default)]
+    served: u32,
+    /// Looks at which it did not.
+    #[serde(default)]
+    mute: u32,
+    /// It does not serve: the role goes back.
+    #[serde(default)]
+    back: bool,
     given: u32,
     /// For how long it is at this step, as far as this process and the one before have seen.
     waited: Duration,
@@ -295,6 +322,9 @@ impl Roll {
             here: Course::default(),
             peer: Course::default(),
             handovers: 0,
+            served: 0,
+            mute: 0,
+            back: false,
             given: 0,
             waited: Duration::ZERO,
             silent: Duration::ZERO,
@@ -326,6 +356,7 @@ impl Roll {
         fn plain(roll: &Roll) -> Roll {
             let mut roll = roll.clone();
             (roll.waited, roll.silent) = (Duration::ZERO, Duration::ZERO);
+            (roll.served, roll.mute) = (0, 0);
             roll.handed = roll.handed.map(|_| Duration::ZERO);
             for course in [&mut roll.here, &mut roll.peer] {
                 if let Some(pending) = &mut course.pending {
@@ -421,6 +452,16 @@ impl Roll {
             return Ok(Step::Ship);
         }
         let standby = primary.other();
+        if self.back {
+            return self.give_back(primary, lacks(primary), facts);
+        }
+        if lacks(standby) && !lacks(primary) && !self.has_served(facts.serving) {
+            self.enter(RollStep::Handover);
+            if self.mute > MUTE_LOOKS {
+                (self.back, self.handovers, self.handed) = (true, 0, None);
+            }
+            return Ok(Step::Wait);
+        }
         if lacks(standby) {
             let known = if standby == Node::Here { here } else { peer };
             return self.advance(standby, known);
@@ -527,6 +568,29 @@ impl Roll {
         Ok(Step::Give(node, order))
     }
 
+    /// Whether the new version has answered as primary for long enough.
+    fn has_served(&mut self, serving: Option<bool>) -> bool {
+        if self.served < SERVED_LOOKS {
+            if serving == Some(false) {
+                (self.served, self.mute) = (0, self.mute + 1);
+            } else {
+                self.served += 1;
+            }
+        }
+        self.served >= SERVED_LOOKS
+    }
+
+    /// The new version does not serve: the one that does gets the role back, and the roll ends.
+    fn give_back(&mut self, primary: Node, is_old: bool, facts: &Facts) -> Result<Step, Why> {
+        if is_old {
+            return Err(Why::NotServing(primary.other()));
+        }
+        match self.hand_over(primary, facts) {
+            Err(Why::NoHandover(_)) => Err(Why::NotServing(primary)),
+            next => next,
+        }
+    }
+
     fn hand_over(&mut self, primary: Node, facts: &Facts) -> Result<Step, Why> {
         self.enter(RollStep::Handover);
         if self.handed.is_some_and(|since| since < HANDOVER_PAUSE) {
@@ -537,6 +601,7 @@ impl Roll {
             return Err(Why::NoHandover(why));
         }
         self.handovers += 1;
+        (self.served, self.mute) = (0, 0);
         self.handed = Some(Duration::ZERO);
         Ok(Step::HandOver(primary))
     }
