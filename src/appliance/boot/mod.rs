@@ -53,6 +53,9 @@ pub fn boot() -> BootReport {
     let clock_was = timekeeping::at_start();
     system::prepare();
     drive::wait();
+    if let Err(e) = update::driver::arrived() {
+        log::warn!(err:% = e; "the loader is not told that this slot has come up");
+    }
     let fat = Fat::default();
     let found = Fat::site();
     // What the disk needs must be known before what is in force can be: that lies on the disk.

@@ -1,11 +1,11 @@
 //! GRUB's environment block: 1,024 bytes in which the loader and we agree on what starts.
 //!
 //! ```text
-//! # GRUB Environment Block\n  active=a\n  try=b\n  tries=2\n  failed=\n  ########…
+//! # GRUB Environment Block\n  active=a\n  try=b\n  tries=2\n  failed=\n  starts=0\n  ########…
 //! ```
 //!
 //! Invariants: what is written has exactly the length that it had, so that the file stays where it
-//! lies on the disk; our four variables come first and end within the first sector, so that a power
+//! lies on the disk; our five variables come first and end within the first sector, so that a power
 //! cut between two sectors leaves them as they were or as they are to be. A block that is no block
 //! reads as the loader's own defaults. Deliberately absent: variables of others are kept as they
 //! are, as far as they fit, and mean nothing to us.
@@ -32,6 +32,9 @@ pub struct Env {
     pub tries: u8,
     /// The slot whose trials are used up; set by the loader, cleared by the next update.
     pub failed: Option<Slot>,
+    /// How often `active` was started since it last came up. The loader raises it; whoever comes up clears
+    /// it. After [`TRIES_MAX`] the other slot is started once.
+    pub starts: u8,
     /// Lines of others, without their newline.
     pub(crate) others: Vec<Vec<u8>>,
 }
@@ -39,7 +42,7 @@ pub struct Env {
 impl Default for Env {
     /// What the loader's script assumes when there is no block.
     fn default() -> Self {
-        Self { active: Slot::A, trial: None, tries: 0, failed: None, others: Vec::new() }
+        Self { active: Slot::A, trial: None, tries: 0, failed: None, starts: 0, others: Vec::new() }
     }
 }
 
@@ -61,6 +64,8 @@ impl Env {
                 env.tries = digit(value).filter(|n| *n <= TRIES_MAX).unwrap_or(0);
             } else if let Some(value) = value_of(b"failed") {
                 env.failed = Slot::of_letter(value);
+            } else if let Some(value) = value_of(b"starts") {
+                env.starts = digit(value).filter(|n| *n <= TRIES_MAX).unwrap_or(0);
             } else if line.first().is_some_and(|first| *first != PADDING) {
                 env.others.push(line.to_vec());
             }
@@ -75,11 +80,12 @@ impl Env {
         let mut text = SIGNATURE.to_vec();
         text.extend_from_slice(
             format!(
-                "active={}\ntry={}\ntries={}\nfailed={}\n",
+                "active={}\ntry={}\ntries={}\nfailed={}\nstarts={}\n",
                 self.active.letter(),
                 name(self.trial),
                 self.tries.min(TRIES_MAX),
                 name(self.failed),
+                self.starts.min(TRIES_MAX),
             )
             .as_bytes(),
         );
@@ -131,8 +137,15 @@ mod tests {
         let maybe = || proptest::option::of(slot());
         let line = proptest::string::bytes_regex("[a-z_]{5,9}x=[a-z0-9 ]{0,60}").unwrap();
         let others = proptest::collection::vec(line, 0..9);
-        (slot(), maybe(), 0..=TRIES_MAX, maybe(), others).prop_map(
-            |(active, trial, tries, failed, others)| Env { active, trial, tries, failed, others },
+        (slot(), maybe(), 0..=TRIES_MAX, maybe(), 0..=TRIES_MAX, others).prop_map(
+            |(active, trial, tries, failed, starts, others)| Env {
+                active,
+                trial,
+                tries,
+                failed,
+                starts,
+                others,
+            },
         )
     }
 
@@ -202,10 +215,11 @@ mod tests {
             trial: Some(Slot::A),
             tries: 2,
             failed: None,
+            starts: 1,
             others: vec![b"mine=1".to_vec()],
         };
         std::fs::write(&file, env.write()).unwrap();
-        assert_eq!(grub(&["list"]), "active=b\ntry=a\ntries=2\nfailed=\nmine=1\n");
+        assert_eq!(grub(&["list"]), "active=b\ntry=a\ntries=2\nfailed=\nstarts=1\nmine=1\n");
         grub(&["set", "tries=0", "try=", "failed=a"]);
         let text = std::fs::read(&file).unwrap();
         assert_eq!(text.len(), LEN);
