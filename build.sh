@@ -557,7 +557,7 @@ soak_image_begin() {
 }
 
 soak_image() {
-    image/boot-test matrix
+    image/boot-test matrix --power
     image/fault-test
     DONE=1
 }

@@ -8,11 +8,15 @@ use crate::base::clock;
 use crate::cli::{FormBy, Formed};
 use crate::config::Config;
 use crate::ops::request::Failure;
-use crate::pair::formation::{self, Invitation, PairIdentity, Token};
+use crate::pair::formation::{self, Invitation, PairIdentity, Patience, Token};
 use crate::tls;
 
 /// One attempt.
 pub(super) fn pair_form(config: &Config, by: Option<&FormBy>) -> Result<Formed, Failure> {
+    form(config, by, Patience::default())
+}
+
+fn form(config: &Config, by: Option<&FormBy>, patience: Patience) -> Result<Formed, Failure> {
     let known = PairIdentity::load(&config.data_dir)
         .map_err(|e| failure("the pair's file cannot be read", &e))?;
     if known.is_some() {
@@ -35,7 +39,7 @@ pub(super) fn pair_form(config: &Config, by: Option<&FormBy>) -> Result<Formed, 
             ));
         }
         Some(FormBy::Making(secret)) => {
-            if let Some(address) = runtime.block_on(formation::answers(peers)) {
+            if let Some(address) = runtime.block_on(formation::answers(peers, patience)) {
                 return Err(Failure::new(
                     format!("the other appliance, at {address}, is in a pair already"),
                     "This one replaces a lost one? Run `understudy pair token` there, and write the \
@@ -62,6 +66,9 @@ pub(super) fn pair_form(config: &Config, by: Option<&FormBy>) -> Result<Formed, 
 mod tests {
     use super::*;
     use crate::config::{self, PairSecret};
+    use std::time::Duration;
+
+    const AT_ONCE: Patience = Patience { refused: Duration::ZERO, silent: Duration::ZERO };
 
     #[test]
     fn an_appliance_makes_its_pair_once_and_never_beside_another() {
@@ -75,14 +82,18 @@ mod tests {
             config::parse(&text).unwrap()
         };
         let by = FormBy::Making(PairSecret::random());
-        let first = pair_form(&config("a"), Some(&by)).unwrap();
+        let first = form(&config("a"), Some(&by), AT_ONCE).unwrap();
         assert_eq!(first.node, 0);
-        assert_eq!(pair_form(&config("a"), Some(&by)).unwrap(), first, "nothing is made twice");
-        assert_eq!(pair_form(&config("a"), None).unwrap(), first, "nor is an invitation needed");
-        let other = pair_form(&config("b"), Some(&FormBy::Making(PairSecret::random())));
+        assert_eq!(form(&config("a"), Some(&by), AT_ONCE).unwrap(), first, "nothing is made twice");
+        assert_eq!(
+            form(&config("a"), None, AT_ONCE).unwrap(),
+            first,
+            "nor is an invitation needed"
+        );
+        let other = form(&config("b"), Some(&FormBy::Making(PairSecret::random())), AT_ONCE);
         assert_ne!(other.unwrap().pair, first.pair);
-        assert!(pair_form(&config("c"), None).unwrap_err().what.contains("in no pair"));
-        let nobody = pair_form(&config("c"), Some(&FormBy::Joining(PairSecret::random())));
+        assert!(form(&config("c"), None, AT_ONCE).unwrap_err().what.contains("in no pair"));
+        let nobody = form(&config("c"), Some(&FormBy::Joining(PairSecret::random())), AT_ONCE);
         assert!(nobody.unwrap_err().what.contains("cannot be reached"));
     }
 }

@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::sys::termios::{
-    ControlFlags, InputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr,
+    BaudRate, ControlFlags, InputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr,
 };
 use nix::unistd::{read, write};
 use std::io;
@@ -20,6 +20,9 @@ use std::time::Duration;
 
 /// How long a terminal may take nothing before the rest of a frame is dropped.
 const WRITE_WAIT: Duration = Duration::from_secs(3);
+/// The speed of a serial line, that of the kernel's console (`console=` in image/lib/disk.sh): only the
+/// line that is that console has it already. Other terminals have no speed.
+const SPEED: BaudRate = BaudRate::B115200;
 /// Bytes of input taken at a time.
 const READ_LEN: usize = 256;
 /// The size of a terminal that does not say it.
@@ -59,6 +62,9 @@ impl Terminal {
         cfmakeraw(&mut raw);
         raw.control_flags.insert(ControlFlags::CLOCAL | ControlFlags::CREAD);
         raw.input_flags.remove(InputFlags::IXOFF | InputFlags::IXANY);
+        // By the flag: the name that libc gives `cfsetospeed` cannot be linked statically.
+        raw.control_flags.remove(ControlFlags::CBAUD);
+        raw.control_flags.insert(ControlFlags::from_bits_retain(SPEED as u32));
         tcsetattr(&fd, SetArg::TCSANOW, &raw)?;
         Ok(Self { fd, before })
     }

@@ -517,3 +517,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_disk_check_is_no_stopped_mail() {
+    let checking = Facts { up_s: 600, ..starting() };
+    let word = |facts: &Facts| verdict::verdict(facts, Language::En).word;
+    assert_eq!(word(&checking), word(&starting()));
+    let never = Facts { up_s: 31 * 60, ..starting() };
+    assert_ne!(word(&never), word(&starting()));
+}

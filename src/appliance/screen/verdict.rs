@@ -10,8 +10,11 @@ use super::pick;
 use crate::appliance::report::{DataOutcome, SiteOutcome, Trouble};
 use crate::ops::status::{Language, Role, State, StatusReport};
 
-/// A start may take so long before its silence is called wrong: disk checks and slow firmware.
+/// A start may take so long before its silence is called wrong.
 const START_S: u64 = 180;
+/// And so long while its disks are not done, which a large one that is checked needs: the deadline of
+/// understudy-boot.service.
+const DISKS_S: u64 = 30 * 60;
 /// A mail program that has answered before may be silent for so long: it is being restarted.
 const SILENCE_S: u64 = 30;
 /// From so much use on the data disk is called full soon.
@@ -120,7 +123,8 @@ pub(super) fn unset(facts: &Facts) -> bool {
 
 /// Whether the silence of the mail program is still that of a start.
 pub(super) fn starting(facts: &Facts) -> bool {
-    facts.up_s < START_S && !matches!(facts.program, Program::Stuck)
+    let due = if facts.boot.is_none() { DISKS_S } else { START_S };
+    facts.up_s < due && !matches!(facts.program, Program::Stuck)
 }
 
 /// Whether the silence of the mail program is still that of its own restart.

@@ -210,8 +210,10 @@ impl Site {
                 } else {
                     "Mode=active-backup\n"
                 };
+                // Its first card's address. One that is made of the machine's id would be the same on two
+                // boards that came with the same id.
                 let text = format!(
-                    "{HEAD}[NetDev]\nName={name}\nKind=bond\n\n[Bond]\n{mode}MIIMonitorSec=100ms\n"
+                    "{HEAD}[NetDev]\nName={name}\nKind=bond\nMACAddress=none\n\n[Bond]\n{mode}MIIMonitorSec=100ms\n"
                 );
                 files.push(network(10, name, "netdev", text));
                 for (i, member) in members.iter().enumerate() {

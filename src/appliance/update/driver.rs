@@ -14,7 +14,7 @@ use super::record::{FailedImage, Place, Records};
 use super::rules::{self, Booted, Facts, Refusal, Standing, Wishes};
 use super::trial::{Health, Policy, Trial, Verdict};
 use crate::appliance::disk::{drive, scan};
-use crate::appliance::report::{BootReport, Slot, Trouble};
+use crate::appliance::report::{self, BootReport, DataOutcome, Slot, Trouble};
 use crate::appliance::slot::env::Env;
 use crate::appliance::slot::keys::{KeyError, KeyId, TRUSTED_DIR, TrustedKeys};
 use crate::appliance::slot::package::{self, Manifest, Package, PackageError};
@@ -367,6 +367,24 @@ pub fn restart() -> Result<(), UpdateError> {
     asked.map_err(|e| failed(io::Error::other(e)))
 }
 
+/// The system has come up, so its slot is whole: the loader counts its starts anew.
+///
+/// # Errors
+/// The loader's block cannot be read or written.
+pub fn arrived() -> Result<(), UpdateError> {
+    let kernel = drive::kernel_arguments();
+    if kernel.slot.is_none() {
+        return Ok(());
+    }
+    let _lock = wait_for_lock()?;
+    let mut machine = RealMachine::new(Partitions::find(kernel, scan::disks())?);
+    let env = machine.read_env().map_err(io_error("cannot read the loader's block"))?;
+    match env.filter(|env| env.starts > 0) {
+        Some(env) => write(&mut machine, Some(&Env { starts: 0, ..env }), None, None),
+        None => Ok(()),
+    }
+}
+
 /// What each start runs once: settles what the last one left, and, on a slot on trial, waits until
 /// it is good or too late. `say` gets lines for the journal; `known` is called when [`what_settled`] has
 /// changed.
@@ -571,6 +589,9 @@ fn running(release: &str) -> Result<Version, UpdateError> {
 
 /// What the application says of itself, and in words.
 fn application(config: &Path) -> (Health, String) {
+    if report::read().is_some_and(|report| report.data == DataOutcome::Locked) {
+        return (Health::Locked, "the data waits for its passphrase".to_owned());
+    }
     let address = match config::load(config) {
         Ok(config) => config.management.address,
         Err(e) => return (Health::Unhealthy, e.to_string()),

@@ -1,7 +1,8 @@
 //! Whether a slot on trial is good: healthy for a while in a row, and in time.
 //!
 //! Invariants: only health that was seen without a gap counts; time that a standby spends copying
-//! (JOINING) does not count against it, up to a bound of its own. Pure: time is an argument.
+//! (JOINING), or waits for a passphrase,
+//! does not count against it, up to a bound of its own. Pure: time is an argument.
 //! Deliberately absent: slots that are known to be good. Nothing here is asked about them.
 
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub struct Policy {
     pub within: Duration,
     /// How long it may be copying (a standby's JOINING), in all.
     pub joining_max: Duration,
+    /// How long its data may stay locked, in all: who unlocks it may come tomorrow.
+    pub locked_max: Duration,
     /// Pause between two looks.
     pub every: Duration,
 }
@@ -26,6 +29,7 @@ impl Default for Policy {
             healthy_for: Duration::from_secs(60),
             within: Duration::from_secs(600),
             joining_max: Duration::from_secs(6 * 3600),
+            locked_max: Duration::from_secs(7 * 24 * 3600),
             every: Duration::from_secs(3),
         }
     }
@@ -41,6 +45,8 @@ pub enum Health {
     Healthy,
     /// It is a standby, linked to its primary, whose copy is not complete yet.
     Joining,
+    /// Its data waits for a passphrase: that says nothing of the image.
+    Locked,
     /// It does not do what its role demands, or does not answer.
     Unhealthy,
 }
@@ -65,6 +71,7 @@ pub struct Trial {
     looked: Mono,
     waited: Duration,
     joined: Duration,
+    locked: Duration,
 }
 
 impl Trial {
@@ -77,6 +84,7 @@ impl Trial {
             looked: now,
             waited: Duration::ZERO,
             joined: Duration::ZERO,
+            locked: Duration::ZERO,
         }
     }
 
@@ -86,6 +94,7 @@ impl Trial {
         self.looked = now;
         match health {
             Health::Joining => self.joined = self.joined.saturating_add(pause),
+            Health::Locked => self.locked = self.locked.saturating_add(pause),
             Health::Healthy | Health::Unhealthy => self.waited = self.waited.saturating_add(pause),
         }
         if health != Health::Healthy || pause > self.policy.every.saturating_mul(GAP_PAUSES) {
@@ -102,6 +111,7 @@ impl Trial {
             if self.healthy_since.is_some() { self.policy.healthy_for } else { Duration::ZERO };
         if self.waited > self.policy.within.saturating_add(grace)
             || self.joined > self.policy.joining_max
+            || self.locked > self.policy.locked_max
         {
             return Verdict::Late;
         }
@@ -119,7 +129,7 @@ mod tests {
     /// Looks each three seconds: the verdict, and after how many seconds it came.
     fn judged(health: impl Fn(u64) -> Health) -> (Verdict, u64) {
         let mut trial = Trial::new(Policy::default(), Mono(7));
-        for at in (0..200_000).step_by(3) {
+        for at in (0..700_000).step_by(3) {
             let verdict = trial.look(health(at), Mono(7 + at * S));
             if verdict != Verdict::Wait {
                 return (verdict, at);
@@ -148,6 +158,13 @@ mod tests {
     }
 
     #[test]
+    fn a_passphrase_is_waited_for_but_not_for_ever() {
+        let tomorrow = |at| if at < 86_400 { Health::Locked } else { Health::Healthy };
+        assert_eq!(judged(tomorrow), (Verdict::Good, 86_460));
+        assert_eq!(judged(|_| Health::Locked), (Verdict::Late, 604_803));
+    }
+
+    #[test]
     fn what_nobody_saw_does_not_count() {
         let mut trial = Trial::new(Policy::default(), Mono(0));
         for at in [0, 10, 20, 30, 90] {
@@ -162,7 +179,7 @@ mod tests {
     proptest! {
         /// Good only after a minute of looks that were all healthy; and every trial ends.
         #[test]
-        fn good_means_healthy(looks in proptest::collection::vec((0..3_u8, 1..40_u64), 1..400)) {
+        fn good_means_healthy(looks in proptest::collection::vec((0..4_u8, 1..40_u64), 1..400)) {
             let mut trial = Trial::new(Policy::default(), Mono(0));
             let (mut now, mut row) = (0, None);
             for (health, pause) in looks {
@@ -170,6 +187,7 @@ mod tests {
                 let health = match health {
                     0 => Health::Unhealthy,
                     1 => Health::Joining,
+                    2 => Health::Locked,
                     _ => Health::Healthy,
                 };
                 row = match (health, row) {

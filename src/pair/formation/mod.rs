@@ -414,15 +414,47 @@ async fn ask_any(
     Err(answered.unwrap_or(FormationError::Unreachable { last }))
 }
 
+/// For how long it is asked whether the peer is in a pair.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// While its machine says that nothing listens there: its program may be restarting.
+    pub refused: Duration,
+    /// While nothing answers at all: it may be starting.
+    pub silent: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { refused: Duration::from_secs(10), silent: Duration::from_secs(90) }
+    }
+}
+
+/// Pause between two rounds of knocking.
+const KNOCK_EVERY: Duration = Duration::from_secs(1);
+
 /// The first of `addresses` where a node of a formed pair answers: one that is in no pair yet has no
 /// open door.
-pub async fn answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
-    for address in addresses {
-        if knock(*address, None).await.is_ok() {
-            return Some(*address);
+pub async fn answers(addresses: &[SocketAddr], patience: Patience) -> Option<SocketAddr> {
+    let begun = clock::mono();
+    let mut refused_since = None;
+    loop {
+        let mut refused = false;
+        for address in addresses {
+            match knock(*address, None).await {
+                Ok(_) => return Some(*address),
+                Err(e) => refused |= e.kind() == io::ErrorKind::ConnectionRefused,
+            }
         }
+        let now = clock::mono();
+        let over = |since, patience| now.since(since) >= patience;
+        refused_since = refused.then(|| refused_since.unwrap_or(now));
+        if refused_since.is_some_and(|since| over(since, patience.refused))
+            || over(begun, patience.silent)
+        {
+            return None;
+        }
+        clock::sleep_until(now.after(KNOCK_EVERY)).await;
     }
-    None
 }
 
 /// Whether the other side has another certificate than the one that is pinned.

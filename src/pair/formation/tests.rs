@@ -8,6 +8,7 @@ use tempfile::{TempDir, tempdir};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+const AT_ONCE: Patience = Patience { refused: Duration::ZERO, silent: Duration::ZERO };
 const NOW: UnixMs = UnixMs(1_790_000_000_000);
 
 /// Node 0 with its join door open at a free port, and its first token.
@@ -133,7 +134,7 @@ async fn a_secret_that_both_have_makes_a_pair_once() {
     let secret = PairSecret::random();
     let (zero, at) = node_0_of(&secret, clock::now_ms()).await;
     let one = tempdir().unwrap();
-    assert_eq!(answers(&[at]).await, Some(at), "a formed pair is seen from outside");
+    assert_eq!(answers(&[at], AT_ONCE).await, Some(at), "a formed pair is seen from outside");
     // The first path is dead, as a cable that is not plugged in.
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let joined = join(one.path(), Invitation::of_secret(&secret, &[dead, at])).await.unwrap();
@@ -300,4 +301,23 @@ fn nonsense_is_refused_and_changes_nothing() {
     assert!(!format!("{:?}", PairIdentity::load(dir.path()).unwrap()).contains("PRIVATE"));
     assert!(matches!(token(tempdir().unwrap().path(), &[], NOW), Err(FormationError::NotPaired)));
     assert!(matches!(init(dir.path(), &[], NOW), Err(FormationError::NoAddress)));
+}
+
+/// A peer that is away for a moment, as one that restarts, is in its pair all the same.
+#[tokio::test]
+async fn a_door_that_opens_late_is_seen() {
+    let place = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = place.local_addr().unwrap();
+    drop(place);
+    let peers = [at];
+    let patience = Patience { refused: Duration::from_secs(30), silent: Duration::from_secs(60) };
+    let dir = tempdir().unwrap();
+    init_by_secret(dir.path(), &PairSecret::random(), clock::now_ms()).unwrap();
+    let late = async {
+        clock::sleep_until(clock::mono().after(Duration::from_millis(300))).await;
+        open(&dir, TcpListener::bind(at).await.unwrap());
+    };
+    let (seen, ()) = tokio::join!(answers(&peers, patience), late);
+    assert_eq!(seen, Some(at));
+    assert_eq!(answers(&["127.0.0.1:1".parse().unwrap()], AT_ONCE).await, None);
 }
