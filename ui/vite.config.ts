@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig, type Plugin } from 'vite';
 import { pairs } from './sentences.ts';
@@ -23,6 +23,33 @@ function offlineShell(): Plugin {
         .replace("'__FILES__'", JSON.stringify(['/', ...files.map((name) => `/${name}`)]))
         .replace('__VERSION__', hash.digest('hex').slice(0, 12));
       this.emitFile({ type: 'asset', fileName: 'sw.js', source });
+    },
+  };
+}
+
+/** Writes which packages are in this build, "name version sha512" of each, and their licences: for the image's list of
+ *  parts. Their names begin with a dot, so that they are not served. */
+function parts(list: string): Plugin {
+  return {
+    name: 'parts',
+    generateBundle(_options, bundle) {
+      const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')).packages;
+      const modules = Object.values(bundle).flatMap((file) => (file.type === 'chunk' ? file.moduleIds : []));
+      const names = new Set(modules.flatMap((id) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(id)?.[1] ?? []));
+      const lines = [...names].sort().map((name) => {
+        const at = `node_modules/${name}`;
+        const { version, integrity } = lock[at] ?? {};
+        const hash = /^sha512-(.+)$/.exec(integrity ?? '')?.[1];
+        if (!hash || !existsSync(at)) this.error(`${name} is in the build and not in package-lock.json`);
+        const licences = readdirSync(at).filter((file) => /^(licen[cs]e|copying|notice)/i.test(file));
+        if (licences.length === 0) this.error(`${name} does not say what its licence is`);
+        for (const file of licences) {
+          const source = readFileSync(`${at}/${file}`);
+          this.emitFile({ type: 'asset', fileName: `.licences/${name.replace('/', '-')}-${version}/${file}`, source });
+        }
+        return `${name} ${version} ${Buffer.from(hash, 'base64').toString('hex')}\n`;
+      });
+      this.emitFile({ type: 'asset', fileName: list, source: lines.join('') });
     },
   };
 }
@@ -51,7 +78,7 @@ const proxy = { '/api/console': to(console_), '/api': to(backend), '/jmap': to(b
 export default defineConfig(({ mode }) => {
   const console = mode === 'console';
   return {
-    plugins: [svelte(), sentences(), ...(console ? [] : [offlineShell()])],
+    plugins: [svelte(), sentences(), ...(console ? [] : [offlineShell()]), parts(console ? '.parts-console' : '.parts')],
     server: { port: 4170, proxy, fs: { allow: ['..'] } },
     publicDir: console ? false : 'public',
     build: {

@@ -116,9 +116,12 @@ sbom_packages() {
             "pkg:deb/debian/$name@${version//+/%2B}?arch=${file%.deb}&distro=debian-13"
     done <"$WORK/packages.list"
     awk '{ version = $2; gsub(/\+/, "%2B", version); print $0, "pkg:cargo/" $1 "@" version }' "$CRATES/list"
+    # Of the web app and the console; a scope's @ is %40 in a purl.
+    sort -u ui/dist/.parts ui/dist/.parts-console |
+        awk '{ name = $1; sub(/^@/, "%40", name); print $0, "pkg:npm/" name "@" $2 }'
 }
 
-# SPDX 2.3: Debian packages, and the crates that the program is linked of.
+# SPDX 2.3: Debian packages, the crates that the program is linked of, and what its web app is made of.
 sbom() {
     local created
     created=$(date -u -d "@$SOURCE_DATE_EPOCH" +%FT%TZ)
@@ -142,7 +145,8 @@ sbom() {
             printf ",\n    {\n"
             printf "      \"SPDXID\": \"SPDXRef-%d\", \"name\": \"%s\", \"versionInfo\": \"%s\",\n", NR, $1, $2
             printf "      \"downloadLocation\": \"NOASSERTION\", \"filesAnalyzed\": false,\n"
-            printf "      \"checksums\": [{ \"algorithm\": \"SHA256\", \"checksumValue\": \"%s\" }],\n", $3
+            algorithm = length($3) == 128 ? "SHA512" : "SHA256"
+            printf "      \"checksums\": [{ \"algorithm\": \"%s\", \"checksumValue\": \"%s\" }],\n", algorithm, $3
             printf "      \"externalRefs\": [{ \"referenceCategory\": \"PACKAGE-MANAGER\",\n"
             printf "        \"referenceType\": \"purl\", \"referenceLocator\": \"%s\" }]\n    }", $4
         }

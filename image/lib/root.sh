@@ -36,6 +36,7 @@ licences() {
     done <"$WORK/packages.list"
     cp -r "$WORK/unpacked/usr/share/common-licenses" "$WORK/licences/"
     cp -r "$CRATES/licences" "$WORK/licences/crates"
+    cp -r ui/dist/.licences "$WORK/licences/web"
     cp LICENSE-APACHE "$WORK/licences/understudy.LICENSE-APACHE"
     cp LICENSE-MIT "$WORK/licences/understudy.LICENSE-MIT"
 }

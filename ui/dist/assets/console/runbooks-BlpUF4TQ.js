@@ -253,6 +253,7 @@ versions for as long as it takes.
 | *was told to restart and did not* | look at its screen |
 | *the peer says nothing of updates* | it is away, or runs a release from before updates of pairs |
 | *the two appliances do not become a pair* | \`understudy status\`: [peer-lost](peer-lost.md), [joining](joining.md) |
+| *runs the image and did not answer mail as primary* | the greeting at its floating addresses failed for three minutes; the role went back to the appliance with the version before, which was not touched. There: \`journalctl -u understudy\` |
 | *the handover does not come about* | the reason follows; usually [own-health](own-health.md) of the other one |
 | *does not know how its own slots stand* | \`journalctl -u understudy-settle\`; [slot-dead](slot-dead.md) |
 
