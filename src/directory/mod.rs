@@ -144,6 +144,11 @@ impl Directory {
         Ok(owner.filter(|tenant| self.sees(*tenant)))
     }
 
+    /// Whether there is no customer yet. What cannot be read counts as some.
+    pub fn serves_nobody(&self) -> bool {
+        self.tenants().is_ok_and(|tenants| tenants.is_empty())
+    }
+
     /// Finds what an address leads to. Text that is no address is nobody's.
     pub fn resolve(&self, address: &str) -> Result<Resolved, DirectoryError> {
         let Ok(canonical) = directory::canonical_address(address) else {

@@ -190,6 +190,9 @@ impl Driver {
                 }
             }
             Ok(Resolved::UnknownAccount) => Answer::Unknown,
+            // Whom it serves is not said yet: a machine that was just set up, or took the place of another.
+            // RFC 5321 4.2.1: the sender keeps the mail, and nothing is sent back.
+            Ok(Resolved::NotLocal) if self.smtp.0.directory.serves_nobody() => Answer::Temporary,
             Ok(Resolved::NotLocal) => Answer::NotLocal,
             Err(e) => {
                 warn!(session:% = self.id, err:% = e; "recipient cannot be looked up");

@@ -50,6 +50,18 @@ fn a_message_arrives_as_it_was_sent_with_its_trace() {
     assert_eq!(appliance.wait_for(ALICE, 1), inbox[1..]);
 }
 
+/// A machine that was just set up, or took the place of another, does not know yet whose mail it takes.
+#[test]
+fn before_the_first_customer_senders_keep_their_mail() {
+    let appliance = Appliance::empty("");
+    let mut lines = appliance.mx();
+    lines.ask("EHLO sender.far.example", "250 ");
+    lines.ask("MAIL FROM:<carol@far.example>", "250 2.1.0");
+    lines.ask(&format!("RCPT TO:<{BOB}>"), "451 4.3.0");
+    appliance.tell(&["tenant", "create", "acme"], "");
+    lines.ask(&format!("RCPT TO:<{BOB}>"), "554 5.7.1");
+}
+
 #[test]
 fn what_must_not_come_in_does_not() {
     let appliance = Appliance::start();

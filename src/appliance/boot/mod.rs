@@ -60,6 +60,9 @@ pub fn boot() -> BootReport {
     let found = Fat::site();
     // What the disk needs must be known before what is in force can be: that lies on the disk.
     let read = found.as_ref().ok().and_then(Option::as_ref).and_then(|text| site::read(text).ok());
+    if let Some(site) = &read {
+        drive::wait_for(&site.disk);
+    }
     let (brought, data) = bring(&fat, read.as_ref(), Given::default(), CHECK_AT_BOOT);
     troubles.extend(brought.troubles);
     let decision = settle(found, brought.end == End::Mounted, &mut troubles);

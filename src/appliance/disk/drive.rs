@@ -22,6 +22,9 @@ use understudy_proto::time::Mono;
 const STEPS_MAX: usize = 40;
 /// How long nothing new may come before all disks count as there.
 const QUIET: Duration = Duration::from_secs(4);
+/// How long a disk that the site file names is waited for, once the others are there: a controller may start
+/// its disks one after the other.
+const NAMED_MAX: Duration = Duration::from_secs(60);
 /// How long disks are waited for at most.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 /// There while udev has something to do: it loads the drivers that bring disks.
@@ -100,6 +103,26 @@ pub fn wait() {
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Waits for the disks that `choice` names, [`NAMED_MAX`] at most. Without this a mirror would go on with half
+/// of it, and data would count as missing, only since a disk is slow.
+pub fn wait_for(choice: &DiskChoice) {
+    let started = clock::mono();
+    let there = |name: &str| Path::new(name).exists();
+    while clock::mono().since(started) < NAMED_MAX
+        && (missing(choice, there).is_some() || Path::new(UDEV_BUSY).exists())
+    {
+        std::thread::sleep(LOOK_EVERY);
+    }
+    if let Some(name) = missing(choice, there) {
+        log::warn!(path = name; "a disk that site.toml names has not come");
+    }
+}
+
+/// The first disk that `choice` names and that is not there.
+fn missing(choice: &DiskChoice, there: impl Fn(&str) -> bool) -> Option<&str> {
+    choice.mirror.iter().chain(&choice.device).map(String::as_str).find(|name| !there(name))
 }
 
 /// Whether to wait no longer.
@@ -229,6 +252,17 @@ mod tests {
         assert!(!enough(at(0), at(2), at(5), true));
         assert!(!enough(at(0), at(0), at(119), false));
         assert!(enough(at(0), at(119), at(120), false));
+    }
+
+    #[test]
+    fn each_disk_that_is_named_is_waited_for() {
+        let mirror = ["/dev/x", "/dev/y"].map(str::to_owned).to_vec();
+        let both = DiskChoice { mirror, ..DiskChoice::default() };
+        assert_eq!(missing(&both, |_| true), None);
+        assert_eq!(missing(&both, |name| name == "/dev/x"), Some("/dev/y"));
+        let one = DiskChoice { device: Some("/dev/z".to_owned()), ..DiskChoice::default() };
+        assert_eq!(missing(&one, |_| false), Some("/dev/z"));
+        assert_eq!(missing(&DiskChoice::default(), |_| false), None);
     }
 
     #[test]
